@@ -1,0 +1,33 @@
+//! The conformance suite: what a server of events must, should and may do, one case a claim.
+//!
+//! A [`Case`] is a value: an id that never changes, a level, the text it rests on, one sentence
+//! that it claims, and a function that holds a dialogue with the server over a raw socket. The
+//! cases stand in one file a category under `cases/`; adding one is adding one value there, and one
+//! fault in `tests/one_fault` that turns it red.
+//!
+//! A server is seen only through its socket and, for the cases on shutdown, its process. Cases that
+//! need more than a URL say so in `needs`: the script endpoint, topics, metrics, the process.
+
+mod case;
+mod cases;
+mod command;
+mod deviations;
+mod expect;
+mod run;
+mod script;
+mod target;
+mod test_binary;
+mod topic;
+
+pub use case::{Case, Fault, Finding, Level, Need, Outcome};
+pub use cases::all as cases;
+pub use command::{ListArgs, ServerArgs, list_cases, run_server};
+pub use deviations::{Deviation, Deviations};
+pub use run::{CaseResult, Selection, Summary, Verdict, check, check_each};
+pub use target::{Capability, Target};
+pub use test_binary::test_binary;
+
+/// The version of the suite, part of every report: results of different versions do not compare.
+///
+/// It grows with every case that is added or judged differently.
+pub const SUITE_VERSION: u32 = 1;

@@ -1,0 +1,236 @@
+//! Category 10: nothing from outside becomes a line of the head or of the stream.
+
+use serde_json::{Value, json};
+
+use crate::conformance::expect::{ensure, equal, miss, pass};
+use crate::conformance::script::data;
+use crate::conformance::{Case, Fault, Level, Need, Outcome, Target, script};
+use crate::wire::{Error, Event, EventStream};
+
+/// The line ends of an event stream (HTML, 9.2.5).
+const LINE_ENDS: [&str; 3] = ["\n", "\r", "\r\n"];
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "S10.01",
+        slug: "newline-in-event",
+        level: Level::MustContract,
+        source: "HTML 9.2.5; CWE-93",
+        needs: &[Need::Script],
+        claim: "A line end in an event type adds no field and no event: it is repaired or refused.",
+        run: |target| {
+            for line_end in LINE_ENDS {
+                let event = format!("x{line_end}data: injected");
+                let item = json!({ "event": event, "data": "real" });
+                injects_nothing(target, &[item], |event| event.data == "real")?;
+            }
+            pass()
+        },
+    },
+    Case {
+        id: "S10.02",
+        slug: "newline-in-id",
+        level: Level::MustContract,
+        source: "HTML 9.2.5; CWE-93",
+        needs: &[Need::Script],
+        claim: "A line end in an id adds no field and no event: it is repaired or refused.",
+        run: |target| {
+            for line_end in LINE_ENDS {
+                for field in ["retry: 1", "data: injected"] {
+                    let id = format!("1{line_end}{field}");
+                    let item = json!({ "id": id, "data": "real" });
+                    injects_nothing(target, &[item], |event| event.data == "real")?;
+                }
+            }
+            pass()
+        },
+    },
+    Case {
+        id: "S10.03",
+        slug: "cr-field-in-data",
+        level: Level::MustContract,
+        source: "HTML 9.2.5; CWE-93",
+        needs: &[Need::Script],
+        claim: "A field name after a line end in data stays data.",
+        run: |target| {
+            for line_end in LINE_ENDS {
+                let data = format!("a{line_end}event: injected{line_end}data: b");
+                let item = json!({ "event": "plain", "data": data });
+                injects_nothing(target, &[item], |event| event.event == "plain")?;
+            }
+            pass()
+        },
+    },
+    Case {
+        id: "S10.04",
+        slug: "newline-in-comment",
+        level: Level::MustContract,
+        source: "HTML 9.2.5; CWE-93",
+        needs: &[Need::Script],
+        claim: "A line end in a comment makes no event.",
+        run: |target| {
+            for line_end in LINE_ENDS {
+                let comment = format!("c{line_end}data: injected");
+                let items = [json!({ "comment": comment }), data("real")];
+                injects_nothing(target, &items, |event| event.data == "real")?;
+            }
+            pass()
+        },
+    },
+    Case {
+        id: "S10.05",
+        slug: "nul-in-id",
+        level: Level::Should,
+        source: "HTML 9.2.6",
+        needs: &[Need::Script],
+        claim: "An id with NUL, which every client ignores, is repaired or refused.",
+        run: |target| {
+            let item = json!({ "id": "1\u{0}2", "data": "real" });
+            let Some(stream) = played(target, &[item])? else { return pass() };
+            let raw = stream.raw();
+            let is_sent = memchr::memchr(0, raw).is_some();
+            ensure(!is_sent, "no NUL in the stream", format!("\"{}\"", raw.escape_ascii()))?;
+            pass()
+        },
+    },
+    Case {
+        id: "S10.06",
+        slug: "hostile-no-crash",
+        level: Level::Should,
+        source: "RFC 9110 15.6; CWE-248",
+        needs: &[Need::Script],
+        claim: "Hostile events end no connection and no other stream: every request is answered whole.",
+        run: hostile_no_crash,
+    },
+    Case {
+        id: "S10.07",
+        slug: "reflected-last-id",
+        level: Level::Must,
+        source: "RFC 9112 11.1",
+        needs: &[],
+        claim: "Nothing in Last-Event-ID becomes a line of the head or of the stream.",
+        run: |target| {
+            for value in [
+                "1%0d%0aX-Injected: 1",
+                "1%0adata: injected",
+                "1\rX-Injected: 1",
+                "1\rdata: injected",
+                "1\tdata: injected",
+                "1\\ndata: injected",
+            ] {
+                let mut request = target.get(target.path()).to_bytes();
+                request.truncate(request.len() - 2);
+                request.extend_from_slice(format!("Last-Event-ID: {value}\r\n\r\n").as_bytes());
+                reflects_nothing(target, &request)?;
+            }
+            pass()
+        },
+    },
+    Case {
+        id: "S10.08",
+        slug: "reflected-query",
+        level: Level::Must,
+        source: "RFC 9112 11.1",
+        needs: &[],
+        claim: "Nothing in the query becomes a line of the head or of the stream.",
+        run: |target| {
+            for query in ["x=%0d%0aX-Injected:1", "x=%0adata:%20injected", "x=%0ddata:%20injected"] {
+                let request = target.get(&target.path_with(query));
+                reflects_nothing(target, &request.to_bytes())?;
+            }
+            pass()
+        },
+    },
+];
+
+/// Plays a script to its end; `None` if the server refused it, in whatever way.
+fn played(target: &Target, items: &[Value]) -> Result<Option<EventStream>, Fault> {
+    let mut stream = match target.script(items) {
+        Ok(stream) => stream,
+        Err(Error::NotAStream { status: 400..500, .. }) => return Ok(None),
+        // Whether it may give up the connection is the claim of S10.06.
+        Err(error) if error.is_end() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    loop {
+        match stream.next_event() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(Some(stream)),
+            Err(error) if error.is_end() => return Ok(Some(stream)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Plays a script whose one event must be as `intended`, or missing, and without any `retry`.
+fn injects_nothing(target: &Target, items: &[Value], intended: fn(&Event) -> bool) -> Outcome {
+    let Some(stream) = played(target, items)? else { return pass() };
+    let raw = stream.raw().escape_ascii().to_string();
+    let mut parser = client::Parser::new();
+    parser.push(stream.raw());
+    let mut events = Vec::new();
+    while let Some(item) = parser.next_item().map_err(Error::from)? {
+        if let client::Item::Event(event) = item {
+            events.push(Event {
+                event: event.event.to_owned(),
+                data: event.data.to_owned(),
+                id: event.last_event_id.to_owned(),
+            });
+        }
+    }
+    let holds = events.len() <= 1 && events.iter().all(intended) && stream.retries().is_empty();
+    ensure(holds, "the scripted event alone, repaired or refused", format!("\"{raw}\""))?;
+    pass()
+}
+
+fn hostile_no_crash(target: &Target) -> Outcome {
+    let mut bystander = target.stream()?;
+    let hostile = LINE_ENDS.iter().chain(&["\0"]).flat_map(|it| {
+        [
+            json!({ "event": format!("x{it}data: injected"), "data": "real" }),
+            json!({ "id": format!("1{it}retry: 1"), "data": "real" }),
+            json!({ "comment": format!("c{it}data: injected"), "data": "real" }),
+            json!({ "event": "plain", "data": format!("a{it}event: injected") }),
+        ]
+    });
+    for item in hostile {
+        let mut connection = target.connect()?;
+        let request = target.get(&script::target(std::slice::from_ref(&item)));
+        let answer = connection.ask(&request).and_then(|(head, mut body)| {
+            connection.read_body_to_end(&mut body)?;
+            Ok(head)
+        });
+        let head = answer
+            .map_err(|error| miss(format!("a whole answer to {item}"), error.to_string()))?;
+        ensure(head.status < 500, format!("no server error for {item}"), head.summary())?;
+    }
+    // A stream that speaks goes on to speak.
+    if bystander.next_event()?.is_some() {
+        bystander.next_event()?;
+    }
+    is_alive(target)
+}
+
+fn is_alive(target: &Target) -> Outcome {
+    let events = target.script(&[data("alive")])?.take(1)?;
+    equal("data", events[0].data.as_str(), "alive")?;
+    pass()
+}
+
+/// Neither the head nor the body of the answer has a line that was sent in the request.
+fn reflects_nothing(target: &Target, request: &[u8]) -> Outcome {
+    let mut connection = target.connect()?;
+    connection.send(request)?;
+    let head = connection.read_head()?;
+    let injected = head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-injected"));
+    ensure(injected.is_none(), "no header line from the request", "a line X-Injected")?;
+    let mut body = crate::wire::Body::new("GET", &head)?;
+    // What a server reflects, it reflects at once: the first bytes tell.
+    let bytes = connection.read_body(&mut body)?.unwrap_or_default();
+    for line in bytes.split(|byte| matches!(byte, b'\r' | b'\n')) {
+        let is_injected = line.starts_with(b"data: injected") || line.starts_with(b"X-Injected");
+        let actual = format!("the line \"{}\"", line.escape_ascii());
+        ensure(!is_injected, "no line from the request", actual)?;
+    }
+    pass()
+}

@@ -1,0 +1,89 @@
+//! The vocabulary in which cases judge.
+
+use std::fmt::Debug;
+
+use super::{Fault, Finding, Outcome};
+use crate::wire::{self, Head};
+
+/// A miss: what the claim demands and what the server did.
+pub(super) fn miss(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
+    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: false }
+}
+
+/// A miss of a recommendation inside a case of a higher level.
+pub(super) fn miss_should(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
+    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: true }
+}
+
+/// Holds if the condition does.
+pub(super) fn ensure(
+    condition: bool,
+    expected: impl Into<String>,
+    actual: impl Into<String>,
+) -> Result<(), Fault> {
+    if condition { Ok(()) } else { Err(miss(expected, actual)) }
+}
+
+/// Holds if both are equal; long values are shown where they begin to differ.
+pub(super) fn equal<T: PartialEq + Debug + ?Sized>(
+    what: &str,
+    actual: &T,
+    expected: &T,
+) -> Result<(), Fault> {
+    if actual == expected {
+        return Ok(());
+    }
+    let (expected, actual) = (format!("{expected:?}"), format!("{actual:?}"));
+    let same = expected.chars().zip(actual.chars()).take_while(|(a, b)| a == b).count();
+    let excerpt = |text: &str| {
+        if text.chars().count() <= 200 {
+            return text.to_owned();
+        }
+        let from = same.saturating_sub(40);
+        let part: String = text.chars().skip(from).take(120).collect();
+        format!("… {part} … ({} characters, from {from})", text.chars().count())
+    };
+    Err(miss(format!("{what} {}", excerpt(&expected)), excerpt(&actual)))
+}
+
+/// Holds if the status is one of these.
+pub(super) fn status_in(head: &Head, allowed: &[u16]) -> Result<(), Fault> {
+    let words: Vec<_> = allowed.iter().map(u16::to_string).collect();
+    ensure(
+        allowed.contains(&head.status),
+        format!("status {}", words.join(" or ")),
+        head.summary(),
+    )
+}
+
+/// Holds if the answer opens an event stream.
+pub(super) fn is_stream(head: &Head) -> Result<(), Fault> {
+    ensure(head.is_event_stream(), "status 200 with Content-Type text/event-stream", head.summary())
+}
+
+/// Whether a server turned a request down: a 4xx or 501, or it ended the connection without an
+/// answer.
+pub(super) fn is_rejected(answer: &wire::Result<Head>) -> bool {
+    match answer {
+        Ok(head) => (400..500).contains(&head.status) || head.status == 501,
+        Err(error) => error.is_end(),
+    }
+}
+
+/// What a server made of a request, for "actual".
+pub(super) fn describe(answer: &wire::Result<Head>) -> String {
+    match answer {
+        Ok(head) => head.summary(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The claim holds.
+pub(super) fn pass() -> Outcome {
+    Ok(Finding::Pass)
+}
+
+/// The claim holds, and this is worth recording.
+pub(super) fn fact(text: impl Into<String>) -> Outcome {
+    Ok(Finding::Fact(text.into()))
+}

@@ -1,0 +1,173 @@
+//! One open stream of the generator: a socket, what decodes it, and what was received.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use client::{Item, Parser};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::response::{Piece, ResponseDecoder};
+use super::sequence::Sequence;
+use super::stamp::Stamp;
+
+/// A subscriber's connection.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    stream: TcpStream,
+    decoder: ResponseDecoder,
+    parser: Parser,
+    requested: bool,
+}
+
+/// What one subscriber received; outlives its connection.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    /// The response head came, and is that of an event stream.
+    pub(super) up: bool,
+    /// When event 1 was due, once that is known.
+    pub(super) start_ns: Option<u64>,
+    /// The number of the last event that is due in the run, once that is known.
+    pub(super) last: u64,
+    pub(super) sequence: Sequence,
+    /// Events of the window that came, each counted once.
+    pub(super) delivered: u64,
+    /// Everything up to `last` came.
+    pub(super) complete: bool,
+}
+
+/// Why a subscriber is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("closed its stream before the end")]
+    Closed,
+    #[error("answered {0} instead of 200 text/event-stream")]
+    Answer(String),
+    #[error("{0}")]
+    Response(#[from] super::response::ResponseError),
+    #[error("sent what cannot be parsed: {0}")]
+    Parse(#[from] client::ParseError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// What one readiness of the socket gave.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Received {
+    pub(super) reads: u64,
+    pub(super) bytes: u64,
+}
+
+/// An event as it is handed to the book-keeping.
+pub(super) struct Arrival {
+    pub(super) stamp: Option<Stamp>,
+    pub(super) id_matches: bool,
+    /// The server says that it lost events.
+    pub(super) is_gap: bool,
+    pub(super) received_ns: u64,
+}
+
+impl Subscriber {
+    pub(super) fn connect(
+        addr: SocketAddr,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Subscriber> {
+        let mut stream = TcpStream::connect(addr)?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Subscriber {
+            stream,
+            decoder: ResponseDecoder::default(),
+            parser: Parser::new(),
+            requested: false,
+        })
+    }
+
+    /// Sends the request as soon as the connection is there.
+    pub(super) fn request(&mut self, request: &[u8]) -> Result<(), Failure> {
+        if self.requested {
+            return Ok(());
+        }
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error.into());
+        }
+        match self.stream.write(request) {
+            // A new socket takes a few hundred bytes at once.
+            Ok(written) if written == request.len() => self.requested = true,
+            Ok(_) => return Err(io::Error::other("did not take the request").into()),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Receives what is there; `arrive` gets each event, with the time of the read that ended it.
+    ///
+    /// One clock read for each read; no allocation for an event (the parser lends its buffer).
+    pub(super) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        until_closed: bool,
+        clock: &impl Fn() -> u64,
+        totals: &mut Received,
+        book: &mut Book,
+        mut arrive: impl FnMut(&mut Book, &Arrival),
+    ) -> Result<(), Failure> {
+        loop {
+            let read = match self.stream.read(buffer) {
+                Ok(0) => return Err(Failure::Closed),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let received_ns = clock();
+            totals.reads += 1;
+            totals.bytes += read as u64;
+            self.decode(&buffer[..read], received_ns, book, &mut arrive)?;
+            // A short read has emptied the socket: epoll will speak again (epoll(7), question 9),
+            // unless it has said already that the peer closed.
+            if read < buffer.len() && !until_closed {
+                return Ok(());
+            }
+        }
+    }
+
+    fn decode(
+        &mut self,
+        mut input: &[u8],
+        received_ns: u64,
+        book: &mut Book,
+        arrive: &mut impl FnMut(&mut Book, &Arrival),
+    ) -> Result<(), Failure> {
+        while let Some(piece) = self.decoder.next(&mut input)? {
+            match piece {
+                Piece::Head(head) => {
+                    let media_type = head.content_type.split(';').next().unwrap_or_default();
+                    if head.status != 200 || media_type.trim_end() != "text/event-stream" {
+                        let answer = format!("{} {}", head.status, head.content_type);
+                        return Err(Failure::Answer(answer));
+                    }
+                    book.up = true;
+                }
+                Piece::Body(bytes) => {
+                    self.parser.push(bytes);
+                    while let Some(item) = self.parser.next_item()? {
+                        let Item::Event(event) = item else { continue };
+                        let stamp = Stamp::parse(event.data);
+                        let arrival = Arrival {
+                            stamp,
+                            id_matches: stamp.is_some_and(|it| it.matches_id(event.last_event_id)),
+                            is_gap: event.event == "gap",
+                            received_ns,
+                        };
+                        arrive(book, &arrival);
+                    }
+                }
+                Piece::End => return Err(Failure::Closed),
+            }
+        }
+        Ok(())
+    }
+}

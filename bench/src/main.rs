@@ -1,0 +1,3 @@
+//! The `sse-bench` command.
+
+fn main() {}

@@ -1,0 +1,290 @@
+//! Body framing, decoded strictly and without I/O.
+
+use super::{Error, HEAD_LIMIT, Head, Result};
+
+/// How many chunk sizes are remembered.
+const CHUNK_SIZES_LIMIT: usize = 4096;
+/// The longest chunk-size line: 16 hex digits and an extension nobody sends.
+const CHUNK_LINE_LIMIT: usize = 256;
+
+/// How the end of a body is marked (RFC 9112, 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none: the answer to HEAD, 1xx, 204, 304.
+    None,
+    /// `Content-Length`.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// The connection's end.
+    Close,
+}
+
+/// The decoder of one body.
+#[derive(Debug)]
+pub struct Body {
+    framing: Framing,
+    state: State,
+    chunk_sizes: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// This many bytes of data are still to come, then the state after it.
+    Data(u64),
+    /// Data until the connection ends.
+    UntilClose,
+    ChunkSize,
+    ChunkEnd,
+    Trailers,
+    Done,
+}
+
+impl Body {
+    /// The framing of the response to a request with this method.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] when the head contradicts itself (RFC 9112, 6.1 to 6.3).
+    pub fn new(method: &str, head: &Head) -> Result<Body> {
+        let framing = framing(method, head)?;
+        let state = match framing {
+            Framing::None | Framing::Length(0) => State::Done,
+            Framing::Length(length) => State::Data(length),
+            Framing::Chunked => State::ChunkSize,
+            Framing::Close => State::UntilClose,
+        };
+        Ok(Body { framing, state, chunk_sizes: Vec::new() })
+    }
+
+    /// How this body ends.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The sizes of the chunks so far, the first few thousand.
+    pub fn chunk_sizes(&self) -> &[u64] {
+        &self.chunk_sizes
+    }
+
+    /// Whether the body is complete, its last chunk and final line end included.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Takes bytes off the front of `input` and appends data to `output`.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] at the first byte that breaks the chunk syntax (RFC 9112, 7.1).
+    pub fn decode(&mut self, input: &mut Vec<u8>, output: &mut Vec<u8>) -> Result<()> {
+        let mut used = 0;
+        let result = loop {
+            match self.step(&input[used..], output) {
+                Ok(0) => break Ok(()),
+                Ok(taken) => used += taken,
+                Err(error) => break Err(error),
+            }
+        };
+        input.drain(..used);
+        result
+    }
+
+    /// What the end of the connection means for this body.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the body was not complete.
+    pub fn end_of_connection(&mut self) -> Result<()> {
+        match self.state {
+            State::Done => Ok(()),
+            State::UntilClose => {
+                self.state = State::Done;
+                Ok(())
+            }
+            State::Data(_) if self.framing != Framing::Chunked => {
+                Err(Error::Closed { awaited: "the number of bytes that Content-Length promised" })
+            }
+            _ => Err(Error::Closed { awaited: "the last chunk" }),
+        }
+    }
+
+    /// One step; the number of bytes used, 0 if more input is needed or the body is complete.
+    fn step(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<usize> {
+        if input.is_empty() {
+            return Ok(0);
+        }
+        match self.state {
+            State::Done => Ok(0),
+            State::UntilClose => {
+                output.extend_from_slice(input);
+                Ok(input.len())
+            }
+            State::Data(left) => {
+                let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                output.extend_from_slice(&input[..taken]);
+                let left = left - taken as u64;
+                self.state = match (left, self.framing) {
+                    (0, Framing::Chunked) => State::ChunkEnd,
+                    (0, _) => State::Done,
+                    _ => State::Data(left),
+                };
+                Ok(taken)
+            }
+            State::ChunkSize => {
+                let Some(line) = line(input, CHUNK_LINE_LIMIT, "a chunk-size line")? else {
+                    return Ok(0);
+                };
+                let size = chunk_size(line)?;
+                if self.chunk_sizes.len() < CHUNK_SIZES_LIMIT && size > 0 {
+                    self.chunk_sizes.push(size);
+                }
+                self.state = if size == 0 { State::Trailers } else { State::Data(size) };
+                Ok(line.len() + 2)
+            }
+            State::ChunkEnd => match input {
+                [b'\r', b'\n', ..] => {
+                    self.state = State::ChunkSize;
+                    Ok(2)
+                }
+                [b'\r'] => Ok(0),
+                _ => Err(syntax("no CRLF after the data of a chunk", input)),
+            },
+            State::Trailers => {
+                let Some(line) = line(input, HEAD_LIMIT, "a trailer line")? else {
+                    return Ok(0);
+                };
+                if line.is_empty() {
+                    self.state = State::Done;
+                } else if !line.contains(&b':') {
+                    return Err(syntax("a trailer line without colon", line));
+                }
+                Ok(line.len() + 2)
+            }
+        }
+    }
+}
+
+fn framing(method: &str, head: &Head) -> Result<Framing> {
+    if method == "HEAD" || head.status < 200 || matches!(head.status, 204 | 304) {
+        return Ok(Framing::None);
+    }
+    let codings: Vec<_> = head.values("transfer-encoding").collect();
+    let lengths: Vec<_> = head.values("content-length").collect();
+    match (codings.as_slice(), lengths.as_slice()) {
+        ([], []) => Ok(Framing::Close),
+        ([], [length]) => {
+            let digits = std::str::from_utf8(length).ok().filter(|text| {
+                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+            });
+            let length = digits.and_then(|text| text.parse().ok());
+            length
+                .map(Framing::Length)
+                .ok_or_else(|| Error::Syntax(format!("Content-Length {:?}", lengths[0].escape_ascii().to_string())))
+        }
+        ([], _) => Err(Error::Syntax("several Content-Length lines".to_owned())),
+        ([coding], []) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+        (_, []) => Err(Error::Syntax("a Transfer-Encoding other than chunked".to_owned())),
+        _ => Err(Error::Syntax("both Transfer-Encoding and Content-Length".to_owned())),
+    }
+}
+
+/// The line at the front of the input without its CRLF, if it is whole.
+fn line<'a>(input: &'a [u8], limit: usize, what: &'static str) -> Result<Option<&'a [u8]>> {
+    match memchr::memchr(b'\n', input) {
+        Some(end) if end > 0 && input[end - 1] == b'\r' => Ok(Some(&input[..end - 1])),
+        Some(end) => Err(syntax("a line that ends in LF alone", &input[..=end])),
+        None if input.len() > limit => Err(Error::TooLong { what, limit }),
+        None => Ok(None),
+    }
+}
+
+/// `1*HEXDIG [chunk-ext]`.
+fn chunk_size(line: &[u8]) -> Result<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (digits, extension) = line.split_at(digits);
+    let extension_is_fine = extension.is_empty() || extension.trim_ascii_start().starts_with(b";");
+    if !(1..=16).contains(&digits.len()) || !extension_is_fine || line.contains(&b'\r') {
+        return Err(syntax("a bad chunk size", line));
+    }
+    let digits = std::str::from_utf8(digits).expect("hex digits are ASCII");
+    Ok(u64::from_str_radix(digits, 16).expect("at most 16 hex digits fit"))
+}
+
+fn syntax(what: &str, at: &[u8]) -> Error {
+    let excerpt = &at[..at.len().min(40)];
+    Error::Syntax(format!("{what} at \"{}\"", excerpt.escape_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunked() -> Body {
+        let head = Head::parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n").unwrap();
+        Body::new("GET", &head).unwrap()
+    }
+
+    #[test]
+    fn chunks_decode_at_any_split() {
+        let wire = b"5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\nnext";
+        for step in 1..wire.len() {
+            let (mut body, mut input, mut output) = (chunked(), Vec::new(), Vec::new());
+            for piece in wire.chunks(step) {
+                input.extend_from_slice(piece);
+                body.decode(&mut input, &mut output).unwrap();
+            }
+            assert_eq!(output, b"hello0123456789");
+            assert_eq!(body.chunk_sizes(), [5, 10]);
+            assert!(body.is_done());
+            assert_eq!(input, b"next");
+        }
+    }
+
+    #[test]
+    fn bad_chunks_are_refused() {
+        for wire in [
+            &b"\r\n"[..],
+            b"g\r\n",
+            b"5 x\r\n",
+            b"-1\r\n",
+            b"0x5\r\n",
+            b"5\nhello\r\n",
+            b"5\r\nhelloX\r\n",
+            b"00000000000000001\r\n",
+            b"0\r\nno colon\r\n",
+        ] {
+            let mut input = wire.to_vec();
+            let error = chunked().decode(&mut input, &mut Vec::new());
+            assert!(matches!(error, Err(Error::Syntax(_))), "{}", wire.escape_ascii());
+        }
+        let mut endless = vec![b'1'; 1000];
+        let error = chunked().decode(&mut endless, &mut Vec::new());
+        assert!(matches!(error, Err(Error::TooLong { .. })));
+    }
+
+    #[test]
+    fn framing_follows_the_head() {
+        let framing = |method: &str, lines: &str| {
+            let head = Head::parse(format!("HTTP/1.1 200 OK\r\n{lines}").as_bytes()).unwrap();
+            framing(method, &head)
+        };
+        assert_eq!(framing("GET", "").unwrap(), Framing::Close);
+        assert_eq!(framing("GET", "Content-Length: 7\r\n").unwrap(), Framing::Length(7));
+        assert_eq!(framing("HEAD", "Content-Length: 7\r\n").unwrap(), Framing::None);
+        for bad in [
+            "Content-Length: +7\r\n",
+            "Content-Length: 7\r\nContent-Length: 7\r\n",
+            "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+        ] {
+            assert!(framing("GET", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_early_end_is_seen() {
+        let (mut body, mut output) = (chunked(), Vec::new());
+        body.decode(&mut b"5\r\nhello\r\n".to_vec(), &mut output).unwrap();
+        assert!(body.end_of_connection().unwrap_err().to_string().contains("last chunk"));
+        body.decode(&mut b"0\r\n\r\n".to_vec(), &mut output).unwrap();
+        body.end_of_connection().unwrap();
+    }
+}

@@ -1,0 +1,226 @@
+//! One TCP connection with a deadline for each step.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use super::{BODY_LIMIT, Body, Error, HEAD_LIMIT, Head, Log, Request, Result, Side};
+
+/// How much one read takes at most.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A client's end of a connection; bytes beyond the current answer stay in its buffer.
+#[derive(Debug)]
+pub struct Connection {
+    socket: TcpStream,
+    number: usize,
+    log: Log,
+    buffer: Vec<u8>,
+    patience: Duration,
+}
+
+impl Connection {
+    /// Connects; each later step may take as long as `patience`.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub fn open(address: &str, patience: Duration, log: &Log) -> Result<Connection> {
+        let refused = |reason| Error::Connect { address: address.to_owned(), reason };
+        let number = log.open();
+        let candidates: Vec<SocketAddr> = address.to_socket_addrs().map_err(refused)?.collect();
+        let mut last = std::io::Error::new(ErrorKind::NotFound, "the name has no address");
+        for candidate in candidates {
+            match TcpStream::connect_timeout(&candidate, patience) {
+                Ok(socket) => {
+                    // Probes are single writes; waiting to fill a segment would only distort times.
+                    socket.set_nodelay(true).map_err(refused)?;
+                    log.add(number, Side::Note, format!("connected to {candidate}").as_bytes());
+                    let log = log.clone();
+                    return Ok(Connection { socket, number, log, buffer: Vec::new(), patience });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(refused(last))
+    }
+
+    /// Sets how long each later step may take.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// The socket, for tests that reset it or look at its options.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Sends all bytes.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the peer is gone, [`Error::Timeout`] if it stopped reading.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let awaited = "the request was sent";
+        self.log.add(self.number, Side::Sent, bytes);
+        self.socket
+            .set_write_timeout(Some(self.patience))
+            .and_then(|()| self.socket.write_all(bytes))
+            .map_err(|reason| match reason.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    Error::Timeout { awaited: "room to send the request", patience: self.patience }
+                }
+                _ => Error::Broken { awaited, reason },
+            })
+    }
+
+    /// Reads the next head, an interim one (1xx) too.
+    ///
+    /// # Errors
+    /// Any of the module's except [`Error::Connect`].
+    pub fn read_head(&mut self) -> Result<Head> {
+        let deadline = self.deadline();
+        let mut searched: usize = 0;
+        loop {
+            if let Some(end) = memchr::memmem::find(&self.buffer[searched..], b"\r\n\r\n") {
+                let rest = self.buffer.split_off(searched + end + 4);
+                let head = std::mem::replace(&mut self.buffer, rest);
+                return Head::parse(&head[..head.len() - 2]);
+            }
+            // A peer that does not speak HTTP at all should not cost the whole patience.
+            let start = &self.buffer[..self.buffer.len().min(7)];
+            if !b"HTTP/1.".starts_with(start) {
+                return Err(Error::Syntax(format!("a head that begins \"{}\"", start.escape_ascii())));
+            }
+            if self.buffer.len() > HEAD_LIMIT {
+                return Err(Error::TooLong { what: "the response head", limit: HEAD_LIMIT });
+            }
+            searched = self.buffer.len().saturating_sub(3);
+            if self.fill(deadline, "response head")? == 0 {
+                return Err(Error::Closed { awaited: "a response head" });
+            }
+        }
+    }
+
+    /// Sends a request and reads the final head; interim ones are skipped.
+    ///
+    /// # Errors
+    /// As for [`Connection::read_head`]. A failure to send is no error if the head still arrives:
+    /// a server may answer before it has read everything.
+    pub fn ask(&mut self, request: &Request) -> Result<(Head, Body)> {
+        let sent = self.send(&request.to_bytes());
+        let head = loop {
+            match self.read_head() {
+                Ok(head) if head.status < 200 => {}
+                Ok(head) => break head,
+                Err(error) => return Err(sent.err().unwrap_or(error)),
+            }
+        };
+        let body = Body::new(request.method(), &head)?;
+        Ok((head, body))
+    }
+
+    /// The next bytes of a body as they arrive; `None` at its end.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::Closed`] if the body is cut short, [`Error::Syntax`].
+    pub fn read_body(&mut self, body: &mut Body) -> Result<Option<Vec<u8>>> {
+        self.read_body_until(body, self.deadline())
+    }
+
+    /// The same with a deadline of the caller.
+    ///
+    /// # Errors
+    /// As for [`Connection::read_body`].
+    pub fn read_body_until(
+        &mut self,
+        body: &mut Body,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>> {
+        let mut output = Vec::new();
+        loop {
+            let decoded = body.decode(&mut self.buffer, &mut output);
+            // Data before a syntax error counts: the error comes again at the next call.
+            if !output.is_empty() {
+                return Ok(Some(output));
+            }
+            decoded?;
+            if body.is_done() {
+                return Ok(None);
+            }
+            if self.fill(deadline, "more of the body")? == 0 {
+                body.end_of_connection()?;
+            }
+        }
+    }
+
+    /// The whole of a finite body.
+    ///
+    /// # Errors
+    /// As for [`Connection::read_body`], and [`Error::TooLong`].
+    pub fn read_body_to_end(&mut self, body: &mut Body) -> Result<Vec<u8>> {
+        let deadline = self.deadline();
+        let mut whole = Vec::new();
+        while let Some(piece) = self.read_body_until(body, deadline)? {
+            whole.extend_from_slice(&piece);
+            if whole.len() > BODY_LIMIT {
+                return Err(Error::TooLong { what: "the body", limit: BODY_LIMIT });
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Waits until the peer closes; the bytes it sent before that.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if it stays open. A reset is a close here.
+    pub fn read_to_close(&mut self) -> Result<Vec<u8>> {
+        let deadline = self.deadline();
+        loop {
+            match self.fill(deadline, "close of the connection") {
+                Ok(0) | Err(Error::Broken { .. }) => return Ok(std::mem::take(&mut self.buffer)),
+                Ok(_) if self.buffer.len() > BODY_LIMIT => {
+                    return Err(Error::TooLong { what: "what follows", limit: BODY_LIMIT });
+                }
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// When a step that begins now must be over.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
+    }
+
+    /// Reads once into the buffer; 0 at the end of the connection.
+    fn fill(&mut self, deadline: Instant, awaited: &'static str) -> Result<usize> {
+        let broken = |reason| Error::Broken { awaited, reason };
+        let mut bytes = [0; READ_BYTES];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.log.add(self.number, Side::Note, format!("waited for {awaited}").as_bytes());
+                return Err(Error::Timeout { awaited, patience: self.patience });
+            }
+            self.socket.set_read_timeout(Some(left)).map_err(broken)?;
+            match self.socket.read(&mut bytes) {
+                Ok(0) => {
+                    self.log.add(self.number, Side::Note, b"closed by the peer");
+                    return Ok(0);
+                }
+                Ok(count) => {
+                    self.log.add(self.number, Side::Received, &bytes[..count]);
+                    self.buffer.extend_from_slice(&bytes[..count]);
+                    return Ok(count);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
+                    _ => {
+                        let remark = format!("broken: {error}");
+                        self.log.add(self.number, Side::Note, remark.as_bytes());
+                        return Err(broken(error));
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! An event stream on a connection: the body goes through our own parser, the raw bytes are kept.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use client::parser::{Item, Parser};
+
+use super::{BODY_LIMIT, Body, Connection, Error, Head, Request, Result};
+
+/// How many raw bytes of a stream are kept for a look at the grammar.
+const RAW_LIMIT: usize = 256 * 1024;
+/// How many events one step collects at most.
+const EVENTS_LIMIT: usize = 100_000;
+
+/// An event as a client would be handed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The type, `message` by default.
+    pub event: String,
+    /// The data lines joined by LF.
+    pub data: String,
+    /// The last event id in force when it was dispatched.
+    pub id: String,
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub struct EventStream {
+    connection: Connection,
+    head: Head,
+    body: Body,
+    parser: Parser,
+    ready: VecDeque<Event>,
+    comments: usize,
+    retries: Vec<Duration>,
+    raw: Vec<u8>,
+}
+
+/// What a stream said during some time.
+#[derive(Debug)]
+pub struct Window {
+    /// The head of the response.
+    pub head: Head,
+    /// The decoded body bytes, as they arrived, each with its time since the window opened.
+    pub pieces: Vec<(Duration, Vec<u8>)>,
+    /// The events in them.
+    pub events: Vec<Event>,
+    /// How long the window was open.
+    pub length: Duration,
+}
+
+impl EventStream {
+    /// Sends the request and checks that the answer is an event stream.
+    ///
+    /// # Errors
+    /// [`Error::NotAStream`], or what [`Connection::ask`] says.
+    pub fn open(mut connection: Connection, request: &Request) -> Result<EventStream> {
+        let (head, body) = connection.ask(request)?;
+        if !head.is_event_stream() {
+            let content_type = head.value("content-type").unwrap_or_default();
+            return Err(Error::NotAStream { status: head.status, content_type });
+        }
+        Ok(EventStream::new(connection, head, body))
+    }
+
+    /// Reads a body as an event stream whatever its head says.
+    pub fn new(connection: Connection, head: Head, body: Body) -> EventStream {
+        EventStream {
+            connection,
+            head,
+            body,
+            parser: Parser::new(),
+            ready: VecDeque::new(),
+            comments: 0,
+            retries: Vec::new(),
+            raw: Vec::new(),
+        }
+    }
+
+    /// The head of the response.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The state of the body: its framing, its chunks, whether it is complete.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The first bytes of the stream, decoded from the framing only.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// How many comments came so far.
+    pub fn comments(&self) -> usize {
+        self.comments
+    }
+
+    /// The valid `retry` values so far.
+    pub fn retries(&self) -> &[Duration] {
+        &self.retries
+    }
+
+    /// The id a client would resume from now.
+    pub fn last_event_id(&self) -> &str {
+        self.parser.last_event_id()
+    }
+
+    /// Sets how long each later step may take.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.connection.set_patience(patience);
+    }
+
+    /// The next event; `None` when the stream has ended whole.
+    ///
+    /// # Errors
+    /// What [`Connection::read_body`] says, and [`Error::Parse`].
+    pub fn next_event(&mut self) -> Result<Option<Event>> {
+        let deadline = self.connection.deadline();
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.advance(deadline)?.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// As many events as asked for.
+    ///
+    /// # Errors
+    /// As for [`EventStream::next_event`], and [`Error::Closed`] if the stream ends before.
+    pub fn take(&mut self, count: usize) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        while events.len() < count.min(EVENTS_LIMIT) {
+            match self.next_event()? {
+                Some(event) => events.push(event),
+                None => return Err(Error::Closed { awaited: "the next event" }),
+            }
+        }
+        Ok(events)
+    }
+
+    /// All events up to the end of the stream, which must come within one patience.
+    ///
+    /// # Errors
+    /// As for [`EventStream::next_event`]; the stream must end whole.
+    pub fn read_to_end(&mut self) -> Result<Vec<Event>> {
+        let deadline = self.connection.deadline();
+        let mut read = 0;
+        while let Some(piece) = self.advance(deadline)? {
+            read += piece.len();
+            if read > BODY_LIMIT || self.ready.len() > EVENTS_LIMIT {
+                return Err(Error::TooLong { what: "the stream", limit: BODY_LIMIT });
+            }
+        }
+        Ok(self.ready.drain(..).collect())
+    }
+
+    /// All that arrives while the window is open, or until the stream ends.
+    ///
+    /// # Errors
+    /// As for [`EventStream::next_event`], but the end of the time is none.
+    pub fn watch(mut self, length: Duration) -> Result<Window> {
+        let start = Instant::now();
+        let mut pieces = Vec::new();
+        let mut read = 0;
+        loop {
+            match self.advance(start + length) {
+                Ok(Some(piece)) => {
+                    read += piece.len();
+                    pieces.push((start.elapsed(), piece));
+                    if read > RAW_LIMIT {
+                        break;
+                    }
+                }
+                Ok(None) | Err(Error::Timeout { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let events = self.ready.drain(..).collect();
+        Ok(Window { head: self.head, pieces, events, length: start.elapsed() })
+    }
+
+    /// Gives the connection back, for a further request on it.
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// Reads once and parses; `None` at the end.
+    fn advance(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        let Some(piece) = self.connection.read_body_until(&mut self.body, deadline)? else {
+            return Ok(None);
+        };
+        let room = RAW_LIMIT - self.raw.len();
+        self.raw.extend_from_slice(&piece[..piece.len().min(room)]);
+        self.parser.push(&piece);
+        while let Some(item) = self.parser.next_item()? {
+            match item {
+                Item::Event(event) => self.ready.push_back(Event {
+                    event: event.event.to_owned(),
+                    data: event.data.to_owned(),
+                    id: event.last_event_id.to_owned(),
+                }),
+                Item::Comment(_) => self.comments += 1,
+                // A hostile server could send retry for ever; nobody looks beyond the first few.
+                Item::Retry(delay) if self.retries.len() < 64 => self.retries.push(delay),
+                Item::Retry(_) => {}
+            }
+        }
+        Ok(Some(piece))
+    }
+}
+
+impl Window {
+    /// All bytes of the window in one piece.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.pieces.iter().flat_map(|(_, piece)| piece).copied().collect()
+    }
+}

@@ -1,0 +1,314 @@
+//! An event source that reconnects, as the HTML standard's [`EventSource`][html] does.
+//!
+//! | what happens | what follows |
+//! | --- | --- |
+//! | 200 with `text/event-stream` | [`Update::Open`], then events |
+//! | the body ends, breaks off, or is silent for longer than the read timeout | [`Update::Reconnecting`] |
+//! | no connection | [`Update::Reconnecting`], each time after a longer wait |
+//! | 204 | [`Update::Closed`]: the server wants no reconnection |
+//! | any other status, another type, too many redirects, an event past the limit | an [`Error`], and the end |
+//!
+//! Reconnections start at the original URL, with `Last-Event-ID` once an id is known. Redirects are
+//! followed. Choices where the standard leaves them open: see [`Builder`].
+//!
+//! [html]: https://html.spec.whatwg.org/multipage/server-sent-events.html#the-eventsource-interface
+
+mod builder;
+mod delay;
+mod update;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_core::{FusedStream, Stream};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode, Url};
+use tokio::time::{Instant, Sleep};
+
+pub use self::builder::Builder;
+pub use self::update::{Error, Head, MessageEvent, Reason, Update};
+
+use self::delay::Backoff;
+use crate::parser::{Item, Parser};
+
+/// Redirects followed for one request, as many as the [Fetch standard][fetch] allows.
+///
+/// [fetch]: https://fetch.spec.whatwg.org/#http-redirect-fetch
+pub const MAX_REDIRECTS: usize = 20;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A stream of [`Update`]s from one URL, over as many connections as it takes.
+///
+/// It does nothing until polled, needs a tokio runtime with I/O and time, and holds at most one
+/// event and one chunk of the body: a slow reader slows the server down. Dropping the future of
+/// `next()` loses nothing, so it can stand in `select!`. After an error or [`Update::Closed`] the
+/// stream is at its end.
+#[derive(Debug)]
+pub struct EventSource {
+    builder: Builder,
+    client: reqwest::Client,
+    url: Url,
+    parser: Parser,
+    phase: Phase,
+    backoff: Backoff,
+    /// When a silent connection is given up.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+/// The standard's `readyState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No connection yet, or none at the moment.
+    Connecting = 0,
+    /// Events may come.
+    Open = 1,
+    /// At the end, for good.
+    Closed = 2,
+}
+
+enum Phase {
+    Idle,
+    Requesting(Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>),
+    Reading(Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>),
+    Waiting(Pin<Box<Sleep>>),
+    Closed,
+}
+
+impl EventSource {
+    /// An event source with the standard's behaviour. The first request is sent when it is polled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`] if the URL is not absolute, or neither `http` nor `https`.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Self::builder(url).build()
+    }
+
+    /// An event source with options.
+    pub fn builder(url: &str) -> Builder {
+        Builder::new(url)
+    }
+
+    /// Connecting, open or closed.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Idle | Phase::Requesting(_) | Phase::Waiting(_) => State::Connecting,
+            Phase::Reading(_) => State::Open,
+            Phase::Closed => State::Closed,
+        }
+    }
+
+    /// The URL of each first request; redirects do not change it.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The id that a reconnection would resume from; empty if there is none.
+    pub fn last_event_id(&self) -> &str {
+        self.parser.last_event_id()
+    }
+
+    /// The reconnection time: the server's last `retry`, else the one of the builder.
+    pub fn retry(&self) -> Duration {
+        self.parser.retry().unwrap_or(self.builder.retry)
+    }
+
+    /// Closes the connection; the stream ends and there are no further updates.
+    pub fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.silence = None;
+    }
+
+    fn fail(&mut self, error: Error) -> Result<Update, Error> {
+        self.close();
+        Err(error)
+    }
+
+    fn request(&mut self) {
+        let mut request = self.builder.request(&self.client, &self.url);
+        let id = self.parser.last_event_id();
+        // The standard wants UTF-8, as raw bytes. HTTP cannot carry control characters: such an id
+        // is left out, and the server starts anew, which is better than never connecting again.
+        if !id.is_empty()
+            && let Ok(id) = HeaderValue::from_bytes(id.as_bytes())
+        {
+            request = request.header(LAST_EVENT_ID, id);
+        }
+        self.phase = Phase::Requesting(Box::pin(request.send()));
+        self.restart_silence();
+    }
+
+    /// Judges a response: the standard's “announce the connection” or “fail the connection”.
+    fn answered(&mut self, response: Response) -> Result<Update, Error> {
+        let status = response.status();
+        if status == StatusCode::NO_CONTENT {
+            self.close();
+            return Ok(Update::Closed);
+        }
+        if self.builder.retry_unavailable && delay::is_unavailable(status) {
+            let header = response.headers().get(RETRY_AFTER);
+            let asked = header.and_then(|value| delay::retry_after(value, SystemTime::now()));
+            return Ok(self.reconnect(Reason::Unavailable(status), asked));
+        }
+        let url = response.url().clone();
+        if status != StatusCode::OK {
+            return self.fail(Error::Status { status, url });
+        }
+        let content_type = response.headers().get(CONTENT_TYPE);
+        if !content_type.is_some_and(is_event_stream) {
+            let found = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into());
+            return self.fail(Error::ContentType { found, url });
+        }
+        let head =
+            Head { status, url, version: response.version(), headers: response.headers().clone() };
+        self.phase = Phase::Reading(Box::pin(response.bytes_stream()));
+        self.restart_silence();
+        Ok(Update::Open(head))
+    }
+
+    /// The standard's “reestablish the connection”, up to its wait.
+    fn reconnect(&mut self, reason: Reason, asked: Option<Duration>) -> Update {
+        let was_open = self.state() == State::Open;
+        self.parser.reset();
+        self.silence = None;
+        let wait = self.backoff.next(self.retry(), was_open, self.builder.max_backoff);
+        let after = delay::bounded(wait.max(asked.unwrap_or_default()));
+        self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(after)));
+        Update::Reconnecting { reason, after }
+    }
+
+    fn restart_silence(&mut self) {
+        let Some(timeout) = self.builder.read_timeout else { return };
+        match &mut self.silence {
+            Some(sleep) => sleep.as_mut().reset(Instant::now() + timeout),
+            None => self.silence = Some(Box::pin(tokio::time::sleep(timeout))),
+        }
+    }
+
+    /// Ready when the server has been silent for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Update> {
+        let Some(sleep) = &mut self.silence else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(context));
+        let timeout = self.builder.read_timeout.unwrap_or_default();
+        Poll::Ready(self.reconnect(Reason::Silent(timeout), None))
+    }
+
+    fn next_parsed(&mut self) -> Option<Result<Update, Error>> {
+        let update = match self.parser.next_item() {
+            Ok(None) => return None,
+            Ok(Some(Item::Event(event))) => Update::Event(MessageEvent {
+                event: event.event.to_owned(),
+                data: event.data.to_owned(),
+                last_event_id: event.last_event_id.to_owned(),
+            }),
+            Ok(Some(Item::Comment(text))) => Update::Comment(text.to_owned()),
+            Ok(Some(Item::Retry(delay))) => Update::Retry(delay),
+            Err(error) => return Some(self.fail(Error::Parse(error))),
+        };
+        Some(Ok(update))
+    }
+}
+
+impl Stream for EventSource {
+    type Item = Result<Update, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if this.is_terminated() {
+                return Poll::Ready(None);
+            }
+            // What has arrived comes first: no event is lost to a connection that broke behind it.
+            if let Some(update) = this.next_parsed() {
+                return Poll::Ready(Some(update));
+            }
+            match &mut this.phase {
+                Phase::Closed => return Poll::Ready(None),
+                Phase::Idle => this.request(),
+                Phase::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(context));
+                    this.request();
+                }
+                Phase::Requesting(response) => {
+                    let update = match response.as_mut().poll(context) {
+                        Poll::Pending => Ok(ready!(this.poll_silence(context))),
+                        Poll::Ready(Ok(response)) => this.answered(response),
+                        // A broken request, or redirects without end: trying again is futile.
+                        Poll::Ready(Err(error)) if error.is_builder() || error.is_redirect() => {
+                            this.fail(Error::Request(error))
+                        }
+                        Poll::Ready(Err(error)) => {
+                            Ok(this.reconnect(Reason::Unanswered(error), None))
+                        }
+                    };
+                    return Poll::Ready(Some(update));
+                }
+                Phase::Reading(body) => {
+                    let reason = match body.as_mut().poll_next(context) {
+                        Poll::Pending => return this.poll_silence(context).map(|it| Some(Ok(it))),
+                        Poll::Ready(Some(Ok(bytes))) => {
+                            this.parser.push(&bytes);
+                            this.restart_silence();
+                            continue;
+                        }
+                        Poll::Ready(Some(Err(error))) => Reason::Broken(error),
+                        Poll::Ready(None) => Reason::Ended,
+                    };
+                    return Poll::Ready(Some(Ok(this.reconnect(reason, None))));
+                }
+            }
+        }
+    }
+}
+
+impl FusedStream for EventSource {
+    fn is_terminated(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+}
+
+impl fmt::Debug for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "Idle",
+            Self::Requesting(_) => "Requesting",
+            Self::Reading(_) => "Reading",
+            Self::Waiting(_) => "Waiting",
+            Self::Closed => "Closed",
+        })
+    }
+}
+
+/// Whether a `Content-Type` is `text/event-stream`, with any parameters and in any case.
+fn is_event_stream(value: &HeaderValue) -> bool {
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_is_compared_without_case_and_parameters() {
+        let accepts = |value: &'static str| is_event_stream(&HeaderValue::from_static(value));
+        assert!(accepts("text/event-stream"));
+        assert!(accepts("Text/Event-Stream;charset=utf-8"));
+        assert!(accepts("text/event-stream ; foo=bar"));
+        assert!(accepts("text/event-stream;"));
+        assert!(!accepts("text/event-streams"));
+        assert!(!accepts("text/x-bogus"));
+        assert!(!accepts(""));
+    }
+
+    #[test]
+    fn an_event_source_can_be_sent_to_another_task() {
+        fn check<T: Send + Unpin>(_: &T) {}
+        check(&EventSource::new("http://127.0.0.1:9/ticks").unwrap());
+    }
+}

@@ -1,0 +1,251 @@
+//! The options of an event source.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Url};
+
+use super::delay::Backoff;
+use super::update::Error;
+use super::{EventSource, MAX_REDIRECTS, Phase};
+use crate::parser::{Limits, Parser};
+
+/// The reconnection time until the server sets one: 3 s, as in Chromium.
+const DEFAULT_RETRY: Duration = Duration::from_secs(3);
+
+/// The longest wait that backoff grows to: a server that is back is noticed within this time.
+const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How long a TCP or TLS handshake may take. Not the answer: a server may think as long as it likes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// TCP's own probes find a peer that vanished without a word, even with no read timeout.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Options of an [`EventSource`]. Without any, it does what the standard says.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), client::Error> {
+/// let source = client::EventSource::builder("https://example.org/ticks")
+///     .last_event_id("41")
+///     .read_timeout(Duration::from_secs(45))
+///     .build()?;
+/// assert_eq!(source.last_event_id(), "41");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    url: String,
+    client: Option<Client>,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+    last_event_id: String,
+    limits: Limits,
+    pub(super) retry: Duration,
+    pub(super) max_backoff: Duration,
+    pub(super) read_timeout: Option<Duration>,
+    pub(super) retry_unavailable: bool,
+}
+
+impl Builder {
+    pub(super) fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            client: None,
+            headers: HeaderMap::new(),
+            body: None,
+            last_event_id: String::new(),
+            limits: Limits::default(),
+            retry: DEFAULT_RETRY,
+            max_backoff: DEFAULT_MAX_BACKOFF,
+            read_timeout: None,
+            retry_unavailable: false,
+        }
+    }
+
+    /// Sends a header field with every request. It takes the place of ours of the same name.
+    ///
+    /// A redirect to another origin drops `Authorization` and `Cookie`.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sends POST with this body instead of GET, on every request; set its `Content-Type` yourself.
+    ///
+    /// Browsers cannot do this; streams of language models ask for it.
+    #[must_use]
+    pub fn post(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Resumes after this event: sent as `Last-Event-ID` from the first request on.
+    #[must_use]
+    pub fn last_event_id(mut self, id: impl Into<String>) -> Self {
+        self.last_event_id = id.into();
+        self
+    }
+
+    /// The reconnection time until the server sets one with `retry`. 3 s if not set.
+    #[must_use]
+    pub fn retry(mut self, retry: Duration) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The most that the growing wait between failed attempts grows to. 30 s if not set.
+    #[must_use]
+    pub fn max_backoff(mut self, max: Duration) -> Self {
+        self.max_backoff = max;
+        self
+    }
+
+    /// Reconnects when nothing, not even a comment, came for so long. No timeout if not set.
+    ///
+    /// A good value is three times the server's keep-alive interval.
+    #[must_use]
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = Some(timeout);
+        self
+    }
+
+    /// Reconnects after 429, 502, 503 and 504 too, no earlier than `Retry-After` says.
+    ///
+    /// A deviation of choice: the standard has these fail for good, as browsers do.
+    #[must_use]
+    pub fn retry_unavailable(mut self, retry: bool) -> Self {
+        self.retry_unavailable = retry;
+        self
+    }
+
+    /// How large an event may be.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Uses this HTTP client, with its redirects, timeouts, proxies and certificates.
+    #[must_use]
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// The event source. It sends its first request when it is polled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`], and [`Error::Client`] if TLS cannot be set up.
+    pub fn build(self) -> Result<EventSource, Error> {
+        let url = parse_url(&self.url)?;
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => http_client(&url).map_err(Error::Client)?,
+        };
+        let mut parser = Parser::with_limits(self.limits);
+        parser.set_last_event_id(&self.last_event_id);
+        Ok(EventSource {
+            builder: self,
+            client,
+            url,
+            parser,
+            phase: Phase::Idle,
+            backoff: Backoff::default(),
+            silence: None,
+        })
+    }
+
+    pub(super) fn request(&self, client: &Client, url: &Url) -> RequestBuilder {
+        let method = if self.body.is_some() { Method::POST } else { Method::GET };
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.extend(self.headers.clone());
+        let request = client.request(method, url.clone()).headers(headers);
+        match &self.body {
+            Some(body) => request.body(body.clone()),
+            None => request,
+        }
+    }
+}
+
+/// An absolute URL with a scheme that can carry an event stream.
+pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
+    let error = |why: &str| Error::Url { url: text.to_owned(), why: why.to_owned() };
+    let url = Url::parse(text).map_err(|why| error(&why.to_string()))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        scheme => Err(error(&format!("its scheme is {scheme}"))),
+    }
+}
+
+/// An HTTP client for one origin: HTTP/2 where TLS offers it, no proxy on the way to this machine.
+pub(crate) fn http_client(url: &Url) -> reqwest::Result<Client> {
+    // An error says that the program has chosen a provider before us, which is its right.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let build = |adapt: fn(ClientBuilder) -> ClientBuilder| {
+        let mut builder = Client::builder()
+            .redirect(Policy::limited(MAX_REDIRECTS))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(TCP_KEEPALIVE);
+        // A proxy cannot reach the loopback interface of this machine.
+        if is_loopback(url) {
+            builder = builder.no_proxy();
+        }
+        adapt(builder).build()
+    };
+    match build(|builder| builder) {
+        // Without root certificates (small containers) plain HTTP works still.
+        Err(_) if url.scheme() == "http" => build(|builder| builder.tls_certs_only([])),
+        result => result,
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_absolute_http_urls_are_taken() {
+        assert!(parse_url("http://127.0.0.1:8003/ticks").is_ok());
+        assert!(parse_url("HTTPS://example.org").is_ok());
+        let message = |text| parse_url(text).unwrap_err().to_string();
+        assert_eq!(
+            message("/ticks"),
+            r#""/ticks" is not an http or https URL: relative URL without a base"#
+        );
+        assert_eq!(
+            message("ftp://example.org"),
+            r#""ftp://example.org" is not an http or https URL: its scheme is ftp"#
+        );
+        // Without a scheme, the host reads as one.
+        assert!(message("localhost:8003/ticks").ends_with("its scheme is localhost"));
+    }
+
+    #[test]
+    fn loopback_needs_no_proxy() {
+        let check = |url| is_loopback(&Url::parse(url).unwrap());
+        assert!(check("http://localhost:1/"));
+        assert!(check("http://127.0.0.1/"));
+        assert!(check("http://127.9.9.9/"));
+        assert!(check("http://[::1]:80/"));
+        assert!(!check("http://example.org/"));
+        assert!(!check("http://10.0.0.1/"));
+    }
+}

@@ -1,0 +1,293 @@
+//! What every server serves: names, limits and the meaning of a request, without any HTTP type.
+//!
+//! A limit has its reason beside it. All six servers call the same functions here, so they refuse the same requests in
+//! the same words.
+
+use std::str;
+
+use percent_encoding::percent_decode_str;
+
+use crate::problem::Problem;
+use crate::source::TickRules;
+
+/// The media type of an event stream.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
+/// The header fields of an event stream, beside its type: caches must not keep it
+/// ([RFC 9111 5.2](https://www.rfc-editor.org/rfc/rfc9111.html#section-5.2)), nginx must not hold it back.
+pub const STREAM_HEADERS: [(&str, &str); 2] =
+    [("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
+
+/// The media type of what `/metrics` says.
+pub const PROMETHEUS: &str = "text/plain; version=0.0.4";
+
+/// Bytes of a request target. RFC 9112 asks for 8000 at least.
+pub const MAX_TARGET_BYTES: usize = 8 * 1024;
+
+/// Bytes of all header fields together: more than browsers with many cookies send, less than what fills memory.
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// Bytes of a last event id: ours have at most 30.
+pub const MAX_LAST_EVENT_ID_BYTES: usize = 256;
+
+/// Bytes of a published message.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Characters of a topic's name.
+pub const MAX_TOPIC_CHARS: usize = 64;
+
+/// Milliseconds between two ticks or two steps of a task.
+pub const MAX_INTERVAL_MS: u64 = 60_000;
+
+/// Ticks that a client may ask for.
+pub const MAX_COUNT: u64 = 1_000_000;
+
+/// Filler bytes in a tick.
+pub const MAX_PAD_BYTES: u64 = 64 * 1024;
+
+/// Milliseconds between two steps of a task, unless the client asks for others.
+const STEP_MS: u64 = 500;
+
+const TOPIC_BOUNDS: &str = "1 to 64 letters, digits, dots, dashes or underscores (ASCII)";
+
+/// What a server has read of a request before it looks at the path.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// The request is HTTP/1.1: it needs a `Host`.
+    pub http_1_1: bool,
+    /// `Host` fields.
+    pub hosts: usize,
+    /// The path, as it was sent.
+    pub path: &'a str,
+    /// Bytes of the request target.
+    pub target_bytes: usize,
+    /// Bytes of all header names and values.
+    pub header_bytes: usize,
+}
+
+impl Head<'_> {
+    /// Refuses what no endpoint should have to think about.
+    ///
+    /// # Errors
+    /// 400 for a missing or doubled Host ([RFC 9112 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)) or a
+    /// path that is not UTF-8, 414, 431.
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.target_bytes > MAX_TARGET_BYTES {
+            return Err(Problem::target_too_long(self.target_bytes, MAX_TARGET_BYTES));
+        }
+        if self.header_bytes > MAX_HEADER_BYTES {
+            return Err(Problem::headers_too_large(self.header_bytes, MAX_HEADER_BYTES));
+        }
+        if self.hosts > 1 || (self.http_1_1 && self.hosts == 0) {
+            let hosts = format!("{} times", self.hosts);
+            return Err(Problem::bad_value("Host", &hosts, "given exactly once"));
+        }
+        if percent_decode_str(self.path).decode_utf8().is_err() {
+            return Err(Problem::bad_value("path", self.path, "UTF-8 when percent-decoded"));
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a request that no route takes: 404, or 405 with the methods that there are.
+pub fn unrouted(path: &str, conformance: bool) -> Problem {
+    match path {
+        "/" | "/ticks" | "/time" | "/tasks" | "/simulation" | "/healthz" | "/metrics" => {
+            Problem::method_not_allowed("GET, HEAD")
+        }
+        "/script" if conformance => Problem::method_not_allowed("GET, HEAD"),
+        _ => match path.strip_prefix("/messages/") {
+            Some(topic) if !topic.is_empty() && !topic.contains('/') => {
+                Problem::method_not_allowed("GET, HEAD, POST")
+            }
+            _ => Problem::not_found(),
+        },
+    }
+}
+
+/// Checks a topic's name: short and plain, so that it fits a URL, a log and a broker's subject as it is.
+///
+/// # Errors
+/// 400.
+pub fn check_topic(topic: &str) -> Result<(), Problem> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if (1..=MAX_TOPIC_CHARS).contains(&topic.len()) && topic.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err(Problem::bad_value("topic", topic, TOPIC_BOUNDS))
+    }
+}
+
+/// A request's query, decoded.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pairs: Vec<(String, Result<String, String>)>,
+}
+
+impl Query {
+    /// Never fails: parameters that no endpoint knows may be anything.
+    pub(crate) fn parse(query: &str) -> Query {
+        let decode = |text: &str| {
+            let plus = text.replace('+', " ");
+            match percent_decode_str(&plus).decode_utf8() {
+                Ok(decoded) => Ok(decoded.into_owned()),
+                Err(_) => Err(text.to_owned()),
+            }
+        };
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name).unwrap_or_default(), decode(value))
+        });
+        Query { pairs: pairs.collect() }
+    }
+
+    /// The value of a parameter that may be given once.
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<&str>, Problem> {
+        let mut values = self.pairs.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
+        let value = match values.next() {
+            None => return Ok(None),
+            Some(Ok(value)) => value,
+            Some(Err(raw)) => {
+                return Err(Problem::bad_value(name, raw, "UTF-8 when percent-decoded"));
+            }
+        };
+        match values.next() {
+            None => Ok(Some(value)),
+            Some(_) => Err(Problem::bad_value(name, value, "given once")),
+        }
+    }
+
+    /// A whole number within bounds.
+    fn number(
+        &self,
+        name: &'static str,
+        bounds: std::ops::RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        // `parse` would take a sign too.
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse() {
+            Ok(number) if digits && bounds.contains(&number) => Ok(Some(number)),
+            _ => {
+                let (min, max) = bounds.into_inner();
+                let bounds = format!("a whole number from {min} to {max}");
+                Err(Problem::bad_value(name, text, bounds))
+            }
+        }
+    }
+
+    fn switch(&self, name: &'static str) -> Result<bool, Problem> {
+        Ok(self.number(name, 0..=1)? == Some(1))
+    }
+
+    pub(crate) fn ticks(&self, interval_ms: u64) -> Result<TickRules, Problem> {
+        let pad = self.number("pad", 0..=MAX_PAD_BYTES)?.unwrap_or(0);
+        Ok(TickRules {
+            interval_ms: self.number("interval_ms", 0..=MAX_INTERVAL_MS)?.unwrap_or(interval_ms),
+            count: self.number("count", 1..=MAX_COUNT)?,
+            pad: usize::try_from(pad).expect("its bound fits"),
+            stamp: self.switch("stamp")?,
+            align: self.switch("align")?,
+        })
+    }
+
+    pub(crate) fn step_ms(&self) -> Result<u64, Problem> {
+        Ok(self.number("step_ms", 0..=MAX_INTERVAL_MS)?.unwrap_or(STEP_MS))
+    }
+
+    /// Where to resume: the header, or else the parameter, because a browser cannot set the header on its first
+    /// connection. Empty is absent (HTML [9.2.4](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header)).
+    pub(crate) fn last_event_id(&self, header: Option<&[u8]>) -> Result<Option<String>, Problem> {
+        let (name, id) = match header.filter(|id| !id.is_empty()) {
+            Some(id) => ("Last-Event-ID", str::from_utf8(id)),
+            None => ("last_event_id", Ok(self.text("last_event_id")?.unwrap_or(""))),
+        };
+        match id {
+            Ok(id) if id.len() <= MAX_LAST_EVENT_ID_BYTES => {
+                Ok((!id.is_empty()).then(|| id.to_owned()))
+            }
+            Ok(id) => {
+                let bounds = format!("at most {MAX_LAST_EVENT_ID_BYTES} bytes");
+                Err(Problem::bad_value(name, id, bounds))
+            }
+            Err(_) => Err(Problem::bad_value(name, "", "UTF-8")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Head<'_> =
+        Head { http_1_1: true, hosts: 1, path: "/", target_bytes: 1, header_bytes: 100 };
+
+    #[test]
+    fn a_request_needs_one_host_and_sane_sizes() {
+        assert_eq!(HEAD.check(), Ok(()));
+        assert_eq!(Head { hosts: 0, http_1_1: false, ..HEAD }.check(), Ok(()));
+        let status = |head: Head<'_>| head.check().expect_err("bad").status;
+        assert_eq!(status(Head { hosts: 0, ..HEAD }), 400);
+        assert_eq!(status(Head { hosts: 2, ..HEAD }), 400);
+        assert_eq!(status(Head { path: "/messages/%ff", ..HEAD }), 400);
+        assert_eq!(status(Head { target_bytes: MAX_TARGET_BYTES + 1, ..HEAD }), 414);
+        assert_eq!(status(Head { header_bytes: MAX_HEADER_BYTES + 1, ..HEAD }), 431);
+    }
+
+    #[test]
+    fn what_no_route_takes_is_404_or_405() {
+        assert_eq!(unrouted("/ticks", false).status, 405);
+        assert_eq!(unrouted("/messages/a", false).status, 405);
+        for path in ["/tick", "/messages", "/messages/", "/messages/a/b", "/script"] {
+            assert_eq!(unrouted(path, false).status, 404, "{path}");
+        }
+        assert_eq!(unrouted("/script", true).status, 405);
+    }
+
+    #[test]
+    fn topics_are_short_and_plain() {
+        for good in ["a", "A.b-c_9", &"x".repeat(64)] {
+            assert_eq!(check_topic(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a b", "ä", "a/b", &"x".repeat(65)] {
+            assert!(check_topic(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_whole_and_within_bounds() {
+        let rules = Query::parse("interval_ms=0&count=1000000&pad=65536&stamp=1&x=%ff")
+            .ticks(1000)
+            .expect("all at their bounds");
+        assert_eq!((rules.interval_ms, rules.count, rules.pad), (0, Some(1_000_000), 65_536));
+        assert!(rules.stamp && !rules.align);
+        for bad in [
+            "interval_ms=60001",
+            "interval_ms=-1",
+            "interval_ms=+1",
+            "interval_ms=",
+            "interval_ms=1&interval_ms=1",
+            "interval_ms=%ff",
+            "count=0",
+            "pad=65537",
+            "stamp=yes",
+        ] {
+            let problem = Query::parse(bad).ticks(1000).expect_err(bad);
+            assert_eq!(problem.status, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_last_event_id_comes_from_the_header_or_the_query() {
+        let id = |query: &str, header: Option<&[u8]>| Query::parse(query).last_event_id(header);
+        assert_eq!(id("", None), Ok(None));
+        assert_eq!(id("last_event_id=7", None), Ok(Some("7".into())));
+        assert_eq!(id("last_event_id=7", Some(b"8")), Ok(Some("8".into())));
+        assert_eq!(id("last_event_id=7", Some(b"")), Ok(Some("7".into())));
+        assert_eq!(id("last_event_id=", Some(b"")), Ok(None));
+        assert_eq!(id("last_event_id=a%2Bb+c", None), Ok(Some("a+b c".into())));
+        assert!(id("", Some(&[b'x'; 257])).is_err());
+        assert!(id("", Some(b"\xff")).is_err());
+    }
+}

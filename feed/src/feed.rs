@@ -1,0 +1,314 @@
+//! One server's state and what its endpoints do.
+
+use std::str;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::bus::Bus;
+use crate::clock::unix_ns;
+use crate::contract::{MAX_MESSAGE_BYTES, Query, check_topic};
+use crate::problem::Problem;
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+use crate::source::{Newest, Script, Simulation, Source, Tasks, Ticks, Time};
+use crate::stats::Stats;
+use crate::stream::EventStream;
+use crate::wire_log::WireLog;
+
+/// A stream to answer with; `None` is 204: there is nothing to resume, and an EventSource stops
+/// (HTML [9.2.1](https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro)).
+pub type Opened = Result<Option<EventStream>, Problem>;
+
+/// Who wants to publish, as the request's header fields say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Publisher<'a> {
+    /// `Authorization`.
+    pub authorization: Option<&'a [u8]>,
+    /// `Origin`.
+    pub origin: Option<&'a [u8]>,
+    /// `Host`.
+    pub host: Option<&'a [u8]>,
+}
+
+/// One server's state. A server makes one and shares it among its handlers.
+///
+/// A method that opens a stream takes the query and the `Last-Event-ID` field as they were sent, and fails with 400 if
+/// they are not within their bounds, or with 503 when the server is full.
+#[derive(Debug)]
+pub struct Feed {
+    /// The command line.
+    pub settings: Settings,
+    /// When it begins, all streams end.
+    pub shutdown: Shutdown,
+    stats: Arc<Stats>,
+    bus: Bus,
+    newest_prices: Newest,
+    log: WireLog,
+}
+
+impl Feed {
+    /// The state of a server with these settings.
+    pub fn new(settings: Settings) -> Feed {
+        Feed::with_shutdown(settings, Shutdown::default())
+    }
+
+    /// The state of a server that ends with the first SIGTERM or Ctrl-C.
+    ///
+    /// # Errors
+    /// If the signals cannot be hooked.
+    pub fn until_signal(settings: Settings) -> std::io::Result<Arc<Feed>> {
+        Ok(Arc::new(Feed::with_shutdown(settings, Shutdown::on_signals()?)))
+    }
+
+    fn with_shutdown(settings: Settings, shutdown: Shutdown) -> Feed {
+        Feed {
+            bus: Bus::open(&settings.bus, settings.retain as usize),
+            log: WireLog::new(settings.wire_log),
+            stats: Arc::default(),
+            newest_prices: Newest::default(),
+            settings,
+            shutdown,
+        }
+    }
+
+    /// `GET /ticks`.
+    ///
+    /// # Errors
+    /// 400, 503.
+    pub fn ticks(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+        self.open("/ticks", query, last_event_id, |query, id, now| {
+            let rules = query.ticks(self.settings.tick_interval_ms)?;
+            Ok(Some(Box::new(Ticks::new(rules, id, now))))
+        })
+    }
+
+    /// `GET /time`.
+    ///
+    /// # Errors
+    /// 400, 503.
+    pub fn time(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+        self.open("/time", query, last_event_id, |_, id, now| {
+            Ok(Some(Box::new(Time::new(id, self.settings.retain.into(), now))))
+        })
+    }
+
+    /// `GET /tasks`.
+    ///
+    /// # Errors
+    /// 400, 503.
+    pub fn tasks(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+        self.open("/tasks", query, last_event_id, |query, id, now| {
+            let tasks = Tasks::new(query.step_ms()?, id, now);
+            Ok(tasks.map(|tasks| Box::new(tasks) as Box<dyn Source>))
+        })
+    }
+
+    /// `GET /messages/{topic}`; the topic percent-decoded.
+    ///
+    /// # Errors
+    /// 400, 503.
+    pub fn subscribe(&self, topic: &str, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+        check_topic(topic)?;
+        self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, _| {
+            Ok(Some(Box::new(self.bus.subscribe(topic, id)?)))
+        })
+    }
+
+    /// May this request publish to this topic? Asked before its body is read.
+    ///
+    /// # Errors
+    /// 400 for the topic, 401 without a token, 403 for a wrong one or a page of another site.
+    pub fn may_publish(&self, topic: &str, publisher: &Publisher<'_>) -> Result<(), Problem> {
+        check_topic(topic)?;
+        if let Some(origin) = publisher.origin {
+            let own = publisher.host.is_some_and(|host| is_origin_of(origin, host));
+            if !own && self.allowed_origin(Some(origin)).is_none() {
+                return Err(Problem::cross_site(&String::from_utf8_lossy(origin)));
+            }
+        }
+        match (&self.settings.publish_token, publisher.authorization.and_then(bearer)) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Problem::unauthorized()),
+            (Some(token), Some(given)) if same(token.as_bytes(), given) => Ok(()),
+            (Some(_), Some(_)) => Err(Problem::wrong_token()),
+        }
+    }
+
+    /// `POST /messages/{topic}` with a body that was let in; the JSON to answer with, under 201.
+    ///
+    /// # Errors
+    /// 400 if the body is not UTF-8, 413, 503.
+    pub fn publish(&self, topic: &str, body: Vec<u8>) -> Result<String, Problem> {
+        check_topic(topic)?;
+        let bytes = body.len();
+        if bytes > MAX_MESSAGE_BYTES {
+            return Err(Problem::body_too_large(MAX_MESSAGE_BYTES));
+        }
+        let message = String::from_utf8(body).map_err(|e| {
+            let at = format!("byte {}", e.utf8_error().valid_up_to());
+            Problem::bad_value("body", &at, "UTF-8")
+        })?;
+        let id = self.bus.publish(topic, message)?;
+        self.log.exchange(
+            format_args!("POST /messages/{topic}, {bytes} bytes"),
+            format_args!("201, id {id}"),
+        );
+        Ok(json!({ "id": id }).to_string())
+    }
+
+    /// `GET /simulation`.
+    ///
+    /// # Errors
+    /// 400, 503.
+    pub fn simulation(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+        self.open("/simulation", query, last_event_id, |_, id, now| {
+            let newest = Arc::clone(&self.newest_prices);
+            Ok(Some(Box::new(Simulation::new(newest, id, self.settings.retain.into(), now))))
+        })
+    }
+
+    /// `GET /metrics`: the Prometheus text.
+    pub fn metrics(&self) -> String {
+        self.stats.prometheus()
+    }
+
+    /// `GET /script`.
+    ///
+    /// # Errors
+    /// 404 without `--conformance`, 400, 503.
+    pub fn script(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+        if !self.settings.conformance {
+            return Err(Problem::not_found());
+        }
+        self.open("/script", query, last_event_id, |query, _, now| {
+            let events = query.text("events")?.unwrap_or("");
+            let script = Script::parse(events, now)
+                .map_err(|bounds| Problem::bad_value("events", events, bounds))?;
+            Ok(Some(Box::new(script)))
+        })
+    }
+
+    /// The origin to allow in the answer to a request from this one, if it may read us.
+    ///
+    /// Source: Fetch, [CORS protocol](https://fetch.spec.whatwg.org/#http-cors-protocol).
+    pub fn allowed_origin<'a>(&self, origin: Option<&'a [u8]>) -> Option<&'a str> {
+        let origin = str::from_utf8(origin?).ok()?;
+        let allowed = &self.settings.allow_origin;
+        allowed.iter().any(|one| one == "*" || one == origin).then_some(origin)
+    }
+
+    fn open(
+        &self,
+        path: &str,
+        query: &str,
+        last_event_id: Option<&[u8]>,
+        source: impl FnOnce(&Query, Option<&str>, u64) -> Result<Option<Box<dyn Source>>, Problem>,
+    ) -> Opened {
+        let parsed = Query::parse(query);
+        let id = parsed.last_event_id(last_event_id)?;
+        let now = unix_ns();
+        let Some(source) = source(&parsed, id.as_deref(), now)? else {
+            self.log.exchange(format_args!("GET {path}"), "204");
+            return Ok(None);
+        };
+        let max = self.settings.max_streams;
+        let open = self.stats.open_stream(max).ok_or_else(|| Problem::full("streams", max))?;
+        let question = if query.is_empty() { "" } else { "?" };
+        let log = self.log.stream(&format!("{path}{question}{query}"), id.as_deref());
+        let (keep_alive, shutdown) = (self.settings.keep_alive(), self.shutdown.watch());
+        Ok(Some(EventStream::new(source, keep_alive, now, shutdown, open, log)))
+    }
+}
+
+/// True if a page of this origin was served under this host: `http://a:1` and `a:1`.
+fn is_origin_of(origin: &[u8], host: &[u8]) -> bool {
+    let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+}
+
+/// The token in `Bearer <token>`; the scheme in any case ([RFC 9110 11.1](https://www.rfc-editor.org/rfc/rfc9110.html#section-11.1)).
+fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = authorization.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// Compares in a time that does not tell how much was right.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(change: impl FnOnce(&mut Settings)) -> Feed {
+        let mut settings = Settings::for_tests();
+        change(&mut settings);
+        Feed::new(settings)
+    }
+
+    #[test]
+    fn a_full_server_says_so_and_takes_more_when_one_leaves() {
+        let feed = feed(|settings| settings.max_streams = 1);
+        let first = feed.ticks("", None).expect("room");
+        assert_eq!(feed.ticks("", None).expect_err("full").status, 503);
+        drop(first);
+        assert!(feed.ticks("", None).is_ok());
+    }
+
+    #[test]
+    fn finished_tasks_are_no_stream() {
+        let feed = feed(|_| ());
+        assert!(feed.tasks("", Some(b"25")).expect("answered").is_none());
+    }
+
+    #[test]
+    fn scripts_are_for_conformance_only() {
+        assert_eq!(feed(|_| ()).script("events=W10", None).expect_err("off").status, 404);
+        let on = feed(|settings| settings.conformance = true);
+        assert!(on.script("events=W10", None).is_ok());
+        assert_eq!(on.script("events=*", None).expect_err("no script").status, 400);
+        assert_eq!(on.script("", None).expect_err("no script").status, 400);
+    }
+
+    #[test]
+    fn publishing_needs_the_token_when_there_is_one() {
+        let status = |feed: &Feed, authorization: Option<&'static [u8]>| {
+            let publisher = Publisher { authorization, ..Publisher::default() };
+            feed.may_publish("t", &publisher).err().map(|problem| problem.status)
+        };
+        assert_eq!(status(&feed(|_| ()), None), None);
+        let guarded = feed(|settings| settings.publish_token = Some("secret".into()));
+        assert_eq!(status(&guarded, None), Some(401));
+        assert_eq!(status(&guarded, Some(b"Basic secret")), Some(401));
+        assert_eq!(status(&guarded, Some(b"Bearer secres")), Some(403));
+        assert_eq!(status(&guarded, Some(b"bearer secret")), None);
+    }
+
+    #[test]
+    fn pages_of_another_site_may_not_publish_unless_allowed() {
+        let status = |feed: &Feed, origin: &'static str| {
+            let host = Some(b"127.0.0.1:8003".as_slice());
+            let publisher =
+                Publisher { origin: Some(origin.as_bytes()), host, authorization: None };
+            feed.may_publish("t", &publisher).err().map(|problem| problem.status)
+        };
+        let closed = feed(|_| ());
+        assert_eq!(status(&closed, "http://127.0.0.1:8003"), None);
+        assert_eq!(status(&closed, "http://evil.example"), Some(403));
+        assert_eq!(status(&closed, "null"), Some(403));
+        let open = feed(|settings| settings.allow_origin = vec!["https://a.example".into()]);
+        assert_eq!(status(&open, "https://a.example"), None);
+        assert_eq!(status(&open, "https://b.example"), Some(403));
+    }
+
+    #[test]
+    fn a_message_is_text_within_its_limit() {
+        let feed = feed(|_| ());
+        assert!(feed.publish("t", vec![b'x'; MAX_MESSAGE_BYTES]).is_ok());
+        let status = |body| feed.publish("t", body).expect_err("bad").status;
+        assert_eq!(status(vec![b'x'; MAX_MESSAGE_BYTES + 1]), 413);
+        assert_eq!(status(vec![0xff]), 400);
+    }
+}

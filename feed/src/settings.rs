@@ -1,0 +1,176 @@
+//! The command line, the same in all six servers.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+use crate::bus::BusUrl;
+use crate::contract::MAX_INTERVAL_MS;
+
+/// How an event gets onto the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Encoding {
+    /// Encoded once by `feed`, fanned out as bytes through the framework's raw body.
+    Shared,
+    /// Encoded for each stream by the framework's own SSE type, the way its documentation shows.
+    Native,
+}
+
+/// What a server is told when it starts. Every flag is also an environment variable.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    version,
+    after_help = "Try it:\n  curl -N 'http://127.0.0.1:PORT/ticks?interval_ms=500'\n  \
+                  curl -N http://127.0.0.1:PORT/messages/news &\n  \
+                  curl -d 'Hello' http://127.0.0.1:PORT/messages/news\n\
+                  Or open http://127.0.0.1:PORT in a browser."
+)]
+pub struct Settings {
+    /// Address to listen on.
+    #[arg(long, env = "SSE_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+
+    /// Port to listen on; 0 takes any free one.
+    #[arg(long, env = "SSE_PORT", default_value_t = 0)]
+    pub port: u16,
+
+    /// Worker threads [default: one for each core].
+    #[arg(long, env = "SSE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=512),
+          default_value_t = cores(), hide_default_value = true)]
+    pub workers: u16,
+
+    /// How an event gets onto the wire.
+    #[arg(long, env = "SSE_ENCODING", value_enum, default_value_t = Encoding::Shared)]
+    pub encoding: Encoding,
+
+    /// Events of a topic that can be resumed.
+    #[arg(long, env = "SSE_RETAIN", default_value_t = 1024,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub retain: u32,
+
+    /// Between two ticks, unless the client asks for another interval.
+    #[arg(long, env = "SSE_TICK_INTERVAL_MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(0..=MAX_INTERVAL_MS))]
+    pub tick_interval_ms: u64,
+
+    /// A comment is sent after so much silence; proxies cut a silent connection.
+    #[arg(long, env = "SSE_KEEP_ALIVE_MS", default_value_t = 15_000,
+          value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub keep_alive_ms: u64,
+
+    /// A stream that accepts no byte for so long is closed.
+    #[arg(long, env = "SSE_STALL_TIMEOUT_MS", default_value_t = 30_000,
+          value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub stall_timeout_ms: u64,
+
+    /// Open streams at most; one more gets 503.
+    #[arg(long, env = "SSE_MAX_STREAMS", default_value_t = 100_000)]
+    pub max_streams: u64,
+
+    /// Publishing needs this bearer token.
+    #[arg(long, env = "SSE_PUBLISH_TOKEN", hide_env_values = true)]
+    pub publish_token: Option<String>,
+
+    /// A foreign origin whose pages may read and publish, such as https://example.org, or *; may be repeated.
+    #[arg(long, env = "SSE_ALLOW_ORIGIN", value_delimiter = ',')]
+    pub allow_origin: Vec<String>,
+
+    /// Where topics live.
+    #[arg(long, env = "SSE_BUS", default_value = "memory")]
+    pub bus: BusUrl,
+
+    /// Serve /script too: any client may have any bytes sent to itself.
+    #[arg(long, env = "SSE_CONFORMANCE")]
+    pub conformance: bool,
+
+    /// Say on standard error what is received and sent.
+    #[arg(long, env = "SSE_WIRE_LOG")]
+    pub wire_log: bool,
+}
+
+/// Reads the command line of the server that calls this; ends the process with help or a clear error.
+///
+/// A macro, because the server's name, version and folder are known where it is compiled.
+#[macro_export]
+macro_rules! settings {
+    () => {
+        $crate::settings::Settings::from_command_line(
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_DESCRIPTION"),
+            env!("CARGO_MANIFEST_DIR"),
+        )
+    };
+}
+
+impl Settings {
+    /// What [`settings!`](crate::settings!) calls.
+    pub fn from_command_line(
+        name: &'static str,
+        about: &'static str,
+        folder: &'static str,
+    ) -> Settings {
+        let port = default_port(folder).to_string();
+        let command = Settings::command()
+            .name(name)
+            .bin_name(name)
+            .about(about)
+            .mut_arg("port", |arg| arg.default_value(port));
+        let matches = command.get_matches();
+        Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// After so much silence a comment is sent.
+    pub fn keep_alive(&self) -> Duration {
+        Duration::from_millis(self.keep_alive_ms)
+    }
+
+    /// A stream that accepts no byte for so long is closed.
+    pub fn stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.stall_timeout_ms)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Settings {
+        Settings::parse_from(["test"])
+    }
+}
+
+/// 8000 and the number that the server's folder begins with: `3_axum` listens on 8003.
+fn default_port(folder: &str) -> u16 {
+    let name = folder.rsplit(['/', '\\']).next().unwrap_or(folder);
+    let digits = name.split('_').next().unwrap_or(name);
+    digits.parse::<u16>().ok().and_then(|n| 8000_u16.checked_add(n)).unwrap_or(0)
+}
+
+fn cores() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cores).unwrap_or(512).min(512)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn the_port_comes_from_the_folder() {
+        assert_eq!(default_port("/any/where/3_axum"), 8003);
+        assert_eq!(default_port("/any/where/12_trial"), 8012);
+        assert_eq!(default_port("/any/where/trial"), 0);
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_named_with_its_bounds() {
+        let error = Settings::try_parse_from(["test", "--keep-alive-ms", "0"]).expect_err("bounds");
+        let text = error.to_string();
+        assert!(
+            text.contains("0 is not in 1..=3600000") && text.contains("--keep-alive-ms"),
+            "{text}"
+        );
+    }
+}

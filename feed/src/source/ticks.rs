@@ -1,0 +1,160 @@
+//! `/ticks`: a counter for each connection.
+
+use super::{After, Source, Step};
+use crate::clock::MS;
+use crate::event::{Event, Gap};
+
+/// What a client may choose about its ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TickRules {
+    /// Between two ticks, in milliseconds; 0 is as fast as the client reads.
+    pub interval_ms: u64,
+    /// Ticks on this connection, then the stream ends; `None` goes on for ever.
+    pub count: Option<u64>,
+    /// Filler bytes in each tick.
+    pub pad: usize,
+    /// Data tells when the tick was due and when it was made.
+    pub stamp: bool,
+    /// Ticks fall on multiples of the interval on the wall clock, the same for all connections.
+    pub align: bool,
+}
+
+/// Event N is `id: N`, `data: Hello! This is event N`; the first at once, then one each interval.
+#[derive(Debug)]
+pub struct Ticks {
+    rules: TickRules,
+    pad: String,
+    gap: Option<Gap>,
+    /// Number of the next tick.
+    next: u64,
+    sent: u64,
+    /// When the next tick is due, in Unix nanoseconds.
+    due: u64,
+}
+
+impl Ticks {
+    /// Ticks from `now` on, counting on after `last_event_id`.
+    pub fn new(rules: TickRules, last_event_id: Option<&str>, now: u64) -> Ticks {
+        let (next, gap) = match After::parse(last_event_id) {
+            After::Nothing => (1, None),
+            After::Number(n) => (n + 1, None),
+            After::Foreign => (1, Some(Gap::Reset)),
+        };
+        let interval = rules.interval_ms * MS;
+        let aligned = rules.align && interval > 0;
+        let due = if aligned { now.next_multiple_of(interval) } else { now };
+        Ticks { rules, pad: "x".repeat(rules.pad), gap, next, sent: 0, due }
+    }
+}
+
+impl Source for Ticks {
+    fn next(&mut self, now: u64) -> Step {
+        if let Some(gap) = self.gap.take() {
+            return Step::Gap(gap);
+        }
+        if self.rules.count == Some(self.sent) {
+            return Step::End;
+        }
+        let interval = self.rules.interval_ms * MS;
+        if now < self.due {
+            if self.due - now <= interval.max(MS) {
+                return Step::Wait(Some(self.due));
+            }
+            // The wall clock was set back; nobody should wait for it to catch up.
+            self.due = now;
+        }
+        let n = self.next;
+        let (scheduled, emitted, pad) = (self.due, now, &self.pad);
+        let data = if self.rules.stamp {
+            format!(
+                r#"{{"n":{n},"scheduled_ns":{scheduled},"emitted_ns":{emitted},"pad":"{pad}"}}"#
+            )
+        } else if pad.is_empty() {
+            format!("Hello! This is event {n}")
+        } else {
+            format!("Hello! This is event {n} {pad}")
+        };
+        self.next += 1;
+        self.sent += 1;
+        // Without an interval a tick is due when it is asked for. With one, late ticks are made up for and none is
+        // left out: their schedule does not depend on the reader.
+        self.due = if interval == 0 { now } else { self.due + interval };
+        Step::Event(Event::data(data).with_id(n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: TickRules =
+        TickRules { interval_ms: 100, count: None, pad: 0, stamp: false, align: false };
+    const NOON: u64 = 1_000_000 * MS;
+
+    fn data(step: Step) -> String {
+        match step {
+            Step::Event(event) => event.data.expect("a tick has data"),
+            step => panic!("expected a tick, got {step:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_comes_at_once_and_then_one_each_interval() {
+        let mut ticks = Ticks::new(RULES, None, NOON);
+        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 1");
+        assert!(matches!(ticks.next(NOON), Step::Wait(Some(at)) if at == NOON + 100 * MS));
+        assert_eq!(data(ticks.next(NOON + 100 * MS)), "Hello! This is event 2");
+    }
+
+    #[test]
+    fn late_ticks_are_made_up_for_on_their_schedule() {
+        let mut ticks = Ticks::new(TickRules { stamp: true, ..RULES }, None, NOON);
+        ticks.next(NOON);
+        let late = NOON + 250 * MS;
+        for n in 2..=3 {
+            let stamp: serde_json::Value =
+                serde_json::from_str(&data(ticks.next(late))).expect("a stamp is JSON");
+            assert_eq!(stamp["n"], n);
+            assert_eq!(stamp["scheduled_ns"], NOON + (n - 1) * 100 * MS);
+            assert_eq!(stamp["emitted_ns"], late);
+        }
+        assert!(matches!(ticks.next(late), Step::Wait(Some(_))));
+    }
+
+    #[test]
+    fn a_last_event_id_continues_the_count() {
+        let mut ticks = Ticks::new(TickRules { count: Some(2), ..RULES }, Some("41"), NOON);
+        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 42");
+        assert_eq!(data(ticks.next(NOON + 100 * MS)), "Hello! This is event 43");
+        assert!(matches!(ticks.next(NOON + 200 * MS), Step::End));
+    }
+
+    #[test]
+    fn a_foreign_id_resets() {
+        let mut ticks = Ticks::new(RULES, Some("abc"), NOON);
+        assert!(matches!(ticks.next(NOON), Step::Gap(Gap::Reset)));
+        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 1");
+    }
+
+    #[test]
+    fn aligned_ticks_fall_on_multiples_of_the_interval() {
+        let mut ticks = Ticks::new(TickRules { align: true, ..RULES }, None, NOON + 30 * MS);
+        assert!(
+            matches!(ticks.next(NOON + 30 * MS), Step::Wait(Some(at)) if at == NOON + 100 * MS)
+        );
+    }
+
+    #[test]
+    fn no_interval_is_as_fast_as_one_reads_and_padding_fills() {
+        let mut ticks = Ticks::new(TickRules { interval_ms: 0, pad: 3, ..RULES }, None, NOON);
+        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 1 xxx");
+        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 2 xxx");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_stop_the_ticks() {
+        let mut ticks = Ticks::new(RULES, None, NOON);
+        ticks.next(NOON);
+        assert_eq!(data(ticks.next(NOON / 2)), "Hello! This is event 2");
+    }
+}

@@ -1,0 +1,72 @@
+//! `/time`: the wall clock, each second on the second.
+
+use jiff::Timestamp;
+
+use super::{After, Source, Step, on_the_clock};
+use crate::clock::SECOND;
+use crate::event::{Event, Gap};
+
+/// Each second `data: The current time is …` in UTC; the id is the Unix second.
+#[derive(Debug)]
+pub struct Time {
+    gap: Option<Gap>,
+    /// The next second to tell.
+    next: u64,
+}
+
+impl Time {
+    /// From the next full second on; after `last_event_id` first the seconds since then, at most `retain`.
+    pub fn new(last_event_id: Option<&str>, retain: u64, now: u64) -> Time {
+        let newest = now / SECOND;
+        let (next, gap) = on_the_clock(After::parse(last_event_id), newest, retain, newest + 1);
+        Time { gap, next }
+    }
+}
+
+impl Source for Time {
+    fn next(&mut self, now: u64) -> Step {
+        if let Some(gap) = self.gap.take() {
+            return Step::Gap(gap);
+        }
+        let due = self.next.saturating_mul(SECOND);
+        if now < due {
+            return Step::Wait(Some(due));
+        }
+        let second = i64::try_from(self.next).ok().and_then(|s| Timestamp::from_second(s).ok());
+        let Some(second) = second else { return Step::End };
+        let id = self.next;
+        self.next += 1;
+        let data = second.strftime("The current time is %Y-%m-%d %H:%M:%S").to_string();
+        Step::Event(Event::data(data).with_id(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-20 12:34:56 UTC.
+    const SECOND_0: u64 = 1_795_178_096;
+
+    #[test]
+    fn the_time_is_told_on_the_second() {
+        let mut time = Time::new(None, 10, SECOND_0 * SECOND - 1);
+        assert!(
+            matches!(time.next(SECOND_0 * SECOND - 1), Step::Wait(Some(at)) if at == SECOND_0 * SECOND)
+        );
+        let Step::Event(event) = time.next(SECOND_0 * SECOND) else { panic!("it is time") };
+        assert_eq!(event.data.as_deref(), Some("The current time is 2026-11-20 12:34:56"));
+        assert_eq!(event.id, Some(SECOND_0.to_string()));
+    }
+
+    #[test]
+    fn missed_seconds_are_told_again() {
+        let now = SECOND_0 * SECOND;
+        let mut time = Time::new(Some(&(SECOND_0 - 2).to_string()), 10, now);
+        for second in [SECOND_0 - 1, SECOND_0] {
+            let Step::Event(event) = time.next(now) else { panic!("{second} was missed") };
+            assert_eq!(event.id, Some(second.to_string()));
+        }
+        assert!(matches!(time.next(now), Step::Wait(_)));
+    }
+}

@@ -1,0 +1,253 @@
+//! One open event stream: a source, kept alive, ended on shutdown, counted.
+//!
+//! [`EventStream`] does no I/O and knows no runtime: the std server's pump drives it by hand. With the feature `tokio`
+//! it becomes a `Stream` of [`Frames`](EventStream::frames) or of [`Events`](EventStream::events).
+
+#[cfg(feature = "tokio")]
+mod tokio;
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+#[cfg(feature = "tokio")]
+pub use self::tokio::{Events, Frames};
+use crate::clock::MS;
+use crate::event::Event;
+use crate::shutdown::Watch;
+use crate::source::{Source, Step};
+use crate::stats::OpenStream;
+use crate::wire::{self, Encoded};
+use crate::wire_log::StreamLog;
+
+/// Bytes that are gathered for one write when several events are ready. More would not make the write cheaper per
+/// byte, and would let one fast reader hold up the others.
+pub const COALESCE_BYTES: usize = 16 * 1024;
+
+/// On shutdown clients are told to come back within this range, in milliseconds, each at a moment of its own: all at
+/// once they would fell the server that comes up.
+const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
+
+/// What an open stream does next.
+#[derive(Debug)]
+pub enum Next {
+    /// An event for this stream alone.
+    Event(Event),
+    /// An event that other streams get too, encoded already.
+    Shared(Arc<Encoded>),
+    /// Nothing until then, in Unix nanoseconds, unless the waker is called before.
+    Wait(u64),
+    /// Nothing any more: the response ends, whole.
+    End,
+}
+
+/// A response body of type `text/event-stream`, before any encoding.
+#[derive(Debug)]
+pub struct EventStream {
+    source: Option<Box<dyn Source>>,
+    keep_alive_ns: u64,
+    /// When the last byte left, in Unix nanoseconds.
+    quiet_since: u64,
+    shutdown: Watch,
+    open: OpenStream,
+    log: Option<StreamLog>,
+}
+
+impl EventStream {
+    pub(crate) fn new(
+        source: Box<dyn Source>,
+        keep_alive: Duration,
+        now: u64,
+        shutdown: Watch,
+        open: OpenStream,
+        log: Option<StreamLog>,
+    ) -> EventStream {
+        // At least a millisecond, the step of the runtimes' timers.
+        let keep_alive_ns = u64::try_from(keep_alive.as_nanos()).unwrap_or(u64::MAX).max(MS);
+        EventStream { source: Some(source), keep_alive_ns, quiet_since: now, shutdown, open, log }
+    }
+
+    /// The next thing to do. `now` is in Unix nanoseconds; after `Wait` the waker is called once when there may be
+    /// more before that time.
+    pub fn next(&mut self, now: u64, waker: &Waker) -> Next {
+        let mut asked_to_be_woken = false;
+        loop {
+            let Some(source) = &mut self.source else { return Next::End };
+            if self.shutdown.has_begun() {
+                self.end();
+                return self
+                    .send(now, Event::retry(Duration::from_millis(fastrand::u64(RETRY_MS))));
+            }
+            match source.next(now) {
+                Step::Event(event) => {
+                    self.open.sent();
+                    return self.send(now, event);
+                }
+                Step::Gap(gap) => {
+                    self.open.lagged();
+                    self.open.sent();
+                    return self.send(now, gap.into());
+                }
+                Step::Shared(encoded) => {
+                    self.open.sent();
+                    self.quiet_since = now;
+                    if let Some(log) = &self.log {
+                        log.sent(&encoded.event);
+                    }
+                    return Next::Shared(encoded);
+                }
+                Step::Wait(until) if asked_to_be_woken => {
+                    let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
+                    if now >= keep_alive {
+                        return self.send(now, Event::comment(""));
+                    }
+                    return Next::Wait(until.map_or(keep_alive, |until| until.min(keep_alive)));
+                }
+                Step::Wait(_) => {
+                    // Asked first and looked again after, so that nothing slips in between unseen.
+                    source.wake(waker);
+                    self.shutdown.sleep(waker);
+                    asked_to_be_woken = true;
+                }
+                Step::End => self.end(),
+            }
+        }
+    }
+
+    /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
+    pub fn next_frame(&mut self, now: u64, waker: &Waker) -> NextFrame {
+        // A lone shared event goes out as it is; only company makes a copy worth it.
+        let mut first: Option<Bytes> = None;
+        let mut batch = BytesMut::new();
+        loop {
+            let gathered = first.as_ref().map_or(0, Bytes::len) + batch.len();
+            let full = gathered >= COALESCE_BYTES;
+            let next = if full { Next::Wait(now) } else { self.next(now, waker) };
+            match next {
+                Next::Shared(encoded) if gathered == 0 => first = Some(encoded.frame.clone()),
+                Next::Shared(encoded) => {
+                    batch.extend(first.take());
+                    batch.extend_from_slice(&encoded.frame);
+                }
+                Next::Event(event) if gathered == 0 => first = Some(wire::encode(&event)),
+                Next::Event(event) => {
+                    batch.extend(first.take());
+                    wire::encode_into(&event, &mut batch);
+                }
+                Next::Wait(_) | Next::End if gathered > 0 => {
+                    return NextFrame::Frame(first.unwrap_or_else(|| batch.freeze()));
+                }
+                Next::Wait(until) => return NextFrame::Wait(until),
+                Next::End => return NextFrame::End,
+            }
+        }
+    }
+
+    fn send(&mut self, now: u64, event: Event) -> Next {
+        self.quiet_since = now;
+        if let Some(log) = &self.log {
+            log.sent(&event);
+        }
+        Next::Event(event)
+    }
+
+    fn end(&mut self) {
+        self.source = None;
+        self.open.source_ended();
+    }
+}
+
+/// What an open stream writes next.
+#[derive(Debug)]
+pub enum NextFrame {
+    /// One write.
+    Frame(Bytes),
+    /// Nothing until then, in Unix nanoseconds, unless the waker is called before.
+    Wait(u64),
+    /// Nothing any more.
+    End,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Feed;
+    use crate::clock::SECOND;
+    use crate::settings::Settings;
+
+    const SILENT: u64 = 3600 * SECOND;
+
+    fn feed() -> Arc<Feed> {
+        Arc::new(Feed::new(Settings { keep_alive_ms: 15_000, ..Settings::for_tests() }))
+    }
+
+    fn frame(stream: &mut EventStream, now: u64) -> String {
+        match stream.next_frame(now, Waker::noop()) {
+            NextFrame::Frame(frame) => String::from_utf8(frame.to_vec()).expect("UTF-8"),
+            next => format!("{next:?}"),
+        }
+    }
+
+    #[test]
+    fn silence_is_broken_by_a_comment_and_each_event_resets_the_wait() {
+        let feed = feed();
+        let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        let start = stream.quiet_since;
+        let due = start + 15 * SECOND;
+        assert_eq!(frame(&mut stream, start), format!("Wait({due})"));
+        assert_eq!(frame(&mut stream, due), ":\n\n");
+        feed.publish("t", b"x".to_vec()).expect("published");
+        assert!(frame(&mut stream, due + SECOND).ends_with("data: x\n\n"));
+        assert_eq!(frame(&mut stream, due + SECOND), format!("Wait({})", due + 16 * SECOND));
+    }
+
+    #[test]
+    fn on_shutdown_a_stream_says_when_to_come_back_and_ends() {
+        let feed = feed();
+        let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        feed.shutdown.begin();
+        let farewell = frame(&mut stream, SILENT);
+        let retry = farewell.strip_prefix("retry: ").and_then(|rest| rest.strip_suffix("\n\n"));
+        let retry: u64 = retry.expect("a retry alone").parse().expect("digits");
+        assert!(RETRY_MS.contains(&retry));
+        assert_eq!(frame(&mut stream, SILENT), "End");
+    }
+
+    #[test]
+    fn events_that_are_ready_together_go_out_together_up_to_a_limit() {
+        let feed = feed();
+        let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        for n in 0..3 {
+            feed.publish("t", n.to_string().into_bytes()).expect("published");
+        }
+        let together = frame(&mut stream, 0);
+        assert_eq!(together.matches("data: ").count(), 3);
+        for _ in 0..3 {
+            feed.publish("t", vec![b'x'; COALESCE_BYTES]).expect("published");
+        }
+        assert_eq!(frame(&mut stream, 0).matches("data: ").count(), 1);
+    }
+
+    #[test]
+    fn a_sleeping_stream_is_woken_by_a_publish_and_by_the_shutdown() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        struct Count(AtomicU64);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let feed = feed();
+        let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        let count = Arc::new(Count(AtomicU64::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let now = stream.quiet_since;
+        assert!(matches!(stream.next(now, &waker), Next::Wait(_)));
+        feed.publish("t", b"x".to_vec()).expect("published");
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        feed.shutdown.begin();
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    }
+}

@@ -1,0 +1,260 @@
+//! A topic: what was published, in order, as far back as it is retained, and cursors that read it.
+//!
+//! There is no queue per subscriber. Each has a cursor into the one ring, so a slow reader costs no memory; one that
+//! falls off the end of the ring is told how much it missed. Replay and live are the same thing, reading on from a
+//! sequence number, so there is no seam between them at which an event could be lost or repeated.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::event::{Event, Gap};
+use crate::source::{Source, Step};
+use crate::wakers::Wakers;
+use crate::wire::Encoded;
+
+/// How much a topic retains; the oldest events go first.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Events at most.
+    pub events: usize,
+    /// Bytes on the wire at most, so that large messages do not multiply by `events`. The newest event always stays.
+    pub bytes: usize,
+}
+
+/// A named, ordered, retained sequence of events.
+#[derive(Debug)]
+pub struct Topic {
+    epoch: Arc<str>,
+    retention: Retention,
+    ring: Mutex<Ring>,
+    /// Sequence number of the newest event: lets a cursor that is up to date go without the lock.
+    newest: AtomicU64,
+    wakers: Wakers,
+}
+
+#[derive(Debug)]
+struct Ring {
+    events: VecDeque<Arc<Encoded>>,
+    bytes: usize,
+    /// Sequence number of the newest event; the first is 1.
+    newest: u64,
+}
+
+impl Ring {
+    fn oldest(&self) -> u64 {
+        self.newest + 1 - self.events.len() as u64
+    }
+}
+
+impl Topic {
+    /// An empty topic. `epoch` marks this life of it: ids of another epoch are not ours.
+    pub fn new(epoch: Arc<str>, retention: Retention) -> Topic {
+        Topic {
+            epoch,
+            retention,
+            ring: Mutex::new(Ring { events: VecDeque::new(), bytes: 0, newest: 0 }),
+            newest: AtomicU64::new(0),
+            wakers: Wakers::default(),
+        }
+    }
+
+    /// Appends a message and wakes every subscriber. Returns the event's id, `<epoch>-<seq>`.
+    pub fn publish(&self, data: String) -> String {
+        let mut ring = self.ring();
+        ring.newest += 1;
+        let id = format!("{}-{}", self.epoch, ring.newest);
+        let event = Event::data(data).with_event("message").with_id(&id);
+        let encoded = Arc::new(Encoded::from(event));
+        ring.bytes += encoded.frame.len();
+        ring.events.push_back(encoded);
+        while ring.events.len() > 1
+            && (ring.events.len() > self.retention.events || ring.bytes > self.retention.bytes)
+        {
+            let oldest = ring.events.pop_front().expect("more than one is retained");
+            ring.bytes -= oldest.frame.len();
+        }
+        self.newest.store(ring.newest, Ordering::Release);
+        drop(ring);
+        self.wakers.wake_all();
+        id
+    }
+
+    /// A cursor: from now on without a last event id, after that event with one.
+    pub fn subscribe(self: &Arc<Topic>, last_event_id: Option<&str>) -> Subscription {
+        let slot = self.wakers.join();
+        let (next, gap) = {
+            let ring = self.ring();
+            match last_event_id.map(|id| self.seq(id, ring.newest)) {
+                None => (ring.newest + 1, None),
+                Some(Some(seq)) => (seq + 1, None),
+                Some(None) => (ring.oldest(), Some(Gap::Reset)),
+            }
+        };
+        Subscription { topic: Arc::clone(self), slot, next, gap }
+    }
+
+    /// True if nothing was published and nobody listens.
+    pub fn is_unused(&self) -> bool {
+        self.newest.load(Ordering::Acquire) == 0 && self.wakers.len() == 0
+    }
+
+    /// The sequence number in an id of ours: of this epoch, and not of the future.
+    fn seq(&self, id: &str, newest: u64) -> Option<u64> {
+        let digits = id.strip_prefix(&*self.epoch)?.strip_prefix('-')?;
+        // `parse` would take a sign too.
+        let seq = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+        (seq <= newest).then_some(seq)
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        // No code that can panic runs under this lock, so a poisoned one is still whole.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A subscriber's place in a topic.
+#[derive(Debug)]
+pub struct Subscription {
+    topic: Arc<Topic>,
+    slot: usize,
+    next: u64,
+    gap: Option<Gap>,
+}
+
+impl Source for Subscription {
+    fn next(&mut self, _now: u64) -> Step {
+        if let Some(gap) = self.gap.take() {
+            return Step::Gap(gap);
+        }
+        if self.next > self.topic.newest.load(Ordering::Acquire) {
+            return Step::Wait(None);
+        }
+        let ring = self.topic.ring();
+        let oldest = ring.oldest();
+        if self.next < oldest {
+            let missed = oldest - self.next;
+            self.next = oldest;
+            return Step::Gap(Gap::Missed(missed));
+        }
+        let at = usize::try_from(self.next - oldest).expect("the ring fits into memory");
+        self.next += 1;
+        Step::Shared(Arc::clone(&ring.events[at]))
+    }
+
+    fn wake(&mut self, waker: &Waker) {
+        self.topic.wakers.sleep(self.slot, waker);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.topic.wakers.leave(self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(events: usize, bytes: usize) -> Arc<Topic> {
+        Arc::new(Topic::new("e".into(), Retention { events, bytes }))
+    }
+
+    /// Everything that the subscription has now, in words.
+    fn read(subscription: &mut Subscription) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            seen.push(match subscription.next(0) {
+                Step::Shared(encoded) => encoded.event.data.clone().expect("messages have data"),
+                Step::Gap(gap) => format!("{gap:?}"),
+                Step::Wait(None) => return seen,
+                step => panic!("a topic never says {step:?}"),
+            });
+        }
+    }
+
+    #[test]
+    fn a_subscriber_without_an_id_gets_only_what_comes() {
+        let topic = topic(8, 1000);
+        topic.publish("old".into());
+        let mut live = topic.subscribe(None);
+        assert_eq!(read(&mut live), [""; 0]);
+        assert_eq!(topic.publish("new".into()), "e-2");
+        assert_eq!(read(&mut live), ["new"]);
+    }
+
+    #[test]
+    fn a_resuming_subscriber_goes_on_after_its_id_without_a_seam() {
+        let topic = topic(8, 1000);
+        for n in 1..=3 {
+            topic.publish(n.to_string());
+        }
+        let mut resumed = topic.subscribe(Some("e-1"));
+        topic.publish("4".into());
+        assert_eq!(read(&mut resumed), ["2", "3", "4"]);
+        topic.publish("5".into());
+        assert_eq!(read(&mut resumed), ["5"]);
+    }
+
+    #[test]
+    fn what_is_no_longer_retained_is_counted_as_missed() {
+        let topic = topic(2, 1000);
+        for n in 1..=5 {
+            topic.publish(n.to_string());
+        }
+        assert_eq!(read(&mut topic.subscribe(Some("e-1"))), ["Missed(2)", "4", "5"]);
+    }
+
+    #[test]
+    fn a_cursor_that_falls_off_the_ring_is_told_and_goes_on() {
+        let topic = topic(2, 1000);
+        let mut slow = topic.subscribe(None);
+        for n in 1..=3 {
+            topic.publish(n.to_string());
+        }
+        assert_eq!(read(&mut slow), ["Missed(1)", "2", "3"]);
+    }
+
+    #[test]
+    fn an_id_that_is_not_ours_resets() {
+        let topic = topic(8, 1000);
+        topic.publish("1".into());
+        for foreign in ["x-1", "e-2", "e-+1", "e-", "1", "e-99999999999999999999"] {
+            assert_eq!(read(&mut topic.subscribe(Some(foreign))), ["Reset", "1"], "{foreign}");
+        }
+    }
+
+    #[test]
+    fn retention_is_limited_in_bytes_too_but_the_newest_stays() {
+        let topic = topic(100, 200);
+        for _ in 0..10 {
+            topic.publish("x".repeat(60));
+        }
+        assert_eq!(topic.ring().events.len(), 2);
+        topic.publish("y".repeat(500));
+        assert_eq!(topic.ring().events.len(), 1);
+    }
+
+    #[test]
+    fn a_publish_wakes_each_sleeper_once() {
+        use std::sync::atomic::AtomicUsize;
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let topic = topic(8, 1000);
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let mut sleepers: Vec<Subscription> = (0..10).map(|_| topic.subscribe(None)).collect();
+        sleepers.iter_mut().for_each(|sleeper| sleeper.wake(&waker));
+        sleepers.truncate(9);
+        topic.publish("1".into());
+        assert_eq!(count.0.load(Ordering::SeqCst), 9);
+        topic.publish("2".into());
+        assert_eq!(count.0.load(Ordering::SeqCst), 9, "nobody asked again");
+    }
+}

@@ -1,0 +1,69 @@
+//! A list of sleepers that one event wakes all at once.
+//!
+//! [`std::task::Waker`] is what an async task and a parked thread have in common, so topics and the shutdown serve
+//! both kinds of server through it and depend on no runtime.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// Sleepers, each in a slot of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+impl Wakers {
+    /// A slot, to be given back with [`leave`](Self::leave).
+    pub(crate) fn join(&self) -> usize {
+        let mut slots = self.slots();
+        slots.free.pop().unwrap_or_else(|| {
+            slots.wakers.push(None);
+            slots.wakers.len() - 1
+        })
+    }
+
+    /// Gives the slot back.
+    pub(crate) fn leave(&self, slot: usize) {
+        let waker = {
+            let mut slots = self.slots();
+            slots.free.push(slot);
+            slots.wakers[slot].take()
+        };
+        // Dropped here, without the lock: a waker may be the last owner of a task that has a slot too.
+        drop(waker);
+    }
+
+    /// Asks to be woken once. The caller looks again afterwards, in case it happened just before.
+    pub(crate) fn sleep(&self, slot: usize, waker: &Waker) {
+        let mut slots = self.slots();
+        let sleeping = &mut slots.wakers[slot];
+        if !sleeping.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            let replaced = sleeping.replace(waker.clone());
+            drop(slots);
+            drop(replaced);
+        }
+    }
+
+    /// Wakes everyone who sleeps now.
+    pub(crate) fn wake_all(&self) {
+        let woken: Vec<Waker> = self.slots().wakers.iter_mut().filter_map(Option::take).collect();
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// How many slots are taken.
+    pub(crate) fn len(&self) -> usize {
+        let slots = self.slots();
+        slots.wakers.len() - slots.free.len()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        // No code that can panic runs under this lock, so a poisoned one is still whole.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
