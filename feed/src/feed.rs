@@ -120,6 +120,12 @@ impl Feed {
     /// # Errors
     /// 400 for the topic, 401 without a token, 403 for a wrong one or a page of another site.
     pub fn may_publish(&self, topic: &str, publisher: &Publisher<'_>) -> Result<(), Problem> {
+        self.admit(topic, publisher).inspect_err(|problem| {
+            self.log.exchange(format_args!("POST /messages/{topic}"), problem);
+        })
+    }
+
+    fn admit(&self, topic: &str, publisher: &Publisher<'_>) -> Result<(), Problem> {
         check_topic(topic)?;
         if let Some(origin) = publisher.origin {
             let own = publisher.host.is_some_and(|host| is_origin_of(origin, host));
@@ -205,19 +211,23 @@ impl Feed {
         last_event_id: Option<&[u8]>,
         source: impl FnOnce(&Query, Option<&str>, u64) -> Result<Option<Box<dyn Source>>, Problem>,
     ) -> Opened {
-        let parsed = Query::parse(query);
-        let id = parsed.last_event_id(last_event_id)?;
-        let now = unix_ns();
-        let Some(source) = source(&parsed, id.as_deref(), now)? else {
-            self.log.exchange(format_args!("GET {path}"), "204");
-            return Ok(None);
-        };
-        let max = self.settings.max_streams;
-        let open = self.stats.open_stream(max).ok_or_else(|| Problem::full("streams", max))?;
         let question = if query.is_empty() { "" } else { "?" };
-        let log = self.log.stream(&format!("{path}{question}{query}"), id.as_deref());
-        let (keep_alive, shutdown) = (self.settings.keep_alive(), self.shutdown.watch());
-        Ok(Some(EventStream::new(source, keep_alive, now, shutdown, open, log)))
+        let request = format_args!("GET {path}{question}{query}");
+        let opened = || {
+            let parsed = Query::parse(query);
+            let id = parsed.last_event_id(last_event_id)?;
+            let now = unix_ns();
+            let Some(source) = source(&parsed, id.as_deref(), now)? else {
+                self.log.exchange(request, "204");
+                return Ok(None);
+            };
+            let max = self.settings.max_streams;
+            let open = self.stats.open_stream(max).ok_or_else(|| Problem::full("streams", max))?;
+            let log = self.log.stream(request, id.as_deref());
+            let (keep_alive, shutdown) = (self.settings.keep_alive(), self.shutdown.watch());
+            Ok(Some(EventStream::new(source, keep_alive, now, shutdown, open, log)))
+        };
+        opened().inspect_err(|problem: &Problem| self.log.exchange(request, problem))
     }
 }
 

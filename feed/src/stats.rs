@@ -50,7 +50,7 @@ impl Stats {
         metric(
             "sse_lagged_total",
             counter,
-            "Times that a stream fell off what is retained and was told so.",
+            "Gap events sent: what a stream was to read next was no longer there.",
             self.lagged.load(Relaxed),
         );
         metric(

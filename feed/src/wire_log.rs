@@ -33,10 +33,14 @@ impl WireLog {
     }
 
     /// A stream that begins: its request and the head of its response.
-    pub(crate) fn stream(&self, request: &str, last_event_id: Option<&str>) -> Option<StreamLog> {
+    pub(crate) fn stream(
+        &self,
+        request: Arguments<'_>,
+        last_event_id: Option<&str>,
+    ) -> Option<StreamLog> {
         let number = self.streams.as_ref()?.fetch_add(1, Relaxed) + 1;
         let from = last_event_id.map(|id| format!(", Last-Event-ID {}", shown(id)));
-        line(format_args!("stream {number}: received GET {request}{}", from.unwrap_or_default()));
+        line(format_args!("stream {number}: received {request}{}", from.unwrap_or_default()));
         line(format_args!("stream {number}: sent 200 text/event-stream"));
         Some(StreamLog { number })
     }
