@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, VARY,
 };
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Version};
@@ -41,14 +41,25 @@ impl<S: Sync> FromRequestParts<S> for StreamRequest {
 
 /// Checks every request before its handler sees it, and lets allowed origins read the answer.
 ///
-/// hyper takes a missing or a doubled Host ([hyper#3777](https://github.com/hyperium/hyper/issues/3777)), longer targets
-/// and larger headers than the contract.
+/// hyper takes a missing or a doubled Host
+/// ([hyper#3777](https://github.com/hyperium/hyper/issues/3777)), longer targets and larger headers
+/// than the contract.
 pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
+    let version = request.version();
     let mut response = match head(&request).check() {
         Ok(()) => next.run(request).await,
         Err(refused) => problem(&refused),
     };
+    if version == Version::HTTP_10 {
+        // A body without a length ends with the connection, but for HTTP/1.0 hyper would promise to
+        // keep the connection, unless the answer is HTTP/1.0 too.
+        *response.version_mut() = version;
+    }
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        // The routing adds it wherever a method has no route, also to a 404.
+        response.headers_mut().remove(ALLOW);
+    }
     let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
     if let Some(origin) = origin {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<()> {
 
 fn routes(feed: Arc<Feed>) -> Router {
     // axum: a GET route answers HEAD too, without the body.
-    Router::new()
+    let routes = Router::new()
         .route("/", get(page))
         .route("/ticks", get(ticks))
         .route("/time", get(time))
@@ -60,8 +60,10 @@ fn routes(feed: Arc<Feed>) -> Router {
         .route("/script", get(script))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
-        .layer(middleware::from_fn_with_state(Arc::clone(&feed), http::guard))
-        .with_state(feed)
+        .with_state(Arc::clone(&feed));
+    // axum: a layer on these routes would run behind the routing, which adds its `Allow` to refusals too.
+    let guard = middleware::from_fn_with_state(feed, http::guard);
+    Router::new().fallback_service(routes).layer(guard)
 }
 
 async fn page() -> Response {

@@ -1,0 +1,154 @@
+//! What poem's server forgets about connections: `accept` can fail, and a client can leave.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use poem::http::uri::Scheme;
+use poem::listener::TcpAcceptor;
+use poem::web::{LocalAddr, RemoteAddr};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+pub use feed::listen::{announce, bind};
+
+/// How long to wait after an `accept` that failed: short enough for nobody to notice once a
+/// descriptor is free again, long enough to cost nothing until then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// poem's acceptor, with a pause after a failure.
+///
+/// poem's server drops the error and accepts again at once. A process without a free descriptor
+/// fails each time until a connection ends, and would use a whole core for it.
+pub struct Acceptor(TcpAcceptor);
+
+impl Acceptor {
+    /// Takes a listener that does not block.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Acceptor> {
+        TcpAcceptor::from_std(listener).map(Acceptor)
+    }
+}
+
+impl poem::listener::Acceptor for Acceptor {
+    type Io = Connection;
+
+    fn local_addr(&self) -> Vec<LocalAddr> {
+        self.0.local_addr()
+    }
+
+    async fn accept(&mut self) -> io::Result<(Connection, LocalAddr, RemoteAddr, Scheme)> {
+        loop {
+            match self.0.accept().await {
+                Ok((stream, local, remote, scheme)) => {
+                    return Ok((Connection { stream, ended: false }, local, remote, scheme));
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+}
+
+/// A connection whose end is an error.
+///
+/// When hyper reads the end (FIN) in the midst of a response, its future ends with an error: the
+/// client left. But poem's server polls that future once more, as the graceful stop it always does,
+/// and hyper, for which only the reading half is closed, goes on with the response. An idle stream
+/// then stays open until a write fails. After an *error* hyper closes both halves, so the second
+/// poll drops the body and has nothing left to do but to send what is buffered.
+///
+/// Between two requests hyper takes the error for the same quiet end. Writes still work, so that an
+/// upload that was cut short gets its answer.
+pub struct Connection {
+    stream: TcpStream,
+    ended: bool,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.ended = room > 0 && buf.remaining() == room;
+        Poll::Ready(if self.ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
+    }
+}
+
+// No vectored writes: poem boxes the connection in a type that does not pass them on.
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+            // Who neither sends nor reads any more has left: what is buffered has nobody to go to.
+            Poll::Pending if self.ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            written => written,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::sync::{Arc, Weak};
+    use std::time::Instant;
+
+    use futures_util::stream;
+    use poem::endpoint::make_sync;
+    use poem::{Body, Server};
+
+    use super::*;
+
+    /// Waits until so many own it.
+    async fn owned_by(owned: &Weak<()>, owners: usize) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while owned.strong_count() != owners {
+            assert!(Instant::now() < deadline, "{} own it, not {owners}", owned.strong_count());
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_client_that_leaves_takes_its_silent_stream_along() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket takes it");
+        let address = listener.local_addr().expect("it is bound");
+        let acceptor = Acceptor::from_std(listener).expect("a listener");
+        let owner = Arc::new(());
+        let owned = Arc::downgrade(&owner);
+        let silent = make_sync(move |_| {
+            let owner = Arc::clone(&owner);
+            Body::from_bytes_stream(stream::poll_fn(move |_| {
+                let _held_while_open = &owner;
+                Poll::<Option<io::Result<&[u8]>>>::Pending
+            }))
+        });
+        tokio::spawn(Server::new_with_acceptor(acceptor).run(silent));
+        for how in [Shutdown::Both, Shutdown::Write] {
+            let mut client = TcpStream::connect(address).expect("it listens");
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
+            assert!(client.read(&mut [0; 1000]).expect("it answers") > 0);
+            owned_by(&owned, 2).await;
+            client.shutdown(how).expect("it is connected");
+            owned_by(&owned, 1).await;
+        }
+    }
+}
