@@ -29,8 +29,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::{Instant, Sleep};
 
-pub use self::builder::Builder;
-pub use self::update::{Error, Head, MessageEvent, Reason, Update};
+pub use self::builder::{Builder, http_client, parse_url};
+pub use self::update::{Error, Head, MessageEvent, Reason, Update, root_cause};
 
 use self::delay::Backoff;
 use crate::parser::{Item, Parser};

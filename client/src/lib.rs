@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "event-source", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "event-source"), doc = "Server-Sent Events: the parser alone.")]
 
 #[cfg(feature = "event-source")]
 pub mod event_source;

@@ -179,7 +179,11 @@ impl Builder {
 }
 
 /// An absolute URL with a scheme that can carry an event stream.
-pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
+///
+/// # Errors
+///
+/// [`Error::Url`] says what is wrong with it.
+pub fn parse_url(text: &str) -> Result<Url, Error> {
     let error = |why: &str| Error::Url { url: text.to_owned(), why: why.to_owned() };
     let url = Url::parse(text).map_err(|why| error(&why.to_string()))?;
     match url.scheme() {
@@ -188,8 +192,13 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     }
 }
 
-/// An HTTP client for one origin: HTTP/2 where TLS offers it, no proxy on the way to this machine.
-pub(crate) fn http_client(url: &Url) -> reqwest::Result<Client> {
+/// The HTTP client of an event source at this URL: rustls with ring, HTTP/2 where the server has it,
+/// the environment's proxies except on the way to this machine, [`MAX_REDIRECTS`].
+///
+/// # Errors
+///
+/// If TLS cannot be set up, for instance for lack of root certificates.
+pub fn http_client(url: &Url) -> reqwest::Result<Client> {
     // An error says that the program has chosen a provider before us, which is its right.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let build = |adapt: fn(ClientBuilder) -> ClientBuilder| {

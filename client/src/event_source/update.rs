@@ -124,8 +124,8 @@ pub enum Error {
     Parse(#[from] ParseError),
 }
 
-/// The last error of the chain: it says what happened, the others say during what.
-fn root_cause(error: &reqwest::Error) -> String {
+/// The last error of the chain, in words: it says what happened, the others say during what.
+pub fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -1,0 +1,186 @@
+//! `sse tail`: shows the events of a stream as they come.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use client::event_source::{Builder, Head};
+use client::{Error, EventSource, Update};
+use futures_util::TryStreamExt;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use super::print::{Printer, Style, notice};
+
+/// Show the events of a stream as they come, across reconnections
+///
+/// Events go to standard output: time (UTC), id, type and data. What happens to the connection goes
+/// to standard error.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sse tail http://127.0.0.1:8003/ticks
+  sse tail --json --max-events 3 http://127.0.0.1:8003/time
+  sse tail --last-event-id 41 http://127.0.0.1:8003/ticks
+
+Ends with 0 when the server has nothing more (204) or after --max-events, with 2 when there is no
+event stream to read.")]
+pub(super) struct Tail {
+    /// The stream
+    url: String,
+    /// Print each event as a JSON object on a line of its own
+    #[arg(long)]
+    json: bool,
+    /// Resume after the event with this id
+    #[arg(long, value_name = "ID")]
+    last_event_id: Option<String>,
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_events: Option<u64>,
+    /// Print comments too
+    #[arg(long)]
+    comments: bool,
+    /// Send this header field with each request; may be given more than once
+    #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = parse_header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// Reconnect after so many milliseconds without a byte
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    read_timeout_ms: Option<u64>,
+    /// Reconnect after 429, 502, 503 and 504 as well, when Retry-After says
+    #[arg(long)]
+    retry_unavailable: bool,
+}
+
+impl Tail {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut source = self.builder().build().map_err(advise)?;
+        let stdout = io::stdout();
+        let style = if self.json { Style::Json } else { Style::columns(&stdout) };
+        let mut printer = Printer::new(stdout.lock(), style);
+        let mut opened = false;
+        let mut events = 0;
+        while let Some(update) = source.try_next().await.map_err(advise)? {
+            match update {
+                Update::Open(head) => {
+                    notice(&describe_open(&head, opened, source.last_event_id()));
+                    opened = true;
+                }
+                Update::Event(event) => {
+                    printer.event(&event)?;
+                    events += 1;
+                    if self.max_events == Some(events) {
+                        return Ok(());
+                    }
+                }
+                Update::Comment(text) if self.comments => printer.comment(&text)?,
+                Update::Reconnecting { reason, after } if opened || self.waits_for(&reason) => {
+                    notice(&format!("{reason}; trying again in {}", seconds(after)));
+                }
+                Update::Reconnecting { reason, .. } => {
+                    let reason = reason.to_string();
+                    return Err(anyhow!("cannot read {}: {reason}; {}", self.url, check(&reason)));
+                }
+                Update::Closed => notice("the server has nothing more (204)"),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn builder(&self) -> Builder {
+        let mut builder = EventSource::builder(&self.url).retry_unavailable(self.retry_unavailable);
+        for (name, value) in &self.header {
+            builder = builder.header(name.clone(), value.clone());
+        }
+        if let Some(id) = &self.last_event_id {
+            builder = builder.last_event_id(id);
+        }
+        if let Some(timeout_ms) = self.read_timeout_ms {
+            builder = builder.read_timeout(Duration::from_millis(timeout_ms));
+        }
+        builder
+    }
+
+    /// A server that answers “not now” is there; one that does not answer may be a wrong address.
+    fn waits_for(&self, reason: &client::Reason) -> bool {
+        self.retry_unavailable && matches!(reason, client::Reason::Unavailable(_))
+    }
+}
+
+fn describe_open(head: &Head, again: bool, last_event_id: &str) -> String {
+    let version = format!("{:?}", head.version);
+    let url = &head.url;
+    match (again, last_event_id) {
+        (false, "") => format!("reading {url} ({version})"),
+        (true, "") => format!("reading {url} again ({version})"),
+        (_, id) => format!("reading {url} ({version}), resumed after id {id}"),
+    }
+}
+
+fn seconds(wait: Duration) -> String {
+    format!("{:.1} s", wait.as_secs_f64())
+}
+
+/// Adds what to do about it.
+fn advise(error: Error) -> anyhow::Error {
+    let advice = match &error {
+        Error::Url { .. } => "give it whole, as in http://127.0.0.1:8003/ticks",
+        Error::Status { status, .. } => match *status {
+            StatusCode::BAD_REQUEST => "check the query and the last event id",
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                "give credentials with --header 'Authorization: Bearer …'"
+            }
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "check the path",
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => "try later, or wait with --retry-unavailable",
+            _ => "look at its answer with curl -i",
+        },
+        Error::ContentType { .. } => "check the path, or look at it with curl -i",
+        Error::Client(_) => "check the system's root certificates",
+        Error::Request(_) => "check where it redirects to with curl -iL",
+        Error::Parse(_) => "this program holds no larger ones",
+        _ => return error.into(),
+    };
+    anyhow!("{error}; {advice}")
+}
+
+/// What to check when there is no connection. TLS errors have no type of their own in reqwest.
+pub(super) fn check(reason: &str) -> &'static str {
+    if reason.contains("certificate") {
+        "check its certificate, and this system's root certificates"
+    } else {
+        "is the server running, and at this address?"
+    }
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
+    let name = name.trim().parse().map_err(|_| "the name is not one that HTTP allows")?;
+    let value = HeaderValue::from_bytes(value.trim().as_bytes())
+        .map_err(|_| "the value has a control character")?;
+    Ok((name, value))
+}
+
+impl Style {
+    /// Columns, in colour on a terminal that wants it.
+    fn columns(stdout: &impl IsTerminal) -> Self {
+        Self::Columns { colour: super::print::wants_colour(stdout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_fields_are_split_at_the_first_colon() {
+        let (name, value) = parse_header("Authorization:  Bearer a:b ").unwrap();
+        assert_eq!((name.as_str(), value.as_bytes()), ("authorization", &b"Bearer a:b"[..]));
+        assert!(parse_header("no colon").is_err());
+        assert!(parse_header("a b: c").is_err());
+        assert!(parse_header("a: b\r\nc: d").is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! The `sse` command, as a process, against a scripted peer.
+#![allow(clippy::unwrap_used)] // A test may panic, and its helpers with it.
+
+mod peer;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use peer::{Answer, DEADLINE, Peer, Port, held, raw, status, stream};
+
+fn sse(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse"));
+    command.args(arguments).env_remove("SSE_PUBLISH_TOKEN");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Waits for the end; a process that does not end is killed and fails the test.
+fn finish(mut child: Child) -> Output {
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > DEADLINE {
+            child.kill().unwrap();
+            panic!("still running: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = finish(sse(arguments).spawn().unwrap());
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Code 2, nothing on standard output, and one line that ends in this advice.
+fn assert_fails(arguments: &[&str], what: &str, advice: &str) {
+    let (code, stdout, stderr) = run(arguments);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains(what), "{stderr}");
+    assert!(stderr.trim_end().ends_with(advice), "{stderr}");
+}
+
+/// Lines without the time in front.
+fn without_time(stdout: &str) -> Vec<&str> {
+    stdout.lines().map(|line| line.get("12:34:56.789  ".len()..).unwrap()).collect()
+}
+
+#[test]
+fn tail_shows_events_in_columns_and_the_connection_on_stderr() {
+    let body =
+        "retry: 50\nid: 1\ndata: a\n\n:ping\n\nevent: add\nid: 2\ndata: two\ndata: lines\n\n";
+    let peer = Peer::start([stream(body)]);
+    let (code, stdout, stderr) = run(&["tail", &peer.url("/x")]);
+    assert_eq!(code, 0, "{stderr}");
+    let expected = ["1     message  a", "2     add      two", "               lines"];
+    assert_eq!(without_time(&stdout), expected);
+    let notices: Vec<_> = stderr.lines().collect();
+    let url = peer.url("/x");
+    assert_eq!(
+        notices,
+        [
+            &format!("sse: reading {url} (HTTP/1.1)"),
+            "sse: the server ended the stream; trying again in 0.1 s",
+            "sse: the server has nothing more (204)",
+        ]
+    );
+    assert!(!stdout.contains('\x1b') && !stderr.contains('\x1b'), "no colour in a pipe");
+}
+
+#[test]
+fn tail_follows_the_server_across_a_restart_without_loss_or_repetition() {
+    let port = Port::new();
+    let listener = port.listen();
+    // The first server says two events and is gone, port and all.
+    let first = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut head = [0; 1024];
+        assert!(socket.read(&mut head).unwrap() > 0);
+        let body = "retry: 50\nid: 1\ndata: one\n\nid: 2\ndata: two\n\nid: 3\ndata: cut of";
+        socket.write_all((peer::HEAD.to_owned() + body).as_bytes()).unwrap();
+    });
+    let mut child = sse(&["tail", "--json", "--max-events", "4", &port.url()]).spawn().unwrap();
+    first.join().unwrap();
+    // It has seen that the port is closed before the second server opens it.
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut notices = String::new();
+    while !notices.contains("refused") {
+        assert!(stderr.read_line(&mut notices).unwrap() > 0, "{notices}");
+    }
+    let second = Peer::serve(
+        port.listen(),
+        [stream("id: 3\ndata: three\n\nid: 4\ndata: four\n\nid: 5\ndata: five\n\n")],
+    );
+    assert_eq!(second.request().field("last-event-id").unwrap(), b"2");
+    let output = finish(child);
+    assert!(output.status.success());
+    let data: Vec<_> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["data"].clone())
+        .collect();
+    assert_eq!(data, ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn tail_resumes_from_the_id_it_is_given_and_sends_headers() {
+    let peer = Peer::start([]);
+    let (code, ..) = run(&["tail", "--last-event-id", "41", "-H", "X-Test: a:b", &peer.url("/")]);
+    assert_eq!(code, 0);
+    let request = peer.request();
+    assert_eq!(request.field("last-event-id").unwrap(), b"41");
+    assert_eq!(request.field("x-test").unwrap(), b"a:b");
+}
+
+#[test]
+fn tail_flushes_each_event() {
+    let peer = Peer::start([held("data: a\n\n")]);
+    let mut child = sse(&["tail", &peer.url("/")]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(without_time(&line), ["      message  a"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn tail_ends_quietly_when_its_reader_has_gone() {
+    let flood: Answer = Box::new(|socket| {
+        let _ = socket.write_all(peer::HEAD.as_bytes());
+        while socket.write_all(b"data: a\n\n").is_ok() {}
+    });
+    let peer = Peer::start([flood]);
+    let mut child = sse(&["tail", &peer.url("/")]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = finish(child);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn tail_says_what_to_do_and_ends_with_2() {
+    let port = Port::new();
+    let url = port.url();
+    assert_fails(&["tail", &url], "refused", "is the server running, and at this address?");
+    assert_fails(&["tail", "localhost:1/x"], "localhost:1/x", "as in http://127.0.0.1:8003/ticks");
+    let peer = Peer::start([
+        raw("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<p>"),
+        status("404 Not Found", ""),
+        status("503 X", ""),
+    ]);
+    assert_fails(&["tail", &peer.url("/")], "text/html", "or look at it with curl -i");
+    assert_fails(&["tail", &peer.url("/")], "404 Not Found", "check the path");
+    assert_fails(&["tail", &peer.url("/")], "503", "or wait with --retry-unavailable");
+    let (code, _, stderr) = run(&["tail", "--max-events", "0", &url]);
+    assert_eq!((code, stderr.contains("--max-events")), (2, true));
+}
+
+#[test]
+fn a_proxy_in_the_environment_does_not_stand_between_us_and_this_machine() {
+    let peer = Peer::start([stream("data: a\n\n"), status("201 Created", "")]);
+    let port = Port::new();
+    let (proxy, tail, send) = (port.url(), peer.url("/"), peer.url("/"));
+    for arguments in [["tail", "--max-events=1", &tail], ["send", &send, "hello"]] {
+        let mut command = sse(&arguments);
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"] {
+            command.env(name, &proxy);
+        }
+        let output = finish(command.env_remove("NO_PROXY").env_remove("no_proxy").spawn().unwrap());
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn plain_http_needs_no_root_certificates() {
+    let peer = Peer::start([stream("data: a\n\n")]);
+    let mut command = sse(&["tail", "--max-events=1", &peer.url("/")]);
+    command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    let output = finish(command.spawn().unwrap());
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// An answer to a POST with a JSON body.
+fn created(id: &str) -> Answer {
+    let body = format!("{{\"id\":\"{id}\"}}");
+    raw(format!(
+        "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
+#[test]
+fn send_posts_the_text_and_prints_the_id() {
+    let peer = Peer::start([created("0badcafe-7")]);
+    let url = peer.url("/messages/news");
+    let (code, stdout, stderr) = run(&["send", &url, "grüße", "--token", "s3cret"]);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "0badcafe-7\n", ""));
+    let request = peer.request();
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/messages/news"));
+    assert_eq!(request.body, "grüße".as_bytes());
+    assert_eq!(request.field("content-type").unwrap(), b"text/plain; charset=utf-8");
+    assert_eq!(request.field("authorization").unwrap(), b"Bearer s3cret");
+}
+
+#[test]
+fn send_reads_lines_from_standard_input() {
+    let peer = Peer::start([created("e-1"), created("e-2"), created("e-3")]);
+    let mut child =
+        sse(&["send", &peer.url("/messages/a"), "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Each line goes out at once: the first is answered before the second is written.
+    stdin.write_all(b"one\n").unwrap();
+    assert_eq!(peer.request().body, b"one");
+    stdin.write_all(b"two\r\nthree").unwrap();
+    drop(stdin);
+    let output = finish(child);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "e-1\ne-2\ne-3\n");
+    assert_eq!((peer.request().body, peer.request().body), (b"two".to_vec(), b"three".to_vec()));
+}
+
+#[test]
+fn send_says_what_to_do_and_ends_with_2() {
+    let port = Port::new();
+    assert_fails(&["send", &port.url(), "x"], "refused", "running, and at this address?");
+    assert_fails(&["send", "/messages/a", "x"], "/messages/a", "8003/messages/news");
+    let problem = r#"{"title":"Content Too Large","detail":"the body is over 65536 bytes"}"#;
+    let too_large = format!(
+        "HTTP/1.1 413 X\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{problem}",
+        problem.len()
+    );
+    let peer = Peer::start([status("401 X", ""), raw(too_large)]);
+    let url = peer.url("/messages/a");
+    assert_fails(&["send", &url, "x"], "401", "give a token with --token");
+    assert_fails(&["send", &url, "x"], "(the body is over 65536 bytes)", "send it in parts");
+}

@@ -1,0 +1,405 @@
+//! The event source against a scripted peer. Each test names the rule it holds to.
+#![allow(clippy::unwrap_used)] // A test may panic, and its helpers with it.
+
+mod peer;
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use client::event_source::Builder;
+use client::{Error, EventSource, Limits, ParseError, Reason, State, Update};
+use futures_util::StreamExt;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+
+use peer::{Answer, CHUNKED, DEADLINE, HEAD, Peer, Port, held, raw, status, stream};
+
+/// A reconnection time that keeps the tests short.
+const SOON: Duration = Duration::from_millis(50);
+
+fn quick(peer: &Peer) -> Builder {
+    EventSource::builder(&peer.url("/stream")).retry(SOON).max_backoff(SOON)
+}
+
+async fn next(source: &mut EventSource) -> Option<Result<Update, Error>> {
+    tokio::time::timeout(DEADLINE, source.next()).await.expect("an update within the deadline")
+}
+
+/// All updates up to the end in short words, and the error at the end if there is one.
+async fn run(source: EventSource) -> (Vec<String>, Option<Error>) {
+    tokio::time::timeout(DEADLINE, run_to_end(source)).await.expect("the end within the deadline")
+}
+
+async fn run_to_end(mut source: EventSource) -> (Vec<String>, Option<Error>) {
+    let mut seen = Vec::new();
+    while let Some(update) = next(&mut source).await {
+        seen.push(match update {
+            Ok(Update::Open(_)) => "open".to_owned(),
+            Ok(Update::Event(e)) => format!("{} {:?} {}", e.event, e.data, e.last_event_id),
+            Ok(Update::Comment(text)) => format!(":{text}"),
+            Ok(Update::Retry(delay)) => format!("retry {}", delay.as_millis()),
+            Ok(Update::Reconnecting { reason, .. }) => match reason {
+                Reason::Ended => "ended".to_owned(),
+                Reason::Broken(_) => "broken".to_owned(),
+                Reason::Unanswered(_) => "unanswered".to_owned(),
+                Reason::Silent(_) => "silent".to_owned(),
+                Reason::Unavailable(status) => format!("unavailable {}", status.as_u16()),
+                _ => unreachable!(),
+            },
+            Ok(Update::Closed) => "closed".to_owned(),
+            Ok(_) => unreachable!(),
+            Err(error) => {
+                assert_eq!(source.state(), State::Closed);
+                assert!(next(&mut source).await.is_none(), "nothing follows an error");
+                return (seen, Some(error));
+            }
+        });
+    }
+    assert_eq!(source.state(), State::Closed);
+    (seen, None)
+}
+
+/// The updates of a stream that ends with 204.
+async fn updates(builder: Builder) -> Vec<String> {
+    let (seen, error) = run(builder.build().unwrap()).await;
+    assert!(error.is_none(), "{error:?} after {seen:?}");
+    seen
+}
+
+#[tokio::test]
+async fn the_first_request_is_what_the_standard_asks_for() {
+    let peer = Peer::start([]);
+    let url = peer.url("/a%20b?q=1&r=%2F#fragment");
+    run(EventSource::new(&url).unwrap()).await;
+    let request = peer.request();
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", "/a%20b?q=1&r=%2F"));
+    assert_eq!(request.field("accept").unwrap(), b"text/event-stream");
+    assert_eq!(request.field("cache-control").unwrap(), b"no-cache");
+    assert_eq!(request.field("host").unwrap(), peer.address.to_string().as_bytes());
+    for absent in ["last-event-id", "content-length", "transfer-encoding", "connection"] {
+        assert_eq!(request.field(absent), None, "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_stream_reconnects_and_resumes() {
+    let peer = Peer::start([
+        stream("id: 1\ndata: a\n\n:hi\n\nevent: e\ndata: b\n\nid: 2\ndata: lost"),
+        stream("\u{feff}id: 3\ndata: c\n\n"),
+        stream("id\n\n"),
+    ]);
+    let seen = updates(quick(&peer)).await;
+    let expected = [
+        "open",
+        "message \"a\" 1",
+        ":hi",
+        "e \"b\" 1",
+        "ended",
+        "open",
+        "message \"c\" 3",
+        "ended",
+        "open",
+        "ended",
+        "closed",
+    ];
+    assert_eq!(seen, expected);
+    let ids: Vec<_> =
+        (0..4).map(|_| peer.request().field("last-event-id").map(<[u8]>::to_vec)).collect();
+    // The id of an incomplete block does not count, and an empty id takes the header away.
+    assert_eq!(ids, [None, Some(b"1".to_vec()), Some(b"3".to_vec()), None]);
+}
+
+#[tokio::test]
+async fn retry_is_waited_for_and_stays_in_force() {
+    let peer = Peer::start([stream("retry: 400\n"), stream(""), stream("retry: x\n")]);
+    let seen = updates(quick(&peer).retry(Duration::from_secs(60))).await;
+    assert_eq!(seen[..2], ["open", "retry 400"]);
+    let at: Vec<_> = (0..4).map(|_| peer.request().at).collect();
+    for pair in at.windows(2) {
+        let wait = pair[1] - pair[0];
+        assert!(wait >= Duration::from_millis(400), "{wait:?}");
+        assert!(wait < Duration::from_secs(10), "{wait:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_content_ends_for_good() {
+    let peer = Peer::start([]);
+    assert_eq!(updates(quick(&peer)).await, ["closed"]);
+    peer.request();
+    assert!(peer.request_so_far().is_none());
+}
+
+#[tokio::test]
+async fn other_statuses_fail_for_good() {
+    for line in ["205 X", "206 X", "299 X", "304 X", "400 X", "404 X", "500 X", "503 X"] {
+        let peer = Peer::start([status(line, "Content-Type: text/event-stream\r\n")]);
+        let (seen, error) = run(quick(&peer).build().unwrap()).await;
+        assert!(seen.is_empty(), "{line}: {seen:?}");
+        let Some(Error::Status { status, .. }) = error else { panic!("{line}: {error:?}") };
+        assert_eq!(status.as_str(), &line[..3]);
+    }
+}
+
+#[tokio::test]
+async fn other_types_fail_for_good() {
+    for kind in ["text/plain", "text/event-streams", "application/json", ""] {
+        let line = format!("Content-Type: {kind}\r\n");
+        let answer = format!("HTTP/1.1 200 OK\r\n{line}Connection: close\r\n\r\ndata: a\n\n");
+        let peer = Peer::start([raw(answer)]);
+        let (seen, error) = run(quick(&peer).build().unwrap()).await;
+        assert!(seen.is_empty(), "{kind}: {seen:?}");
+        assert!(matches!(error, Some(Error::ContentType { .. })), "{kind}: {error:?}");
+    }
+    let peer = Peer::start([raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ndata: a\n\n")]);
+    let (_, error) = run(quick(&peer).build().unwrap()).await;
+    assert!(error.unwrap().to_string().ends_with("its Content-Type is missing"));
+}
+
+#[tokio::test]
+async fn parameters_and_case_of_the_type_do_not_matter() {
+    for kind in ["Text/Event-Stream", "text/event-stream;charset=windows-1252"] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n");
+        let peer = Peer::start([raw(head + "data: é\n\n")]);
+        assert_eq!(updates(quick(&peer)).await[..2], ["open", "message \"é\" "]);
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_and_the_original_url_is_used_again() {
+    for code in [301, 302, 303, 307, 308] {
+        let peer = Peer::start([
+            status(&format!("{code} Moved"), "Location: /elsewhere?a=b\r\n"),
+            stream("id: 1\ndata: a\n\n"),
+            stream("data: b\n\n"),
+        ]);
+        let mut source = quick(&peer).build().unwrap();
+        let Some(Ok(Update::Open(head))) = next(&mut source).await else { panic!("open") };
+        assert_eq!(head.url.as_str(), peer.url("/elsewhere?a=b"));
+        assert_eq!(source.url().as_str(), peer.url("/stream"));
+        let (seen, _) = run(source).await;
+        let expected = ["message \"a\" 1", "ended", "open", "message \"b\" 1", "ended", "closed"];
+        assert_eq!(seen, expected);
+        let targets: Vec<_> = (0..3).map(|_| peer.request().target).collect();
+        assert_eq!(targets, ["/stream", "/elsewhere?a=b", "/stream"], "{code}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_without_end_or_location_fail() {
+    let circle = || (0..40).map(|_| status("302 Found", "Location: /stream\r\n"));
+    let peer = Peer::start(circle());
+    let (seen, error) = run(quick(&peer).build().unwrap()).await;
+    assert!(seen.is_empty());
+    assert!(matches!(error, Some(Error::Request(_))), "{error:?}");
+    let mut requests = 0;
+    while peer.request_so_far().is_some() {
+        requests += 1;
+    }
+    assert_eq!(requests, 1 + client::event_source::MAX_REDIRECTS);
+
+    let peer = Peer::start([status("302 Found", "")]);
+    let (_, error) = run(quick(&peer).build().unwrap()).await;
+    assert!(matches!(error, Some(Error::Status { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_origin_loses_the_credentials() {
+    let other = Peer::start([]);
+    let peer = Peer::start([status("307 X", &format!("Location: {}\r\n", other.url("/x")))]);
+    updates(quick(&peer).header(AUTHORIZATION, HeaderValue::from_static("Bearer secret"))).await;
+    assert_eq!(peer.request().field("authorization").unwrap(), b"Bearer secret");
+    assert_eq!(other.request().field("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_cut_chunk_loses_no_event_and_no_id() {
+    let peer = Peer::start([
+        raw(CHUNKED.to_owned() + "20\r\nid: 1\ndata: a\n\nid: 2\nda"),
+        raw(CHUNKED.to_owned() + "zz\r\n"),
+    ]);
+    let seen = updates(quick(&peer)).await;
+    let expected = ["open", "message \"a\" 1", "broken", "open", "broken", "closed"];
+    assert_eq!(seen, expected);
+    let ids = [(); 3].map(|()| peer.request().field("last-event-id").map(<[u8]>::to_vec));
+    assert_eq!(ids, [None, Some(b"1".to_vec()), Some(b"1".to_vec())]);
+}
+
+#[tokio::test]
+async fn a_connection_without_an_answer_reconnects() {
+    let peer = Peer::start([raw(""), raw("nonsense\r\n\r\n"), stream("data: a\n\n")]);
+    let seen = updates(quick(&peer).last_event_id("7")).await;
+    let expected = ["unanswered", "unanswered", "open", "message \"a\" 7", "ended", "closed"];
+    assert_eq!(seen, expected);
+    for _ in 0..4 {
+        assert_eq!(peer.request().field("last-event-id").unwrap(), b"7");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_until_the_server_is_up() {
+    let port = Port::new();
+    let mut source =
+        EventSource::builder(&port.url()).retry(SOON).max_backoff(2 * SOON).build().unwrap();
+    let mut longest = SOON;
+    for _ in 0..3 {
+        let update = next(&mut source).await.unwrap().unwrap();
+        let Update::Reconnecting { reason, after } = update else { panic!("{update:?}") };
+        assert!(reason.to_string().contains("refused"), "{reason}");
+        assert!((SOON..=2 * SOON).contains(&after), "{after:?}");
+        assert_eq!(source.state(), State::Connecting);
+        longest = longest.max(after);
+    }
+    assert!(longest > SOON, "the wait grows");
+    let peer = Peer::serve(port.listen(), [stream("data: a\n\n")]);
+    let (seen, _) = run(source).await;
+    assert_eq!(seen.iter().find(|it| *it != "unanswered").unwrap(), "open");
+    peer.request();
+}
+
+#[tokio::test]
+async fn ids_are_sent_as_the_bytes_they_are() {
+    let peer = Peer::start([stream("id: …日 😀\n\n"), stream("id: a\x01b\n\n"), stream("")]);
+    updates(quick(&peer)).await;
+    let ids = [(); 4].map(|()| peer.request().field("last-event-id").map(<[u8]>::to_vec));
+    // HTTP has no way to carry a control character: the id is left out, the stream goes on.
+    assert_eq!(ids, [None, Some("…日 😀".into()), None, None]);
+}
+
+#[tokio::test]
+async fn headers_and_body_are_sent_each_time() {
+    let peer = Peer::start([stream("")]);
+    let name = HeaderName::from_static("x-test");
+    let accept = HeaderValue::from_static("text/event-stream, application/json");
+    let builder = quick(&peer).post("question").header(name, HeaderValue::from_static("1"));
+    updates(builder.header(reqwest::header::ACCEPT, accept)).await;
+    for _ in 0..2 {
+        let request = peer.request();
+        assert_eq!((request.method.as_str(), &request.body[..]), ("POST", &b"question"[..]));
+        assert_eq!(request.field("x-test").unwrap(), b"1");
+        assert_eq!(
+            request.field("accept").unwrap(),
+            b"text/event-stream, application/json",
+            "the caller's field takes the place of ours"
+        );
+    }
+}
+
+#[tokio::test]
+async fn silence_reconnects_and_comments_are_not_silence() {
+    let talkative: Answer = Box::new(|socket| {
+        socket.write_all(HEAD.as_bytes()).unwrap();
+        let start = Instant::now();
+        // Longer than the timeout in all, but never silent for that long.
+        while start.elapsed() < Duration::from_millis(900) {
+            socket.write_all(b":\n").unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        socket.write_all(b"data: a\n\n").unwrap();
+        let _ = socket.read(&mut [0; 1]);
+    });
+    let mute: Answer = Box::new(|socket| {
+        let _ = socket.read(&mut [0; 1]);
+    });
+    let peer = Peer::start([talkative, mute]);
+    let seen = updates(quick(&peer).read_timeout(Duration::from_millis(600))).await;
+    let seen: Vec<_> = seen.into_iter().filter(|it| it != ":").collect();
+    assert_eq!(seen, ["open", "message \"a\" ", "silent", "silent", "closed"]);
+}
+
+#[tokio::test]
+async fn unavailable_is_waited_out_only_if_asked() {
+    let peer = Peer::start([
+        status("503 X", "Retry-After: 1\r\n"),
+        status("429 X", ""),
+        status("404 X", "Retry-After: 1\r\n"),
+    ]);
+    let (seen, error) = run(quick(&peer).retry_unavailable(true).build().unwrap()).await;
+    assert_eq!(seen, ["unavailable 503", "unavailable 429"]);
+    assert!(matches!(error, Some(Error::Status { .. })), "{error:?}");
+    let (first, second) = (peer.request().at, peer.request().at);
+    assert!(second - first >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn events_come_before_the_stream_ends_and_states_follow() {
+    let peer = Peer::start([held("data: a\r\r")]);
+    let mut source = quick(&peer).build().unwrap();
+    assert_eq!(source.state(), State::Connecting);
+    let Some(Ok(Update::Open(head))) = next(&mut source).await else { panic!("open") };
+    assert_eq!(head.headers["content-type"], "text/event-stream");
+    assert_eq!(source.state(), State::Open);
+    let Some(Ok(Update::Event(event))) = next(&mut source).await else { panic!("event") };
+    assert_eq!(event.data, "a");
+    source.close();
+    assert_eq!(source.state(), State::Closed);
+    assert!(next(&mut source).await.is_none());
+}
+
+#[tokio::test]
+async fn close_drops_what_is_queued_and_the_connection() {
+    let (gone, is_gone) = std::sync::mpsc::channel();
+    let answer: Answer = Box::new(move |socket| {
+        socket.write_all((HEAD.to_owned() + "data: a\n\ndata: b\n\n").as_bytes()).unwrap();
+        let read = socket.read(&mut [0; 1]);
+        gone.send(matches!(read, Ok(0) | Err(_))).unwrap();
+    });
+    let peer = Peer::start([answer]);
+    let mut source = quick(&peer).build().unwrap();
+    while !matches!(next(&mut source).await, Some(Ok(Update::Event(_)))) {}
+    source.close();
+    assert!(next(&mut source).await.is_none());
+    let is_gone = tokio::task::spawn_blocking(move || is_gone.recv_timeout(DEADLINE));
+    assert!(is_gone.await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn dropping_the_future_of_next_loses_nothing() {
+    let events: String = (1..=50).map(|n| format!("id: {n}\ndata: {n}\n\n")).collect();
+    let drip: Answer = Box::new(move |socket| {
+        socket.set_nodelay(true).unwrap();
+        socket.write_all(HEAD.as_bytes()).unwrap();
+        for piece in events.as_bytes().chunks(5) {
+            socket.write_all(piece).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let peer = Peer::start([drip]);
+    let mut source = quick(&peer).build().unwrap();
+    let (mut ids, mut dropped) = (Vec::new(), 0);
+    let start = Instant::now();
+    while source.state() != State::Closed {
+        assert!(start.elapsed() < DEADLINE);
+        match tokio::time::timeout(Duration::from_micros(300), source.next()).await {
+            Ok(Some(Ok(Update::Event(event)))) => ids.push(event.data.parse::<u32>().unwrap()),
+            Ok(_) => {}
+            Err(_) => dropped += 1,
+        }
+    }
+    assert_eq!(ids, (1..=50).collect::<Vec<_>>());
+    assert!(dropped > 0, "the test dropped futures");
+}
+
+#[tokio::test]
+async fn an_event_past_the_limit_ends_for_good() {
+    let peer = Peer::start([stream("data: 0123456789\n\ndata: 0123456789a\n\n")]);
+    let limits = Limits { max_event_bytes: 10 };
+    let (seen, error) = run(quick(&peer).limits(limits).build().unwrap()).await;
+    assert_eq!(seen, ["open", "message \"0123456789\" "]);
+    let expected = ParseError::EventTooLarge { max_event_bytes: 10 };
+    assert!(matches!(error, Some(Error::Parse(found)) if found == expected));
+}
+
+#[tokio::test]
+async fn informational_responses_are_passed_over() {
+    let head = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_owned() + HEAD;
+    let peer = Peer::start([raw(head + "data: a\n\n")]);
+    assert_eq!(updates(quick(&peer)).await[..2], ["open", "message \"a\" "]);
+}
+
+#[tokio::test]
+async fn retry_zero_does_not_spin() {
+    let peer = Peer::start((0..5).map(|_| stream("retry: 0\n")));
+    updates(quick(&peer)).await;
+    let at: Vec<_> = (0..6).map(|_| peer.request().at).collect();
+    assert!(at[5] - at[0] >= 5 * Duration::from_millis(50));
+}
