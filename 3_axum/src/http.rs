@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, Request, State};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName,
+    HeaderValue, ORIGIN, VARY,
 };
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Version};
@@ -60,6 +61,10 @@ pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) 
         // The routing adds it wherever a method has no route, also to a 404.
         response.headers_mut().remove(ALLOW);
     }
+    if response.status() == StatusCode::NO_CONTENT {
+        // The routing adds a length of 0, which a 204 must not have (RFC 9110 8.6).
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
     if let Some(origin) = origin {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -85,11 +90,15 @@ pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
 }
 
-/// A message, read no further than its limit.
-pub async fn read_message(body: Body) -> Result<Vec<u8>, Problem> {
-    match to_bytes(body, MAX_MESSAGE_BYTES).await {
+/// A message, read no further than its limit, which is the `DefaultBodyLimit` of the routes.
+pub async fn read_message(request: Request) -> Result<Vec<u8>, Problem> {
+    use FailedToBufferBody::LengthLimitError;
+    match Bytes::from_request(request, &()).await {
         Ok(message) => Ok(message.into()),
-        Err(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
+        Err(BytesRejection::FailedToBufferBody(LengthLimitError(_))) => {
+            Err(Problem::body_too_large(MAX_MESSAGE_BYTES))
+        }
+        Err(_) => Err(Problem::torn_body()),
     }
 }
 

@@ -5,26 +5,27 @@ mod http;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::middleware;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
+use axum::{Router, ServiceExt};
+use feed::contract::{EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
 use feed::{Feed, Opened, listen, page};
 use futures_util::StreamExt;
 use tokio::net::TcpListener;
+use tower::Layer;
 
 use crate::http::StreamRequest;
 
 fn main() -> anyhow::Result<()> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and the write timeout are the listener's; accepted sockets inherit them.
+    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;
     // axum: tokio takes only a listener that does not block.
     listener.set_nonblocking(true)?;
@@ -36,7 +37,9 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
-        let routes = routes(Arc::clone(&feed));
+        // axum: a layer inside the router runs behind the routing, which adds headers of its own.
+        let guard = middleware::from_fn_with_state(Arc::clone(&feed), http::guard);
+        let routes = guard.layer(routes(Arc::clone(&feed))).into_make_service();
         listen::announce(address);
         // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
         // axum: without that it waits for ever for a response that never ends (axum#2673).
@@ -48,7 +51,7 @@ fn main() -> anyhow::Result<()> {
 
 fn routes(feed: Arc<Feed>) -> Router {
     // axum: a GET route answers HEAD too, without the body.
-    let routes = Router::new()
+    Router::new()
         .route("/", get(page))
         .route("/ticks", get(ticks))
         .route("/time", get(time))
@@ -60,10 +63,8 @@ fn routes(feed: Arc<Feed>) -> Router {
         .route("/script", get(script))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
-        .with_state(Arc::clone(&feed));
-    // axum: a layer on these routes would run behind the routing, which adds its `Allow` to refusals too.
-    let guard = middleware::from_fn_with_state(feed, http::guard);
-    Router::new().fallback_service(routes).layer(guard)
+        .layer(DefaultBodyLimit::max(MAX_MESSAGE_BYTES))
+        .with_state(feed)
 }
 
 async fn page() -> Response {
@@ -95,13 +96,12 @@ async fn subscribe(
 async fn publish(
     State(feed): State<Arc<Feed>>,
     Path(topic): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
     let published = async {
         // SSE: whoever may not publish is told so before the body is read.
-        feed.may_publish(&topic, &http::publisher(&headers))?;
-        feed.publish(&topic, http::read_message(body).await?)
+        feed.may_publish(&topic, &http::publisher(request.headers()))?;
+        feed.publish(&topic, http::read_message(request).await?)
     };
     match published.await {
         Ok(json) => {
@@ -141,7 +141,7 @@ fn respond(feed: &Feed, opened: Opened) -> Response {
     };
     match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; a frame is one write, and holds all events that are ready.
+            // SSE: the head leaves at once; one frame, all that is ready, is one write.
             let body = Body::from_stream(stream.frames().map(Ok::<_, Infallible>));
             (STREAM_HEADERS, [(CONTENT_TYPE, EVENT_STREAM)], body).into_response()
         }
@@ -154,7 +154,8 @@ fn respond(feed: &Feed, opened: Opened) -> Response {
 }
 
 fn to_event(event: feed::Event) -> Event {
-    // axum: a CR or LF in `id`, `event` or a comment panics here, and so does NUL in `id`; empty data is never dispatched.
+    // axum: CR or LF in `id`, `event` or a comment panics here, and so does NUL in `id`; empty data
+    // is never dispatched.
     let mut native = Event::default();
     if let Some(comment) = event.comment {
         native = native.comment(comment);

@@ -113,7 +113,8 @@ pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
 pub async fn read_message(body: web::Payload) -> Result<Vec<u8>, Problem> {
     match body.to_bytes_limited(MAX_MESSAGE_BYTES).await {
         Ok(Ok(message)) => Ok(message.into()),
-        _ => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
+        Ok(Err(_)) => Err(Problem::torn_body()),
+        Err(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::http::StreamRequest;
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and the write timeout are the listener's; accepted sockets inherit them.
+    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
@@ -136,7 +136,7 @@ fn respond(feed: &Feed, opened: Opened) -> impl Responder + use<> {
     };
     match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; a frame is one write, and holds all events that are ready.
+            // SSE: the head leaves at once; one frame, all that is ready, is one write.
             let mut response = HttpResponse::Ok();
             for header in STREAM_HEADERS {
                 response.insert_header(header);

@@ -164,7 +164,7 @@ async fn restore(request: &mut Request<'_>, data: &mut Data<'_>) -> Result<(), P
     let ended = data.peek_complete();
     let start = data.peek(PEEKED_BYTES).await;
     if start.len() < PEEKED_BYTES && !ended {
-        return Err(torn_body());
+        return Err(Problem::torn_body());
     }
     if request.content_type().is_some_and(|kind| kind.is_form()) {
         let field = str::from_utf8(start).ok().and_then(|start| Form::values(start).next());
@@ -176,16 +176,12 @@ async fn restore(request: &mut Request<'_>, data: &mut Data<'_>) -> Result<(), P
     Ok(())
 }
 
-fn torn_body() -> Problem {
-    Problem::bad_value("body", "", "sent to its end, as its framing says")
-}
-
 /// A message, read no further than its limit.
 pub async fn read_message(body: Data<'_>) -> Result<Vec<u8>, Problem> {
     match body.open(ByteUnit::from(MAX_MESSAGE_BYTES)).into_bytes().await {
         Ok(message) if message.is_complete() => Ok(message.into_inner()),
         Ok(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
-        Err(_) => Err(torn_body()),
+        Err(_) => Err(Problem::torn_body()),
     }
 }
 

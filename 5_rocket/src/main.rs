@@ -24,7 +24,7 @@ type SharedFeed = Arc<Feed>;
 
 fn main() -> anyhow::Result<()> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and the write timeout are the listener's; accepted sockets inherit them.
+    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     // rocket: it binds by itself. This listener only proves that it can; `Liftoff` mends Rocket's.
     drop(feed::listen::bind(&settings)?);
     let feed = Feed::until_signal(settings)?;
@@ -158,7 +158,7 @@ fn respond(feed: &Feed, opened: Opened) -> Answer {
     };
     match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; a frame is one write, and holds all events that are ready.
+            // SSE: the head leaves at once; one frame, all that is ready, is one write.
             // rocket: it copies the frame, and cuts the one in two that meets its buffer's end.
             Answer::Shared(Streamed(ByteStream(stream.frames())))
         }

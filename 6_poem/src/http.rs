@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use feed::contract::{Head, MAX_MESSAGE_BYTES};
 use feed::{Feed, Problem, Publisher};
+use poem::error::ReadBodyError;
 use poem::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
     VARY,
@@ -93,7 +94,8 @@ pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
 pub async fn read_message(body: Body) -> Result<Vec<u8>, Problem> {
     match body.into_bytes_limit(MAX_MESSAGE_BYTES).await {
         Ok(message) => Ok(message.into()),
-        Err(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
+        Err(ReadBodyError::PayloadTooLarge) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
+        Err(_) => Err(Problem::torn_body()),
     }
 }
 

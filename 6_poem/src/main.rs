@@ -32,7 +32,7 @@ const MAX_HTTP2_STREAMS: u32 = 100;
 
 fn main() -> anyhow::Result<()> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and the write timeout are the listener's; accepted sockets inherit them.
+    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;
     // poem: tokio takes only a listener that does not block.
     listener.set_nonblocking(true)?;
@@ -171,7 +171,7 @@ fn respond(feed: &Feed, opened: Opened) -> Response {
     };
     match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; a frame is one write, and holds all events that are ready.
+            // SSE: the head leaves at once; one frame, all that is ready, is one write.
             let body = Body::from_bytes_stream(stream.frames().map(Ok::<_, io::Error>));
             let head = Response::builder().content_type(EVENT_STREAM);
             STREAM_HEADERS

@@ -112,6 +112,11 @@ impl Problem {
         )
     }
 
+    /// 400: the body broke off, or its framing is wrong.
+    pub fn torn_body() -> Problem {
+        Problem::new(400, "Bad Request", "the body ended before it was whole")
+    }
+
     /// 414: the request target is longer than the limit.
     pub fn target_too_long(bytes: usize, max_bytes: usize) -> Problem {
         let detail = format!("the request target must be at most {max_bytes} bytes");
