@@ -1,0 +1,168 @@
+//! What warp leaves to its user: a check of every request, problems as answers, a limit on bodies.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::str::{FromStr, Utf8Error};
+use std::sync::Arc;
+
+use feed::contract::{Head, MAX_MESSAGE_BYTES};
+use feed::{Feed, Problem, Publisher};
+use futures_util::{Stream, StreamExt};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
+use percent_encoding::percent_decode_str;
+use warp::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    VARY,
+};
+use warp::http::{StatusCode, Version};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Buf, Filter, Rejection, Reply};
+
+/// What a request for a stream says: its query and where to resume.
+pub struct StreamRequest {
+    pub query: String,
+    last_event_id: Option<HeaderValue>,
+}
+
+impl StreamRequest {
+    pub fn last_event_id(&self) -> Option<&[u8]> {
+        self.last_event_id.as_ref().map(HeaderValue::as_bytes)
+    }
+}
+
+/// Reads a [`StreamRequest`]; never rejects.
+///
+/// `warp::sse::last_event_id()` would reject an id that is not ASCII, and `warp::query::raw()` a
+/// request without a query. A rejection here would end as 405, far from its cause.
+pub fn stream_request() -> impl Filter<Extract = (StreamRequest,), Error = Infallible> + Copy {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let last_event_id = warp::header::value("last-event-id").map(Some);
+    let last_event_id = last_event_id.or(warp::any().map(|| None)).unify();
+    query.and(last_event_id).map(|query, last_event_id| StreamRequest { query, last_event_id })
+}
+
+/// GET, and HEAD: `warp::get()` alone refuses it, and hyper leaves out the body by itself.
+pub fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::get().or(warp::head()).unify()
+}
+
+/// A path without a slash at its end: `path!("ticks")` would take `/ticks/` too.
+pub fn no_slash_at_end() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    let check = |path: FullPath| async move {
+        let slash = path.as_str().len() > 1 && path.as_str().ends_with('/');
+        if slash { Err(warp::reject::not_found()) } else { Ok(()) }
+    };
+    warp::path::full().and_then(check).untuple_one()
+}
+
+/// A topic in a path: `path!` hands out a segment as it was sent, percent-encoded.
+pub struct Topic(pub String);
+
+impl FromStr for Topic {
+    type Err = Utf8Error;
+
+    fn from_str(segment: &str) -> Result<Topic, Utf8Error> {
+        Ok(Topic(percent_decode_str(segment).decode_utf8()?.into_owned()))
+    }
+}
+
+/// Checks every request before the routes see it, and lets allowed origins read the answer.
+///
+/// hyper takes a missing or a doubled Host ([hyper#3777]), longer targets and larger headers than
+/// the contract. A service and not a filter, because a filter cannot see the version of HTTP, and
+/// only 1.1 needs a Host.
+///
+/// [hyper#3777]: https://github.com/hyperium/hyper/issues/3777
+pub fn guard<F, R>(
+    feed: Arc<Feed>,
+    routes: F,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
+where
+    F: Filter<Extract = (R,), Error = Infallible> + Clone + Send + Sync + 'static,
+    R: Reply + 'static,
+{
+    let routes = TowerToHyperService::new(warp::service(routes));
+    service_fn(move |request: Request<Incoming>| {
+        let origin = request.headers().get(ORIGIN).cloned();
+        let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
+        let version = request.version();
+        let checked = head(&request).check();
+        let routed = checked.and_then(|()| match request.uri().path_and_query() {
+            Some(_) => Ok(routes.call(request)),
+            // `CONNECT host:port` has no path, and without one `warp::path::full()` panics:
+            // <https://github.com/seanmonstar/warp/issues/1166>
+            None => Err(Problem::not_found()),
+        });
+        async move {
+            let mut response = match routed {
+                Ok(routed) => routed.await?,
+                Err(refused) => problem(&refused),
+            };
+            // Or else hyper promises keep-alive to an HTTP/1.0 client that asks for it, even for a
+            // body that only the end of the connection ends.
+            *response.version_mut() = version;
+            if let Some(origin) = origin {
+                response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+            }
+            Ok(response)
+        }
+    })
+}
+
+fn head(request: &Request<Incoming>) -> Head<'_> {
+    let (uri, headers) = (request.uri(), request.headers());
+    Head {
+        http_1_1: request.version() == Version::HTTP_11,
+        hosts: headers.get_all(HOST).iter().count(),
+        path: uri.path(),
+        target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
+        header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
+    }
+}
+
+/// Who wants to publish.
+pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
+    let field = |name| headers.get(name).map(HeaderValue::as_bytes);
+    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
+}
+
+/// A message, read no further than its limit.
+///
+/// `warp::body::content_length_limit()` would refuse a chunked body (411), and `bytes()` beside it
+/// has no limit.
+pub async fn read_message<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Vec<u8>, Problem> {
+    let mut body = pin!(body);
+    let mut message = Vec::new();
+    while let Some(part) = body.next().await {
+        let mut part = part.map_err(|_| Problem::torn_body())?;
+        if message.len() + part.remaining() > MAX_MESSAGE_BYTES {
+            return Err(Problem::body_too_large(MAX_MESSAGE_BYTES));
+        }
+        while part.has_remaining() {
+            let chunk = part.chunk();
+            message.extend_from_slice(chunk);
+            let read = chunk.len();
+            part.advance(read);
+        }
+    }
+    Ok(message)
+}
+
+/// A problem as an answer.
+pub fn problem(problem: &Problem) -> Response {
+    let mut response = problem.json().into_response();
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = status;
+    for (name, value) in problem.headers() {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a problem's fields are known");
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
