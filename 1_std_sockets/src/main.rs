@@ -1,1 +1,122 @@
-fn main() {}
+#![doc = include_str!("../README.md")]
+
+mod connection;
+mod http;
+mod pool;
+mod pump;
+mod server;
+
+use std::sync::Arc;
+
+use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
+use feed::settings::Encoding;
+use feed::{Feed, Opened, listen, page};
+
+use crate::http::{Body, Request, Response};
+use crate::server::Server;
+
+fn main() -> anyhow::Result<()> {
+    let settings = feed::settings!();
+    // std: there is no SSE type in the standard library, so there is no native encoding.
+    anyhow::ensure!(
+        settings.encoding == Encoding::Shared,
+        "std has no encoding of its own; leave --encoding away"
+    );
+    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
+    let listener = listen::bind(&settings)?;
+    let address = listener.local_addr()?;
+    let feed = Feed::until_signal(settings)?;
+    // std: no runtime either; the threads and who does what are in `server.rs`.
+    let server = Server::start(listener, Arc::clone(&feed), routes)?;
+    listen::announce(address);
+    // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
+    feed.shutdown.wait();
+    server.stop();
+    Ok(())
+}
+
+fn routes(feed: &Feed, request: &Request) -> Response {
+    // std: HEAD is answered like GET; the pool leaves the body away and drops the stream.
+    let (get, post) = (matches!(request.method(), "GET" | "HEAD"), request.method() == "POST");
+    match (request.path(), request.segment_after("/messages/")) {
+        ("/", _) if get => page(),
+        ("/ticks", _) if get => ticks(feed, request),
+        ("/time", _) if get => time(feed, request),
+        ("/tasks", _) if get => tasks(feed, request),
+        (_, Some(topic)) if get => subscribe(feed, &topic, request),
+        (_, Some(topic)) if post => publish(feed, &topic, request),
+        ("/simulation", _) if get => simulation(feed, request),
+        ("/healthz", _) if get => healthz(),
+        ("/metrics", _) if get => metrics(feed),
+        ("/script", _) if get => script(feed, request),
+        _ => not_found(feed, request),
+    }
+}
+
+fn page() -> Response {
+    let policy = page::CONTENT_SECURITY_POLICY.as_str();
+    Response::text(200, page::CONTENT_TYPE, page::HTML).with("Content-Security-Policy", policy)
+}
+
+fn ticks(feed: &Feed, request: &Request) -> Response {
+    respond(feed.ticks(request.query(), request.last_event_id()))
+}
+
+fn time(feed: &Feed, request: &Request) -> Response {
+    respond(feed.time(request.query(), request.last_event_id()))
+}
+
+fn tasks(feed: &Feed, request: &Request) -> Response {
+    respond(feed.tasks(request.query(), request.last_event_id()))
+}
+
+fn subscribe(feed: &Feed, topic: &str, request: &Request) -> Response {
+    respond(feed.subscribe(topic, request.query(), request.last_event_id()))
+}
+
+fn publish(feed: &Feed, topic: &str, request: &Request) -> Response {
+    let published = || {
+        // SSE: whoever may not publish is told so before the body is read.
+        feed.may_publish(topic, &request.publisher())?;
+        // std: nothing to `await`; whoever needs the body says so and is called again with it.
+        request.body.clone().map(|body| feed.publish(topic, body?)).transpose()
+    };
+    match published() {
+        Ok(Some(json)) => Response::text(201, "application/json", json),
+        Ok(None) => Response::after_request_body(),
+        Err(problem) => Response::from(&problem),
+    }
+}
+
+fn simulation(feed: &Feed, request: &Request) -> Response {
+    respond(feed.simulation(request.query(), request.last_event_id()))
+}
+
+fn healthz() -> Response {
+    Response::text(200, "text/plain", "ok\n")
+}
+
+fn metrics(feed: &Feed) -> Response {
+    Response::text(200, PROMETHEUS, feed.metrics())
+}
+
+fn script(feed: &Feed, request: &Request) -> Response {
+    // SSE: whoever asks chooses every byte of the answer, so this is for conformance tests only.
+    respond(feed.script(request.query(), request.last_event_id()))
+}
+
+fn not_found(feed: &Feed, request: &Request) -> Response {
+    Response::from(&unrouted(request.path(), feed.settings.conformance))
+}
+
+fn respond(opened: Opened) -> Response {
+    let stream = match opened {
+        Ok(Some(stream)) => stream,
+        // SSE: 204 tells an EventSource not to come back.
+        Ok(None) => return Response::new(204, Body::None),
+        Err(problem) => return Response::from(&problem),
+    };
+    // SSE: the head leaves at once; one frame, all that is ready, is one write.
+    let response = Response::new(200, Body::Events(stream)).with("Content-Type", EVENT_STREAM);
+    STREAM_HEADERS.into_iter().fold(response, |response, (name, value)| response.with(name, value))
+}

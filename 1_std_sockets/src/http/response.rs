@@ -1,0 +1,264 @@
+//! HTTP/1.1 from scratch, the other half: responses.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use feed::Problem;
+use feed::clock::{SECOND, unix_ns};
+use feed::stream::EventStream;
+
+use super::Refusal;
+
+/// What ends a chunked body ([RFC 9112 7.1](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1)).
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// A response, before anything of it is bytes.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header fields that the handler chose; those of the framing come with [`head`](Self::head).
+    pub fields: Vec<(&'static str, Cow<'static, str>)>,
+    /// The content.
+    pub body: Body,
+}
+
+/// The content of a response.
+#[derive(Debug)]
+pub enum Body {
+    /// None, and no word about its length: 204.
+    None,
+    /// All of it.
+    Text(Cow<'static, str>),
+    /// It comes as events come.
+    Events(EventStream),
+    /// See [`Response::after_request_body`].
+    AfterRequest,
+}
+
+/// Whom a response goes to.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// It speaks HTTP/1.1: it knows chunks.
+    pub http_1_1: bool,
+    /// It asked with HEAD: no body for it
+    /// ([RFC 9110 9.3.2](https://www.rfc-editor.org/rfc/rfc9110.html#section-9.3.2)).
+    pub head_only: bool,
+}
+
+impl Response {
+    /// A response without header fields.
+    pub fn new(status: u16, body: Body) -> Response {
+        Response { status, fields: Vec::new(), body }
+    }
+
+    /// No response yet: the handler wants the request's body first and is called again when it is there.
+    pub fn after_request_body() -> Response {
+        Response::new(100, Body::AfterRequest)
+    }
+
+    /// The same response with one more header field.
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Response {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// A response with all of its content.
+    pub fn text(
+        status: u16,
+        content_type: &'static str,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Response {
+        Response::new(status, Body::Text(text.into())).with("Content-Type", content_type)
+    }
+
+    /// The head on the wire. `keep_alive`: the connection stays open after it.
+    pub fn head(&self, peer: Peer, keep_alive: bool) -> String {
+        let mut head = String::with_capacity(320);
+        let mut line = |line: std::fmt::Arguments<'_>| {
+            head.write_fmt(line).expect("writing to a String does not fail");
+            head.push_str("\r\n");
+        };
+        // Always the server's own version; a 1.0 client can read it (RFC 9110 2.5).
+        line(format_args!("HTTP/1.1 {} {}", self.status, reason(self.status)));
+        line(format_args!("Date: {}", ImfFixdate(unix_ns() / SECOND)));
+        for (name, value) in &self.fields {
+            line(format_args!("{name}: {value}"));
+        }
+        match &self.body {
+            Body::Text(text) => line(format_args!("Content-Length: {}", text.len())),
+            // A 1.0 client does not know chunks; for it the end of the connection is the end of the body. HEAD may leave
+            // out what only comes about with a body.
+            Body::Events(_) if peer.http_1_1 && !peer.head_only => {
+                line(format_args!("Transfer-Encoding: chunked"));
+            }
+            Body::Events(_) | Body::None | Body::AfterRequest => {}
+        }
+        match (keep_alive, peer.http_1_1) {
+            (true, true) => {}
+            (true, false) => line(format_args!("Connection: keep-alive")),
+            (false, _) => line(format_args!("Connection: close")),
+        }
+        line(format_args!(""));
+        head
+    }
+}
+
+impl From<&Problem> for Response {
+    fn from(problem: &Problem) -> Response {
+        let fields = problem.headers().map(|(name, value)| (name, value.into())).collect();
+        Response { status: problem.status, fields, body: Body::Text(problem.json().into()) }
+    }
+}
+
+impl From<&Refusal> for Response {
+    fn from(refusal: &Refusal) -> Response {
+        match refusal {
+            Refusal::Problem(problem) => problem.into(),
+            Refusal::Http(status, title, detail) => {
+                let mut response = Response::from(&Problem::internal());
+                response.status = *status;
+                response.body = Body::Text(
+                    format!(
+                        r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#
+                    )
+                    .into(),
+                );
+                response
+            }
+        }
+    }
+}
+
+impl Refusal {
+    /// The whole answer: the connection closes after it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let response = Response::from(self);
+        let mut bytes =
+            response.head(Peer { http_1_1: true, head_only: false }, false).into_bytes();
+        if let Body::Text(text) = &response.body {
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        bytes
+    }
+}
+
+/// Writes `1a CR LF`, the line before a chunk of so many bytes, into `line` and returns what it used of it.
+pub fn chunk_head(bytes: usize, line: &mut [u8; 18]) -> &[u8] {
+    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1) as usize;
+    for (at, digit) in line[..digits].iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[bytes >> (4 * (digits - 1 - at)) & 0xf];
+    }
+    line[digits..digits + 2].copy_from_slice(b"\r\n");
+    &line[..digits + 2]
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        // The phrase may be empty (RFC 9112 4).
+        _ => "",
+    }
+}
+
+/// A Unix second as `Fri, 20 Nov 2026 12:34:56 GMT`
+/// ([RFC 9110 5.6.7](https://www.rfc-editor.org/rfc/rfc9110.html#section-5.6.7)).
+struct ImfFixdate(u64);
+
+impl std::fmt::Display for ImfFixdate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (days, second) = (self.0 / 86_400, self.0 % 86_400);
+        // The epoch was a Thursday.
+        let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
+        let (year, month, day) = civil(days);
+        let name =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+                [month];
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{weekday}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    }
+}
+
+/// Year, month (January is 0) and day of the month of a day since the epoch, by counting.
+fn civil(mut days: u64) -> (u64, usize, u64) {
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= months[month] {
+        days -= months[month];
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_imf_fixdates() {
+        for (second, date) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_795_178_096, "Fri, 20 Nov 2026 12:34:56 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        ] {
+            assert_eq!(ImfFixdate(second).to_string(), date);
+        }
+    }
+
+    #[test]
+    fn a_chunk_begins_with_its_size_in_hex() {
+        for (bytes, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xabcde, "abcde\r\n")] {
+            assert_eq!(chunk_head(bytes, &mut [0; 18]), line.as_bytes());
+        }
+        assert_eq!(chunk_head(usize::MAX, &mut [0; 18]).len(), 18);
+    }
+
+    #[test]
+    fn the_head_says_how_the_body_ends_and_what_becomes_of_the_connection() {
+        let text = Response::text(200, "text/plain", "ok\n");
+        let says =
+            |http_1_1, keep_alive| text.head(Peer { http_1_1, head_only: false }, keep_alive);
+        assert!(
+            says(true, true).ends_with("\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n")
+        );
+        assert!(says(true, false).ends_with("\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"));
+        assert!(says(false, true).ends_with("\r\nConnection: keep-alive\r\n\r\n"));
+        assert!(says(false, false).starts_with("HTTP/1.1 200 OK\r\nDate: "));
+    }
+
+    #[test]
+    fn what_only_http_knows_looks_like_every_other_problem() {
+        let response = Response::from(&Refusal::timeout());
+        assert_eq!(response.status, 408);
+        assert!(response.fields.contains(&("Content-Type", feed::problem::CONTENT_TYPE.into())));
+        let Body::Text(text) = response.body else { panic!("a problem has a body") };
+        assert!(text.contains(r#""title":"Request Timeout","status":408"#));
+    }
+}
