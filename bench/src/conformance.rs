@@ -22,10 +22,10 @@ mod topic;
 pub use case::{Case, Fault, Finding, Level, Need, Outcome};
 pub use cases::all as cases;
 pub use command::{ListArgs, ServerArgs, list_cases, run_server};
-pub use deviations::{Deviation, Deviations};
+pub use deviations::{Deviation, Deviations, ParityDeviation};
 pub use run::{CaseResult, Selection, Summary, Verdict, check, check_each};
-pub use target::{Capability, Target};
-pub use test_binary::test_binary;
+pub use target::Target;
+pub use test_binary::{conformance_launch, test_binary};
 
 /// The version of the suite, part of every report: results of different versions do not compare.
 ///

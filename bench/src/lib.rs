@@ -7,5 +7,8 @@ pub mod conformance;
 pub mod fleet;
 pub mod floor;
 pub mod load;
+pub mod report;
+pub mod run;
+pub mod stats;
 pub mod timer;
 pub mod wire;

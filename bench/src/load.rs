@@ -2,7 +2,9 @@
 //!
 //! Expected counts are part of a workload, so that loss is a wrong result and not a better number.
 
+mod command;
 pub mod generator;
+pub mod plan;
 mod publisher;
 pub mod response;
 pub mod sequence;
@@ -13,7 +15,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use self::generator::{Pace, Plan, Schedule, Stop};
+pub use self::command::{Args, run};
+use self::plan::{Pace, Plan, Schedule, Stop};
 use crate::timer::{MILLISECOND_NS, SECOND_NS};
 
 /// The topic that the harness publishes to.
@@ -34,7 +37,7 @@ const GRACE_NS: u64 = 2 * SECOND_NS;
 const QUIET_NS: u64 = 2 * MILLISECOND_NS;
 
 /// From the last connection of a wave to the reading of the server's memory.
-const SETTLE_NS: u64 = 150 * MILLISECOND_NS;
+const SETTLE_NS: u64 = 100 * MILLISECOND_NS;
 
 /// A load, the question that it answers, and how much of it makes one measured window.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,7 +91,7 @@ impl Workload {
             question: "One message for 1000 subscribers: when does each have it, and what does a \
                        delivery cost the server?"
                 .into(),
-            shape: Shape::Broadcast { subscribers: 1000, interval_ms: 50, warm_up: 6, messages },
+            shape: Shape::Broadcast { subscribers: 1000, interval_ms: 50, warm_up: 4, messages },
         }
     }
 
@@ -139,6 +142,7 @@ impl Workload {
                 let window_ns = pace.time_ns(warm_up + 1)..pace.time_ns(warm_up + messages + 1);
                 Plan {
                     addr,
+                    host: addr.to_string(),
                     target: TOPIC.into(),
                     connect_at_ns: times(connect),
                     up_by_ns,
@@ -158,6 +162,7 @@ impl Workload {
                 let window_ns = begin_ns..begin_ns + events * interval_ns;
                 Plan {
                     addr,
+                    host: addr.to_string(),
                     target: format!("/ticks?interval_ms={interval_ms}&stamp=1"),
                     connect_at_ns: times(connect),
                     up_by_ns,
@@ -181,6 +186,7 @@ impl Workload {
                 }
                 Plan {
                     addr,
+                    host: addr.to_string(),
                     target: TOPIC.into(),
                     connect_at_ns,
                     up_by_ns: wave_ns,
@@ -217,7 +223,7 @@ mod tests {
             let interval_ns = match plan.schedule {
                 Schedule::Published { pace, .. } => pace.every_ns,
                 Schedule::OfStream { interval_ns } => interval_ns,
-                Schedule::Quiet => unreachable!(),
+                _ => unreachable!(),
             };
             assert_eq!((plan.window_ns.end - plan.window_ns.start) % interval_ns, 0);
         }

@@ -1,3 +1,159 @@
 //! The `sse-bench` command.
 
-fn main() {}
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use bench::report::{self, Report};
+use bench::run::Profile;
+use bench::{conformance, fleet, floor, load, run};
+use clap::{Parser, Subcommand};
+
+/// The harness could not do what it was asked to.
+const EXIT_COULD_NOT_RUN: u8 = 2;
+
+/// Checks and measures servers of Server-Sent Events.
+///
+/// Without a subcommand it does the main job: it builds every server of the workspace, checks that
+/// each conforms, measures what each costs, prints a table, and writes a report.
+#[derive(Parser)]
+#[command(name = "sse-bench", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Examples:
+  sse-bench                                   all servers, in under 4 minutes once built
+  sse-bench run --only axum,poem              two of them
+  sse-bench run --profile standard            more rounds, tighter ranges
+  sse-bench conform server http://HOST/PATH   does this server conform? Any language will do
+  sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
+  sse-bench report --splice README.md DIR     put a report's summary into a document
+
+Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
+struct Cli {
+    #[command(flatten)]
+    run: run::Args,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build, check and measure the servers, and write a report (the default)
+    Run(run::Args),
+    /// Check whether a server conforms
+    #[command(subcommand)]
+    Conform(Conform),
+    /// Hold many streams of any server open, and count what comes
+    Load(load::Args),
+    /// List what there is
+    #[command(subcommand)]
+    List(List),
+    /// Print a report again, or put its summary into a document
+    Report(ReportArgs),
+    /// Serve the physical floor: the least that a server on this host can cost
+    #[command(hide = true)]
+    Floor(floor::Args),
+}
+
+#[derive(Subcommand)]
+enum Conform {
+    /// Check a server of the workspace by name, or any server by URL
+    Server(conformance::ServerArgs),
+}
+
+#[derive(Subcommand)]
+enum List {
+    /// The cases of the conformance suite
+    Cases(conformance::ListArgs),
+    /// The servers of the workspace
+    Servers {
+        /// Write the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The workloads and the questions that they answer
+    Workloads {
+        /// Write the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct ReportArgs {
+    /// The folder that a run wrote
+    folder: PathBuf,
+    /// Replace the text between the `sse-bench report` markers of this document
+    #[arg(long, value_name = "FILE")]
+    splice: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run::run(&args),
+        Command::Conform(Conform::Server(args)) => conformance::run_server(&args),
+        Command::Load(args) => load::run(&args),
+        Command::List(list) => print_list(&list),
+        Command::Report(args) => print_report(&args),
+        Command::Floor(args) => floor::serve(&args).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        // `sse-bench list cases | head` has seen enough; that is no failure.
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("sse-bench: {error:#}");
+        ExitCode::from(EXIT_COULD_NOT_RUN)
+    })
+}
+
+fn print_list(list: &List) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match list {
+        List::Cases(args) => conformance::list_cases(args)?,
+        List::Servers { json } => {
+            let packages = fleet::discover()?;
+            if *json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&packages)?)?;
+            } else {
+                for it in &packages {
+                    let encodings = it.encodings.join(", ");
+                    let framework = format!("{} {}", it.framework, it.framework_version);
+                    writeln!(out, "{:<14} {framework:<22} {encodings}", it.short_name())?;
+                }
+            }
+        }
+        List::Workloads { json } => {
+            let workloads = Profile::all().remove(0).workloads;
+            if *json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&workloads)?)?;
+            } else {
+                for it in &workloads {
+                    writeln!(out, "{:<10} {}", it.name, it.question)?;
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_report(args: &ReportArgs) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let mut report = Report::load(&args.folder)?;
+    report.summarise();
+    let Some(document) = &args.splice else {
+        report.save(&args.folder)?;
+        write!(out, "{}", report::text(&report))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let shown = document.display();
+    let old = std::fs::read_to_string(document).with_context(|| format!("cannot read {shown}"))?;
+    let arguments = format!("--splice {shown} {}", args.folder.display());
+    let new = report::splice(&old, &arguments, &report::summary_markdown(&report))
+        .with_context(|| format!("cannot splice into {shown}"))?;
+    std::fs::write(document, new).with_context(|| format!("cannot write {shown}"))?;
+    writeln!(out, "{shown}: the summary of {} is in", args.folder.display())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -48,8 +48,10 @@ mod tests {
     #[test]
     fn slugs_and_claims_read_well() {
         for case in all() {
-            let slug_is_fine =
-                case.slug.bytes().all(|byte| byte.is_ascii_lowercase() || b"-0123456789".contains(&byte));
+            let slug_is_fine = case
+                .slug
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || b"-0123456789".contains(&byte));
             assert!(slug_is_fine, "{}", case.name());
             assert!(case.claim.ends_with('.') && case.claim.len() < 140, "{}", case.name());
             assert!(!case.source.is_empty(), "{}", case.name());

@@ -49,25 +49,12 @@ pub(super) fn equal<T: PartialEq + Debug + ?Sized>(
 /// Holds if the status is one of these.
 pub(super) fn status_in(head: &Head, allowed: &[u16]) -> Result<(), Fault> {
     let words: Vec<_> = allowed.iter().map(u16::to_string).collect();
-    ensure(
-        allowed.contains(&head.status),
-        format!("status {}", words.join(" or ")),
-        head.summary(),
-    )
+    ensure(allowed.contains(&head.status), format!("status {}", words.join(" or ")), head.summary())
 }
 
 /// Holds if the answer opens an event stream.
 pub(super) fn is_stream(head: &Head) -> Result<(), Fault> {
     ensure(head.is_event_stream(), "status 200 with Content-Type text/event-stream", head.summary())
-}
-
-/// Whether a server turned a request down: a 4xx or 501, or it ended the connection without an
-/// answer.
-pub(super) fn is_rejected(answer: &wire::Result<Head>) -> bool {
-    match answer {
-        Ok(head) => (400..500).contains(&head.status) || head.status == 501,
-        Err(error) => error.is_end(),
-    }
 }
 
 /// What a server made of a request, for "actual".

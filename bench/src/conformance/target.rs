@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use super::{Need, script};
 use crate::fleet::Launch;
-use crate::wire::{self, Body, Connection, EventStream, Head, Log, Request, base_url};
-
-/// What a server offers beyond the URL of a stream; the counterpart of [`Need`].
-pub type Capability = Need;
+use crate::wire::{self, Connection, EventStream, Head, Log, Request, base_url};
 
 /// How long a step of a dialogue may take; a conforming server never makes it wait so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long cases watch a stream when they look at what it says by itself.
 const WINDOW: Duration = Duration::from_millis(600);
+/// Cases that run at a time against a server of the workspace: they wait more than they compute.
+const PARALLEL: usize = 8;
+/// Cases that run at a time against any other server: some accept no more than five connections at
+/// once, and nobody should feel a check.
+const PARALLEL_FOREIGN: usize = 3;
 /// Time from SIGTERM to the exit that the contract grants.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -25,10 +27,11 @@ pub struct Target {
     address: String,
     host: String,
     path: String,
-    capabilities: Vec<Capability>,
+    capabilities: Vec<Need>,
     launch: Option<Launch>,
     patience: Duration,
     window: Duration,
+    parallel: usize,
     log: Log,
 }
 
@@ -47,6 +50,7 @@ impl Target {
             launch,
             patience: PATIENCE,
             window: WINDOW,
+            parallel: PARALLEL,
             log: Log::new(),
         }
     }
@@ -65,6 +69,7 @@ impl Target {
             launch: None,
             patience,
             window: WINDOW.max(patience / 2),
+            parallel: PARALLEL_FOREIGN,
             log: Log::new(),
         };
         let unreachable = |error: wire::Error| format!("{error}; is the server running?");
@@ -122,8 +127,8 @@ impl Target {
         &self.address
     }
 
-    /// What it offers.
-    pub fn capabilities(&self) -> &[Capability] {
+    /// What it offers beyond the URL of a stream: what cases may need.
+    pub fn capabilities(&self) -> &[Need] {
         &self.capabilities
     }
 
@@ -135,6 +140,11 @@ impl Target {
     /// How long a step may take.
     pub fn patience(&self) -> Duration {
         self.patience
+    }
+
+    /// How many cases may run at a time.
+    pub fn parallel(&self) -> usize {
+        self.parallel
     }
 
     /// From SIGTERM to the exit, at most.
@@ -251,10 +261,7 @@ impl Target {
     }
 
     fn offers_metrics(&self) -> bool {
-        let answer = self.connect().and_then(|mut connection| {
-            let (_, mut body): (Head, Body) = connection.ask(&self.request("GET", "/metrics"))?;
-            connection.read_body_to_end(&mut body)
-        });
-        answer.is_ok_and(|body| memchr::memmem::find(&body, b"sse_open_streams").is_some())
+        let answer = self.answer(&self.request("GET", "/metrics"));
+        answer.is_ok_and(|(_, body)| memchr::memmem::find(&body, b"sse_open_streams").is_some())
     }
 }

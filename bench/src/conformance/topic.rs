@@ -43,10 +43,6 @@ impl<'t> Topic<'t> {
         let mut publisher = self.publisher()?;
         messages.into_iter().map(|message| publisher.publish(message.as_ref())).collect()
     }
-
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
 }
 
 impl Publisher<'_> {

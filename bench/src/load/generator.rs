@@ -1,20 +1,19 @@
 //! The load generator: one loop on one thread.
 //!
-//! When to connect, when to publish, what to observe and when to stop are values in a [`Plan`], fixed
-//! before the run as Unix times. Nothing in the loop waits for "a little": if something is not there
-//! by its time, that is a finding.
+//! When to connect, when to publish, what to observe and when to stop are values in a [`Plan`],
+//! fixed before the run as Unix times. Nothing in the loop waits for "a little": if something is
+//! not there by its time, that is a finding.
 //!
-//! On the hot path there is no allocation and no lock for an event, and one clock read for each read
-//! of a socket. Latency counts from the *scheduled* time of an event, so a server that stalls and
-//! stamps late cannot hide it (coordinated omission).
+//! On the hot path there is no allocation and no lock for an event, and one clock read for each
+//! read of a socket. Latency counts from the *scheduled* time of an event, so a server that stalls
+//! and sends late cannot hide it (coordinated omission).
 
 use std::io;
-use std::net::SocketAddr;
-use std::ops::Range;
 
 use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 
+use super::plan::{Pace, Plan, Schedule, Stop};
 use super::publisher::Publisher;
 use super::stamp::Stamp;
 use super::subscriber::{Arrival, Book, Failure, Received, Subscriber};
@@ -34,81 +33,6 @@ const EVENTS_AT_ONCE: usize = 1024;
 
 const TIMER: Token = Token(usize::MAX);
 const PUBLISHER: Token = Token(usize::MAX - 1);
-
-/// Everything that one run of the generator does, in Unix nanoseconds.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Where the server listens.
-    pub addr: SocketAddr,
-    /// Path and query of the stream.
-    pub target: String,
-    /// When each subscriber connects, in rising order.
-    pub connect_at_ns: Vec<u64>,
-    /// When all of them must have their response head; if not, the run ends.
-    pub up_by_ns: u64,
-    /// Where the times come from that events are due at.
-    pub schedule: Schedule,
-    /// Events that are due in this span are measured; those before it warm the server up.
-    pub window_ns: Range<u64>,
-    /// When the observer is called, in rising order.
-    pub marks_ns: Vec<u64>,
-    /// When to stop.
-    pub stop: Stop,
-}
-
-/// Which events are due, and when.
-#[derive(Debug, Clone)]
-pub enum Schedule {
-    /// The generator publishes: all subscribers get the same events.
-    Published {
-        /// Path of the POST.
-        path: String,
-        /// When each message is published.
-        pace: Pace,
-    },
-    /// Each stream ticks for itself, from its first event's time on.
-    OfStream {
-        /// Between two events.
-        interval_ns: u64,
-    },
-    /// Events are not looked at.
-    Quiet,
-}
-
-/// Evenly spaced times.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// The first, Unix nanoseconds.
-    pub first_ns: u64,
-    /// Between one and the next.
-    pub every_ns: u64,
-    /// How many.
-    pub count: u64,
-}
-
-impl Pace {
-    /// The time of number `n`, from 1.
-    pub fn time_ns(self, n: u64) -> u64 {
-        self.first_ns + (n - 1) * self.every_ns
-    }
-
-    /// How many times lie before `end_ns`.
-    pub fn count_before(self, end_ns: u64) -> u64 {
-        end_ns.saturating_sub(self.first_ns).div_ceil(self.every_ns).min(self.count)
-    }
-}
-
-/// When a run is over.
-#[derive(Debug, Clone, Copy)]
-pub enum Stop {
-    /// When the window is over, every mark was met and every event that is due has come.
-    WhenComplete {
-        /// But then at the latest.
-        at_latest_ns: u64,
-    },
-    /// At this time.
-    At(u64),
-}
 
 /// A moment of the plan, for the observer.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +64,8 @@ pub struct Outcome {
     pub early: u64,
     /// `event: gap`: the server said that it lost something.
     pub gap_events: u64,
+    /// Subscribers that were open at some time.
+    pub opened: u64,
     /// Subscribers that were not open when they had to be.
     pub not_up: u64,
     /// Streams that ended before the run.
@@ -258,7 +184,7 @@ impl<'p> Generator<'p> {
     fn new(plan: &'p Plan) -> Generator<'p> {
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n",
-            plan.target, plan.addr
+            plan.target, plan.host
         );
         let publisher = match &plan.schedule {
             Schedule::Published { path, .. } => Some(Publisher::new(plan.addr, path, PUBLISHER)),
@@ -425,6 +351,7 @@ impl<'p> Generator<'p> {
     fn finish(mut self) -> Outcome {
         let each = self.ledger.expected_each();
         let outcome = &mut self.ledger.outcome;
+        outcome.opened = self.books.iter().filter(|book| book.up).count() as u64;
         outcome.reads = self.received.reads;
         outcome.bytes = self.received.bytes;
         outcome.expected = each * self.plan.connect_at_ns.len() as u64;
@@ -450,6 +377,7 @@ impl Ledger<'_> {
         let interval_ns = match &self.plan.schedule {
             Schedule::Published { pace, .. } => pace.every_ns,
             Schedule::OfStream { interval_ns } => *interval_ns,
+            Schedule::Stamped => return self.note_any(book, arrival),
             Schedule::Quiet => return,
         };
         if arrival.is_gap {
@@ -484,6 +412,16 @@ impl Ledger<'_> {
         }
     }
 
+    fn note_any(&mut self, book: &mut Book, arrival: &Arrival) {
+        if self.plan.window_ns.contains(&arrival.received_ns) {
+            book.delivered += 1;
+            if let Some(stamp) = arrival.stamp {
+                let latency_ns = arrival.received_ns.saturating_sub(stamp.scheduled_ns);
+                self.outcome.latency_ns.saturating_record(latency_ns);
+            }
+        }
+    }
+
     /// Deliveries due to one subscriber in the window.
     fn expected_each(&self) -> u64 {
         let window = &self.plan.window_ns;
@@ -493,7 +431,7 @@ impl Ledger<'_> {
             }
             // The window is a multiple of the interval, so the phase of a stream does not matter.
             Schedule::OfStream { interval_ns } => (window.end - window.start) / interval_ns,
-            Schedule::Quiet => 0,
+            Schedule::Stamped | Schedule::Quiet => 0,
         }
     }
 
@@ -517,6 +455,7 @@ fn empty_outcome() -> Outcome {
         off_schedule: 0,
         early: 0,
         gap_events: 0,
+        opened: 0,
         not_up: 0,
         early_closes: 0,
         first_failure: None,

@@ -76,7 +76,8 @@ impl Publisher {
         self.waiting = true;
         write!(
             self.request,
-            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\n\
+             Content-Length: {}\r\n\r\n{}",
             self.path,
             self.addr,
             self.body.len(),

@@ -235,7 +235,9 @@ mod tests {
     #[test]
     fn malformed_framing_is_an_error() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        for body in ["\r\n", "x\r\n", "2\r\nabc\r\n", "11111111111111111\r\n", "1\r\na\r\r"] {
+        for body in
+            ["\r\n", "x\r\n", "2\r\nabc\r\n", "11111111111111111\r\n", "1\r\na\r\r", "1\r\nax\n"]
+        {
             let input = format!("{head}{body}");
             assert_eq!(decode(input.as_bytes(), 7), Err(ResponseError::Chunk), "{body:?}");
         }

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_jump_beyond_memory_stays_counted() {
-        assert_eq!(received(&[1, 100, 101, 50]), (98, 0, 1));
+        assert_eq!(received(&[1, 100, 101, 50]), (97, 0, 1));
         assert_eq!(received(&[1, 200, 201, 50]), (198, 1, 0));
         assert_eq!(received(&[1, 65, 2]), (62, 0, 1));
         assert_eq!(received(&[1, 65, 1]), (63, 1, 0));

@@ -1,7 +1,7 @@
 //! The stamp in an event's data: its number and the time it was scheduled for.
 //!
-//! `{"n":7,"scheduled_ns":1763638496000000000,"emitted_ns":…,"pad":""}`: what `/ticks?stamp=1` sends
-//! and what the harness publishes. Read by position, not as JSON: it is on the hot path.
+//! `{"n":7,"scheduled_ns":1763638496000000000,"emitted_ns":…,"pad":""}` is what `/ticks?stamp=1`
+//! sends and what the harness publishes. Read by position, not as JSON: it is on the hot path.
 
 use std::fmt::Write;
 
@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_stamp() {
-        for text in ["", "{}", "{\"n\":1}", "{\"n\":,\"scheduled_ns\":2}", "{\"n\":1,\"scheduled_ns\":2"] {
+        for text in
+            ["", "{}", "{\"n\":1}", "{\"n\":,\"scheduled_ns\":2}", "{\"n\":1,\"scheduled_ns\":2"]
+        {
             assert_eq!(Stamp::parse(text), None, "{text}");
         }
         assert_eq!(Stamp::parse("{\"n\":99999999999999999999,\"scheduled_ns\":1}"), None);

@@ -171,13 +171,13 @@ fn framing(method: &str, head: &Head) -> Result<Framing> {
     match (codings.as_slice(), lengths.as_slice()) {
         ([], []) => Ok(Framing::Close),
         ([], [length]) => {
-            let digits = std::str::from_utf8(length).ok().filter(|text| {
-                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-            });
+            let digits = std::str::from_utf8(length)
+                .ok()
+                .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
             let length = digits.and_then(|text| text.parse().ok());
-            length
-                .map(Framing::Length)
-                .ok_or_else(|| Error::Syntax(format!("Content-Length {:?}", lengths[0].escape_ascii().to_string())))
+            length.map(Framing::Length).ok_or_else(|| {
+                Error::Syntax(format!("Content-Length {:?}", lengths[0].escape_ascii().to_string()))
+            })
         }
         ([], _) => Err(Error::Syntax("several Content-Length lines".to_owned())),
         ([coding], []) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),

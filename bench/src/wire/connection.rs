@@ -88,7 +88,10 @@ impl Connection {
             // A peer that does not speak HTTP at all should not cost the whole patience.
             let start = &self.buffer[..self.buffer.len().min(7)];
             if !b"HTTP/1.".starts_with(start) {
-                return Err(Error::Syntax(format!("a head that begins \"{}\"", start.escape_ascii())));
+                return Err(Error::Syntax(format!(
+                    "a head that begins \"{}\"",
+                    start.escape_ascii()
+                )));
             }
             if self.buffer.len() > HEAD_LIMIT {
                 return Err(Error::TooLong { what: "the response head", limit: HEAD_LIMIT });

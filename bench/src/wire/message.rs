@@ -61,7 +61,8 @@ impl Request {
 
     /// The bytes as they go out.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("{} {} {}\r\n", self.method, self.target, self.version).into_bytes();
+        let mut bytes =
+            format!("{} {} {}\r\n", self.method, self.target, self.version).into_bytes();
         for (name, value) in &self.headers {
             bytes.extend_from_slice(name.as_bytes());
             bytes.extend_from_slice(b": ");
@@ -151,7 +152,7 @@ impl Head {
     }
 }
 
-/// `http://host[:port]/path?query` in its parts: `host:port` as dialled, the `Host` value, the target.
+/// `http://host[:port]/path?query` in its parts: `host:port` to dial, the `Host` value, the target.
 ///
 /// # Errors
 /// One line that says what to write instead.
@@ -167,8 +168,7 @@ pub fn base_url(url: &str) -> std::result::Result<(String, String, String), Stri
         return Err(format!("{url:?} needs the form http://host:port/path"));
     }
     let target = target.split('#').next().unwrap_or_default();
-    let target =
-        if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
     if target.bytes().any(|byte| !byte.is_ascii_graphic()) {
         return Err(format!("{url:?} holds characters that must be percent-encoded"));
     }

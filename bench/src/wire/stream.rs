@@ -102,11 +102,6 @@ impl EventStream {
         &self.retries
     }
 
-    /// The id a client would resume from now.
-    pub fn last_event_id(&self) -> &str {
-        self.parser.last_event_id()
-    }
-
     /// Sets how long each later step may take.
     pub fn set_patience(&mut self, patience: Duration) {
         self.connection.set_patience(patience);
@@ -122,8 +117,13 @@ impl EventStream {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            if self.advance(deadline)?.is_none() {
-                return Ok(None);
+            match self.advance(deadline) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(Error::Timeout { patience, .. }) => {
+                    return Err(Error::Timeout { awaited: "next event", patience });
+                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -61,7 +61,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "Cache-Control says no-cache or no-store, so that no cache replays the stream.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
-            let holds = ["no-cache", "no-store"].iter().any(|it| head.has_token("cache-control", it));
+            let holds =
+                ["no-cache", "no-store"].iter().any(|it| head.has_token("cache-control", it));
             let actual = head.value("cache-control").unwrap_or_else(|| "no such header".to_owned());
             ensure(holds, "Cache-Control: no-cache or no-store", actual)?;
             pass()

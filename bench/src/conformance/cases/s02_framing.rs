@@ -12,7 +12,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9112 6.1, 6.3",
         needs: &[],
-        claim: "A stream of unknown length is chunked, or ends with a connection announced to close.",
+        claim: "A stream of unknown length is chunked, or its connection is announced to close.",
         run: |target| {
             let stream = target.stream()?;
             let framing = stream.body().framing();
@@ -90,7 +90,8 @@ pub(super) static CASES: &[Case] = &[
             stream.read_to_end()?;
             let after = stream.into_connection().read_to_close()?;
             equal("bytes after the body", &after.len(), &0)?;
-            let actual = value.map_or("no such header".to_owned(), |it| format!("Connection: {it}"));
+            let actual =
+                value.map_or("no such header".to_owned(), |it| format!("Connection: {it}"));
             ensure(says_close, "Connection: close in the answer", actual)?;
             pass()
         },

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::conformance::expect::{ensure, equal, miss, pass};
 use crate::conformance::script::data;
 use crate::conformance::{Case, Fault, Level, Need, Outcome, Target, script};
-use crate::wire::{Error, Event, EventStream};
+use crate::wire::{Body, Error, Event, EventStream};
 
 /// The line ends of an event stream (HTML, 9.2.5).
 const LINE_ENDS: [&str; 3] = ["\n", "\r", "\r\n"];
@@ -86,7 +86,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "An id with NUL, which every client ignores, is repaired or refused.",
         run: |target| {
             let item = json!({ "id": "1\u{0}2", "data": "real" });
-            let Some(stream) = played(target, &[item])? else { return pass() };
+            let Some((_, stream)) = played(target, &[item])? else { return pass() };
             let raw = stream.raw();
             let is_sent = memchr::memchr(0, raw).is_some();
             ensure(!is_sent, "no NUL in the stream", format!("\"{}\"", raw.escape_ascii()))?;
@@ -99,7 +99,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9110 15.6; CWE-248",
         needs: &[Need::Script],
-        claim: "Hostile events end no connection and no other stream: every request is answered whole.",
+        claim: "Hostile events break no connection and no other stream: each answer is whole.",
         run: hostile_no_crash,
     },
     Case {
@@ -134,7 +134,8 @@ pub(super) static CASES: &[Case] = &[
         needs: &[],
         claim: "Nothing in the query becomes a line of the head or of the stream.",
         run: |target| {
-            for query in ["x=%0d%0aX-Injected:1", "x=%0adata:%20injected", "x=%0ddata:%20injected"] {
+            for query in ["x=%0d%0aX-Injected:1", "x=%0adata:%20injected", "x=%0ddata:%20injected"]
+            {
                 let request = target.get(&target.path_with(query));
                 reflects_nothing(target, &request.to_bytes())?;
             }
@@ -143,8 +144,8 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// Plays a script to its end; `None` if the server refused it, in whatever way.
-fn played(target: &Target, items: &[Value]) -> Result<Option<EventStream>, Fault> {
+/// Plays a script to its end: the events and the stream; `None` if the server refused it.
+fn played(target: &Target, items: &[Value]) -> Result<Option<(Vec<Event>, EventStream)>, Fault> {
     let mut stream = match target.script(items) {
         Ok(stream) => stream,
         Err(Error::NotAStream { status: 400..500, .. }) => return Ok(None),
@@ -152,11 +153,12 @@ fn played(target: &Target, items: &[Value]) -> Result<Option<EventStream>, Fault
         Err(error) if error.is_end() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    let mut events = Vec::new();
     loop {
         match stream.next_event() {
-            Ok(Some(_)) => {}
-            Ok(None) => return Ok(Some(stream)),
-            Err(error) if error.is_end() => return Ok(Some(stream)),
+            Ok(Some(event)) => events.push(event),
+            Ok(None) => return Ok(Some((events, stream))),
+            Err(error) if error.is_end() => return Ok(Some((events, stream))),
             Err(error) => return Err(error.into()),
         }
     }
@@ -164,22 +166,10 @@ fn played(target: &Target, items: &[Value]) -> Result<Option<EventStream>, Fault
 
 /// Plays a script whose one event must be as `intended`, or missing, and without any `retry`.
 fn injects_nothing(target: &Target, items: &[Value], intended: fn(&Event) -> bool) -> Outcome {
-    let Some(stream) = played(target, items)? else { return pass() };
-    let raw = stream.raw().escape_ascii().to_string();
-    let mut parser = client::Parser::new();
-    parser.push(stream.raw());
-    let mut events = Vec::new();
-    while let Some(item) = parser.next_item().map_err(Error::from)? {
-        if let client::Item::Event(event) = item {
-            events.push(Event {
-                event: event.event.to_owned(),
-                data: event.data.to_owned(),
-                id: event.last_event_id.to_owned(),
-            });
-        }
-    }
+    let Some((events, stream)) = played(target, items)? else { return pass() };
     let holds = events.len() <= 1 && events.iter().all(intended) && stream.retries().is_empty();
-    ensure(holds, "the scripted event alone, repaired or refused", format!("\"{raw}\""))?;
+    let actual = format!("\"{}\"", stream.raw().escape_ascii());
+    ensure(holds, "the scripted event alone, repaired or refused", actual)?;
     pass()
 }
 
@@ -200,8 +190,8 @@ fn hostile_no_crash(target: &Target) -> Outcome {
             connection.read_body_to_end(&mut body)?;
             Ok(head)
         });
-        let head = answer
-            .map_err(|error| miss(format!("a whole answer to {item}"), error.to_string()))?;
+        let head =
+            answer.map_err(|error| miss(format!("a whole answer to {item}"), error.to_string()))?;
         ensure(head.status < 500, format!("no server error for {item}"), head.summary())?;
     }
     // A stream that speaks goes on to speak.
@@ -224,9 +214,13 @@ fn reflects_nothing(target: &Target, request: &[u8]) -> Outcome {
     let head = connection.read_head()?;
     let injected = head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-injected"));
     ensure(injected.is_none(), "no header line from the request", "a line X-Injected")?;
-    let mut body = crate::wire::Body::new("GET", &head)?;
-    // What a server reflects, it reflects at once: the first bytes tell.
-    let bytes = connection.read_body(&mut body)?.unwrap_or_default();
+    let mut body = Body::new("GET", &head)?;
+    // What a server reflects, it reflects at once: the first bytes tell, or silence does.
+    let bytes = match connection.read_body(&mut body) {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(Error::Timeout { .. }) => return pass(),
+        Err(error) => return Err(error.into()),
+    };
     for line in bytes.split(|byte| matches!(byte, b'\r' | b'\n')) {
         let is_injected = line.starts_with(b"data: injected") || line.starts_with(b"X-Injected");
         let actual = format!("the line \"{}\"", line.escape_ascii());

@@ -1,0 +1,133 @@
+//! Known deviations of a server: `deviations.toml` in its folder.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::cases;
+
+/// What a server is known to do otherwise, with the reason.
+///
+/// `[[deviation]]` names a case of the suite. `[[parity]]` names a request of `tests/parity` that
+/// the framework itself answers, otherwise than the other servers do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviations {
+    /// The entries in the order of the file.
+    #[serde(rename = "deviation", default)]
+    entries: Vec<Deviation>,
+    #[serde(default)]
+    parity: Vec<ParityDeviation>,
+}
+
+/// One request that is answered otherwise; one that is answered like the others' is stale.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParityDeviation {
+    /// The name of the request.
+    pub request: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
+/// One entry: a listed case that fails is expected, a listed case that passes is stale.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// The id of the case.
+    pub case: String,
+    /// The encoding it holds for; both if absent.
+    pub encoding: Option<String>,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
+impl Deviations {
+    /// Reads `deviations.toml` in this folder; none if there is no such file.
+    ///
+    /// # Errors
+    /// One line that names the file, if it cannot be read or names a case that does not exist.
+    pub fn read(folder: &Path) -> Result<Deviations, String> {
+        let path = folder.join("deviations.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        };
+        let deviations = Self::parse(&text);
+        deviations.map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// The entries that hold for this encoding.
+    #[must_use]
+    pub fn for_encoding(&self, encoding: &str) -> Deviations {
+        let holds = |entry: &&Deviation| entry.encoding.as_deref().is_none_or(|it| it == encoding);
+        let entries = self.entries.iter().filter(holds).cloned().collect();
+        Deviations { entries, parity: self.parity.clone() }
+    }
+
+    /// The requests that are answered otherwise.
+    pub fn parity(&self) -> &[ParityDeviation] {
+        &self.parity
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> &[Deviation] {
+        &self.entries
+    }
+
+    /// Why this case is expected to be missed, if it is.
+    pub fn reason_for(&self, id: &str) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.case == id).map(|entry| entry.reason.as_str())
+    }
+
+    fn parse(text: &str) -> Result<Deviations, String> {
+        let deviations: Deviations =
+            toml::from_str(text).map_err(|error| error.to_string().replace('\n', " "))?;
+        for entry in &deviations.entries {
+            if !cases().any(|case| case.id == entry.case) {
+                return Err(format!("no case {:?}; see sse-bench list cases", entry.case));
+            }
+            let same = |it: &&Deviation| it.case == entry.case && it.encoding == entry.encoding;
+            if deviations.entries.iter().filter(same).count() > 1 {
+                return Err(format!("case {:?} is listed twice", entry.case));
+            }
+        }
+        Ok(deviations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "[[deviation]]\ncase = \"S4.06\"\nencoding = \"native\"\nreason = \"lost\"\n\
+                        upstream = \"https://example.org/1\"\nversion = \"x 1.2.3\"\n";
+
+    #[test]
+    fn entries_hold_for_their_encoding() {
+        let deviations = Deviations::parse(TEXT).unwrap();
+        assert_eq!(deviations.for_encoding("native").reason_for("S4.06"), Some("lost"));
+        assert_eq!(deviations.for_encoding("shared").reason_for("S4.06"), None);
+        let both = Deviations::parse(&TEXT.replace("encoding = \"native\"\n", "")).unwrap();
+        assert_eq!(both.for_encoding("shared").reason_for("S4.06"), Some("lost"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| Deviations::parse(text).unwrap_err();
+        assert!(error(&TEXT.replace("S4.06", "S4.99")).contains("S4.99"));
+        assert!(error(&TEXT.replace("reason", "raison")).contains("raison"));
+        assert!(error(&TEXT.repeat(2)).contains("twice"));
+    }
+}

@@ -1,0 +1,84 @@
+//! Where a report was made: what must be equal before two reports may be compared.
+
+use std::fs;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+/// The host, the limits and the versions of a run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Environment {
+    /// The processor's own name.
+    pub cpu: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Whether the processor is a virtual machine's.
+    pub virtual_machine: bool,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The kernel's clock source.
+    pub clock_source: String,
+    /// The distribution.
+    pub system: String,
+    /// Open files allowed.
+    pub open_files: u64,
+    /// `net.core.somaxconn`.
+    pub somaxconn: u64,
+    /// The load averages when the run began, as the kernel prints them.
+    pub load_average: String,
+    /// Which core the server ran on, if it was pinned.
+    pub server_core: Option<usize>,
+    /// Which core the generator ran on, if it was pinned.
+    pub generator_core: Option<usize>,
+    /// The compiler.
+    pub rustc: String,
+    /// The commit, with `+changes` if files differ from it.
+    pub commit: String,
+}
+
+impl Environment {
+    /// Asks the system; what it does not say stays empty.
+    pub fn read(open_files: u64, cores: usize) -> Environment {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let memory_kb = after(&meminfo, "MemTotal:").trim_end_matches("kB").trim();
+        let changes = command("git", &["status", "--porcelain", "--untracked-files=no"]);
+        let mut commit = command("git", &["rev-parse", "--short=12", "HEAD"]);
+        if !changes.is_empty() && !commit.is_empty() {
+            commit.push_str("+changes");
+        }
+        Environment {
+            cpu: after(&cpuinfo, "model name").trim_start_matches(':').trim().into(),
+            cores,
+            virtual_machine: after(&cpuinfo, "flags").split(' ').any(|it| it == "hypervisor"),
+            memory_bytes: memory_kb.parse().unwrap_or(0) * 1024,
+            kernel: line("/proc/sys/kernel/osrelease"),
+            clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            system: after(&os_release, "PRETTY_NAME=").trim_matches('"').into(),
+            open_files,
+            somaxconn: line("/proc/sys/net/core/somaxconn").parse().unwrap_or(0),
+            load_average: line("/proc/loadavg"),
+            server_core: None,
+            generator_core: None,
+            rustc: command("rustc", &["--version"]),
+            commit,
+        }
+    }
+}
+
+fn line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn after<'t>(text: &'t str, key: &str) -> &'t str {
+    text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim()
+}
+
+fn command(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let text = output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
+    text.unwrap_or_default()
+}

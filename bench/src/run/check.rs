@@ -1,0 +1,65 @@
+//! Conformance of the servers, before they are measured.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::Contestant;
+use super::progress::Progress;
+use crate::conformance::{self, CaseResult, Deviations, Selection, Summary, Target};
+use crate::fleet::{Launch, Package, Server};
+use crate::report::Conformance;
+
+/// A recommendation that is missed does not make a run fail.
+const STRICT: bool = false;
+
+/// Checks every contestant that has a package; one that does not start gets an error row.
+pub(super) fn check_all(
+    contestants: &mut [Contestant],
+    interrupted: &AtomicBool,
+    progress: &mut Progress,
+) {
+    for contestant in contestants {
+        let (Some(launch), Some(package)) = (&contestant.launch, &contestant.package) else {
+            continue;
+        };
+        if interrupted.load(Ordering::Relaxed) {
+            return;
+        }
+        let encoding = contestant.row.encoding.as_deref().unwrap_or_default();
+        progress.say(&format!("check  {} {encoding}", contestant.row.server));
+        match check(package, encoding, launch) {
+            Ok(conformance) => contestant.row.conformance = Some(conformance),
+            Err(error) => contestant.row.error = Some(format!("{error:#}")),
+        }
+    }
+}
+
+fn check(package: &Package, encoding: &str, launch: &Launch) -> Result<Conformance> {
+    let began = Instant::now();
+    let launch = conformance::conformance_launch(launch);
+    let deviations = Deviations::read(&package.folder).map_err(anyhow::Error::msg)?;
+    let server = Server::start(&launch)?;
+    let target = Target::contract(server.addr(), Some(launch));
+    let results = conformance::check_each(
+        &target,
+        &Selection::default(),
+        &deviations.for_encoding(encoding),
+        &|_| {},
+    );
+    let summary = Summary::of(&results, STRICT);
+    let names = |wanted: fn(&CaseResult) -> bool| {
+        results.iter().filter(|it| wanted(it)).map(CaseResult::name).collect()
+    };
+    // How it ends is judged by the cases on shutdown; here it only has to go away.
+    let _ = server.stop();
+    Ok(Conformance {
+        suite_version: conformance::SUITE_VERSION,
+        passed: summary.passed as u64,
+        failed: summary.failed as u64,
+        missed: names(CaseResult::is_miss),
+        unexpected: names(|it| it.is_unexpected(STRICT)),
+        took_s: began.elapsed().as_secs_f64(),
+    })
+}

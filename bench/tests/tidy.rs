@@ -1,0 +1,323 @@
+//! What keeps the workspace in shape: parallel servers, dependency directions, no list of servers.
+//!
+//! The servers are found by the folders' pattern, as cargo's workspace finds them; a new one is
+//! under these rules at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What people read beside each other has to be short and narrow.
+const MAIN_LINES: usize = 300;
+const MAIN_COLUMNS: usize = 100;
+
+/// The headings of a server's README, in this order.
+const README_HEADINGS: [&str; 5] =
+    ["What you get", "What you must do yourself", "Traps", "Run it", "Deviations"];
+
+/// Crates that would make the server on std sockets something else.
+const RUNTIMES_AND_HTTP: [&str; 16] = [
+    "tokio",
+    "async-std",
+    "smol",
+    "async-io",
+    "mio",
+    "futures-executor",
+    "hyper",
+    "http",
+    "http-body",
+    "httparse",
+    "httpdate",
+    "h2",
+    "headers",
+    "axum",
+    "tiny_http",
+    "reqwest",
+];
+
+/// A server's folder and what its manifest says.
+struct Server {
+    name: String,
+    folder: PathBuf,
+    encodings: Vec<String>,
+}
+
+impl Server {
+    fn read(&self, path: &str) -> String {
+        let path = self.folder.join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn short_name(&self) -> &str {
+        self.name.strip_prefix("sse-").unwrap_or(&self.name)
+    }
+
+    fn folder_name(&self) -> &str {
+        self.folder.file_name().and_then(|it| it.to_str()).expect("folders have plain names")
+    }
+}
+
+#[test]
+fn every_numbered_folder_is_a_server_and_every_server_has_one() {
+    let is_numbered = |name: &str| {
+        let (number, rest) = name.split_once('_').unwrap_or_default();
+        !rest.is_empty() && !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit())
+    };
+    let folders: BTreeSet<_> = std::fs::read_dir(workspace())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| is_numbered(name))
+        .collect();
+    let servers: BTreeSet<_> = servers().iter().map(|it| it.folder_name().to_owned()).collect();
+    assert_eq!(folders, servers, "folders, and packages with [package.metadata.server]");
+    assert!(!servers.is_empty());
+    for server in self::servers() {
+        let expected = server.folder_name().split_once('_').unwrap().1.replace('_', "-");
+        assert_eq!(server.short_name(), expected, "the package is named after its folder");
+    }
+}
+
+#[test]
+fn mains_have_the_same_functions_in_the_same_order() {
+    same_in_all("functions", |server, main| {
+        let mut functions = top_level_functions(main);
+        // Without a native encoding there is no event type to turn ours into.
+        if server.encodings == ["shared"] && !functions.iter().any(|it| it == "to_event") {
+            functions.push("to_event".to_owned());
+        }
+        functions
+    });
+}
+
+#[test]
+fn mains_say_the_same_about_sse_in_the_same_order() {
+    same_in_all("SSE comments", |_, main| {
+        let lines = main.lines().map(str::trim).filter(|line| line.starts_with("// SSE:"));
+        lines.map(str::to_owned).collect()
+    });
+}
+
+#[test]
+fn mains_fit_beside_each_other() {
+    let mut faults = String::new();
+    for server in servers() {
+        let main = server.read("src/main.rs");
+        let name = server.folder_name();
+        if main.lines().count() > MAIN_LINES {
+            let _ =
+                writeln!(faults, "{name}: {} lines, at most {MAIN_LINES}", main.lines().count());
+        }
+        for (line, number) in main.lines().zip(1..) {
+            let columns = line.chars().count();
+            if columns > MAIN_COLUMNS {
+                let _ = writeln!(faults, "{name}/src/main.rs:{number}: {columns} columns");
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+}
+
+#[test]
+fn readmes_have_the_same_headings() {
+    for server in servers() {
+        let text = server.read("README.md");
+        let headings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(headings, README_HEADINGS, "{}/README.md", server.folder_name());
+    }
+}
+
+#[test]
+fn conformance_tests_are_the_same_bytes() {
+    let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for server in servers() {
+        let text = server.read("tests/conformance.rs");
+        texts.entry(text).or_default().push(server.name);
+    }
+    let names: Vec<_> = texts.values().collect();
+    assert_eq!(texts.len(), 1, "tests/conformance.rs differs between {names:?}");
+}
+
+/// Servers stand on `feed`, their tests on `bench`, `bench` on `client`; nothing knows a server.
+#[test]
+fn dependencies_point_one_way() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap();
+    let members: BTreeSet<_> = packages.iter().filter_map(|it| it["name"].as_str()).collect();
+    let servers = servers();
+    let names: Vec<_> = servers.iter().map(|it| it.name.as_str()).collect();
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let of_kind = |kinds: &[Value]| -> BTreeSet<&str> {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            let inside = dependencies.filter(|it| kinds.contains(&it["kind"]));
+            inside.filter_map(|it| it["name"].as_str()).filter(|it| members.contains(it)).collect()
+        };
+        // A kind of null is a normal dependency.
+        let normal = of_kind(&[Value::Null, Value::from("build")]);
+        let for_tests = of_kind(&[Value::from("dev")]);
+        let (may_use, tests_may_use): (&[&str], &[&str]) = match name {
+            _ if names.contains(&name) => (&["sse-feed"], &["sse-bench"]),
+            "sse-feed" => (&[], &["sse-client"]),
+            "sse-client" => (&[], &[]),
+            // Criterion measures the encoder and the topics themselves; the harness never sees them.
+            "sse-bench" => (&["sse-client"], &["sse-feed"]),
+            other => panic!("which way may {other} depend? say so here"),
+        };
+        assert!(normal.iter().all(|it| may_use.contains(it)), "{name} depends on {normal:?}");
+        let fine = for_tests.iter().all(|it| tests_may_use.contains(it) || may_use.contains(it));
+        assert!(fine, "tests of {name} depend on {for_tests:?}");
+    }
+}
+
+/// A server that names no framework among its dependencies uses no async runtime and no HTTP crate.
+#[test]
+fn the_server_without_a_framework_has_none_below_it() {
+    let metadata = metadata();
+    let mut checked = 0;
+    for package in metadata["packages"].as_array().unwrap() {
+        let framework = &package["metadata"]["server"]["framework"];
+        let dependencies = package["dependencies"].as_array().unwrap();
+        if framework.is_null() || dependencies.iter().any(|it| it["name"] == *framework) {
+            continue;
+        }
+        checked += 1;
+        let name = package["name"].as_str().unwrap();
+        let tree = cargo(&["tree", "-p", name, "-e", "normal", "--prefix", "none", "-f", "{p}"]);
+        let crates = tree.lines().filter_map(|line| line.split(' ').next());
+        let wrong: BTreeSet<_> = crates.filter(|it| RUNTIMES_AND_HTTP.contains(it)).collect();
+        assert!(wrong.is_empty(), "{name} stands on {wrong:?}");
+    }
+    assert!(checked > 0, "no server is written without a framework any more");
+}
+
+/// Adding a server edits no file: so no file lists them.
+///
+/// A file that names two servers holds a list, whether by package, by folder or by quoted name. Not
+/// looked at: the servers' own folders, where each may name its neighbours; Markdown, whose tables
+/// and examples are for people, and are spliced or checked by eye; Cargo.lock, which cargo writes;
+/// recorded results.
+#[test]
+fn no_file_lists_the_servers() {
+    let servers = servers();
+    let mut faults = String::new();
+    for path in tracked_files() {
+        let of_a_server = servers.iter().any(|it| path.starts_with(it.folder_name()));
+        let exempt =
+            path.ends_with(".md") || path == "Cargo.lock" || path.starts_with("bench/results/");
+        if of_a_server || exempt {
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(workspace().join(&path)) else { continue };
+        let named: Vec<_> =
+            servers.iter().filter(|it| names(&text, it)).map(Server::short_name).collect();
+        if named.len() > 1 {
+            let _ = writeln!(faults, "{path} names {named:?}");
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+}
+
+fn names(text: &str, server: &Server) -> bool {
+    let short = server.short_name();
+    let forms = [
+        server.name.clone(),
+        server.folder_name().to_owned(),
+        format!("\"{short}\""),
+        format!("'{short}'"),
+    ];
+    forms.iter().any(|form| text.contains(form.as_str()))
+}
+
+/// Compares what `extract` finds in each main.rs with what it finds in the first.
+fn same_in_all(what: &str, extract: impl Fn(&Server, &str) -> Vec<String>) {
+    let servers = servers();
+    let found: Vec<_> = servers.iter().map(|it| extract(it, &it.read("src/main.rs"))).collect();
+    assert!(!found[0].is_empty(), "no {what} in {}/src/main.rs", servers[0].folder_name());
+    let mut faults = String::new();
+    for (server, others) in servers.iter().zip(&found).skip(1) {
+        if *others == found[0] {
+            continue;
+        }
+        let (one, other) = (servers[0].folder_name(), server.folder_name());
+        let same = found[0].iter().zip(others).take_while(|(a, b)| a == b).count();
+        let _ = writeln!(
+            faults,
+            "number {}: {:?} in {one}, {:?} in {other} ({} and {} in all)",
+            same + 1,
+            found[0].get(same),
+            others.get(same),
+            found[0].len(),
+            others.len()
+        );
+    }
+    assert!(faults.is_empty(), "{what} of the servers' main.rs differ\n{faults}");
+}
+
+/// The names of functions at the left margin, in order.
+fn top_level_functions(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let mut words = line.split(' ').skip_while(|it| {
+            it.starts_with("pub") || ["async", "const", "extern", "\"C\""].contains(it)
+        });
+        let name = (words.next() == Some("fn")).then(|| words.next()).flatten()?;
+        Some(name.split(['(', '<']).next().unwrap_or_default().to_owned())
+    };
+    text.lines().filter_map(name).collect()
+}
+
+fn servers() -> Vec<Server> {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let servers = packages.filter_map(|package| {
+        let encodings = package["metadata"]["server"]["encodings"].as_array()?;
+        let manifest = Path::new(package["manifest_path"].as_str()?);
+        Some(Server {
+            name: package["name"].as_str()?.to_owned(),
+            folder: manifest.parent()?.to_owned(),
+            encodings: encodings.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect(),
+        })
+    });
+    let mut servers: Vec<_> = servers.collect();
+    servers.sort_by(|a, b| a.folder.cmp(&b.folder));
+    servers
+}
+
+fn metadata() -> Value {
+    let text = cargo(&["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    serde_json::from_str(&text).expect("cargo metadata is JSON")
+}
+
+/// Files under version control, and new ones that will be.
+fn tracked_files() -> Vec<String> {
+    let args = ["ls-files", "--cached", "--others", "--exclude-standard"];
+    let text = run(Command::new("git").args(args).current_dir(workspace()));
+    let files: BTreeSet<_> = text.lines().map(str::to_owned).collect();
+    assert!(files.contains("Cargo.toml"), "git ls-files does not work here");
+    files.into_iter().collect()
+}
+
+fn cargo(args: &[&str]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run(Command::new(cargo).args(args).current_dir(workspace()))
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {words}");
+    String::from_utf8(output.stdout).expect("tools write UTF-8")
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bench lies in the workspace")
+}
+
+#[test]
+fn functions_are_found_by_their_names() {
+    let text = "fn main() {}\npub async fn a<T>(x: T) {}\n    fn inner() {}\n// fn no() {}\n\
+                pub(crate) fn b(\n";
+    assert_eq!(top_level_functions(text), ["main", "a", "b"]);
+}
