@@ -17,6 +17,9 @@ use super::{
 /// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
 const PARALLEL_LONG: usize = 16;
 
+/// How often a case that measures time is tried.
+const ATTEMPTS: usize = 3;
+
 /// The most characters of what was expected or seen: some ten lines.
 const TEXT_CHARS: usize = 1000;
 
@@ -74,7 +77,31 @@ pub(super) fn in_order(results: &mut [CaseResult]) {
 }
 
 /// Runs one case, whatever the profile, and judges it.
+///
+/// A case that measures time and is missed is tried again: another process may have been in the way.
+/// A server that is too slow is too slow each time.
 pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
+    let mut result = run_once(case, target, deviations);
+    let is_repeatable = !matches!(target.control(), Some(super::Control::Pid(_)));
+    if !case.is_timed() || !is_repeatable {
+        return result;
+    }
+    for attempt in 2..=ATTEMPTS {
+        if !result.is_miss() {
+            break;
+        }
+        let before = std::mem::replace(&mut result, run_once(case, target, deviations));
+        result.took_ms += before.took_ms;
+        if !result.is_miss() {
+            let seen = before.actual.unwrap_or_default();
+            let now = result.actual.take().map(|now| format!("{now}; ")).unwrap_or_default();
+            result.actual = Some(format!("{now}held at attempt {attempt}, before: {seen}"));
+        }
+    }
+    result
+}
+
+fn run_once(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
     let start = Instant::now();
     let target = target.for_case();
     let mut result = blank(case, deviations);
