@@ -1,5 +1,6 @@
 //! The command line.
 
+mod demo;
 pub(crate) mod print;
 mod send;
 mod tail;
@@ -18,6 +19,7 @@ pub(crate) struct Cli {
 enum Command {
     Tail(tail::Tail),
     Send(send::Send),
+    Demo(demo::Demo),
 }
 
 impl Cli {
@@ -25,6 +27,7 @@ impl Cli {
         match self.command {
             Command::Tail(tail) => tail.run().await,
             Command::Send(send) => send.run().await,
+            Command::Demo(demo) => demo.run().await,
         }
     }
 }
