@@ -68,7 +68,9 @@ impl Demo {
             let package = packages[package].clone();
             lanes.push(Runner::start(number, package, app.scenario(), sender.clone()).await?);
         }
+        // A closed window too must not leave servers behind.
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         // From here on the terminal is ours; a panic gives it back too.
         let mut terminal =
             ratatui::try_init().context("cannot take the terminal; try another one")?;
@@ -80,6 +82,7 @@ impl Demo {
             let message = tokio::select! {
                 message = messages.recv() => message,
                 _ = terminate.recv() => break,
+                _ = hang_up.recv() => break,
                 _ = frames.tick() => {
                     if changed || app.is_moving() {
                         terminal.draw(|frame| draw::draw(frame, &app))?;

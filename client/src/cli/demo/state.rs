@@ -220,6 +220,10 @@ impl App {
             self.is_over = true;
             return Vec::new();
         }
+        // Esc and a key in one breath arrive as Alt and that key.
+        if is_control || key.modifiers.contains(KeyModifiers::ALT) {
+            return Vec::new();
+        }
         if self.typed.is_some() {
             return self.type_key(key.code);
         }

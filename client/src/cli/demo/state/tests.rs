@@ -60,6 +60,15 @@ fn control_c_ends_it_even_while_typing() {
 }
 
 #[test]
+fn keys_with_alt_or_control_do_nothing_else() {
+    let mut app = app();
+    for modifiers in [KeyModifiers::ALT, KeyModifiers::CONTROL] {
+        let key = KeyEvent::new(KeyCode::Char('d'), modifiers);
+        assert_eq!(app.update(Timestamp::UNIX_EPOCH, Message::Key(key)), []);
+    }
+}
+
+#[test]
 fn a_typed_message_is_sent_and_keys_in_it_do_nothing_else() {
     let mut app = app();
     let effects = press(&mut app, "mquitx\x08\nsecond\n\n");
