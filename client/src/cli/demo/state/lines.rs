@@ -39,7 +39,7 @@ pub(super) fn parsed(saw: &Saw) -> Vec<(Side, Line)> {
             client(plain().part(Tone::Warn, &again).part(Tone::Warn, reason))
         }
         Saw::Closed => {
-            let line = plain().part(Tone::Quiet, TO_CLIENT);
+            let line = Line::new("closed").part(Tone::Quiet, TO_CLIENT);
             client(line.part(Tone::Good, "204: the server has nothing more"))
         }
         Saw::Failed(why) => client(plain().part(Tone::Bad, why)),
@@ -125,7 +125,9 @@ fn log(line: &str) -> Line {
     };
     if let Some(request) = said.strip_prefix("received ") {
         if stream.is_empty() {
-            let line = Line::new("post").part(Tone::Quiet, TO_SERVER);
+            // A GET that opens no stream is a resumption behind the end, which gets 204.
+            let key = if request.starts_with("GET ") { "request" } else { "post" };
+            let line = Line::new(key).part(Tone::Quiet, TO_SERVER);
             return line.part(Tone::Plain, request);
         }
         let (target, id) = match request.split_once(", Last-Event-ID ") {
@@ -141,7 +143,8 @@ fn log(line: &str) -> Line {
         return retry(ms.trim_end_matches(" ms"));
     }
     if stream.is_empty() {
-        return Line::new("posted").part(Tone::Quiet, TO_CLIENT).part(Tone::Quiet, sent);
+        let key = if sent.starts_with("204") { "closed" } else { "posted" };
+        return Line::new(key).part(Tone::Quiet, TO_CLIENT).part(Tone::Quiet, sent);
     }
     if sent.starts_with(|c: char| c.is_ascii_digit()) {
         return Line::new("head").part(Tone::Quiet, TO_CLIENT).part(Tone::Good, sent);
@@ -244,6 +247,8 @@ mod tests {
             said("received POST /messages/demo, 10 bytes"),
             pair("post", "← POST /messages/demo, 10 bytes")
         );
+        assert_eq!(said("received GET /tasks"), pair("request", "← GET /tasks"));
+        assert_eq!(said("sent 204"), pair("closed", "→ 204"));
         assert_eq!(said("a warning: beware"), pair("", "a warning: beware"));
     }
 
