@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench -p sse-bench --bench parser
-//! cargo run -p sse-bench --example parser_table
+//! cargo run --release -p sse-bench --example parser_table
 //! ```
 //!
 //! The second command prints the last run as a table. A part of it: `cargo bench … -- 'tick/whole'`.
