@@ -60,8 +60,6 @@ export function watch(source, options, say, more = () => ({})) {
       const { data, lastEventId: id } = event;
       say({ k: "event", type, data, id, ...more(event) });
       events += 1;
-      const start = performance.now();
-      while (performance.now() - start < (options.handlerDelayMs ?? 0));
       if (events === options.closeAfterEvents) close();
     } else if (type === "open") {
       say({ k: "open", ...more(event) });

@@ -3,6 +3,7 @@
 
 import { execFileSync, spawn } from "node:child_process";
 import { connect } from "node:net";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 import { obey, options, say } from "../adapter.mjs";
@@ -14,14 +15,15 @@ const POLL_MS = 50;
 
 if (process.argv.includes("--describe")) {
   const [version] = execFileSync(findChromium(), ["--version"], { encoding: "utf8" }).match(/[0-9.]+/);
-  say({ name: "chromium", version, capabilities: ["R", "St", "Br", "Gz"] });
+  say({ name: "chromium", version, capabilities: ["R", "St", "Br", "Gz", "Ch"] });
 } else {
   runCase(await browser());
 }
 
 function runCase(socket) {
   socket.write(`${JSON.stringify({ url: process.argv.at(-1), options })}\n`);
-  socket.pipe(process.stdout);
+  const lines = createInterface({ input: socket });
+  lines.on("line", (line) => (line[0] === "!" ? console.error(line.slice(1)) : process.stdout.write(`${line}\n`)));
   // The page, or all of Chromium, has crashed.
   socket.on("close", () => process.exit(1));
   obey((command) => socket.write(`${JSON.stringify({ command })}\n`));

@@ -1,7 +1,7 @@
 // Holds one headless Chromium and runs cases in it, each in a profile and page of its own.
 //
 // Spoken to over a Unix socket: first a line `{ url, options }`, then `{ command: "close" }`; back come the records that
-// the page says. Chromium is spoken to by its debugging protocol over a pipe: JSON, each message ended by NUL.
+// the page says, and a line with an exclamation mark for what went wrong here. Chromium is spoken to by its debugging protocol over a pipe: JSON, each message ended by NUL.
 // https://chromedevtools.github.io/devtools-protocol/
 
 import { spawn } from "node:child_process";
@@ -17,6 +17,9 @@ import { findChromium, SOCKET } from "./where.mjs";
 
 /** Nobody has come for so long: the run is over. */
 const IDLE_LIMIT_MS = 10_000;
+
+/** Time to close in good order. */
+const END_LIMIT_MS = 5_000;
 
 const FLAGS = [
   "--headless",
@@ -56,6 +59,8 @@ class Chromium {
     });
     this.ended = new Promise((resolve) => this.#process.once("exit", resolve));
     let pieces = [];
+    // A pipe to a Chromium that is gone.
+    this.#process.stdio[3].on("error", () => {});
     this.#process.stdio[4].on("data", (bytes) => {
       let start = 0;
       for (let end; (end = bytes.indexOf(0, start)) >= 0; start = end + 1) {
@@ -84,8 +89,11 @@ class Chromium {
   }
 
   async end() {
-    this.#process.kill();
+    // Told to close, it ends its helpers first; killed, it leaves them writing to the folder that is to go.
+    this.call("Browser.close").catch(() => {});
+    const impatience = setTimeout(() => this.#process.kill("SIGKILL"), END_LIMIT_MS);
     await this.ended;
+    clearTimeout(impatience);
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
   }
 
@@ -118,11 +126,16 @@ async function runCase(chromium, socket) {
     // An empty page of the right origin, which no server has to serve.
     const address = `${options.pageOrigin ?? new URL(url).origin}/blank`;
     const loaded = new Promise((resolve, reject) => {
+      let asked = false;
       chromium.hear(sessionId, (method, params) => {
-        if (method === "Fetch.requestPaused") fulfil(call, params.requestId).catch(reject);
-        if (method === "Page.loadEventFired") resolve();
+        if (method === "Fetch.requestPaused") {
+          asked = true;
+          fulfil(call, params.requestId).catch(reject);
+        }
+        // Not the load of about:blank, which may be late.
+        if (method === "Page.loadEventFired" && asked) resolve();
         if (method === "Runtime.bindingCalled") socket.write(`${params.payload}\n`);
-        if (method === "Inspector.targetCrashed") socket.destroy();
+        if (method === "Inspector.targetCrashed") socket.end("!the page has crashed\n");
       });
     });
     await call("Page.enable");
@@ -138,7 +151,6 @@ async function runCase(chromium, socket) {
     for (const line of commands) command(line);
     await new Promise((resolve) => (socket.destroyed ? resolve() : socket.once("close", resolve)));
   } finally {
-    socket.destroy();
     chromium.forget(sessionId);
     await chromium.call("Target.disposeBrowserContext", { browserContextId });
   }
@@ -158,7 +170,10 @@ function serve() {
   let cases = 0;
   let idle;
   const rest = () => (idle = setTimeout(end, IDLE_LIMIT_MS));
+  let ending = false;
   const end = async () => {
+    if (ending) return;
+    ending = true;
     server.close();
     await chromium.end();
     process.exit(0);
@@ -170,8 +185,7 @@ function serve() {
     try {
       await runCase(chromium, socket);
     } catch (error) {
-      // The adapter sees the socket close without a word, and says so by its exit code.
-      socket.destroy();
+      socket.end(`!${error.message}\n`);
     }
     cases -= 1;
     if (cases === 0) rest();

@@ -5,10 +5,7 @@ export function page(watch, url, options) {
   if (options.cookie) document.cookie = options.cookie;
   const source = new EventSource(url, { withCredentials: options.withCredentials ?? false });
   const say = (record) => tell(JSON.stringify(record));
-  const shape = (event) => {
-    const { origin, isTrusted: trusted, bubbles, cancelable } = event;
-    return { origin, interface: event.constructor.name, trusted, bubbles, cancelable };
-  };
+  const shape = ({ isTrusted: trusted, bubbles, cancelable, origin }) => ({ trusted, bubbles, cancelable, origin });
   const { heard, close } = watch(source, options, say, shape);
   globalThis.closeSource = close;
   const types = ["open", "error", "message", ...(options.eventTypes ?? [])];

@@ -5,7 +5,7 @@ import { adapt, options, versionOf } from "../adapter.mjs";
 adapt({
   name: "eventsource",
   version: versionOf(new URL("node_modules/eventsource/package.json", import.meta.url)),
-  capabilities: ["R", "St", "Hd", "Gz"],
+  capabilities: ["R", "St", "Hd", "Gz", "Ch"],
   open: (url) =>
     new EventSource(url, {
       withCredentials: options.withCredentials,

@@ -21,9 +21,10 @@ async def read(url):
     # httpx gives up after 5 s of silence unless told otherwise, and follows no redirect.
     silence = options.get("readTimeoutMs")
     timeout = httpx.Timeout(None, read=silence and silence / 1000)
-    request = {"headers": options.get("headers", {})}
+    request = {"headers": dict(options.get("headers", {}))}
     if "body" in options:
         request["content"] = options["body"]
+        request["headers"].setdefault("Content-Type", "text/plain; charset=utf-8")
     async with httpx.AsyncClient(timeout=timeout, follow_redirects=True) as client:
         async with httpx_sse.aconnect_sse(client, options.get("method", "GET"), url, **request) as source:
             # The status is left to its user; the type it checks itself, but only when events are asked for.
@@ -34,7 +35,6 @@ async def read(url):
             events = 0
             async for event in source.aiter_sse():
                 say(k="event", type=event.event, data=event.data, id=event.id)
-                await asyncio.sleep(options.get("handlerDelayMs", 0) / 1000)
                 events += 1
                 if events == options.get("closeAfterEvents"):
                     return
@@ -59,6 +59,6 @@ async def run(url):
 
 
 if sys.argv[-1] == "--describe":
-    say(name="httpx-sse", version=version("httpx-sse"), capabilities=["Hd", "Bd", "To", "Gz"])
+    say(name="httpx-sse", version=version("httpx-sse"), capabilities=["Hd", "Bd", "To", "Gz", "Ch"])
 else:
     asyncio.run(run(sys.argv[-1]))

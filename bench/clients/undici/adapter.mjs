@@ -7,7 +7,7 @@ const dispatcher = new Agent({ eventSource: { maxEventSize: options.maxEventByte
 adapt({
   name: "undici",
   version: versionOf(new URL("node_modules/undici/package.json", import.meta.url)),
-  capabilities: ["R", "St", "Lm", "Gz"],
+  capabilities: ["R", "St", "Lm", "Gz", "Ch"],
   open: (url) =>
     new EventSource(url, {
       withCredentials: options.withCredentials,

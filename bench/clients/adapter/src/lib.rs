@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,7 +42,6 @@ pub struct Options {
     /// The largest event to take.
     pub max_event_bytes: Option<usize>,
     close_after_events: Option<u64>,
-    handler_delay_ms: Option<u64>,
 }
 
 /// Runs one case by `client`, or describes the client.
@@ -60,7 +58,12 @@ pub async fn run(
     }
     let options = std::env::var("SSE_CASE_OPTIONS").unwrap_or_default();
     let options = if options.is_empty() { "{}" } else { &options };
-    let options = serde_json::from_str(options).expect("the harness writes a JSON object");
+    let mut options: Options =
+        serde_json::from_str(options).expect("the harness writes a JSON object");
+    if options.body.is_some() && !options.headers.contains_key("Content-Type") {
+        let text = "text/plain; charset=utf-8".to_owned();
+        options.headers.insert("Content-Type".to_owned(), text);
+    }
     let case = Case { url: last, options, events: Cell::new(0) };
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     // Whoever is told to close drops the client: that is how streams are closed in Rust.
@@ -95,9 +98,6 @@ impl Case {
     pub fn event(&self, event: &str, data: &str, id: &str) -> Outcome {
         say(&json!({"k": "event", "type": event, "data": data, "id": id}));
         self.events.set(self.events.get() + 1);
-        if let Some(delay_ms) = self.options.handler_delay_ms {
-            std::thread::sleep(Duration::from_millis(delay_ms));
-        }
         if Some(self.events.get()) == self.options.close_after_events {
             Err(Closed)
         } else {

@@ -9,7 +9,7 @@ use launchdarkly_sdk_transport::HyperTransport;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let capabilities = ["R", "Cm", "Hd", "Bd", "To", "Id"];
+    let capabilities = ["R", "Cm", "Hd", "Bd", "To", "Id", "Ch"];
     adapter::run("eventsource-client", env!("CARGO_PKG_VERSION"), &capabilities, client).await;
 }
 

@@ -10,7 +10,7 @@ use reqwest_eventsource::{Event, EventSource};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let capabilities = ["R", "St", "Hd", "Bd", "To"];
+    let capabilities = ["R", "St", "Hd", "Bd", "To", "Ch"];
     adapter::run("reqwest-eventsource", env!("CARGO_PKG_VERSION"), &capabilities, client).await;
 }
 

@@ -8,7 +8,7 @@ use sse_core::{SseDecoder, SseEvent, SseStream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    adapter::run("sse-core", env!("CARGO_PKG_VERSION"), &["Lm"], client).await;
+    adapter::run("sse-core", env!("CARGO_PKG_VERSION"), &["Lm", "Ch"], client).await;
 }
 
 async fn client(case: &Case) -> Outcome {

@@ -9,7 +9,7 @@ use sse_stream::SseByteStream;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    adapter::run("sse-stream", env!("CARGO_PKG_VERSION"), &[], client).await;
+    adapter::run("sse-stream", env!("CARGO_PKG_VERSION"), &["Ch"], client).await;
 }
 
 async fn client(case: &Case) -> Outcome {
