@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::cases;
+use super::is_case;
 use super::verdict::Known;
 
 /// What a server is known to do otherwise, with the reason.
@@ -104,7 +104,7 @@ impl Deviations {
         let deviations: Deviations =
             toml::from_str(text).map_err(|error| error.to_string().replace('\n', " "))?;
         for entry in &deviations.entries {
-            if !cases().any(|case| case.id == entry.case) {
+            if !is_case(&entry.case) {
                 return Err(format!("no case {:?}; see sse-bench list cases", entry.case));
             }
             let same = |it: &&Deviation| it.case == entry.case && it.encoding == entry.encoding;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::conformance::expect::{equal, pass};
-use crate::conformance::script::data;
-use crate::conformance::{Case, Level, Need, Outcome, Target};
+use crate::conformance::server::script::data;
+use crate::conformance::server::{Case, Level, Need, Outcome, Target};
 
 /// The length of the long line of S4.10.
 const LINE_BYTES: usize = 1 << 20;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::conformance::expect::{ensure, fact, miss, pass, status_in};
-use crate::conformance::metrics::Held;
-use crate::conformance::own::Own;
-use crate::conformance::{Case, Cost, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::metrics::Held;
+use crate::conformance::server::own::Own;
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
 use crate::wire::{Body, Error, Head};
 
 /// A path that no server has.

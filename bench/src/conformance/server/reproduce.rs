@@ -162,7 +162,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::conformance::cases;
+    use crate::conformance::server::cases;
 
     /// Sends it as a case would, then by the line; both must arrive alike.
     fn arrives_alike(write: impl Fn(&Target), shape: &str) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Need, Target, cases};
+use super::{Case, Need, Target, cases, is_selected};
 
 /// How much of a server a run may use.
 #[derive(
@@ -145,8 +145,7 @@ impl Selection {
 
     /// Whether a case is selected by the filters.
     pub fn has(&self, case: &Case) -> bool {
-        (self.only.is_empty() || self.only.iter().any(|word| case.matches(word)))
-            && !self.skip.iter().any(|word| case.matches(word))
+        is_selected(&self.only, &self.skip, |word| case.matches(word))
     }
 }
 

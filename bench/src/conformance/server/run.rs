@@ -1,27 +1,15 @@
 //! Runs cases and judges what they find.
 
-use std::any::Any;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::select::Profile;
 use super::{
-    Case, CaseResult, Deviations, Fault, Finding, Level, Need, Selection, Target, Verdict, cases,
-    reproduce,
+    Case, CaseResult, Deviations, Fault, Need, Selection, Target, Verdict, judge, reproduce,
 };
 
 /// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
 const PARALLEL_LONG: usize = 16;
-
-/// How often a case that measures time is tried.
-const ATTEMPTS: usize = 3;
-
-/// The most characters of what was expected or seen: some ten lines.
-const TEXT_CHARS: usize = 1000;
 
 /// Runs every case; results in the order of the ids.
 pub fn check(target: &Target) -> Vec<CaseResult> {
@@ -66,14 +54,8 @@ pub fn check_each(
         }
         results[begins..].iter().for_each(ended);
     }
-    in_order(&mut results);
+    judge::in_order(&mut results);
     results
-}
-
-/// Sorts results by the catalogue's order.
-pub(super) fn in_order(results: &mut [CaseResult]) {
-    let order: HashMap<_, _> = cases().map(|case| case.id).zip(0..).collect();
-    results.sort_by_key(|result| order.get(result.id.as_str()).copied().unwrap_or(usize::MAX));
 }
 
 /// Runs one case, whatever the profile, and judges it.
@@ -81,65 +63,25 @@ pub(super) fn in_order(results: &mut [CaseResult]) {
 /// A case that measures time and is missed is tried again: another process may have been in the way.
 /// A server that is too slow is too slow each time.
 pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
-    let mut result = run_once(case, target, deviations);
     let is_repeatable = !matches!(target.control(), Some(super::Control::Pid(_)));
-    if !case.is_timed() || !is_repeatable {
-        return result;
-    }
-    for attempt in 2..=ATTEMPTS {
-        if !result.is_miss() {
-            break;
-        }
-        let before = std::mem::replace(&mut result, run_once(case, target, deviations));
-        result.took_ms += before.took_ms;
-        if !result.is_miss() {
-            let seen = before.actual.unwrap_or_default();
-            let now = result.actual.take().map(|now| format!("{now}; ")).unwrap_or_default();
-            result.actual = Some(format!("{now}held at attempt {attempt}, before: {seen}"));
-        }
-    }
-    result
+    let once = || run_once(case, target, deviations);
+    if case.is_timed() && is_repeatable { judge::patiently(once) } else { once() }
 }
 
 fn run_once(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
-    let start = Instant::now();
     let target = target.for_case();
-    let mut result = blank(case, deviations);
     let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
-    let outcome = match missing {
-        // A bug of a case must not be blamed on the server, nor end the run.
-        None => catch_unwind(AssertUnwindSafe(|| (case.run)(&target)))
-            .unwrap_or_else(|panic| Err(Fault::Harness(words_of(panic.as_ref())))),
-        Some(Need::Process) => {
-            Err(Fault::Skip("no process to stop: give --start-cmd or --pid".to_owned()))
-        }
-        Some(need) => Err(Fault::Skip(format!("the server does not offer: {need}"))),
-    };
-    match outcome {
-        Ok(finding) => {
-            result.verdict = if case.level == Level::Info { Verdict::Info } else { Verdict::Pass };
-            if let Finding::Fact(text) = finding {
-                result.actual = Some(shown(&text));
-            }
-        }
-        Err(fault) => {
-            result.verdict = verdict_of(&fault, case.level);
-            match fault {
-                Fault::Miss { expected, actual, .. } => {
-                    result.expected = Some(shown(&expected));
-                    result.actual = Some(shown(&actual));
-                }
-                Fault::Skip(reason) | Fault::Unreachable(reason) | Fault::Harness(reason) => {
-                    result.actual = Some(shown(&reason));
-                }
-            }
-            if result.is_miss() {
-                result.dialogue = Some(target.log().render());
-                result.reproduce = reproduce::line(case, &target);
-            }
-        }
+    let unmet = missing.map(|need| {
+        Fault::Skip(match need {
+            Need::Process => "no process to stop: give --start-cmd or --pid".to_owned(),
+            need => format!("the server does not offer: {need}"),
+        })
+    });
+    let mut result = judge::judged(case, &target, deviations, unmet);
+    if result.is_miss() {
+        result.dialogue = Some(target.log().render());
+        result.reproduce = reproduce::line(case, &target);
     }
-    result.took_ms = milliseconds(start.elapsed());
     result
 }
 
@@ -156,7 +98,7 @@ fn groups<'c>(selected: &[&'c Case], target: &Target) -> Vec<Group<'c>> {
     let own_process = target.control().is_some_and(super::Control::is_parallel);
     let rank = |case: &Case| {
         let is_root = matches!(case.id, "S1.01" | "S1.02");
-        match case.category() {
+        match case.category().number {
             // They start processes of their own, or stop the one there is.
             _ if case.needs.contains(&Need::Process) => 1003,
             _ if case.is_long(target) => 1002,
@@ -214,27 +156,12 @@ struct Run<'r> {
 
 impl Run<'_> {
     fn wave(&self, cases: &[&Case], parallel: usize) -> Vec<CaseResult> {
-        let next = AtomicUsize::new(0);
-        let slots: Mutex<Vec<Option<CaseResult>>> = Mutex::new(vec![None; cases.len()]);
-        thread::scope(|scope| {
-            for _ in 0..parallel.min(cases.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(case) = cases.get(index) else { break };
-                        let result = self.judge(case);
-                        lock(&slots)[index] = Some(result);
-                    }
-                });
-            }
-        });
-        let slots = slots.into_inner().unwrap_or_else(PoisonError::into_inner);
-        slots.into_iter().flatten().collect()
+        judge::each(cases, parallel, |case| self.judge(case))
     }
 
     fn judge(&self, case: &Case) -> CaseResult {
         let other = |verdict, reason: String| {
-            let mut result = blank(case, self.deviations);
+            let mut result = judge::blank(case, self.deviations);
             (result.verdict, result.actual) = (verdict, Some(reason));
             result
         };
@@ -298,64 +225,6 @@ impl Run<'_> {
     }
 }
 
-fn blank(case: &Case, deviations: &Deviations) -> CaseResult {
-    CaseResult {
-        id: case.id.to_owned(),
-        slug: case.slug.to_owned(),
-        level: case.level,
-        source: case.source.to_owned(),
-        claim: case.claim.to_owned(),
-        needs: case.needs.to_vec(),
-        verdict: Verdict::Error,
-        expected: None,
-        actual: None,
-        dialogue: None,
-        reproduce: None,
-        deviation: deviations.known(case.id),
-        took_ms: 0.0,
-    }
-}
-
-fn verdict_of(fault: &Fault, level: Level) -> Verdict {
-    match fault {
-        Fault::Miss { lenient, .. } => match level {
-            Level::Info => Verdict::Info,
-            Level::Should => Verdict::NonStrict,
-            _ if *lenient => Verdict::NonStrict,
-            Level::Must | Level::MustContract => Verdict::Fail,
-        },
-        Fault::Skip(_) => Verdict::Skip,
-        Fault::Unreachable(_) => Verdict::Blocked,
-        Fault::Harness(_) => Verdict::Error,
-    }
-}
-
-/// Text as a report may hold it: a server has had its hands in it.
-fn shown(text: &str) -> String {
-    let mut out = String::new();
-    for (count, character) in text.chars().enumerate() {
-        if count == TEXT_CHARS {
-            out.push('…');
-            break;
-        }
-        match character {
-            _ if character.is_control() => out.extend(character.escape_default()),
-            _ => out.push(character),
-        }
-    }
-    out
-}
-
-fn words_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-    format!("the case panicked: {text}")
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e4).round() / 10.0
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Cases' panics are caught, and nothing else in a critical section panics half way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -363,25 +232,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::Known;
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn levels_turn_misses_into_verdicts() {
-        let miss =
-            |lenient| Fault::Miss { expected: String::new(), actual: String::new(), lenient };
-        assert_eq!(verdict_of(&miss(false), Level::Must), Verdict::Fail);
-        assert_eq!(verdict_of(&miss(true), Level::Must), Verdict::NonStrict);
-        assert_eq!(verdict_of(&miss(false), Level::Should), Verdict::NonStrict);
-        assert_eq!(verdict_of(&miss(false), Level::Info), Verdict::Info);
-    }
+    use super::super::super::Known;
+    use super::super::cases;
+    use super::*;
 
     #[test]
     fn a_listed_miss_is_expected_and_a_listed_pass_is_not() {
         let listed = Some(Known { reason: "known".into(), upstream: None, version: "1".into() });
         let judged = |verdict, deviation: &Option<Known>, strict| {
             let case = cases().next().expect("there are cases");
-            let result = blank(case, &Deviations::default());
+            let result = judge::blank(case, &Deviations::default());
             let result = CaseResult { verdict, deviation: deviation.clone(), ..result };
             result.is_unexpected(strict)
         };

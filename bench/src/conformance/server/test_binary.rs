@@ -8,7 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use super::report::{Paint, failure_text};
 use super::run::run_case;
-use super::{CaseResult, Deviations, Target, Verdict, cases, category_name};
+use super::{CaseResult, Deviations, Target, Verdict, cases};
 use crate::fleet::{self, Launch, Server};
 
 /// Tests that run at a time unless the command line says otherwise: they wait more than they work.
@@ -62,7 +62,7 @@ fn trials(binary: &Path, folder: &Path) -> Result<Trials, String> {
         let deviations = Arc::new(deviations.for_encoding(encoding));
         for case in cases() {
             let (server, deviations) = (Arc::clone(&server), Arc::clone(&deviations));
-            let name = format!("{encoding}::{}::{}", category_name(case.category()), case.name());
+            let name = format!("{encoding}::{}::{}", case.category().name(), case.name());
             // Shown as ignored: whoever tests everything says `--include-ignored`.
             let waits = case.is_long(&Target::contract(([127, 0, 0, 1], 1).into(), None));
             let trial = Trial::test(name, move || {

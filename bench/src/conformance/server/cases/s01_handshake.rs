@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::fmt::strtime;
 
 use crate::conformance::expect::{ensure, fact, is_stream, miss, pass, status_in};
-use crate::conformance::{Case, Level, Outcome, Target};
+use crate::conformance::server::{Case, Level, Outcome, Target};
 
 pub(super) static CASES: &[Case] = &[
     Case {

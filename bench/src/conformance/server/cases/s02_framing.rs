@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::conformance::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
-use crate::conformance::script::{data, hold};
-use crate::conformance::{Case, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::script::{data, hold};
+use crate::conformance::server::{Case, Fault, Level, Need, Outcome, Target};
 use crate::wire::{EventStream, Framing};
 
 /// The events of S2.09.
@@ -100,7 +100,7 @@ pub(super) static CASES: &[Case] = &[
         run: |target| {
             let mut first = target.script(&[data("a")])?;
             first.read_to_end()?;
-            let request = target.get(&crate::conformance::script::target(&[data("b")]));
+            let request = target.get(&crate::conformance::server::script::target(&[data("b")]));
             let mut second = EventStream::open(first.into_connection(), &request)?;
             equal("data", second.take(1)?[0].data.as_str(), "b")?;
             pass()
@@ -115,7 +115,7 @@ pub(super) static CASES: &[Case] = &[
         cost: &[],
         claim: "Asked with Connection: close, a server says close and closes after the body.",
         run: |target| {
-            let path = crate::conformance::script::target(&[data("a")]);
+            let path = crate::conformance::server::script::target(&[data("a")]);
             let request = target.get(&path).header("Connection", "close");
             let mut stream = target.open(&request)?;
             let value = stream.head().value("connection");
@@ -148,7 +148,7 @@ pub(super) static CASES: &[Case] = &[
         cost: &[],
         claim: "No keep-alive is promised to HTTP/1.0 for a body that ends with the connection.",
         run: |target| {
-            let path = crate::conformance::script::target(&[data("a")]);
+            let path = crate::conformance::server::script::target(&[data("a")]);
             let request = target.get(&path).http10().header("Connection", "keep-alive");
             let stream = target.open(&request)?;
             // Beside close it promises nothing: RFC 9112 9.3 looks for close first.
@@ -218,7 +218,7 @@ fn http10_no_chunked(target: &Target) -> Outcome {
     // A script that stays open, where there is one: then the case does not wait for a quiet stream.
     let scripted = target.capabilities().contains(&Need::Script);
     let path = if scripted {
-        crate::conformance::script::target(&[data("a"), data("b"), hold()])
+        crate::conformance::server::script::target(&[data("a"), data("b"), hold()])
     } else {
         target.path().to_owned()
     };

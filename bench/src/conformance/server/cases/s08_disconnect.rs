@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::conformance::expect::{ensure, equal, eventually, fact, miss, pass};
-use crate::conformance::metrics::{Held, metric};
-use crate::conformance::own::Own;
-use crate::conformance::script::{self, hold};
-use crate::conformance::topic::Topic;
-use crate::conformance::{Case, Cost, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::metrics::{Held, metric};
+use crate::conformance::server::own::Own;
+use crate::conformance::server::script::{self, hold};
+use crate::conformance::server::topic::Topic;
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
 use crate::wire::{Error, EventStream};
 
 /// The clients that leave in S8.01 and S8.02.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::conformance::expect::{attempts, ensure, equal, fact, miss};
-use crate::conformance::grammar::{blocks, has, lines, show};
-use crate::conformance::own::Own;
-use crate::conformance::script::{self, data, hold};
-use crate::conformance::{Case, Cost, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::grammar::{blocks, has, lines, show};
+use crate::conformance::server::own::Own;
+use crate::conformance::server::script::{self, data, hold};
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
 
 /// The silence before the first event of S5.01.
 const SILENCE: Duration = Duration::from_millis(1500);

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::{ServerArgs, print};
+use super::ServerArgs;
+use crate::conformance::command::print;
 use crate::conformance::report::{Paint, Run, run_text};
-use crate::conformance::{
-    Control, Deviations, Need, Pace, Profile, SUITE_VERSION, Selection, Summary, Target,
-    check_each, conformance_launch,
+use crate::conformance::server::{
+    Control, Need, Pace, Profile, Selection, Target, check_each, conformance_launch,
 };
+use crate::conformance::{Deviations, SUITE_VERSION, Summary};
 use crate::fleet::{self, Package, READY_DEADLINE, Server};
 
 /// How long to wait before asking again a server that does not answer yet.
@@ -212,7 +213,7 @@ impl Check {
     fn run(&self, selection: &Selection, step: &(dyn Fn() + Sync)) -> Run {
         let mut run = run(self.blank.clone(), &self.target, selection, &self.deviations, step);
         // This process will be gone; the reader starts one, and that listens on its usual port.
-        let (server, encoding) = (&run.server, run.encoding.as_deref().unwrap_or("shared"));
+        let (server, encoding) = (run.subject(), run.encoding.as_deref().unwrap_or("shared"));
         let start = format!("cargo run -p {server} -- --encoding {encoding} --conformance");
         for line in run.results.iter_mut().filter_map(|result| result.reproduce.as_mut()) {
             let (host, port) = self.target.address().rsplit_once(':').unwrap_or_default();
@@ -247,11 +248,12 @@ fn run(
 fn blank(args: &ServerArgs, name: String, server: &str, profile: Profile) -> Run {
     Run {
         name,
-        server: server.to_owned(),
+        server: Some(server.to_owned()),
+        client: None,
         encoding: None,
         framework: None,
         suite_version: SUITE_VERSION,
-        profile,
+        profile: Some(profile),
         strict: args.strict,
         time_scale: args.time_scale,
         began: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

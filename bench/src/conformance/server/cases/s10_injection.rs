@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::conformance::expect::{ensure, equal, fact, miss, pass};
-use crate::conformance::own::Own;
-use crate::conformance::script::data;
-use crate::conformance::topic::Topic;
-use crate::conformance::{Case, Cost, Fault, Level, Need, Outcome, Target, script};
+use crate::conformance::server::own::Own;
+use crate::conformance::server::script::data;
+use crate::conformance::server::topic::Topic;
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target, script};
 use crate::wire::{Body, Error, Event, EventStream};
 
 /// The line ends of an event stream (HTML, 9.2.5).

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conformance::expect::{attempts, ensure, equal, fact, pass, status_in};
-use crate::conformance::own::Own;
-use crate::conformance::topic::Topic;
-use crate::conformance::{Case, Cost, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::own::Own;
+use crate::conformance::server::topic::Topic;
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
 use crate::fleet::raise_fd_limit;
 use crate::wire::{self, Event, EventStream};
 

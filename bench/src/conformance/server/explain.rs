@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::rules::RULES;
 use super::select::Profile;
-use super::{Case, Target, category_name};
+use super::{Case, Target};
 
 /// What a case sends, and how to fix a server that misses it.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub fn explain(case: &Case) -> String {
     };
     line("level", meaning);
     line("source", case.source);
-    line("category", category_name(case.category()));
+    line("category", case.category().name());
     line("needs", &if needs.is_empty() { "any URL of a stream".into() } else { needs.join(", ") });
     line("profile", &format!("{} and larger", Profile::of(case, &target)));
     let depends = case.depends_on();
@@ -62,7 +62,7 @@ pub fn explain(case: &Case) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::cases;
+    use crate::conformance::server::cases;
 
     #[test]
     fn every_case_has_its_advice() {

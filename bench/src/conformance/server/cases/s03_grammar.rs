@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::conformance::expect::{ensure, fact, miss, pass};
-use crate::conformance::grammar::{blocks, has, lines, name, show, value};
-use crate::conformance::script::data;
-use crate::conformance::{Case, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::grammar::{blocks, has, lines, name, show, value};
+use crate::conformance::server::script::data;
+use crate::conformance::server::{Case, Fault, Level, Need, Outcome, Target};
 use crate::wire::Window;
 
 /// Silence shorter than this may be one event still on its way.

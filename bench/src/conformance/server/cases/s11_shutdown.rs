@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::conformance::expect::{ensure, fact, miss, pass};
-use crate::conformance::grammar::{lines, show};
-use crate::conformance::script::{self, hold};
-use crate::conformance::topic::Topic;
-use crate::conformance::{Case, Ended, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::grammar::{lines, show};
+use crate::conformance::server::script::{self, hold};
+use crate::conformance::server::topic::Topic;
+use crate::conformance::server::{Case, Ended, Fault, Level, Need, Outcome, Target};
 use crate::wire::{self, EventStream};
 
 /// The streams of the cases with traffic.

@@ -6,7 +6,7 @@ use super::s09_http::NO_SUCH_PATH;
 use crate::conformance::expect::{
     describe, ensure, fact, is_stream, miss, miss_should, pass, status_in,
 };
-use crate::conformance::{Case, Level, Need, Outcome, Target};
+use crate::conformance::server::{Case, Level, Need, Outcome, Target};
 use crate::wire::{Body, Error};
 
 /// RFC 9112 section 3 recommends request lines of at least this length.

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conformance::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
-use crate::conformance::grammar::{blocks, has, name, show, value};
-use crate::conformance::own::Own;
-use crate::conformance::topic::Topic;
-use crate::conformance::{Case, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::grammar::{blocks, has, name, show, value};
+use crate::conformance::server::own::Own;
+use crate::conformance::server::topic::Topic;
+use crate::conformance::server::{Case, Fault, Level, Need, Outcome, Target};
 use crate::wire::Request;
 
 /// How often S6.03 reconnects.
