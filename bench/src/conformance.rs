@@ -13,6 +13,7 @@ pub mod client;
 mod command;
 mod deviations;
 mod expect;
+mod explain;
 mod judge;
 pub mod report;
 pub mod server;
@@ -23,6 +24,7 @@ pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
 pub use command::{ListArgs, ReportArgs, list_cases, merge_reports};
 pub use deviations::{Deviation, Deviations, ParityDeviation};
+pub use explain::Advice;
 pub use server::{
     Pace, Profile, Selection, ServerArgs, Target, check_each, conformance_launch, run_server,
     test_binary,
@@ -40,7 +42,7 @@ fn is_case(id: &str) -> bool {
 }
 
 /// What a case sends, and how whoever misses it is mended.
-fn advice(id: &str) -> Option<server::Advice> {
+fn advice(id: &str) -> Option<Advice> {
     match Category::of(id).side {
         Side::Server => server::advice(id),
         Side::Client => client::advice(id),

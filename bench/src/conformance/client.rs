@@ -1,34 +1,34 @@
-//! Cases about clients.
+//! Cases about clients: what a reader of events must, should and may do.
+//!
+//! A client is driven by one of three [drivers](driver): it is a command ([`exec`]), or stands
+//! behind the REST protocol of launchdarkly/sse-contract-tests ([`service`]), or is the browser that
+//! opened a page ([`page`]). The cases know none of them: they start a client on a URL, answer its
+//! requests from a raw socket ([`stage`]), and compare what it reports.
 
-use std::process::ExitCode;
+mod cases;
+mod command;
+mod driver;
+mod exec;
+mod explain;
+mod folder;
+mod page;
+mod request;
+mod run;
+mod seen;
+mod segments;
+mod service;
+mod stage;
+mod trial;
+mod vectors;
 
-use super::server::Advice;
+pub use cases::all as cases;
+pub use command::{ClientArgs, run_client};
+pub use driver::Capability;
+pub use explain::advice;
+pub use run::check_command;
+pub use trial::Trial;
 
-/// One claim about a client.
-pub type Case = super::Case<(), Capability>;
+use super::{Fault, Outcome, expect};
 
-/// What a client must offer for a case.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub enum Capability {}
-
-/// Which client to check, and how.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ClientArgs {}
-
-/// All cases.
-pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [].into_iter()
-}
-
-/// The advice for a case.
-pub fn advice(_id: &str) -> Option<Advice> {
-    None
-}
-
-/// Checks one client.
-///
-/// # Errors
-/// Only for output that cannot be written.
-pub fn run_client(_args: &ClientArgs) -> anyhow::Result<ExitCode> {
-    super::command::could_not_run("not yet")
-}
+/// One claim about a client, with the dialogue that tests it.
+pub type Case = super::Case<Trial, Capability>;

@@ -1,6 +1,7 @@
 //! What the commands on servers, on clients and on their reports have in common.
 
 mod merge;
+mod progress;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use anyhow::Result;
 use serde_json::json;
 
 pub use merge::{ReportArgs, merge_reports};
+pub(super) use progress::Progress;
 
 use super::report::{Document, Paint, Run, html, junit, markdown, summary_table, write};
 use super::{SUITE_VERSION, Verdict, client, server};

@@ -23,7 +23,7 @@ mod topic;
 pub use case::{Case, Need};
 pub use cases::all as cases;
 pub use command::{ServerArgs, run_server};
-pub use explain::{Advice, advice};
+pub use explain::advice;
 pub use process::{Control, Ended, OwnProcess};
 pub use rules::{Coverage, RULES, Rule, rules_of};
 pub use run::{check, check_each};

@@ -156,7 +156,7 @@ impl Page<'_> {
         let document = self.document;
         self.add("<h2>Cases</h2>\n");
         for (category, rows) in document.categories() {
-            let _ = writeln!(self.out, "<h3>{}</h3>", category);
+            let _ = writeln!(self.out, "<h3>{category}</h3>");
             for row in rows {
                 let id = escaped(&row.id);
                 let _ = write!(

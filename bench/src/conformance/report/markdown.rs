@@ -10,7 +10,7 @@ pub fn markdown(document: &Document) -> String {
     let mut out = format!("# SSE conformance\n\n{}", summary_markdown(document));
     let _ = write!(out, "\n## Matrix\n\n{}\n", legend());
     for (category, rows) in document.categories() {
-        let _ = write!(out, "\n### {}\n\n| case | level |", category);
+        let _ = write!(out, "\n### {category}\n\n| case | level |");
         for run in &document.runs {
             let _ = write!(out, " {} |", escaped(&run.label()));
         }

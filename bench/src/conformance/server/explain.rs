@@ -2,20 +2,10 @@
 
 mod table;
 
-use std::fmt::Write as _;
-
 use super::rules::RULES;
 use super::select::Profile;
 use super::{Case, Target};
-
-/// What a case sends, and how to fix a server that misses it.
-#[derive(Clone, Copy, Debug)]
-pub struct Advice {
-    /// What the suite sends or does.
-    pub sends: &'static str,
-    /// What to change in a server that misses it.
-    pub fix: &'static str,
-}
+use crate::conformance::explain::{Advice, Facts};
 
 /// The advice for a case.
 pub fn advice(id: &str) -> Option<Advice> {
@@ -24,39 +14,20 @@ pub fn advice(id: &str) -> Option<Advice> {
 
 /// All there is to say of a case.
 pub fn explain(case: &Case) -> String {
-    let mut out = format!("{}\n{}\n\n", case.name(), case.claim);
+    let mut facts = Facts::of(case);
     let target = Target::contract(([127, 0, 0, 1], 1).into(), None);
     let needs: Vec<_> = case.needs.iter().map(ToString::to_string).collect();
-    let mut line = |what: &str, text: &str| {
-        let _ = writeln!(out, "{what:<9} {text}");
-    };
-    let meaning = match case.level {
-        super::Level::Must => "MUST: a miss is a FAIL",
-        super::Level::MustContract => {
-            "MUST* of this project's own contract, not of a standard: a miss is a FAIL, but only a \
-             server that offers the contract's endpoints is asked"
-        }
-        super::Level::Should => "SHOULD: a miss is NON-STRICT, unexpected with --strict",
-        super::Level::Info => "INFO: nothing is demanded, a fact is recorded",
-    };
-    line("level", meaning);
-    line("source", case.source);
-    line("category", case.category().name());
-    line("needs", &if needs.is_empty() { "any URL of a stream".into() } else { needs.join(", ") });
-    line("profile", &format!("{} and larger", Profile::of(case, &target)));
+    let needs = if needs.is_empty() { "any URL of a stream".into() } else { needs.join(", ") };
+    facts.line("needs", &needs);
+    facts.line("profile", &format!("{} and larger", Profile::of(case, &target)));
     let depends = case.depends_on();
     if !depends.is_empty() {
-        line("rests on", &format!("{} (else it is BLOCKED)", depends.join(", ")));
+        facts.line("rests on", &format!("{} (else it is BLOCKED)", depends.join(", ")));
     }
     for rule in RULES.iter().filter(|rule| rule.cases().contains(&case.id)) {
-        line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
+        facts.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
     }
-    if let Some(advice) = advice(case.id) {
-        line("sent", advice.sends);
-        line("expected", case.claim);
-        line("to fix", advice.fix);
-    }
-    out
+    facts.advice(case.claim, advice(case.id))
 }
 
 #[cfg(test)]

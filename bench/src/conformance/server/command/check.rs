@@ -1,15 +1,13 @@
 //! Runs the suite against a URL, or against servers of this workspace.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::ServerArgs;
-use crate::conformance::command::print;
+use crate::conformance::command::{Progress, print};
 use crate::conformance::report::{Paint, Run, run_text};
 use crate::conformance::server::{
     Control, Need, Pace, Profile, Selection, Target, check_each, conformance_launch,
@@ -282,52 +280,5 @@ fn wait_for(target: &Target, control: Option<&Control>, wait: Duration) -> Resul
             ));
         }
         thread::sleep(RETRY);
-    }
-}
-
-/// How far a run is: one line that changes on a terminal, otherwise one when it begins.
-struct Progress {
-    label: String,
-    done: AtomicUsize,
-    total: usize,
-    is_live: bool,
-}
-
-impl Progress {
-    /// Only what changes on a terminal: who asks about one server needs no line that it began.
-    fn on_terminal(label: &str, total: usize) -> Progress {
-        let total = if std::io::stderr().is_terminal() { total } else { 0 };
-        Progress::new(label, total)
-    }
-
-    fn new(label: &str, total: usize) -> Progress {
-        let is_live = total > 0 && std::io::stderr().is_terminal();
-        if total > 0 && !is_live {
-            eprintln!("{label}: {total} cases");
-        }
-        let progress =
-            Progress { label: label.to_owned(), done: AtomicUsize::new(0), total, is_live };
-        progress.show();
-        progress
-    }
-
-    fn step(&self) {
-        self.done.fetch_add(1, Ordering::Relaxed);
-        self.show();
-    }
-
-    fn show(&self) {
-        if self.is_live {
-            let done = self.done.load(Ordering::Relaxed);
-            eprint!("\r{}: {done} of {} cases", self.label, self.total);
-            // Nothing is lost if the terminal is gone.
-            let _ = std::io::stderr().flush();
-        }
-    }
-
-    fn end(&self) {
-        if self.is_live {
-            eprint!("\r\x1b[K");
-        }
     }
 }
