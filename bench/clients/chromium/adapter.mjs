@@ -25,6 +25,7 @@ function runCase(socket) {
   const lines = createInterface({ input: socket });
   lines.on("line", (line) => (line[0] === "!" ? console.error(line.slice(1)) : sayLine(line)));
   // The page, or all of Chromium, has crashed.
+  socket.on("error", () => {});
   socket.on("close", () => process.exit(1));
   obey((command) => socket.write(`${JSON.stringify({ command })}\n`));
 }
