@@ -1,10 +1,13 @@
 //! `sse-bench run`: build, check, measure, report.
 //!
 //! Every window is a fresh server process. Windows are measured in rounds: each round visits every
-//! server and the floor once for each workload, in a random order that the report's seed gives
-//! again, so that a slow minute of the host does not fall on one server.
+//! server, a second copy of one of them, and the floor once for each workload, in a balanced random
+//! order that the report's seed gives again, so that a slow minute of the host does not fall on one
+//! server. A window in which the host was disturbed is measured again.
 
+mod calls;
 mod check;
+mod gate;
 mod progress;
 mod self_check;
 mod window;
@@ -17,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -25,6 +29,7 @@ use self::window::Cores;
 use crate::fleet::{self, Launch, Package};
 use crate::load::Workload;
 use crate::report::{self, Cell, Environment, Report, Row};
+use crate::stats;
 
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
@@ -38,7 +43,7 @@ const OVERHEAD: Duration = Duration::from_millis(200);
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How thorough: quick (under 4 minutes once built) or standard (under 20)
+    /// How thorough: quick (under 4 minutes once built), standard (about 20) or full
     #[arg(long, default_value = "quick", value_name = "NAME")]
     profile: String,
     /// Only these servers, by name or folder, with commas [default: all]
@@ -58,33 +63,63 @@ pub struct Args {
     seed: Option<u64>,
 }
 
+/// How often a window is measured again because the host was disturbed.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Of all windows, how many may be repetitions.
+const REPEATED_SHARE_MAX: f64 = 0.3;
+
 /// How thorough a run is.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// What people call it.
     pub name: &'static str,
-    /// How often each server meets each workload.
-    pub rounds: u32,
-    /// What it meets.
+    /// What each server meets, and how often.
     pub workloads: Vec<Workload>,
 }
 
 impl Profile {
     /// Every profile, the quickest first.
     pub fn all() -> Vec<Profile> {
-        let workloads = |messages, events| {
-            vec![Workload::broadcast(messages), Workload::ticks(events), Workload::idle()]
+        let thorough = |k: u32| {
+            vec![
+                Workload::broadcast(1000, 40, 25, 6 * k),
+                Workload::ticks(4, 6 * k),
+                Workload::aligned(4, 3 * k),
+                Workload::broadcast(1, 10, 100, 3 * k),
+                Workload::broadcast(100, 20, 50, 3 * k),
+                Workload::broadcast(5000, 100, 10, 2 * k),
+                Workload::broadcast(10_000, 200, 5, 2 * k),
+                Workload::firehose(20_000, 3 * k),
+                Workload::connect_storm(2000, 3 * k),
+                Workload::idle(2000, 2 * k),
+                Workload::churn(200, 2 * k),
+                Workload::stalled(0, 3 * k),
+                Workload::stalled(100, 3 * k),
+                Workload::stalled(10, 3 * k),
+                Workload::restart(500, 2 * k),
+                Workload::max_rate(k),
+            ]
         };
         vec![
-            Profile { name: "quick", rounds: 3, workloads: workloads(25, 4) },
-            Profile { name: "standard", rounds: 10, workloads: workloads(50, 8) },
+            Profile {
+                name: "quick",
+                workloads: vec![
+                    Workload::broadcast(1000, 40, 15, 4),
+                    Workload::ticks(2, 4),
+                    Workload::firehose(10_000, 1),
+                    Workload::idle(1000, 1),
+                ],
+            },
+            Profile { name: "standard", workloads: thorough(1) },
+            Profile { name: "full", workloads: thorough(3) },
         ]
     }
 
     fn find(name: &str) -> Result<Profile> {
         let all = Profile::all();
         let known: Vec<_> = all.iter().map(|it| it.name).collect();
-        let known = known.join(" or ");
+        let known = known.join(", ");
         all.into_iter()
             .find(|it| it.name == name)
             .with_context(|| format!("there is no profile {name:?}; choose {known}"))
@@ -127,19 +162,30 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut progress = Progress::new();
     let floor = std::env::current_exe().context("cannot find the harness's own binary")?;
     let floor = Launch { binary: floor, args: vec!["floor".into()], core: None };
-    progress.say("self-check: the floor lies by a known amount");
-    if let Some(fault) = self_check::fault(&floor)? {
+    let (cores, core_note) = Cores::choose();
+    progress.say("self-check: known truths");
+    let self_check = self_check::run(&floor, &cores)?;
+    if let Some(it) = self_check.iter().find(|it| !it.passed) {
         progress.end();
-        eprintln!("sse-bench: the self-check failed, so no number is to be believed: {fault}");
+        let busy = self_check::quiet(&cores).map_or(String::new(), |why| {
+            format!("; the host is busy ({why}): try when it is quiet")
+        });
+        eprintln!(
+            "sse-bench: the self-check failed, so no number is to be believed: {}: {} in truth, \
+             found {}{busy}",
+            it.what, it.truth, it.found
+        );
         return Ok(ExitCode::from(EXIT_SELF_CHECK_FAILED));
     }
+    progress.say("self-check: the generator beside a bare receive loop");
+    let bare_loop = self_check::bare_loop(&floor, &cores)?;
     let mut contestants = build(&packages, floor, &interrupted, &mut progress)?;
     let timed = Instant::now();
     if !args.skip_conformance {
         check::check_all(&mut contestants, &interrupted, &mut progress);
     }
+    add_twin(&mut contestants);
 
-    let (cores, core_note) = Cores::choose();
     let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
     environment.server_core = cores.server;
     environment.generator_core = cores.generator;
@@ -147,10 +193,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for contestant in &mut contestants {
         contestant.row.cells = workloads
             .iter()
-            .map(|it| Cell { workload: it.name.clone(), windows: Vec::new(), summary: None })
+            .map(|it| Cell {
+                workload: it.name.clone(),
+                windows: Vec::new(),
+                latency: None,
+                summary: None,
+            })
             .collect();
     }
-    measure(&mut contestants, &workloads, profile.rounds, cores, seed, &interrupted, &mut progress);
+    let mut logs = Logs::new();
+    measure(&mut contestants, &workloads, &cores, seed, &interrupted, &mut progress, &mut logs);
+    if calls::can_count() && !interrupted.load(Ordering::Relaxed) {
+        count_calls(&mut contestants, &cores, &mut progress);
+    }
     progress.end();
 
     let complete = !interrupted.load(Ordering::Relaxed);
@@ -163,12 +218,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         seed,
         complete,
         environment,
+        self_check,
+        bare_loop: Some(bare_loop),
+        trust: report::Trust::default(),
         workloads,
         rows: contestants.into_iter().map(|it| it.row).collect(),
         notes: core_note.into_iter().chain(debug_note()).collect(),
     };
     report.summarise();
+    merge(&mut report, &logs);
     report.save(&folder)?;
+    save_logs(&folder, &logs)?;
     write!(io::stdout(), "{}\nWritten to {}\n", report::text(&report), shown(&folder))?;
     Ok(ExitCode::from(u8::from(!(complete && report.is_as_expected()))))
 }
@@ -212,7 +272,9 @@ fn build(
             framework: "floor".into(),
             framework_version: env!("CARGO_PKG_VERSION").into(),
             encoding: None,
+            twin_of: None,
             conformance: None,
+            write_calls_per_event: None,
             error: None,
             cells: Vec::new(),
         },
@@ -232,7 +294,9 @@ fn build(
                     framework: package.framework.clone(),
                     framework_version: package.framework_version.clone(),
                     encoding: Some(encoding.clone()),
+                    twin_of: None,
                     conformance: None,
+                    write_calls_per_event: None,
                     error: built.as_ref().err().map(|error| format!("{error:#}")),
                     cells: Vec::new(),
                 },
@@ -244,51 +308,133 @@ fn build(
     Ok(contestants)
 }
 
+/// A second copy of the first server under another name: the two must not differ.
+fn add_twin(contestants: &mut Vec<Contestant>) {
+    let original = contestants.iter().find(|it| !it.row.is_floor() && it.launch.is_some());
+    let Some(original) = original else { return };
+    let twin = Contestant {
+        row: Row {
+            twin_of: Some(original.row.key()),
+            server: format!("{} (twin)", original.row.server),
+            framework: format!("{} (twin)", original.row.framework),
+            conformance: None,
+            ..original.row.clone()
+        },
+        launch: original.launch.clone(),
+        package: None,
+    };
+    contestants.push(twin);
+}
+
+/// Raw latencies: server, workload, round and attempt, seconds, histogram.
+type Logs = Vec<(String, String, u32, u32, Histogram<u64>)>;
+
 fn measure(
     contestants: &mut [Contestant],
     workloads: &[Workload],
-    rounds: u32,
-    cores: Cores,
+    cores: &Cores,
     seed: u64,
     interrupted: &AtomicBool,
     progress: &mut Progress,
+    logs: &mut Logs,
 ) {
     let mut random = fastrand::Rng::with_seed(seed);
     let running: Vec<usize> =
         (0..contestants.len()).filter(|index| contestants[*index].launch.is_some()).collect();
-    let once: Duration =
-        workloads.iter().map(|it| Duration::from_nanos(it.duration_ns()) + OVERHEAD).sum();
-    progress.expect(once * rounds * running.len() as u32);
+    let takes = |it: &Workload| Duration::from_nanos(it.duration_ns()) + OVERHEAD;
+    let all: Duration = workloads.iter().map(|it| takes(it) * it.rounds).sum();
+    progress.expect(all * running.len() as u32);
+    let windows: u32 = workloads.iter().map(|it| it.rounds).sum::<u32>() * running.len() as u32;
+    let mut repeats_left = (f64::from(windows) * REPEATED_SHARE_MAX) as u32;
+    let orders: Vec<Vec<Vec<usize>>> = workloads
+        .iter()
+        .map(|it| stats::balanced(running.len(), it.rounds as usize, &mut random))
+        .collect();
+    let rounds = workloads.iter().map(|it| it.rounds).max().unwrap_or(0);
     let mut position = 0;
     for round in 1..=rounds {
         for (place, workload) in workloads.iter().enumerate() {
-            let mut order = running.clone();
-            random.shuffle(&mut order);
-            for index in order {
+            let Some(order) = orders[place].get(round as usize - 1) else { continue };
+            for index in order.iter().map(|it| running[*it]) {
                 let contestant = &mut contestants[index];
                 let Some(launch) = &contestant.launch else { continue };
-                if interrupted.load(Ordering::Relaxed) {
-                    return;
-                }
-                position += 1;
-                let row = &contestant.row;
-                let encoding = row.encoding.as_deref().unwrap_or_default();
+                let key = contestant.row.key();
                 progress.step(
-                    &format!(
-                        "measure round {round}/{rounds}  {}  {} {encoding}",
-                        workload.name, row.server
-                    ),
-                    Duration::from_nanos(workload.duration_ns()) + OVERHEAD,
+                    &format!("measure round {round}/{}  {}  {key}", workload.rounds, workload.name),
+                    takes(workload),
                 );
-                let window = window::measure(launch, workload, cores);
-                contestant.row.cells[place].windows.push(report::Window {
-                    round,
-                    position,
-                    ..window
-                });
+                for attempt in 1..=ATTEMPTS_MAX {
+                    if interrupted.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    position += 1;
+                    let (window, histogram) = window::measure(launch, workload, cores);
+                    let again = window.poisoned.is_some() && attempt < ATTEMPTS_MAX;
+                    let window = report::Window { round, position, attempt, ..window };
+                    contestant.row.cells[place].windows.push(window);
+                    if let Some(histogram) = histogram.filter(|it| !it.is_empty()) {
+                        let name = workload.name.clone();
+                        logs.push((key.clone(), name, round, attempt, histogram));
+                    }
+                    if !again || repeats_left == 0 {
+                        break;
+                    }
+                    repeats_left -= 1;
+                }
             }
         }
     }
+}
+
+fn count_calls(contestants: &mut [Contestant], cores: &Cores, progress: &mut Progress) {
+    let scratch = std::env::temp_dir();
+    for contestant in contestants.iter_mut().filter(|it| it.row.twin_of.is_none()) {
+        let Some(launch) = &contestant.launch else { continue };
+        progress.say(&format!("count write calls  {}", contestant.row.key()));
+        match calls::per_event(launch, cores, &scratch) {
+            Ok(calls) => contestant.row.write_calls_per_event = Some(calls),
+            Err(error) => progress.say(&format!("no write calls: {error:#}")),
+        }
+    }
+}
+
+/// Merges the histograms of the rounds that count: percentiles are never averaged.
+fn merge(report: &mut Report, logs: &Logs) {
+    for row in &mut report.rows {
+        let key = row.key();
+        for cell in &mut row.cells {
+            let mut all = crate::load::ledger::new_histogram();
+            for window in report::used(&cell.windows) {
+                for (server, workload, round, attempt, histogram) in logs {
+                    let same = (server, workload) == (&key, &cell.workload)
+                        && (*round, *attempt) == (window.round, window.attempt);
+                    if same {
+                        // Both have the same bounds.
+                        let _ = all.add(histogram);
+                    }
+                }
+            }
+            cell.latency = report::Distribution::with_curve(&all);
+        }
+    }
+}
+
+/// One log for each round, its intervals tagged with server, workload and attempt.
+fn save_logs(folder: &Path, logs: &Logs) -> Result<()> {
+    let rounds: std::collections::BTreeSet<u32> = logs.iter().map(|it| it.2).collect();
+    for wanted in rounds {
+        let mine: Vec<(String, &Histogram<u64>)> = logs
+            .iter()
+            .filter(|it| it.2 == wanted)
+            .map(|(server, workload, _, attempt, histogram)| {
+                (format!("{workload}/{server}/{attempt}"), histogram)
+            })
+            .collect();
+        let path = folder.join(format!("round-{wanted}.hlog"));
+        let log = report::hlog::of(&mine, 1.0)?;
+        std::fs::write(&path, log).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn debug_note() -> Option<String> {
@@ -317,22 +463,36 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_those_that_exist() {
         let error = Profile::find("fast").unwrap_err().to_string();
-        assert_eq!(error, "there is no profile \"fast\"; choose quick or standard");
+        assert_eq!(error, "there is no profile \"fast\"; choose quick, standard, full");
         let all = || Profile::find("quick").unwrap().workloads;
         let error = select_workloads(all(), &["nope".into()]).unwrap_err().to_string();
-        assert!(error.contains("broadcast, ticks, idle"), "{error}");
+        assert!(error.contains("broadcast-1000, ticks"), "{error}");
         assert_eq!(select_workloads(all(), &["ticks".into()]).unwrap().len(), 1);
     }
 
+    /// Five frameworks in two encodings, one in one, a twin, and the floor.
     #[test]
-    fn the_quick_profile_fits_its_time() {
-        let profile = Profile::find("quick").unwrap();
-        let once: Duration = profile
-            .workloads
-            .iter()
-            .map(|it| Duration::from_nanos(it.duration_ns()) + OVERHEAD)
-            .sum();
-        // Five frameworks in two encodings, one in one, and the floor; the rest is for conformance.
-        assert!(once * profile.rounds * 12 < Duration::from_secs(4 * 60 - 50), "{once:?}");
+    fn profiles_fit_their_time() {
+        for (name, minutes) in [("quick", 4), ("standard", 25)] {
+            let once: Duration = Profile::find(name)
+                .unwrap()
+                .workloads
+                .iter()
+                .map(|it| (Duration::from_nanos(it.duration_ns()) + OVERHEAD) * it.rounds)
+                .sum();
+            // The rest is for the self-check and conformance.
+            let most = Duration::from_secs(minutes * 60 - 60);
+            assert!(once * 13 < most, "{name}: {:?}", once * 13);
+        }
+    }
+
+    #[test]
+    fn every_shape_is_in_the_standard_profile_and_names_are_unique() {
+        let all = Profile::find("standard").unwrap().workloads;
+        let names: std::collections::BTreeSet<_> = all.iter().map(|it| &it.name).collect();
+        assert_eq!(names.len(), all.len());
+        let shapes: std::collections::HashSet<_> =
+            all.iter().map(|it| std::mem::discriminant(&it.shape)).collect();
+        assert_eq!(shapes.len(), 8);
     }
 }
