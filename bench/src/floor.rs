@@ -101,6 +101,8 @@ struct Floor {
     topics: HashMap<String, Topic>,
     /// Whether the next price is due some time.
     simulated: bool,
+    /// Whether it has stalled: it does so once.
+    stalled: bool,
     accepted: u64,
     sent: u64,
     out: Vec<u8>,
@@ -149,6 +151,7 @@ impl Floor {
             due: BinaryHeap::new(),
             topics: HashMap::new(),
             simulated: false,
+            stalled: false,
             accepted: 0,
             sent: 0,
             out: Vec::new(),
@@ -373,7 +376,10 @@ impl Floor {
             return self.pour(slot);
         }
         let (n, due_ns) = (ticks.n, ticks.due_ns());
-        self.faults.stall(n);
+        if !self.stalled && self.faults.stalls_at(n) {
+            self.stalled = true;
+            self.faults.stall();
+        }
         self.out.clear();
         ticks.render(self.faults, &mut self.out);
         if ticks.n > ticks.count {

@@ -49,6 +49,12 @@ pub struct Args {
     /// Only these servers, by name or folder, with commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
+    /// Measure the floor alone: what this host and this harness can do
+    #[arg(long, conflicts_with = "only")]
+    floor_only: bool,
+    /// Go on if the self-check fails, and say so in the report: for tests of the harness
+    #[arg(long, hide = true)]
+    unchecked: bool,
     /// Only these workloads, with commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     workloads: Vec<String>,
@@ -144,7 +150,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let began = Timestamp::now();
     let profile = Profile::find(&args.profile)?;
     let workloads = select_workloads(profile.workloads, &args.workloads)?;
-    let packages = select_packages(fleet::discover()?, &args.only)?;
+    let packages = match args.floor_only {
+        true => Vec::new(),
+        false => select_packages(fleet::discover()?, &args.only)?,
+    };
     let open_files = enough_fds(&workloads)?;
     let folder = match &args.out {
         Some(folder) => folder.clone(),
@@ -165,7 +174,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let (cores, core_note) = Cores::choose();
     progress.say("self-check: known truths");
     let self_check = self_check::run(&floor, &cores)?;
-    if let Some(it) = self_check.iter().find(|it| !it.passed) {
+    if let Some(it) = self_check.iter().find(|it| !it.passed && !args.unchecked) {
         progress.end();
         let busy = self_check::quiet(&cores).map_or(String::new(), |why| {
             format!("; the host is busy ({why}): try when it is quiet")
@@ -177,6 +186,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(EXIT_SELF_CHECK_FAILED));
     }
+    let unchecked_note = self_check
+        .iter()
+        .any(|it| !it.passed)
+        .then(|| "The self-check failed: no number here is to be believed.".to_owned());
     progress.say("self-check: the generator beside a bare receive loop");
     let bare_loop = self_check::bare_loop(&floor, &cores)?;
     let mut contestants = build(&packages, floor, &interrupted, &mut progress)?;
@@ -223,7 +236,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         trust: report::Trust::default(),
         workloads,
         rows: contestants.into_iter().map(|it| it.row).collect(),
-        notes: core_note.into_iter().chain(debug_note()).collect(),
+        notes: core_note.into_iter().chain(debug_note()).chain(unchecked_note).collect(),
     };
     report.summarise();
     merge(&mut report, &logs);

@@ -190,7 +190,7 @@ fn a_rare_fault_is_counted_exactly() {
 /// A server that stalls and says that nothing happened has moved its own schedule.
 #[test]
 fn a_server_that_stamps_late_is_caught() {
-    let stall = ["--fault-stall-at", "6", "--fault-stall-ms", "150"];
+    let stall = ["--fault-stall-at", "20", "--fault-stall-ms", "150"];
     let honest = outcome(&ticks(), &stall);
     assert!(honest.latency_ns.max() >= 148_000_000, "{}", honest.latency_ns.max());
     let lying = outcome(&ticks(), &[stall.as_slice(), &["--fault-restamp"]].concat());

@@ -21,7 +21,7 @@ pub struct Faults {
     /// Delay only messages whose number is a multiple of this, and those exactly, by spinning
     #[arg(long = "fault-delay-each", default_value_t = 0)]
     pub delay_each: u64,
-    /// Do nothing at all before this tick of a stream, for as long as `--fault-stall-ms` says
+    /// Do nothing at all, once, before this tick of a stream, for as long as `--fault-stall-ms` says
     #[arg(long = "fault-stall-at", default_value_t = 0)]
     pub stall_at: u64,
     /// How long to do nothing, milliseconds
@@ -65,10 +65,13 @@ impl Faults {
         }
     }
 
-    /// Does nothing before tick `n` if that is the one.
-    pub(super) fn stall(self, n: u64) {
-        if self.stall_at != 0 && n == self.stall_at {
-            thread::sleep(Duration::from_millis(self.stall_ms));
-        }
+    /// Whether tick `n` is the one before which nothing is done.
+    pub(super) fn stalls_at(self, n: u64) -> bool {
+        self.stall_at != 0 && n == self.stall_at
+    }
+
+    /// Does nothing at all.
+    pub(super) fn stall(self) {
+        thread::sleep(Duration::from_millis(self.stall_ms));
     }
 }

@@ -18,7 +18,7 @@ pub use super::ledger::Outcome;
 use super::plan::{Plan, Schedule, Stop};
 use super::publisher::Publisher;
 use super::stamp::Stamp;
-use super::subscriber::{Book, Failure, Received, Subscriber};
+use super::subscriber::{Book, Failure, Reading, Received, Subscriber};
 use crate::timer::Timer;
 
 /// Bytes taken from a socket at once; the largest that loopback delivers in one segment.
@@ -219,9 +219,7 @@ impl<'p> Generator<'p> {
         let result = subscriber.request(&self.request, book, clock).and_then(|()| {
             subscriber.receive(
                 buffer,
-                until_closed,
-                clock,
-                &self.plan.stamp,
+                &Reading { until_closed, clock, stamp: &self.plan.stamp },
                 &mut self.received,
                 book,
                 |book, arrival| ledger.note(book, arrival),

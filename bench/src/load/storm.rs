@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token};
 
 use super::ledger::Received;
 use super::stamp::StampReader;
-use super::subscriber::{Book, Subscriber};
+use super::subscriber::{Book, Reading, Subscriber};
 use super::{CONNECT_EVERY_NS, LEAD_NS};
 use crate::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
 
@@ -174,9 +174,7 @@ impl Client {
             .and_then(|()| {
                 subscriber.receive(
                     buffer,
-                    until_closed,
-                    &unix_ns,
-                    &StampReader::Ours,
+                    &Reading { until_closed, clock: &unix_ns, stamp: &StampReader::Ours },
                     received,
                     book,
                     |_, arrival| {

@@ -87,6 +87,16 @@ pub struct Received {
     pub bytes: u64,
 }
 
+/// How to read a socket.
+pub(super) struct Reading<'a, C> {
+    /// The poll said that the peer has closed: read on until that shows.
+    pub(super) until_closed: bool,
+    /// Unix nanoseconds.
+    pub(super) clock: &'a C,
+    /// How an event says when it was due.
+    pub(super) stamp: &'a StampReader,
+}
+
 /// An event as it is handed to the book-keeping.
 pub(super) struct Arrival {
     pub(super) stamp: Option<Stamp>,
@@ -169,15 +179,13 @@ impl Subscriber {
     pub(super) fn receive(
         &mut self,
         buffer: &mut [u8],
-        until_closed: bool,
-        clock: &impl Fn() -> u64,
-        reader: &StampReader,
+        reading: &Reading<'_, impl Fn() -> u64>,
         totals: &mut Received,
         book: &mut Book,
         mut arrive: impl FnMut(&mut Book, &Arrival),
     ) -> Result<(), Failure> {
         if self.stalled {
-            return if until_closed { Err(Failure::Closed) } else { Ok(()) };
+            return if reading.until_closed { Err(Failure::Closed) } else { Ok(()) };
         }
         loop {
             let read = match self.stream.read(buffer) {
@@ -187,13 +195,13 @@ impl Subscriber {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            let received_ns = clock();
+            let received_ns = (reading.clock)();
             totals.reads += 1;
             totals.bytes += read as u64;
-            self.decode(&buffer[..read], received_ns, reader, book, &mut arrive)?;
+            self.decode(&buffer[..read], received_ns, reading.stamp, book, &mut arrive)?;
             // A short read has emptied the socket: epoll will speak again (epoll(7), question 9),
             // unless it has said already that the peer closed.
-            if read < buffer.len() && !until_closed {
+            if read < buffer.len() && !reading.until_closed {
                 return Ok(());
             }
         }

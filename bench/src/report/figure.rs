@@ -84,6 +84,18 @@ pub fn figure(name: &str) -> Option<&'static Figure> {
 }
 
 impl Unit {
+    /// The unit's name behind a value, with a space.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Unit::Milliseconds => " ms",
+            Unit::Nanoseconds => " ns",
+            Unit::Microseconds => " µs",
+            Unit::Kibibytes => " KiB",
+            Unit::Thousands => " thousand",
+            Unit::Number => "",
+        }
+    }
+
     /// A value in words of this unit, without its name.
     pub fn write(self, value: f64) -> String {
         match self {

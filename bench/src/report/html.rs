@@ -306,9 +306,19 @@ fn bars(
         .collect();
     rows.sort_by(|a, b| a.value.total_cmp(&b.value));
     let (best, value) = lowest(&values)?;
+    let mut servers = rows.iter().filter(|it| it.colour.is_some());
+    let (first, next) = (servers.next(), servers.next());
+    // Ranges that overlap show no order.
+    let shared = match (first, next) {
+        (Some(first), Some(next)) if next.low <= first.high => {
+            format!("; {} is within its range", next.name)
+        }
+        _ => String::new(),
+    };
     let mut x = Axis::new(label, Scale::Linear);
     x.from_zero = true;
-    let title = format!("{workload}: {best} {finding}, {}", unit.write(value));
+    let title =
+        format!("{workload}: {best} {finding}, {}{}{shared}", unit.write(value), unit.suffix());
     let chart = plot::dots(&title, &x, &rows, None, None);
     Some((title, "Dot: median of the rounds; line: smallest to largest round.".into(), chart))
 }
@@ -520,7 +530,9 @@ mod tests {
             assert!(!page.contains(outside), "{outside}");
         }
         assert!(page.contains("prefers-color-scheme:dark"));
-        assert!(page.contains("broadcast-1000: good shared takes the least CPU for an event, 20"));
+        assert!(
+            page.contains("broadcast-1000: good shared takes the least CPU for an event, 20 ns")
+        );
         assert!(page.len() < 400_000);
         assert!(!page.contains("NaN"));
     }

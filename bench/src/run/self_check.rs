@@ -156,7 +156,7 @@ fn ticks() -> Shape {
 }
 
 fn stalled(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let faults = ["--fault-stall-at", "10", "--fault-stall-ms", "200"];
+    let faults = ["--fault-stall-at", "16", "--fault-stall-ms", "200"];
     let found = outcome(floor, &faults, ticks(), cores)?;
     let max_ms = found.latency_ns.max() / MILLISECOND_NS;
     Ok(Check {
@@ -169,7 +169,7 @@ fn stalled(floor: &Launch, cores: &Cores) -> Result<Check> {
 }
 
 fn stamped_late(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let faults = ["--fault-stall-at", "10", "--fault-stall-ms", "200", "--fault-restamp"];
+    let faults = ["--fault-stall-at", "16", "--fault-stall-ms", "200", "--fault-restamp"];
     let found = outcome(floor, &faults, ticks(), cores)?;
     Ok(Check {
         what: format!("the server does nothing for {STALL_MS} ms, and stamps as if on time"),
