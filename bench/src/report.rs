@@ -112,6 +112,8 @@ pub struct Trust {
     pub repeated: u64,
     /// Rounds of a cell that count although they were disturbed: there was no clean one.
     pub poisoned_but_used: u64,
+    /// Windows that were disturbed and had a fault: their fault may be the host's.
+    pub poisoned_with_fault: u64,
     /// The server of which there were two copies.
     pub twin_of: Option<String>,
     /// What the two differ in, which must be nothing.
@@ -393,6 +395,9 @@ impl Report {
             windows: windows().count() as u64,
             poisoned: windows().filter(|it| it.poisoned.is_some()).count() as u64,
             repeated: windows().filter(|it| it.attempt > 1).count() as u64,
+            poisoned_with_fault: windows()
+                .filter(|it| it.poisoned.is_some() && it.fault.is_some())
+                .count() as u64,
             poisoned_but_used: cells().filter_map(|it| Some(it.summary.as_ref()?.poisoned)).sum(),
             ..Trust::default()
         };
@@ -423,6 +428,13 @@ impl Report {
                 "two copies of one server differ in {} of {} by {:.2} ({:.2} to {:.2}): differences \
                  of that size mean nothing",
                 it.figure, it.workload, it.ratio.estimate, it.ratio.low, it.ratio.high
+            ));
+        }
+        if trust.poisoned_with_fault > 0 {
+            trust.cannot_tell.push(format!(
+                "in {} disturbed windows a stream opened late or an event was lost, and nobody \
+                 knows whether by the server or by the host",
+                trust.poisoned_with_fault
             ));
         }
         if trust.poisoned_but_used > 0 {
@@ -516,6 +528,9 @@ impl Cell {
 
 /// The windows that count, by round: the last attempt of each, without those that were disturbed
 /// if at least half of the rounds, and two, are clean.
+///
+/// A disturbed window with a fault does not count as long as another is left: its fault may be the
+/// host's. A server that loses events loses them in clean windows too.
 pub(crate) fn used(windows: &[Window]) -> Vec<&Window> {
     let mut last: BTreeMap<u32, &Window> = BTreeMap::new();
     for window in windows {
@@ -527,7 +542,12 @@ pub(crate) fn used(windows: &[Window]) -> Vec<&Window> {
     let all: Vec<&Window> = last.into_values().collect();
     let clean: Vec<&Window> = all.iter().copied().filter(|it| it.poisoned.is_none()).collect();
     let enough = clean.len() >= all.len().div_ceil(2).max(all.len().min(2));
-    if enough { clean } else { all }
+    if enough {
+        return clean;
+    }
+    let excused = |it: &&Window| it.poisoned.is_some() && it.fault.is_some();
+    let rest: Vec<&Window> = all.iter().copied().filter(|it| !excused(it)).collect();
+    if rest.is_empty() { all } else { rest }
 }
 
 /// Round by round, one figure of `of` divided by that of `to`.
@@ -630,6 +650,13 @@ mod tests {
         let summary = summary(&[bad.clone(), again, window(2, 200, 20.0)], &[]).unwrap();
         assert_eq!((summary.rounds, summary.poisoned), (2, 0));
         assert_eq!(summary.get("cpu_ns_per_event").unwrap().value.max, 20.0);
+        // Disturbed and faulty, it does not count beside one that is only disturbed.
+        let mut other = window(2, 300, 30.0);
+        other.poisoned = Some("others used 50 % of a core".into());
+        let summary = super::summary(&[bad.clone(), other], &[]).unwrap();
+        assert_eq!((summary.rounds, summary.poisoned), (1, 1));
+        // But alone it is all there is to say.
+        assert!(super::summary(&[bad.clone()], &[]).is_none());
         // With no clean round, it counts, and that is said.
         bad.fault = None;
         let summary = super::summary(&[bad], &[]).unwrap();

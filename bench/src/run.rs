@@ -191,7 +191,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .any(|it| !it.passed)
         .then(|| "The self-check failed: no number here is to be believed.".to_owned());
     progress.say("self-check: the generator beside a bare receive loop");
-    let bare_loop = self_check::bare_loop(&floor, &cores)?;
+    let (bare_loop, bare_note) = match self_check::bare_loop(&floor, &cores) {
+        Ok(found) => (Some(found), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
     let mut contestants = build(&packages, floor, &interrupted, &mut progress)?;
     let timed = Instant::now();
     if !args.skip_conformance {
@@ -232,11 +235,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         complete,
         environment,
         self_check,
-        bare_loop: Some(bare_loop),
+        bare_loop,
         trust: report::Trust::default(),
         workloads,
         rows: contestants.into_iter().map(|it| it.row).collect(),
-        notes: core_note.into_iter().chain(debug_note()).chain(unchecked_note).collect(),
+        notes: core_note
+            .into_iter()
+            .chain(debug_note())
+            .chain(unchecked_note)
+            .chain(bare_note)
+            .collect(),
     };
     report.summarise();
     merge(&mut report, &logs);

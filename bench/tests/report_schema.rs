@@ -126,6 +126,12 @@ fn what_a_run_writes_is_as_the_schema_says() {
     assert!(folder.join("report.md").exists() && folder.join("round-1.hlog").exists());
 
     // And the check can fail.
+    let mut report = report;
+    report["bare_loop"] = json!({
+        "generator_ns": 1.5, "bare_ns": 1.0, "limit": 1.25,
+        "ratio": {"estimate": 1.5, "low": 1.4, "high": 1.6, "n": 5, "method": "student_t"}
+    });
+    assert_eq!(fault(&schema, &schema, &report, "report"), None);
     for (pointer, wrong) in [
         ("/schema", json!(1)),
         ("/rows/0/encoding", json!(7)),

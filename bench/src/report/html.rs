@@ -276,7 +276,7 @@ fn latency(
     let title = format!("{workload}: {best} has the lowest p99, {} ms", significant(value / 1e6));
     let caption = "All rounds merged; ends where fewer than ten deliveries are beyond. Grey: the \
                    floor, what the kernel alone takes.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
 }
 
 fn bars(
@@ -395,6 +395,7 @@ fn throughput(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String
         "max-rate: {best} keeps p99 below 20 ms up to {} thousand/s",
         significant(rate / 1e3)
     );
+    let shaded = bound_from.is_finite().then_some(bound_from / 1e3);
     let bound = if bound_from.is_finite() {
         format!("From {} thousand a second on", significant(bound_from / 1e3))
     } else {
@@ -402,9 +403,9 @@ fn throughput(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String
     };
     let caption = format!(
         "Each point is a window of the search. {bound} the generator was the bottleneck (hollow \
-         points): right of there it is the harness that is measured."
+         points, shaded): right of there it is the harness that is measured."
     );
-    Some((title.clone(), caption, plot::lines(&title, &x, &y, &series)))
+    Some((title.clone(), caption, plot::lines(&title, &x, &y, &series, shaded)))
 }
 
 fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
@@ -442,7 +443,7 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
     let x = Axis::new("subscribers of one topic", Scale::Log);
     let y = Axis::new("median latency, ms", Scale::Log);
     let caption = "Mostly arithmetic: the subscribers are written to one after the other.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
 }
 
 fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
@@ -474,7 +475,7 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, St
     let mut y = Axis::new("resident memory, MiB", Scale::Linear);
     y.from_zero = true;
     let caption = "The slope is what a stream takes; the start is the server itself.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
 }
 
 fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
@@ -510,7 +511,7 @@ fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, 
     let x = Axis::new("seconds in the window", Scale::Linear);
     let y = Axis::new("slowest delivery in 100 ms, ms", Scale::Log);
     let caption = "A spike in one line is the server; a spike in all would be the host.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
 }
 
 /// Writing to a String cannot fail.

@@ -162,14 +162,27 @@ fn colour(index: Option<usize>) -> String {
     index.map_or("var(--floor)".into(), |it| format!("var(--c{})", it % COLOURS))
 }
 
-/// Lines over two axes, with a legend below.
-pub(super) fn lines(describes: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
+/// Lines over two axes, with a legend below; from `shaded_from` on, the ground is shaded.
+pub(super) fn lines(
+    describes: &str,
+    x: &Axis,
+    y: &Axis,
+    series: &[Series],
+    shaded_from: Option<f64>,
+) -> String {
     let points = || series.iter().flat_map(|it| &it.points);
     let bottom = TOP + PLOT_HEIGHT;
     let across = Map::of(points().map(|it| it.0), x, LEFT, WIDTH - RIGHT);
     let up = Map::of(points().map(|it| it.1), y, bottom, TOP);
     let height = bottom + BOTTOM;
     let mut svg = open(describes, height);
+    if let Some(from) = shaded_from {
+        let (a, b) = (across.at(from).max(LEFT), WIDTH - RIGHT);
+        put(
+            &mut svg,
+            format_args!("<path class='band' d='M{a:.1} {TOP}H{b:.1}V{bottom}H{a:.1}Z'/>"),
+        );
+    }
     let ticks = if x.ticks.is_empty() { across.ticks() } else { x.ticks.clone() };
     for (value, text) in ticks {
         if value < across.from || value > across.to {
@@ -359,9 +372,10 @@ mod tests {
             hollow: vec![false, true],
         };
         let (x, y) = (Axis::new("streams", Scale::Log), Axis::new("latency, ms", Scale::Log));
-        let svg = lines("it rises", &x, &y, &[series]);
+        let svg = lines("it rises", &x, &y, &[series], Some(50.0));
         assert!(svg.contains("latency, ms") && svg.contains("a&lt;b") && svg.contains("it rises"));
         assert_eq!(svg.matches("<circle").count(), 2);
+        assert_eq!(svg.matches("class='band'").count(), 1);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         // Up is down in SVG: the higher value has the smaller y.
         let y_of = |n: usize| -> f64 {
