@@ -39,7 +39,7 @@ const CONNECT_EVERY_NS: u64 = 200_000;
 
 /// From the last connection to the time when all have to be open. The slowest of the servers opens
 /// 1000 streams in a tenth of this on a quiet host.
-const OPEN_NS: u64 = 300 * MILLISECOND_NS;
+const OPEN_NS: u64 = 250 * MILLISECOND_NS;
 
 /// When everything connects at once: time until all have to be open.
 const STORM_OPEN_NS: u64 = 10 * SECOND_NS;

@@ -112,7 +112,7 @@ impl Profile {
                 name: "quick",
                 workloads: vec![
                     Workload::broadcast(1000, 40, 15, 4),
-                    Workload::ticks(2, 4),
+                    Workload::ticks(2, 3),
                     Workload::firehose(10_000, 1),
                     Workload::idle(1000, 1),
                 ],
@@ -501,8 +501,8 @@ mod tests {
                 .iter()
                 .map(|it| (Duration::from_nanos(it.duration_ns()) + OVERHEAD) * it.rounds)
                 .sum();
-            // The rest is for the self-check and conformance.
-            let most = Duration::from_secs(minutes * 60 - 60);
+            // The rest is for the self-check, the bare loop, the write calls and conformance.
+            let most = Duration::from_secs(minutes * 60 - 75);
             assert!(once * 13 < most, "{name}: {:?}", once * 13);
         }
     }

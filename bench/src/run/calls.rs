@@ -31,7 +31,7 @@ pub(super) fn can_count() -> bool {
 /// When strace cannot attach or an event is missed.
 pub(super) fn per_event(launch: &Launch, cores: &Cores, scratch: &Path) -> Result<f64> {
     let launch = Launch { core: cores.server, ..launch.clone() };
-    let workload = Workload::broadcast(100, 50, 20, 1);
+    let workload = Workload::broadcast(100, 50, 10, 1);
     let server = Server::start(&launch)?;
     let (addr, pid) = (server.addr(), server.pid());
     let out = scratch.join(format!("strace-{pid}"));
