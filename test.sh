@@ -20,7 +20,7 @@ packages=$(cargo metadata --no-deps --format-version 1 --locked \
 
 for package in $packages; do
   say "cargo test -p $package"
-  cargo test --quiet --locked -p "$package"
+  cargo test --quiet --locked -p "$package" --all-features
 done
 
 say "cargo bench -- --test (each benchmark once, as a test)"

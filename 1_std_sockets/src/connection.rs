@@ -8,15 +8,15 @@ use feed::clock::{SECOND, unix_ns};
 
 use crate::http::{self, Decoder, MAX_HEAD_BYTES, Progress, Refusal, Request};
 
-/// Nanoseconds for a request's head to come, and as long again for its body: a person at netcat can do it, and whoever
-/// sends a byte now and then to hold a connection open cannot.
+/// Nanoseconds for a request's head to come, and as long again for its body: a person at netcat can
+/// do it, and whoever sends a byte now and then to hold a connection open cannot.
 const REQUEST_NS: u64 = 10 * SECOND;
 
 /// Nanoseconds that a connection may stay open between requests.
 const IDLE_NS: u64 = 30 * SECOND;
 
-/// Bytes of further requests that are taken in while an answer is under way; more stay in the kernel, which slows the
-/// sender down.
+/// Bytes of further requests that are taken in while an answer is under way; more stay in the
+/// kernel, which slows the sender down.
 const PIPELINED_BYTES: usize = 8 * 1024;
 
 /// An accepted connection. Its socket never blocks, except inside [`wait`](Self::wait).
@@ -112,7 +112,8 @@ impl Connection {
         came
     }
 
-    /// Looks whether the client is still there, while an answer is under way: takes in what it sends, up to a limit.
+    /// Looks whether the client is still there, while an answer is under way: takes in what it
+    /// sends, up to a limit.
     pub fn is_open(&mut self, scratch: &mut [u8]) -> bool {
         if self.received.len() >= PIPELINED_BYTES {
             // Reading would only bring more; a reset shows without it.
@@ -130,7 +131,8 @@ impl Connection {
         }
     }
 
-    /// Tells the client that nothing more comes, and takes nothing of what it still sends for a request.
+    /// Tells the client that nothing more comes, and takes nothing of what it still sends for a
+    /// request.
     pub fn finish_sending(&mut self) {
         // The client may be gone already; then there is nobody to tell.
         let _ = self.socket.shutdown(Shutdown::Write);
@@ -158,7 +160,8 @@ impl Connection {
         match &mut self.state {
             State::Head { searched, blank_line_skipped } => {
                 if !*blank_line_skipped {
-                    // Some clients end a body with a line end too many (RFC 9112 2.2). One is forgiven.
+                    // Some clients end a body with a line end too many (RFC 9112 2.2). One is
+                    // forgiven.
                     match self.received.as_slice() {
                         [] | [b'\r'] => return Step::More,
                         [b'\r', b'\n', ..] => drop(self.received.drain(..2)),
@@ -205,7 +208,8 @@ impl Connection {
         }
     }
 
-    /// Has the next [`step`](Self::step) read the body of this request. True if the client waits to be told.
+    /// Has the next [`step`](Self::step) read the body of this request. True if the client waits to
+    /// be told.
     pub fn read_body(&mut self, request: Box<Request>) -> bool {
         let told = request.expects_continue() && self.received.is_empty();
         self.deadline = unix_ns() + REQUEST_NS;
@@ -214,7 +218,8 @@ impl Connection {
         told
     }
 
-    /// Passes over a body that nobody asked for. False if that is not all here: the rest would be taken for a request.
+    /// Passes over a body that nobody asked for. False if that is not all here: the rest would be
+    /// taken for a request.
     pub fn skip_body(&mut self, request: &Request) -> bool {
         match &request.body {
             Some(body) => body.is_ok(),

@@ -1,7 +1,8 @@
 //! HTTP/1.1 from scratch, one half: requests. No I/O happens here; `connection.rs` feeds it bytes.
 //!
-//! Strict where leniency lets two readers of one message disagree about where it ends: that is how requests are
-//! smuggled past a proxy. Source: [RFC 9112](https://www.rfc-editor.org/rfc/rfc9112.html).
+//! Strict where leniency lets two readers of one message disagree about where it ends: that is how
+//! requests are smuggled past a proxy. Source: [RFC
+//! 9112](https://www.rfc-editor.org/rfc/rfc9112.html).
 
 mod body;
 mod response;
@@ -16,15 +17,15 @@ use feed::{Problem, Publisher};
 pub use self::body::{Decoder, Framing, Progress};
 pub use self::response::{Body, LAST_CHUNK, Peer, Response, chunk_head};
 
-/// Bytes of a request's head that are read at all: what the contract allows, and as much again, so that a request that
-/// is somewhat too large can be told by how much.
+/// Bytes of a request's head that are read at all: what the contract allows, and as much again, so
+/// that a request that is somewhat too large can be told by how much.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Header fields of a request: browsers send about 20, proxies add a few.
 const MAX_FIELDS: usize = 100;
 
-/// Why a request is refused before any handler sees it. The connection closes after it: where the next request
-/// begins is no longer sure.
+/// Why a request is refused before any handler sees it. The connection closes after it: where the
+/// next request begins is no longer sure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
     /// As the contract words it.
@@ -76,7 +77,8 @@ impl Request {
     /// Parses a head that ends in a blank line, as [`head_end`] finds it.
     ///
     /// # Errors
-    /// 400 for what the grammar does not allow, 431 for too many fields, 501 for an unknown transfer coding, 505.
+    /// 400 for what the grammar does not allow, 431 for too many fields, 501 for an unknown
+    /// transfer coding, 505.
     pub fn parse(head: Vec<u8>) -> Result<Request, Refusal> {
         let mut lines = lines(&head);
         let line = lines.next().unwrap_or_default();
@@ -100,7 +102,8 @@ impl Request {
         Ok(request)
     }
 
-    /// The method; case matters ([RFC 9110 9.1](https://www.rfc-editor.org/rfc/rfc9110.html#section-9.1)).
+    /// The method; case matters ([RFC 9110
+    /// 9.1](https://www.rfc-editor.org/rfc/rfc9110.html#section-9.1)).
     pub fn method(&self) -> &str {
         self.ascii(&self.method)
     }
@@ -186,7 +189,8 @@ impl Request {
     }
 }
 
-/// Where the head ends, just after its blank line, if it is all there. The first `scanned` bytes were looked at before.
+/// Where the head ends, just after its blank line, if it is all there. The first `scanned` bytes
+/// were looked at before.
 pub fn head_end(bytes: &[u8], scanned: usize) -> Option<usize> {
     let from = scanned.saturating_sub(2);
     // A line may end in LF alone (RFC 9112 2.2): good for people who type at netcat.
@@ -245,8 +249,9 @@ fn request_line(head: &[u8], line: Range<usize>) -> Result<RequestLine, Refusal>
 
 type Target = (Option<Range<usize>>, Range<usize>, Range<usize>);
 
-/// Authority, path and query of `/path?query` or `http://authority/path?query`
-/// ([RFC 9112 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)). `*` is a path that nothing is at.
+/// Authority, path and query of `/path?query` or `http://authority/path?query` ([RFC 9112
+/// 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)). `*` is a path that nothing is
+/// at.
 fn split_target(head: &[u8], target: Range<usize>) -> Result<Target, Refusal> {
     let text = &head[target.clone()];
     let malformed = || {
@@ -286,7 +291,8 @@ fn field(head: &[u8], line: Range<usize>) -> Result<Field, Refusal> {
     let Some(colon) = text.iter().position(|&byte| byte == b':') else {
         return malformed("a name, a colon and a value");
     };
-    // This refuses a space before the colon (RFC 9112 5.1) and a line that continues the one before (5.2) too.
+    // This refuses a space before the colon (RFC 9112 5.1) and a line that continues the one before
+    // (5.2) too.
     if colon == 0 || !text[..colon].iter().all(is_token) {
         return malformed("a name of letters, digits and dashes, right before the colon");
     }

@@ -1,8 +1,9 @@
 //! Reading requests: a few threads, for any number of connections.
 //!
-//! std has no way to wait for many sockets at once. A thread can wait for one, which notices a request at once; a pump
-//! can ask many again and again, which notices it within [`pump`](crate::pump)'s 50 ms. So a pool thread is patient with
-//! a quiet connection as long as no other connection needs one, and some threads never are.
+//! std has no way to wait for many sockets at once. A thread can wait for one, which notices a
+//! request at once; a pump can ask many again and again, which notices it within
+//! [`pump`](crate::pump)'s 50 ms. So a pool thread is patient with a quiet connection as long as no
+//! other connection needs one, and some threads never are.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -22,16 +23,19 @@ use crate::server::Shared;
 /// Pool threads. They mostly sleep: what they do takes microseconds.
 pub const THREADS: usize = 16;
 
-/// How many of them may be patient at a time; the others are always there for whoever has sent a request.
+/// How many of them may be patient at a time; the others are always there for whoever has sent a
+/// request.
 const PATIENT_THREADS: usize = 12;
 
 /// How long a patient thread sleeps until it looks whether somebody else needs it.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Connections that wait for a pool thread before the acceptor leaves further ones to the kernel's backlog.
+/// Connections that wait for a pool thread before the acceptor leaves further ones to the kernel's
+/// backlog.
 const MAX_QUEUE: usize = 1024;
 
-/// Requests that are answered on a connection in one go: a client that sends them faster than that lets others in.
+/// Requests that are answered on a connection in one go: a client that sends them faster than that
+/// lets others in.
 const REQUESTS_PER_TURN: usize = 16;
 
 /// Bytes read at once: most requests are one read, a full message is five.
@@ -199,7 +203,8 @@ fn answer(shared: &Shared, request: &Request) -> Response {
     response
 }
 
-/// Sends a response, or has a pump send it. Gives the connection back if the next request may be read now.
+/// Sends a response, or has a pump send it. Gives the connection back if the next request may be
+/// read now.
 fn send(
     shared: &Shared,
     mut connection: Connection,

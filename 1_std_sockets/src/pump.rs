@@ -1,7 +1,8 @@
 //! A pump: one thread that owns many connections and writes to each what is due.
 //!
-//! It sleeps until the next due time or until a topic or the shutdown wakes one of its streams. Nothing in it blocks:
-//! a socket that takes no more is asked again after a while, because std cannot wait for many sockets at once.
+//! It sleeps until the next due time or until a topic or the shutdown wakes one of its streams.
+//! Nothing in it blocks: a socket that takes no more is asked again after a while, because std
+//! cannot wait for many sockets at once.
 
 mod due;
 mod outgoing;
@@ -22,13 +23,13 @@ use crate::connection::{Came, Connection};
 use crate::http::{LAST_CHUNK, Refusal};
 use crate::server::Shared;
 
-/// Frames that a stream may write before others have their turn. With [`feed::stream::COALESCE_BYTES`] in each that is
-/// enough to keep a fast reader busy.
+/// Frames that a stream may write before others have their turn. With
+/// [`feed::stream::COALESCE_BYTES`] in each that is enough to keep a fast reader busy.
 const FRAMES_PER_TURN: usize = 4;
 
-/// First and longest wait before a socket that gave or took nothing is asked again. The first is about what a client
-/// needs to empty its buffer; the longest bounds what 10 000 silent clients cost (200 000 reads a second, a tenth of a
-/// core) and how late their next request is noticed.
+/// First and longest wait before a socket that gave or took nothing is asked again. The first is
+/// about what a client needs to empty its buffer; the longest bounds what 10 000 silent clients
+/// cost (200 000 reads a second, a tenth of a core) and how late their next request is noticed.
 const FIRST_RETRY_NS: u64 = MS;
 const LAST_RETRY_NS: u64 = 50 * MS;
 
@@ -41,13 +42,14 @@ const MIN_SWEEP_NS: u64 = 20 * MS;
 /// A sweep is cut into so many parts, so that none of them holds up events for long.
 const SWEEP_PARTS: usize = 16;
 
-/// How long a client may take to read a last answer before the connection is gone, and how much it may still send
-/// meanwhile. Closing at once would reset the connection and could take the answer back
-/// ([RFC 9112 9.6](https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6)).
+/// How long a client may take to read a last answer before the connection is gone, and how much it
+/// may still send meanwhile. Closing at once would reset the connection and could take the answer
+/// back ([RFC 9112 9.6](https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6)).
 const LINGER_NS: u64 = 2 * SECOND;
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes read at once, and put together for one write: clients of a stream send next to nothing, and an event is small.
+/// Bytes read at once, and put together for one write: clients of a stream send next to nothing,
+/// and an event is small.
 const SCRATCH_BYTES: usize = 4 * 1024;
 
 /// A connection and what a pump is to do with it.
@@ -132,8 +134,8 @@ impl Inbox {
     }
 }
 
-/// Wakes the stream in one slot of a pump. It belongs to the slot, not to the stream, so a late call wakes at worst
-/// another stream, which finds nothing to do.
+/// Wakes the stream in one slot of a pump. It belongs to the slot, not to the stream, so a late
+/// call wakes at worst another stream, which finds nothing to do.
 struct SlotWaker {
     inbox: Arc<Inbox>,
     slot: u32,
@@ -379,7 +381,8 @@ impl Pump {
             _ => {
                 let Some(mut job) = self.release(slot) else { return };
                 if ends {
-                    // Closing with something unread would reset the connection, and the end of the stream might be lost.
+                    // Closing with something unread would reset the connection, and the end of the
+                    // stream might be lost.
                     job.connection.discard(&mut self.scratch);
                 } else {
                     job.connection.next_request();
@@ -422,8 +425,9 @@ impl Pump {
     fn sleep(&self) {
         let sweep = (self.occupied() > 0).then(|| self.sweep_due());
         match self.due.next().into_iter().chain(sweep).min() {
-            // Up to the next whole millisecond: what is due together then costs one wake-up, which costs more than the
-            // writes, and what is due on the millisecond anyway is not late for it.
+            // Up to the next whole millisecond: what is due together then costs one wake-up, which
+            // costs more than the writes, and what is due on the millisecond anyway is not late for
+            // it.
             Some(until) => thread::park_timeout(wait(unix_ns(), until.next_multiple_of(MS))),
             None => thread::park(),
         }

@@ -1,4 +1,5 @@
-//! The threads and what they share: one accepts, a small pool reads requests, pumps write everything that takes time.
+//! The threads and what they share: one accepts, a small pool reads requests, pumps write
+//! everything that takes time.
 //!
 //! ```text
 //!  acceptor ──▶ pool ──(stream, or an answer that the client does not take at once)──▶ pump
@@ -22,8 +23,8 @@ use crate::http::{Request, Response};
 use crate::pool::{self, Queue};
 use crate::pump::{Inbox, Job, Pump};
 
-/// How long the acceptor rests after an error such as too many open files: the connection that it could not take is
-/// still there, so without a rest it would spin.
+/// How long the acceptor rests after an error such as too many open files: the connection that it
+/// could not take is still there, so without a rest it would spin.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// How long the stop may wait for a connection to ourselves.
@@ -92,8 +93,8 @@ impl Server {
         Ok(Server { shared, address, pool, pumps })
     }
 
-    /// Waits until all streams have ended, which they do by themselves once the shutdown has begun; takes no more
-    /// connections meanwhile.
+    /// Waits until all streams have ended, which they do by themselves once the shutdown has begun;
+    /// takes no more connections meanwhile.
     pub fn stop(self) {
         // `accept` cannot be interrupted, but it can be given something to accept.
         let mut address = self.address;
@@ -106,7 +107,8 @@ impl Server {
         // If that fails, the listener closes with the process instead of now.
         let _ = TcpStream::connect_timeout(&address, WAKE_TIMEOUT);
         self.shared.queue.close();
-        // First those who hand streams to the pumps, then the pumps. A thread that panicked has nothing more to do.
+        // First those who hand streams to the pumps, then the pumps. A thread that panicked has
+        // nothing more to do.
         self.pool.into_iter().for_each(|thread| drop(thread.join()));
         self.shared.inboxes.iter().for_each(|inbox| inbox.stop());
         self.pumps.into_iter().for_each(|thread| drop(thread.join()));

@@ -2,7 +2,8 @@
 //!
 //! The same bytes stand in every server's folder. The usual arguments work: `-- S4` runs the cases
 //! of category 4, `-- native::` those of the framework's own encoder, `-- --list` names all. Known
-//! deviations stand in `deviations.toml`; one that is fixed upstream fails here until it is removed.
+//! deviations stand in `deviations.toml`; one that is fixed upstream fails here until it is
+//! removed.
 
 fn main() -> std::process::ExitCode {
     bench::conformance::test_binary(

@@ -1,4 +1,5 @@
-//! What this server does itself instead of a framework: many connections on few threads, and clients that misbehave.
+//! What this server does itself instead of a framework: many connections on few threads, and
+//! clients that misbehave.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -192,7 +193,8 @@ fn a_refusal_can_be_read_before_the_connection_closes() {
         let answer = read_to_end(&mut socket);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
-        // Whoever still sends must not be cut off: in a real network the answer might be lost with that.
+        // Whoever still sends must not be cut off: in a real network the answer might be lost with
+        // that.
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(50) {
             socket.write_all(b"more").expect("the server reads on after its answer");
@@ -218,7 +220,8 @@ fn a_body_that_nobody_asked_for_is_no_request() {
     let server = Server::start(&[]);
     let inner = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
     let head = format!("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", inner.len());
-    // All there: passed over. Not yet there: the connection closes instead of taking it for a request.
+    // All there: passed over. Not yet there: the connection closes instead of taking it for a
+    // request.
     let mut socket = server.send(&format!("{head}{inner}GET /x HTTP/1.0\r\n\r\n"));
     let answers = read_to_end(&mut socket);
     assert_eq!(
@@ -259,7 +262,8 @@ fn a_server_out_of_files_rests_and_recovers() {
     };
     let request = "GET /messages/t HTTP/1.1\r\nHost: h\r\n\r\n";
     let mut crowd: Vec<TcpStream> = (0..100).map(|_| server.send(request)).collect();
-    // The last one is in the backlog and gets nothing; waiting for it shows what the server does meanwhile.
+    // The last one is in the backlog and gets nothing; waiting for it shows what the server does
+    // meanwhile.
     let before = cpu_ticks();
     let last = crowd.last_mut().expect("there are 100");
     last.set_read_timeout(Some(Duration::from_secs(1))).expect("an option");

@@ -1,4 +1,5 @@
-//! What axum leaves to its user: one check of every request, problems as answers, a limit on bodies.
+//! What axum leaves to its user: one check of every request, problems as answers, a limit on
+//! bodies.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What every server serves: names, limits and the meaning of a request, without any HTTP type.
 //!
-//! A limit has its reason beside it. All six servers call the same functions here, so they refuse the same requests in
-//! the same words.
+//! A limit has its reason beside it. All six servers call the same functions here, so they refuse
+//! the same requests in the same words.
 
 use std::str;
 
@@ -13,8 +13,8 @@ use crate::source::TickRules;
 /// The media type of an event stream.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// The header fields of an event stream, beside its type: caches must not keep it
-/// ([RFC 9111 5.2](https://www.rfc-editor.org/rfc/rfc9111.html#section-5.2)), nginx must not hold it back.
+/// The header fields of an event stream, beside its type: caches must not keep it ([RFC 9111
+/// 5.2](https://www.rfc-editor.org/rfc/rfc9111.html#section-5.2)), nginx must not hold it back.
 pub const STREAM_HEADERS: [(&str, &str); 2] =
     [("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
 
@@ -24,7 +24,8 @@ pub const PROMETHEUS: &str = "text/plain; version=0.0.4";
 /// Bytes of a request target. RFC 9112 asks for 8000 at least.
 pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// Bytes of all header fields together: more than browsers with many cookies send, less than what fills memory.
+/// Bytes of all header fields together: more than browsers with many cookies send, less than what
+/// fills memory.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 /// Bytes of a last event id: ours have at most 30.
@@ -69,8 +70,9 @@ impl Head<'_> {
     /// Refuses what no endpoint should have to think about.
     ///
     /// # Errors
-    /// 400 for a missing or doubled Host ([RFC 9112 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)) or a
-    /// path that is not UTF-8, 414, 431.
+    /// 400 for a missing or doubled Host ([RFC 9112
+    /// 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)) or a path that is not UTF-8,
+    /// 414, 431.
     pub fn check(&self) -> Result<(), Problem> {
         if self.target_bytes > MAX_TARGET_BYTES {
             return Err(Problem::target_too_long(self.target_bytes, MAX_TARGET_BYTES));
@@ -105,7 +107,8 @@ pub fn unrouted(path: &str, conformance: bool) -> Problem {
     }
 }
 
-/// Checks a topic's name: short and plain, so that it fits a URL, a log and a broker's subject as it is.
+/// Checks a topic's name: short and plain, so that it fits a URL, a log and a broker's subject as
+/// it is.
 ///
 /// # Errors
 /// 400.
@@ -196,8 +199,9 @@ impl Query {
         Ok(self.number("step_ms", 0..=MAX_INTERVAL_MS)?.unwrap_or(STEP_MS))
     }
 
-    /// Where to resume: the header, or else the parameter, because a browser cannot set the header on its first
-    /// connection. Empty is absent (HTML [9.2.4](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header)).
+    /// Where to resume: the header, or else the parameter, because a browser cannot set the header
+    /// on its first connection. Empty is absent (HTML
+    /// [9.2.4](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header)).
     pub(crate) fn last_event_id(&self, header: Option<&[u8]>) -> Result<Option<String>, Problem> {
         let (name, id) = match header.filter(|id| !id.is_empty()) {
             Some(id) => ("Last-Event-ID", str::from_utf8(id)),

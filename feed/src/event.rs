@@ -5,11 +5,12 @@ use std::time::Duration;
 
 /// An event, or a part of one, as a source makes it.
 ///
-/// Every field is optional, because each means something by itself: a block with only a `retry` sets the
-/// reconnection time, a lone `comment` keeps a connection alive, an `id` without data moves the last event id.
-/// Only a block with `data` (it may be empty) is dispatched by a client.
+/// Every field is optional, because each means something by itself: a block with only a `retry`
+/// sets the reconnection time, a lone `comment` keeps a connection alive, an `id` without data
+/// moves the last event id. Only a block with `data` (it may be empty) is dispatched by a client.
 ///
-/// Source: HTML Standard, [9.2.6 Interpreting an event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+/// Source: HTML Standard, [9.2.6 Interpreting an event
+/// stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
     /// The last event id from here on; empty resets it. CR, LF and NUL are removed on the wire.
@@ -59,8 +60,9 @@ impl Event {
 
 /// Events that a client asked for and that are gone.
 ///
-/// Told in-band as `event: gap` without an id, because the standard leaves open what an expired id means
-/// ([whatwg/html#8297](https://github.com/whatwg/html/issues/8297)) and silence would be a loss that nobody sees.
+/// Told in-band as `event: gap` without an id, because the standard leaves open what an expired id
+/// means ([whatwg/html#8297](https://github.com/whatwg/html/issues/8297)) and silence would be a
+/// loss that nobody sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gap {
     /// So many events lie between the last event id and the oldest one still retained.

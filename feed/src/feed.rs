@@ -17,7 +17,8 @@ use crate::stream::EventStream;
 use crate::wire_log::WireLog;
 
 /// A stream to answer with; `None` is 204: there is nothing to resume, and an EventSource stops
-/// (HTML [9.2.1](https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro)).
+/// (HTML
+/// [9.2.1](https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro)).
 pub type Opened = Result<Option<EventStream>, Problem>;
 
 /// Who wants to publish, as the request's header fields say.
@@ -33,8 +34,8 @@ pub struct Publisher<'a> {
 
 /// One server's state. A server makes one and shares it among its handlers.
 ///
-/// A method that opens a stream takes the query and the `Last-Event-ID` field as they were sent, and fails with 400 if
-/// they are not within their bounds, or with 503 when the server is full.
+/// A method that opens a stream takes the query and the `Last-Event-ID` field as they were sent,
+/// and fails with 400 if they are not within their bounds, or with 503 when the server is full.
 #[derive(Debug)]
 pub struct Feed {
     /// The command line.
@@ -237,7 +238,8 @@ fn is_origin_of(origin: &[u8], host: &[u8]) -> bool {
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
-/// The token in `Bearer <token>`; the scheme in any case ([RFC 9110 11.1](https://www.rfc-editor.org/rfc/rfc9110.html#section-11.1)).
+/// The token in `Bearer <token>`; the scheme in any case ([RFC 9110
+/// 11.1](https://www.rfc-editor.org/rfc/rfc9110.html#section-11.1)).
 fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = authorization.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())

@@ -1,9 +1,10 @@
 //! What all six servers share.
 //!
-//! Code is here only if it would be the same text in all six: what events say ([`source`], [`topic`]), how they look on
-//! the wire ([`wire`]), when they flow ([`stream`]), what requests mean ([`contract`], [`problem`]), how a server is
-//! told what to do ([`settings`], [`listen`], [`shutdown`]). It knows no HTTP type and no framework. [`Feed`] ties it
-//! together; a server's handlers call its methods.
+//! Code is here only if it would be the same text in all six: what events say ([`source`],
+//! [`topic`]), how they look on the wire ([`wire`]), when they flow ([`stream`]), what requests
+//! mean ([`contract`], [`problem`]), how a server is told what to do ([`mod@settings`], [`listen`],
+//! [`shutdown`]). It knows no HTTP type and no framework. [`Feed`] ties it together; a server's
+//! handlers call its methods.
 
 pub mod bus;
 pub mod clock;

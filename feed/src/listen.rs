@@ -1,7 +1,7 @@
 //! The listening socket, set up the way an event stream needs it.
 //!
-//! Accepted sockets inherit these options from the listener on Linux, so one place serves every framework that takes a
-//! listener of ours.
+//! Accepted sockets inherit these options from the listener on Linux, so one place serves every
+//! framework that takes a listener of ours.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::settings::Settings;
 
-/// Connections that may wait to be accepted. The usual 128 overflows when thousands of clients come back at once;
-/// Linux caps it at `net.core.somaxconn`.
+/// Connections that may wait to be accepted. The usual 128 overflows when thousands of clients come
+/// back at once; Linux caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
 /// Binds the listener and raises the limit of open files as far as the process may.
@@ -46,8 +46,9 @@ fn bind_to(address: SocketAddr, stall_timeout: Duration) -> io::Result<TcpListen
 pub fn tune(socket: &Socket, stall_timeout: Duration) -> io::Result<()> {
     // An event is small and must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
-    // The kernel closes a connection that takes no byte for so long, whether the client vanished or just does not read:
-    // the frameworks have no timeout for a write. Source: tcp(7), TCP_USER_TIMEOUT.
+    // The kernel closes a connection that takes no byte for so long, whether the client vanished or
+    // just does not read: the frameworks have no timeout for a write. Source: tcp(7),
+    // TCP_USER_TIMEOUT.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(stall_timeout))?;
     #[cfg(not(target_os = "linux"))]

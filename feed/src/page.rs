@@ -12,8 +12,8 @@ pub const HTML: &str = include_str!("../../client/web/index.html");
 /// The media type of the page.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 
-/// The page's Content-Security-Policy: its own script and style by their hashes, requests to this server, nothing else.
-/// So even a message that got into the page as HTML could not run anything.
+/// The page's Content-Security-Policy: its own script and style by their hashes, requests to this
+/// server, nothing else. So even a message that got into the page as HTML could not run anything.
 ///
 /// Source: [Content Security Policy Level 3](https://www.w3.org/TR/CSP3/).
 pub static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {

@@ -9,7 +9,8 @@ use serde::Serialize;
 /// The media type of a problem.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// How long a client should wait before it asks a full server again: long enough for others to leave.
+/// How long a client should wait before it asks a full server again: long enough for others to
+/// leave.
 const RETRY_AFTER_S: &str = "5";
 
 /// Characters of a bad value that are shown again: enough to recognise it, too few to flood a log.

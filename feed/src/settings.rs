@@ -72,7 +72,8 @@ pub struct Settings {
     #[arg(long, env = "SSE_PUBLISH_TOKEN", hide_env_values = true)]
     pub publish_token: Option<String>,
 
-    /// A foreign origin whose pages may read and publish, such as https://example.org, or *; may be repeated.
+    /// A foreign origin whose pages may read and publish, such as `https://example.org`, or `*`;
+    /// may be repeated.
     #[arg(long, env = "SSE_ALLOW_ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<String>,
 
@@ -89,7 +90,8 @@ pub struct Settings {
     pub wire_log: bool,
 }
 
-/// Reads the command line of the server that calls this; ends the process with help or a clear error.
+/// Reads the command line of the server that calls this; ends the process with help or a clear
+/// error.
 ///
 /// A macro, because the server's name, version and folder are known where it is compiled.
 #[macro_export]

@@ -1,8 +1,9 @@
 //! The end of a server: one signal that streams, threads and tasks can see.
 //!
-//! A graceful stop of an HTTP server waits for responses to end, and an event stream never does by itself: axum and
-//! warp wait for ever ([axum#2673](https://github.com/tokio-rs/axum/issues/2673)). So the streams end themselves when
-//! this says so, and a framework's graceful stop has nothing left to wait for.
+//! A graceful stop of an HTTP server waits for responses to end, and an event stream never does by
+//! itself: axum and warp wait for ever ([axum#2673](https://github.com/tokio-rs/axum/issues/2673)).
+//! So the streams end themselves when this says so, and a framework's graceful stop has nothing
+//! left to wait for.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,8 +18,8 @@ use signal_hook::iterator::Signals;
 
 use crate::wakers::Wakers;
 
-/// How long streams get to end whole, before the process ends all the same: the contract says 2 s, and a client that
-/// reads nothing must not hold up the others for longer.
+/// How long streams get to end whole, before the process ends all the same: the contract says 2 s,
+/// and a client that reads nothing must not hold up the others for longer.
 const GRACE: Duration = Duration::from_millis(1700);
 
 /// What a shell reports for a process that Ctrl-C ended (128 + SIGINT).
@@ -37,7 +38,8 @@ struct State {
 }
 
 impl Shutdown {
-    /// A shutdown that begins with the first SIGTERM or Ctrl-C. A second signal ends the process at once.
+    /// A shutdown that begins with the first SIGTERM or Ctrl-C. A second signal ends the process at
+    /// once.
     ///
     /// # Errors
     /// If the signals cannot be hooked.

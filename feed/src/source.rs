@@ -1,7 +1,8 @@
 //! Where events come from: state machines that know neither sockets nor runtimes.
 //!
-//! A source is asked for its next step and told the time. It answers with an event, with how long to wait, or with the
-//! end. So the std server's pump and the async servers run the same code, and a test needs no clock.
+//! A source is asked for its next step and told the time. It answers with an event, with how long
+//! to wait, or with the end. So the std server's pump and the async servers run the same code, and
+//! a test needs no clock.
 
 mod script;
 mod simulation;
@@ -40,8 +41,9 @@ pub trait Source: Send + Sync {
     /// The next step. `now` is in Unix nanoseconds.
     fn next(&mut self, now: u64) -> Step;
 
-    /// Asks to be woken once when there may be more. Only sources that say `Wait(None)` need it; the caller calls
-    /// [`next`](Self::next) once more afterwards, in case something came in between.
+    /// Asks to be woken once when there may be more. Only sources that say `Wait(None)` need it;
+    /// the caller calls [`next`](Self::next) once more afterwards, in case something came in
+    /// between.
     fn wake(&mut self, _waker: &Waker) {}
 }
 
@@ -79,7 +81,8 @@ impl After {
     }
 }
 
-/// Where a stream whose ids follow the clock begins, and what it has to admit first: shared by time and simulation.
+/// Where a stream whose ids follow the clock begins, and what it has to admit first: shared by time
+/// and simulation.
 ///
 /// `newest` is the newest id that exists; at most `retain` of the older ones are told again.
 fn on_the_clock(after: After, newest: u64, retain: u64, live: u64) -> (u64, Option<Gap>) {

@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counters of one server. They only count: nothing is decided by them but the limit of open streams.
+/// Counters of one server. They only count: nothing is decided by them but the limit of open
+/// streams.
 #[derive(Debug, Default)]
 pub struct Stats {
     open_streams: AtomicU64,

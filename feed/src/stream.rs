@@ -1,7 +1,8 @@
 //! One open event stream: a source, kept alive, ended on shutdown, counted.
 //!
-//! [`EventStream`] does no I/O and knows no runtime: the std server's pump drives it by hand. With the feature `tokio`
-//! it becomes a `Stream` of [`Frames`](EventStream::frames) or of [`Events`](EventStream::events).
+//! [`EventStream`] does no I/O and knows no runtime: the std server's pump drives it by hand. With
+//! the feature `tokio` it becomes a `Stream` of [`Frames`](EventStream::frames) or of
+//! [`Events`](EventStream::events).
 
 #[cfg(feature = "tokio")]
 mod tokio;
@@ -22,12 +23,12 @@ use crate::stats::OpenStream;
 use crate::wire::{self, Encoded};
 use crate::wire_log::StreamLog;
 
-/// Bytes that are gathered for one write when several events are ready. More would not make the write cheaper per
-/// byte, and would let one fast reader hold up the others.
+/// Bytes that are gathered for one write when several events are ready. More would not make the
+/// write cheaper per byte, and would let one fast reader hold up the others.
 pub const COALESCE_BYTES: usize = 16 * 1024;
 
-/// On shutdown clients are told to come back within this range, in milliseconds, each at a moment of its own: all at
-/// once they would fell the server that comes up.
+/// On shutdown clients are told to come back within this range, in milliseconds, each at a moment
+/// of its own: all at once they would fell the server that comes up.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
 /// What an open stream does next.
@@ -69,8 +70,8 @@ impl EventStream {
         EventStream { source: Some(source), keep_alive_ns, quiet_since: now, shutdown, open, log }
     }
 
-    /// The next thing to do. `now` is in Unix nanoseconds; after `Wait` the waker is called once when there may be
-    /// more before that time.
+    /// The next thing to do. `now` is in Unix nanoseconds; after `Wait` the waker is called once
+    /// when there may be more before that time.
     pub fn next(&mut self, now: u64, waker: &Waker) -> Next {
         let mut asked_to_be_woken = false;
         loop {

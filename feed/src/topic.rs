@@ -1,8 +1,9 @@
 //! A topic: what was published, in order, as far back as it is retained, and cursors that read it.
 //!
-//! There is no queue per subscriber. Each has a cursor into the one ring, so a slow reader costs no memory; one that
-//! falls off the end of the ring is told how much it missed. Replay and live are the same thing, reading on from a
-//! sequence number, so there is no seam between them at which an event could be lost or repeated.
+//! There is no queue per subscriber. Each has a cursor into the one ring, so a slow reader costs no
+//! memory; one that falls off the end of the ring is told how much it missed. Replay and live are
+//! the same thing, reading on from a sequence number, so there is no seam between them at which an
+//! event could be lost or repeated.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,8 @@ use crate::wire::Encoded;
 pub struct Retention {
     /// Events at most.
     pub events: usize,
-    /// Bytes on the wire at most, so that large messages do not multiply by `events`. The newest event always stays.
+    /// Bytes on the wire at most, so that large messages do not multiply by `events`. The newest
+    /// event always stays.
     pub bytes: usize,
 }
 

@@ -1,7 +1,7 @@
 //! A list of sleepers that one event wakes all at once.
 //!
-//! [`std::task::Waker`] is what an async task and a parked thread have in common, so topics and the shutdown serve
-//! both kinds of server through it and depend on no runtime.
+//! [`std::task::Waker`] is what an async task and a parked thread have in common, so topics and the
+//! shutdown serve both kinds of server through it and depend on no runtime.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -35,7 +35,8 @@ impl Wakers {
             slots.free.push(slot);
             slots.wakers[slot].take()
         };
-        // Dropped here, without the lock: a waker may be the last owner of a task that has a slot too.
+        // Dropped here, without the lock: a waker may be the last owner of a task that has a slot
+        // too.
         drop(waker);
     }
 

@@ -1,7 +1,8 @@
 //! The one encoder: an [`Event`] to bytes that a client reads back as that event.
 //!
-//! Safe: no value can end a line, so nobody who controls a value can add a field or an event. Faithful: empty data,
-//! leading spaces and trailing newlines survive. What the format cannot carry is repaired, always the same way:
+//! Safe: no value can end a line, so nobody who controls a value can add a field or an event.
+//! Faithful: empty data, leading spaces and trailing newlines survive. What the format cannot carry
+//! is repaired, always the same way:
 //!
 //! | field | cannot carry | becomes |
 //! | --- | --- | --- |
@@ -10,7 +11,8 @@
 //! | `event` | CR, LF | removed |
 //! | comment | CR, LF, CRLF | one comment line each |
 //!
-//! Source: HTML Standard, [9.2.5 Parsing an event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
+//! Source: HTML Standard, [9.2.5 Parsing an event
+//! stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::{memchr2, memchr3};
@@ -64,7 +66,8 @@ pub fn encode_into(event: &Event, out: &mut BytesMut) {
         out.put_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
     }
     if let Some(data) = &event.data {
-        // The space is always written: without it a client would take the first space of the data for ours.
+        // The space is always written: without it a client would take the first space of the data
+        // for ours.
         lines(data, |line| {
             out.put_slice(b"data: ");
             out.put_slice(line);
@@ -88,7 +91,8 @@ fn field(out: &mut BytesMut, name: &[u8], value: &[u8], find: impl Fn(&[u8]) -> 
     out.put_u8(b'\n');
 }
 
-/// Calls `each` for each line of `text`: CRLF, LF and CR all end one, and the text after the last is one too.
+/// Calls `each` for each line of `text`: CRLF, LF and CR all end one, and the text after the last
+/// is one too.
 fn lines(text: &str, mut each: impl FnMut(&[u8])) {
     let mut rest = text.as_bytes();
     while let Some(at) = memchr2(b'\r', b'\n', rest) {

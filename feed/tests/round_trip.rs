@@ -1,4 +1,5 @@
-//! Whatever goes into the encoder comes out of the client's parser equal, after the repairs that `feed::wire` documents.
+//! Whatever goes into the encoder comes out of the client's parser equal, after the repairs that
+//! `feed::wire` documents.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ enum Seen {
     Retry(Duration),
 }
 
-/// Text made of what breaks encoders: line ends of all kinds, NUL, colons, spaces, BOM, field names, wide characters.
+/// Text made of what breaks encoders: line ends of all kinds, NUL, colons, spaces, BOM, field
+/// names, wide characters.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-c]{0,3}",

@@ -26,7 +26,8 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// What the header fields say. Two answers are none: a proxy in front might choose the other one.
+    /// What the header fields say. Two answers are none: a proxy in front might choose the other
+    /// one.
     pub(super) fn of(request: &Request) -> Result<Framing, Refusal> {
         let mut lengths = request.fields("content-length");
         let length = lengths.next();
@@ -187,7 +188,8 @@ impl Decoder {
     }
 }
 
-/// The size in a line such as `1a;extension`. Strict about the line end: readers that are not were used for smuggling.
+/// The size in a line such as `1a;extension`. Strict about the line end: readers that are not were
+/// used for smuggling.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let line = line.strip_suffix(b"\r").filter(|line| line.len() <= MAX_CHUNK_LINE_BYTES)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();

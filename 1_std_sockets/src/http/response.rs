@@ -9,7 +9,8 @@ use feed::stream::EventStream;
 
 use super::Refusal;
 
-/// What ends a chunked body ([RFC 9112 7.1](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1)).
+/// What ends a chunked body ([RFC 9112
+/// 7.1](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1)).
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// A response, before anything of it is bytes.
@@ -17,7 +18,8 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The header fields that the handler chose; those of the framing come with [`head`](Self::head).
+    /// The header fields that the handler chose; those of the framing come with
+    /// [`head`](Self::head).
     pub fields: Vec<(&'static str, Cow<'static, str>)>,
     /// The content.
     pub body: Body,
@@ -52,7 +54,8 @@ impl Response {
         Response { status, fields: Vec::new(), body }
     }
 
-    /// No response yet: the handler wants the request's body first and is called again when it is there.
+    /// No response yet: the handler wants the request's body first and is called again when it is
+    /// there.
     pub fn after_request_body() -> Response {
         Response::new(100, Body::AfterRequest)
     }
@@ -87,8 +90,8 @@ impl Response {
         }
         match &self.body {
             Body::Text(text) => line(format_args!("Content-Length: {}", text.len())),
-            // A 1.0 client does not know chunks; for it the end of the connection is the end of the body. HEAD may leave
-            // out what only comes about with a body.
+            // A 1.0 client does not know chunks; for it the end of the connection is the end of the
+            // body. HEAD may leave out what only comes about with a body.
             Body::Events(_) if peer.http_1_1 && !peer.head_only => {
                 line(format_args!("Transfer-Encoding: chunked"));
             }
@@ -143,7 +146,8 @@ impl Refusal {
     }
 }
 
-/// Writes `1a CR LF`, the line before a chunk of so many bytes, into `line` and returns what it used of it.
+/// Writes `1a CR LF`, the line before a chunk of so many bytes, into `line` and returns what it
+/// used of it.
 pub fn chunk_head(bytes: usize, line: &mut [u8; 18]) -> &[u8] {
     let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1) as usize;
     for (at, digit) in line[..digits].iter_mut().enumerate() {

@@ -1,7 +1,8 @@
 //! When to look at which slot again: a binary heap with at most one entry for each slot.
 //!
-//! A time that moves later, as every event moves the next keep-alive, costs nothing: the entry stays where it is, comes
-//! up early, and the owner puts it in again. Only an earlier time moves an entry.
+//! A time that moves later, as every event moves the next keep-alive, costs nothing: the entry
+//! stays where it is, comes up early, and the owner puts it in again. Only an earlier time moves an
+//! entry.
 
 /// A slot that has no entry.
 const NOWHERE: u32 = u32::MAX;

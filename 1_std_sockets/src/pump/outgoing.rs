@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::http::chunk_head;
 
-/// What is to be written next. The frame is shared with every other stream that sends it; nothing is copied.
+/// What is to be written next. The frame is shared with every other stream that sends it; nothing
+/// is copied.
 #[derive(Debug)]
 pub struct Outgoing {
     /// A head, an answer or a last chunk; goes before the frame.
@@ -42,8 +43,8 @@ impl Outgoing {
         self.frame.is_empty() && self.written == 0
     }
 
-    /// Writes as much as the socket takes. What fits into `scratch` is put together there first: for a small event that
-    /// costs less than having the kernel gather its parts.
+    /// Writes as much as the socket takes. What fits into `scratch` is put together there first:
+    /// for a small event that costs less than having the kernel gather its parts.
     ///
     /// # Errors
     /// Those of the socket; the client is gone.
@@ -68,7 +69,8 @@ impl Outgoing {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
                     self.written += bytes;
-                    // It took less than there was: its buffer is full, and asking again would only confirm it.
+                    // It took less than there was: its buffer is full, and asking again would only
+                    // confirm it.
                     if bytes < left {
                         return Ok(Written::Some);
                     }

@@ -1,4 +1,5 @@
-//! `/script`: whatever a conformance test wants to see on the wire, through the server's normal encoder.
+//! `/script`: whatever a conformance test wants to see on the wire, through the server's normal
+//! encoder.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -77,7 +78,8 @@ impl Script {
         }
         let bytes = items.iter().try_fold(0_usize, |sum, item| {
             let data = item.data.as_ref().map_or(0, String::len).checked_mul(item.times)?;
-            // An event has a few bytes beside its data; without them `repeat` alone would have no bound.
+            // An event has a few bytes beside its data; without them `repeat` alone would have no
+            // bound.
             sum.checked_add(data.checked_add(16)?.checked_mul(item.repeat)?)
         });
         if bytes.is_none_or(|bytes| bytes > MAX_SCRIPT_BYTES) {

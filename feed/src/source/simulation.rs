@@ -1,7 +1,8 @@
 //! `/simulation`: a market that every server computes alike.
 //!
-//! Each price is a pure function of the symbol and of n, the number of intervals since the epoch. So all servers, of
-//! any framework on any machine, show the same values under the same ids, and any id can be resumed anywhere.
+//! Each price is a pure function of the symbol and of n, the number of intervals since the epoch.
+//! So all servers, of any framework on any machine, show the same values under the same ids, and
+//! any id can be resumed anywhere.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,8 @@ const INTERVAL: u64 = SIMULATION_INTERVAL_MS * MS;
 const SYMBOLS: [(&str, f64); 4] =
     [("ACME", 12_500.0), ("GLOBEX", 8_200.0), ("INITECH", 4_100.0), ("UMBRELLA", 21_000.0)];
 
-/// Waves of a price: length in intervals, height as a part of the mean. Slow ones carry, fast ones tremble.
+/// Waves of a price: length in intervals, height as a part of the mean. Slow ones carry, fast ones
+/// tremble.
 const WAVES: [(u64, f64); 4] = [(6_000, 0.10), (900, 0.04), (120, 0.015), (15, 0.004)];
 
 /// The newest event, encoded once for all streams that are up to date.
@@ -35,7 +37,8 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// From the current n on; after `last_event_id` first what came since then, at most `retain` events.
+    /// From the current n on; after `last_event_id` first what came since then, at most `retain`
+    /// events.
     pub fn new(newest: Newest, last_event_id: Option<&str>, retain: u64, now: u64) -> Simulation {
         let current = now / INTERVAL;
         let (next, gap) = on_the_clock(After::parse(last_event_id), current, retain, current);
@@ -85,8 +88,8 @@ fn prices(n: u64) -> Event {
     Event::data(data).with_event("prices").with_id(n)
 }
 
-/// The price of a symbol at n, in cents: smooth noise of several wave lengths. Only additions and multiplications, which
-/// give the same bits on every machine; a sine would not have to.
+/// The price of a symbol at n, in cents: smooth noise of several wave lengths. Only additions and
+/// multiplications, which give the same bits on every machine; a sine would not have to.
 fn price(symbol: u64, mean: f64, n: u64) -> u64 {
     let mut factor = 1.0;
     for (wave, (length, height)) in WAVES.iter().enumerate() {
@@ -100,7 +103,8 @@ fn price(symbol: u64, mean: f64, n: u64) -> u64 {
     (mean * factor) as u64
 }
 
-/// A number in -1.0 ..= 1.0 that depends on nothing but its arguments (the finalizer of SplitMix64).
+/// A number in -1.0 ..= 1.0 that depends on nothing but its arguments (the finalizer of
+/// SplitMix64).
 fn noise(seed: u64, knot: u64) -> f64 {
     let mut z = knot.wrapping_add(seed << 48).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

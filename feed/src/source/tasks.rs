@@ -11,7 +11,8 @@ const REPORTS: u64 = 10;
 /// Events of a task: start, the reports, end.
 const STEPS: u64 = REPORTS + 2;
 
-/// Id of the last event, `close`. After it there is nothing to resume: the answer is 204, and an EventSource stops.
+/// Id of the last event, `close`. After it there is nothing to resume: the answer is 204, and an
+/// EventSource stops.
 pub const LAST_STEP: u64 = TASKS * STEPS + 1;
 
 /// `start`, `progress` … `end` for each task, and at last `close`. An event's id is its step.

@@ -76,8 +76,8 @@ impl Source for Ticks {
         };
         self.next += 1;
         self.sent += 1;
-        // Without an interval a tick is due when it is asked for. With one, late ticks are made up for and none is
-        // left out: their schedule does not depend on the reader.
+        // Without an interval a tick is due when it is asked for. With one, late ticks are made up
+        // for and none is left out: their schedule does not depend on the reader.
         self.due = if interval == 0 { now } else { self.due + interval };
         Step::Event(Event::data(data).with_id(n))
     }

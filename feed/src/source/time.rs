@@ -15,7 +15,8 @@ pub struct Time {
 }
 
 impl Time {
-    /// From the next full second on; after `last_event_id` first the seconds since then, at most `retain`.
+    /// From the next full second on; after `last_event_id` first the seconds since then, at most
+    /// `retain`.
     pub fn new(last_event_id: Option<&str>, retain: u64, now: u64) -> Time {
         let newest = now / SECOND;
         let (next, gap) = on_the_clock(After::parse(last_event_id), newest, retain, newest + 1);

@@ -17,7 +17,8 @@ impl EventStream {
         Frames { stream: self, timer: Timer::default() }
     }
 
-    /// As events for a framework's own SSE type. That type keeps the connection alive by itself, so no comment comes.
+    /// As events for a framework's own SSE type. That type keeps the connection alive by itself, so
+    /// no comment comes.
     pub fn events(mut self) -> Events {
         self.keep_alive_ns = u64::MAX;
         Events { stream: self, timer: Timer::default() }
@@ -112,7 +113,9 @@ mod tests {
         let feed = Feed::new(Settings::for_tests());
         let stream = feed.ticks("interval_ms=5&count=3", None).expect("open").expect("a stream");
         let frames: Vec<_> = stream.frames().collect().await;
-        assert_eq!(frames.concat(), b"id: 1\ndata: Hello! This is event 1\n\nid: 2\ndata: Hello! This is event 2\n\nid: 3\ndata: Hello! This is event 3\n\n");
+        let tick = |n| format!("id: {n}\ndata: Hello! This is event {n}\n\n");
+        let expected: String = (1..=3).map(tick).collect();
+        assert_eq!(frames.concat(), expected.as_bytes());
     }
 
     #[tokio::test]
