@@ -11,6 +11,11 @@ command -v cargo >/dev/null || {
   exit 1
 }
 
+command -v node >/dev/null || {
+  echo "node is missing: apt-get install nodejs" >&2
+  exit 1
+}
+
 # Every server stream is an open file, and the tests open thousands.
 ulimit -n "$(ulimit -Hn)"
 
@@ -22,6 +27,10 @@ for package in $packages; do
   say "cargo test -p $package"
   cargo test --quiet --locked -p "$package" --all-features
 done
+
+say "node --test client/node/"
+# From inside: Node 22 takes a folder among the arguments for a file.
+(cd client/node && timeout 120 node --test)
 
 say "cargo bench -- --test (each benchmark once, as a test)"
 cargo bench --quiet --locked -p sse-bench -- --test

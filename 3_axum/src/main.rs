@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod http;
+mod listen;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use axum::routing::get;
 use axum::{Router, ServiceExt};
 use feed::contract::{EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Feed, Opened, listen, page};
+use feed::{Feed, Opened, page};
 use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tower::Layer;
@@ -36,7 +37,8 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = TcpListener::from_std(listener)?;
+        // axum: it would wait for ever for the head of a request.
+        let listener = listen::Listener(TcpListener::from_std(listener)?);
         // axum: a layer inside the router runs behind the routing, which adds headers of its own.
         let guard = middleware::from_fn_with_state(Arc::clone(&feed), http::guard);
         let routes = guard.layer(routes(Arc::clone(&feed))).into_make_service();

@@ -220,6 +220,14 @@ impl<'r, 'o: 'r, R: Responder<'r, 'o>> Responder<'r, 'o> for Streamed<R> {
         for (name, value) in STREAM_HEADERS {
             response.raw_header(name, value);
         }
+        // HTTP/1.0 has to ask for keep-alive, and hyper promises it even where only the close ends
+        // the body; beside `close` the promise is void (RFC 9112 9.3). Rocket does not tell the
+        // version; a browser that asks without need loses nothing, as its streams do not end.
+        let asked = request.headers().get("Connection");
+        if asked.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("keep-alive"))
+        {
+            response.raw_header("Connection", "close");
+        }
         response.ok()
     }
 }

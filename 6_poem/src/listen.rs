@@ -1,4 +1,5 @@
-//! What poem's server forgets about connections: `accept` can fail, and a client can leave.
+//! What poem's server forgets about connections: `accept` can fail, a client can leave, and a request
+//! need not end.
 
 use std::io;
 use std::pin::Pin;
@@ -10,13 +11,17 @@ use poem::listener::TcpAcceptor;
 use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 pub use feed::listen::{announce, bind};
 
 /// How long to wait after an `accept` that failed: short enough for nobody to notice once a
 /// descriptor is free again, long enough to cost nothing until then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client may take for a request that is not answered yet, the wait for its first byte
+/// among it. hyper has a timeout for that, but poem gives it no timer, without which there is none.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// poem's acceptor, with a pause after a failure.
 ///
@@ -45,7 +50,8 @@ impl poem::listener::Acceptor for Acceptor {
         loop {
             match self.0.accept().await {
                 Ok((stream, local, remote, scheme)) => {
-                    return Ok((Connection { stream, ended: false }, local, remote, scheme));
+                    let due = Some(Box::pin(sleep(REQUEST_TIMEOUT)));
+                    return Ok((Connection { stream, ended: false, due }, local, remote, scheme));
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             }
@@ -66,6 +72,8 @@ impl poem::listener::Acceptor for Acceptor {
 pub struct Connection {
     stream: TcpStream,
     ended: bool,
+    /// While a request arrives; an answer stops the clock, the next request starts it anew.
+    due: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncRead for Connection {
@@ -75,7 +83,13 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.remaining();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let (Poll::Pending, Some(due)) = (&read, &mut self.due) {
+            ready!(due.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        ready!(read)?;
+        self.due.get_or_insert_with(|| Box::pin(sleep(REQUEST_TIMEOUT)));
         self.ended = room > 0 && buf.remaining() == room;
         Poll::Ready(if self.ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
     }
@@ -88,6 +102,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.due = None;
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             // Who neither sends nor reads any more has left: what is buffered has nobody to go to.
             Poll::Pending if self.ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),

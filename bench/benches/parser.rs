@@ -1,74 +1,89 @@
-//! The parser on what servers really send, whole and in TCP segments.
+//! The parser beside four others, on what servers really send.
 //!
-//! `cargo bench -p sse-bench --bench parser`
+//! ```sh
+//! cargo bench -p sse-bench --bench parser
+//! cargo run --release -p sse-bench --example parser_table
+//! ```
+//!
+//! The second command prints the last run as a table. A part of it: `cargo bench … -- 'tick/whole'`.
+
+#[path = "../../client/tests/streams/mod.rs"]
+mod streams;
+#[path = "parser/subjects.rs"]
+mod subjects;
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
-use client::{Item, Parser};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use bytes::Bytes;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 
-/// What one Ethernet segment carries: the pieces in which a stream arrives over a network.
-const SEGMENT_BYTES: usize = 1460;
+use self::streams::{Cut, Fixture, fixtures};
+use self::subjects::{EventsourceStream, Ours, SseCore, SseStream, Sseer, Subject};
 
-struct Fixture {
-    name: &'static str,
-    bytes: Vec<u8>,
-    events: usize,
-}
+/// A round that takes longer is quadratic and sure of the last place: ten samples of it will do.
+const SLOW_ROUND: Duration = Duration::from_millis(20);
 
-fn fixtures() -> Vec<Fixture> {
-    let repeat = |name, events: usize, event: &dyn Fn(usize) -> String| Fixture {
-        name,
-        bytes: (1..=events).map(event).collect::<String>().into_bytes(),
-        events,
-    };
-    vec![
-        repeat("tick", 1000, &|n| format!("id: {n}\ndata: Hello! This is event {n}\n\n")),
-        repeat("json_token", 1000, &|n| {
-            format!(
-                "data: {{\"id\":\"chatcmpl-8f2k\",\"object\":\"chat.completion.chunk\",\
-                 \"created\":1763638496,\"choices\":[{{\"index\":{n},\
-                 \"delta\":{{\"content\":\" été\"}}}}]}}\n\n"
-            )
-        }),
-        repeat("multi_line", 100, &|n| {
-            let line = format!("data: line of event {n}, as pretty-printed JSON has many of\n");
-            format!("event: update\nid: {n}\n{}\n", line.repeat(20))
-        }),
-        // An unfinished line must not be searched again from its start with each piece.
-        repeat("one_mebibyte_line", 1, &|_| format!("data: {}\n\n", "x".repeat(1 << 20))),
-        Fixture { name: "keep_alive", bytes: b":\n\n".repeat(1000), events: 0 },
-    ]
-}
+/// An event's type, data and last event id.
+type Seen = (String, String, String);
 
-fn parse(parser: &mut Parser, pieces: &[&[u8]]) -> usize {
-    let mut events = 0;
-    for piece in pieces {
-        parser.push(piece);
-        while let Some(item) = parser.next_item().expect("no fixture is past a limit") {
-            events += usize::from(matches!(black_box(item), Item::Event(_)));
-        }
-    }
-    events
-}
-
-fn bench(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("parser");
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
     for fixture in fixtures() {
-        group.throughput(Throughput::Bytes(fixture.bytes.len() as u64));
-        let cuts = [("whole", fixture.bytes.len()), ("segments", SEGMENT_BYTES)];
-        for (cut, size) in cuts {
-            let pieces: Vec<&[u8]> = fixture.bytes.chunks(size).collect();
-            // A fast wrong answer is no result.
-            assert_eq!(parse(&mut Parser::new(), &pieces), fixture.events, "{}", fixture.name);
-            let mut parser = Parser::new();
-            group.bench_function(BenchmarkId::new(fixture.name, cut), |bencher| {
-                bencher.iter(|| parse(&mut parser, &pieces));
-            });
+        for cut in fixture.cuts {
+            compare(&mut criterion, &fixture, *cut);
         }
     }
+    criterion.final_summary();
+}
+
+fn compare(criterion: &mut Criterion, fixture: &Fixture, (cut, piece_bytes): Cut) {
+    let stream = Bytes::copy_from_slice(&fixture.stream);
+    let starts = (0..stream.len()).step_by(piece_bytes.min(stream.len()));
+    let pieces: Vec<Bytes> = starts
+        .map(|start| stream.slice(start..stream.len().min(start.saturating_add(piece_bytes))))
+        .collect();
+    let expected = seen::<Ours<'_>>(&pieces);
+    assert_eq!(expected.len(), fixture.events, "{}", fixture.name);
+
+    let mut group = criterion.benchmark_group(format!("parser/{}/{cut}", fixture.name));
+    group.throughput(Throughput::ElementsAndBytes {
+        elements: fixture.blocks as u64,
+        bytes: stream.len() as u64,
+    });
+    measure::<Ours<'_>>(&mut group, &pieces, &expected);
+    measure::<SseCore<'_>>(&mut group, &pieces, &expected);
+    measure::<SseStream<'_>>(&mut group, &pieces, &expected);
+    measure::<Sseer<'_>>(&mut group, &pieces, &expected);
+    measure::<EventsourceStream<'_>>(&mut group, &pieces, &expected);
     group.finish();
 }
 
-criterion_group!(benches, bench);
-criterion_main!(benches);
+fn seen<'a, S: Subject<'a>>(pieces: &'a [Bytes]) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    S::new(pieces).round(|event, data, id| seen.push((event.into(), data.into(), id.into())));
+    seen
+}
+
+fn measure<'a, S: Subject<'a>>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    pieces: &'a [Bytes],
+    expected: &[Seen],
+) {
+    // A fast wrong answer is no result.
+    let start = Instant::now();
+    assert!(seen::<S>(pieces) == expected, "{} sees other events", S::NAME);
+    group.sample_size(if start.elapsed() > SLOW_ROUND { 10 } else { 50 });
+    let mut subject = S::new(pieces);
+    group.bench_function(BenchmarkId::from_parameter(S::NAME), |bencher| {
+        bencher.iter(|| {
+            subject.round(|event, data, id| {
+                black_box((event, data, id));
+            });
+        });
+    });
+}

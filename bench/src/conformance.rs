@@ -13,21 +13,35 @@ mod cases;
 mod command;
 mod deviations;
 mod expect;
+mod explain;
+mod grammar;
+mod metrics;
+mod own;
+mod process;
+pub mod report;
+mod reproduce;
+mod rules;
 mod run;
 mod script;
+mod select;
 mod target;
 mod test_binary;
 mod topic;
+mod verdict;
 
-pub use case::{Case, Fault, Finding, Level, Need, Outcome};
+pub use case::{Case, Cost, Fault, Finding, Level, Need, Outcome, category_name};
 pub use cases::all as cases;
-pub use command::{ListArgs, ServerArgs, list_cases, run_server};
+pub use command::{ListArgs, ReportArgs, ServerArgs, list_cases, merge_reports, run_server};
 pub use deviations::{Deviation, Deviations, ParityDeviation};
-pub use run::{CaseResult, Selection, Summary, Verdict, check, check_each};
+pub use process::{Control, Ended, OwnProcess};
+pub use rules::{Coverage, RULES, Rule, rules_of};
+pub use run::{check, check_each};
+pub use select::{Pace, Profile, Selection};
 pub use target::Target;
 pub use test_binary::{conformance_launch, test_binary};
+pub use verdict::{CaseResult, Known, Summary, Verdict};
 
 /// The version of the suite, part of every report: results of different versions do not compare.
 ///
 /// It grows with every case that is added or judged differently.
-pub const SUITE_VERSION: u32 = 1;
+pub const SUITE_VERSION: u32 = 2;

@@ -61,7 +61,9 @@ enum Command {
 #[derive(Subcommand)]
 enum Conform {
     /// Check a server of the workspace by name, or any server by URL
-    Server(conformance::ServerArgs),
+    Server(Box<conformance::ServerArgs>),
+    /// Merge the JSON files of several runs into one matrix
+    Report(conformance::ReportArgs),
 }
 
 #[derive(Subcommand)]
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Conform(Conform::Server(args)) => conformance::run_server(&args),
+        Command::Conform(Conform::Report(args)) => conformance::merge_reports(&args),
         Command::Load(args) => load::run(&args),
         Command::List(list) => print_list(&list),
         Command::Report(args) => print_report(&args),
@@ -155,8 +158,9 @@ fn print_report(args: &ReportArgs) -> Result<ExitCode> {
     let shown = document.display();
     let old = std::fs::read_to_string(document).with_context(|| format!("cannot read {shown}"))?;
     let arguments = format!("--splice {shown} {}", args.folder.display());
-    let new = report::splice(&old, &arguments, &report::summary_markdown(&report))
-        .with_context(|| format!("cannot splice into {shown}"))?;
+    let new =
+        report::splice(&old, "sse-bench report", &arguments, &report::summary_markdown(&report))
+            .with_context(|| format!("cannot splice into {shown}"))?;
     std::fs::write(document, new).with_context(|| format!("cannot write {shown}"))?;
     writeln!(out, "{shown}: the summary of {} is in", args.folder.display())?;
     Ok(ExitCode::SUCCESS)

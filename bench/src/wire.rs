@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use body::{Body, Framing};
 pub use connection::Connection;
-pub use log::{Log, Side};
+pub use log::{Log, Sent, Side};
 pub use message::{Head, Request, base_url};
 pub use stream::{Event, EventStream, Window};
 

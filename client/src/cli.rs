@@ -1,5 +1,7 @@
 //! The command line.
 
+mod demo;
+mod pages;
 pub(crate) mod print;
 mod send;
 mod tail;
@@ -9,6 +11,11 @@ use clap::{Parser, Subcommand};
 /// Read and publish Server-Sent Events.
 #[derive(Debug, Parser)]
 #[command(name = "sse", version, propagate_version = true)]
+#[command(after_help = "\
+Examples:
+  sse tail http://127.0.0.1:8003/ticks
+  sse send http://127.0.0.1:8003/messages/news 'Hello, everyone'
+  sse demo axum")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -18,6 +25,9 @@ pub(crate) struct Cli {
 enum Command {
     Tail(tail::Tail),
     Send(send::Send),
+    Demo(demo::Demo),
+    Completions(pages::Completions),
+    Man(pages::Man),
 }
 
 impl Cli {
@@ -25,6 +35,9 @@ impl Cli {
         match self.command {
             Command::Tail(tail) => tail.run().await,
             Command::Send(send) => send.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `sse` command: reads event streams, and publishes messages.
+//! The `sse` command: reads event streams, publishes messages, and shows how it works.
 
 mod cli;
 

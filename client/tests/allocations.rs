@@ -8,7 +8,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+mod streams;
+
 use client::Parser;
+
+use self::streams::fixtures;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -40,16 +44,59 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// How the parser is given its bytes.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Parse,
+    Push,
+}
+
 /// Parses the stream in chunks of this size; returns how many items there were.
-fn parse(parser: &mut Parser, stream: &[u8], chunk: usize) -> usize {
+fn parse(by: By, parser: &mut Parser, stream: &[u8], chunk: usize) -> usize {
     let mut items = 0;
-    for bytes in stream.chunks(chunk) {
-        parser.push(bytes);
-        while parser.next_item().unwrap().is_some() {
-            items += 1;
+    for mut bytes in stream.chunks(chunk) {
+        match by {
+            By::Parse => {
+                while parser.parse(&mut bytes).unwrap().is_some() {
+                    items += 1;
+                }
+            }
+            By::Push => {
+                parser.push(bytes);
+                while parser.next_item().unwrap().is_some() {
+                    items += 1;
+                }
+            }
         }
     }
     items
+}
+
+/// Parses the stream until all buffers have grown, and then without one allocation.
+fn check(by: By, stream: &[u8], chunk: usize, name: &str) -> usize {
+    let mut parser = Parser::new();
+    // Twice, as two buffers take turns.
+    let warm_up = parse(by, &mut parser, stream, chunk);
+    assert_eq!(parse(by, &mut parser, stream, chunk), warm_up);
+    let before = ALLOCATIONS.get();
+    let items = parse(by, &mut parser, stream, chunk);
+    assert_eq!(ALLOCATIONS.get() - before, 0, "{name} in chunks of {chunk}, by {by:?}");
+    assert_eq!(items, warm_up);
+    assert!(ALLOCATIONS.get() > 0, "the counter counts");
+    items
+}
+
+#[test]
+fn no_fixture_makes_it_allocate() {
+    for fixture in fixtures() {
+        for (_, size) in fixture.cuts.iter().copied().chain([("", 1)]) {
+            let chunk = size.min(fixture.stream.len());
+            for by in [By::Parse, By::Push] {
+                let items = check(by, &fixture.stream, chunk, fixture.name);
+                assert!(items >= fixture.events);
+            }
+        }
+    }
 }
 
 #[test]
@@ -61,12 +108,8 @@ fn steady_state_allocates_nothing() {
     let malformed = b"data: \xff\xf0\x9f\n\nid\n\ndata: \xe2\n\n".repeat(20);
     let stream = [stream.as_bytes(), &malformed].concat();
     for chunk in [1, 3, 64, 1460, stream.len()] {
-        let mut parser = Parser::new();
-        let warm_up = parse(&mut parser, &stream, chunk);
-        let before = ALLOCATIONS.get();
-        let items = parse(&mut parser, &stream, chunk);
-        assert_eq!(ALLOCATIONS.get() - before, 0, "chunks of {chunk}");
-        assert_eq!((items, items > 100), (warm_up, true));
+        for by in [By::Parse, By::Push] {
+            assert!(check(by, &stream, chunk, "everything") > 100);
+        }
     }
-    assert!(ALLOCATIONS.get() > 0, "the counter counts");
 }

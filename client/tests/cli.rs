@@ -72,6 +72,80 @@ fn tail_shows_events_in_columns_and_the_connection_on_stderr() {
 }
 
 #[test]
+fn tail_shows_only_the_types_that_are_asked_for() {
+    let body = "data: a\n\nevent: add\ndata: b\n\nevent: end\ndata: c\n\nevent: add\ndata: d\n\n";
+    let peer = Peer::start([held(body)]);
+    let types = ["--event", "add", "--event", "end"];
+    let url = peer.url("/");
+    let (code, stdout, _) = run(&[&["tail", "--max-events", "2", &url][..], &types].concat());
+    assert_eq!(code, 0);
+    assert_eq!(without_time(&stdout), ["      add      b", "      end      c"]);
+}
+
+#[test]
+fn tail_raw_prints_the_bytes_of_one_connection() {
+    let body = ":hi\r\nid: 1\ndata: a\n\ndata: cut of";
+    let peer = Peer::start([stream(body)]);
+    let (code, stdout, _) = run(&["tail", "--raw", "--last-event-id", "7", &peer.url("/")]);
+    assert_eq!((code, stdout.as_str()), (0, body));
+    assert_eq!(peer.request().field("last-event-id").unwrap(), b"7");
+    assert!(peer.request_so_far().is_none());
+    let peer = Peer::start([status("404 Not Found", "")]);
+    assert_fails(&["tail", "--raw", &peer.url("/")], "404", "check the path");
+    let silent = Peer::start([held("data: a\n\n")]);
+    let (code, stdout, _) = run(&["tail", "--raw", "--read-timeout-ms", "50", &silent.url("/")]);
+    assert_eq!((code, stdout.as_str()), (2, "data: a\n\n"));
+}
+
+#[test]
+fn every_subcommand_has_help_with_examples_a_manual_page_and_completions() {
+    let (code, help, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.map_while(|line| line.split_whitespace().next());
+    let commands: Vec<_> = commands.filter(|name| *name != "help").collect();
+    assert!(commands.len() >= 5, "{help}");
+    let (_, bash, _) = run(&["completions", "bash"]);
+    let directory = man_directory();
+    let (code, _, stderr) = run(&["man", "--directory", directory.to_str().unwrap()]);
+    assert_eq!(code, 0, "{stderr}");
+    for command in &commands {
+        let (_, help, _) = run(&[command, "--help"]);
+        assert!(help.contains("Examples:"), "{command}: {help}");
+        assert!(bash.contains(&format!("sse,{command})")), "{command}");
+        let page = std::fs::read_to_string(directory.join(format!("sse-{command}.1"))).unwrap();
+        assert!(page.contains("Examples:"), "{page}");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+    for shell in ["zsh", "fish"] {
+        assert!(run(&["completions", shell]).1.contains("sse"));
+    }
+    assert!(run(&["man"]).1.starts_with(".ie"));
+    assert_eq!(run(&["--version"]).1, concat!("sse ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+/// A directory of this test process alone.
+fn man_directory() -> std::path::PathBuf {
+    let name = format!("man-{}", std::process::id());
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+#[test]
+fn demo_says_in_one_line_what_it_needs() {
+    assert_fails(&["demo", "nginx"], "\"nginx\"", &known_servers());
+    let known = known_servers();
+    assert_fails(&["demo", known.split(", ").next().unwrap()], "terminal", "use sse tail");
+}
+
+/// As the command itself lists them: no list of servers is written down.
+fn known_servers() -> String {
+    let (_, _, stderr) = run(&["demo", "nginx"]);
+    stderr.trim_end().rsplit_once("one of: ").unwrap().1.to_owned()
+}
+
+#[test]
 fn tail_follows_the_server_across_a_restart_without_loss_or_repetition() {
     let port = Port::new();
     let listener = port.listen();

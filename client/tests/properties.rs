@@ -1,32 +1,14 @@
 //! Properties of the parser, on generated streams.
 #![allow(clippy::unwrap_used)] // A test may panic, and its helpers with it.
 
-use client::{Item, Parser};
+mod oracle;
+
 use proptest::prelude::*;
 
-#[derive(Clone, Debug, PartialEq)]
-enum Seen {
-    Event(String, String, String),
-    Comment(String),
-    Retry(u128),
-}
+use self::oracle::{Seen, assert_same, ours};
 
-fn parse<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, String) {
-    let mut parser = Parser::new();
-    let mut seen = Vec::new();
-    for chunk in chunks {
-        parser.push(chunk);
-        while let Some(item) = parser.next_item().unwrap() {
-            seen.push(match item {
-                Item::Event(e) => {
-                    Seen::Event(e.event.into(), e.data.into(), e.last_event_id.into())
-                }
-                Item::Comment(text) => Seen::Comment(text.into()),
-                Item::Retry(delay) => Seen::Retry(delay.as_millis()),
-            });
-        }
-    }
-    (seen, parser.last_event_id().to_owned())
+fn parse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, String) {
+    ours(&pieces.into_iter().collect::<Vec<_>>()).unwrap()
 }
 
 /// The standard's algorithm, written down without a thought for speed or chunks.
@@ -148,5 +130,17 @@ proptest! {
     ) {
         let expected = model(&stream);
         prop_assert_eq!(parse(chunks(&stream, &sizes)), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sse_core_sees_the_same(
+        stream in stream(),
+        sizes in prop::collection::vec(0usize..20, 0..40),
+    ) {
+        assert_same(&chunks(&stream, &sizes));
     }
 }

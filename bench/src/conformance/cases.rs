@@ -4,9 +4,12 @@ mod s01_handshake;
 mod s02_framing;
 mod s03_grammar;
 mod s04_fidelity;
+mod s05_timing;
 mod s06_resume;
 mod s07_broadcast;
+mod s08_disconnect;
 mod s09_http;
+mod s09_requests;
 mod s10_injection;
 mod s11_shutdown;
 
@@ -19,9 +22,12 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         s02_framing::CASES,
         s03_grammar::CASES,
         s04_fidelity::CASES,
+        s05_timing::CASES,
         s06_resume::CASES,
         s07_broadcast::CASES,
+        s08_disconnect::CASES,
         s09_http::CASES,
+        s09_requests::CASES,
         s10_injection::CASES,
         s11_shutdown::CASES,
     ]

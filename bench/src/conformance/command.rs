@@ -1,18 +1,19 @@
-//! `sse-bench conform server` and `sse-bench list cases`.
+//! `sse-bench conform server`, `sse-bench conform report` and `sse-bench list cases`.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+mod check;
+mod merge;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-use super::run::check_each;
-use super::test_binary::conformance_launch;
-use super::{CaseResult, Deviations, SUITE_VERSION, Selection, Summary, Target, Verdict, cases};
-use crate::fleet::{self, Package, Server};
+pub use merge::{ReportArgs, merge_reports};
+
+use super::report::{Document, Paint, html, junit, markdown, summary_table, write};
+use super::{Profile, SUITE_VERSION, Selection, Verdict, cases, explain};
 
 /// Everything as expected.
 const EXIT_EXPECTED: u8 = 0;
@@ -25,11 +26,36 @@ const EXIT_HARNESS: u8 = 3;
 
 /// Which server to check, and how.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sse-bench conform server http://127.0.0.1:3000/events         any server, in any language
+  sse-bench conform server URL --only S9,S1.02 --verbose        some cases, each with its line
+  sse-bench conform server URL --header 'Authorization: Bearer …' --wait 30s
+  sse-bench conform server URL --start-cmd 'node server.js'     also the cases on shutdown
+  sse-bench conform server URL --junit conform.xml --baseline known.toml       in CI
+  sse-bench conform server axum --encoding native               a server of this workspace
+  sse-bench conform server all --html matrix.html               all of them
+  sse-bench conform server --explain S4.07                      what a case is about
+
+Verdicts: PASS; NON-STRICT, a recommendation is missed; FAIL, a requirement is missed; INFO, a fact;
+SKIP, the server does not offer what the case needs; BLOCKED, what it depends on failed, or the
+server stopped answering; ERROR of the harness. KNOWN is a miss that is listed.
+
+Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 pub struct ServerArgs {
     /// The URL of a stream, the name of a server of this workspace, or `all` of them
-    #[arg(value_name = "URL|NAME|all")]
-    pub server: String,
-    /// Only these cases: an id (S9.10), a category (S3) or a slug
+    #[arg(value_name = "URL|NAME|all", required_unless_present = "explain")]
+    pub server: Option<String>,
+    /// Say what a case sends, expects and rests on, and how to fix a server that misses it
+    #[arg(long, value_name = "CASE")]
+    pub explain: Option<String>,
+
+    /// How much of the server to use: generic is any URL of a stream, contract also the script
+    /// endpoint, topics and metrics as far as they are there, full also the process and long cases
+    /// [default: full if there is a process to stop, else contract]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "generic|contract|full")]
+    pub profile: Option<Profile>,
+    /// Only these cases: an id (S9.10), a category (S3 or grammar) or a slug
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Not these cases
@@ -38,22 +64,70 @@ pub struct ServerArgs {
     /// A missed recommendation (SHOULD) is an unexpected result, too
     #[arg(long)]
     pub strict: bool,
-    /// Write all results to this file
+    /// Known misses, in the form of deviations.toml: a listed miss is expected, any other is not,
+    /// and neither is a listed case that passes
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    pub baseline: Option<PathBuf>,
+
+    /// A header line for every request; may be given several times
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// How long to wait until the server answers, for instance 30s
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub wait: Option<Duration>,
+    /// Make every wait and every threshold so many times as long, for a slow machine
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
+    pub time_scale: f64,
+    /// How long to wait for each answer, milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 5000,
+          value_parser = clap::value_parser!(u64).range(50..=600_000))]
+    pub patience_ms: u64,
+    /// The time between the server's keep-alive comments, where it can be set to a short one
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    pub keep_alive_ms: Option<u64>,
+
+    /// Start the server with this shell command, and again after each case that stops it
+    #[arg(long, value_name = "COMMAND", conflicts_with = "pid")]
+    pub start_cmd: Option<String>,
+    /// The server's process, for the cases that stop it; it is not started again
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
+    pub pid: Option<i32>,
+    /// Floods and stops may be sent though the host is not this one
+    #[arg(long)]
+    pub i_own_this_server: bool,
     /// Only this encoding of a server of this workspace
     #[arg(long, value_name = "shared|native")]
     pub encoding: Option<String>,
     /// Check the release build of a server of this workspace
     #[arg(long)]
     pub release: bool,
-    /// How long to wait for each answer, milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 5000,
-          value_parser = clap::value_parser!(u64).range(50..=600_000))]
-    pub patience_ms: u64,
-    /// Show every skip, and the bytes of the dialogue of known deviations too
+
+    /// What the server is called in reports
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Show every case, and the dialogues of known misses too
     #[arg(long)]
     pub verbose: bool,
+    /// Write the results as JSON; a folder (ending in /) gets a file for each server
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Where else the results go
+    #[command(flatten)]
+    pub outputs: Outputs,
+}
+
+/// Renderings of a document.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Outputs {
+    /// Write JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write Markdown
+    #[arg(long, value_name = "FILE")]
+    pub md: Option<PathBuf>,
+    /// Write the matrix as one HTML file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// How to list the cases.
@@ -64,49 +138,50 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// The results for one server, as written to `--json`.
-#[derive(Debug, Serialize)]
-struct Report {
-    suite_version: u32,
-    server: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encoding: Option<String>,
-    took_ms: u64,
-    summary: Summary,
-    results: Vec<CaseResult>,
-}
-
 /// Checks one server, or all of the workspace, and prints a report.
 ///
 /// # Errors
 /// Only for output that cannot be written; what cannot be checked is exit code 2.
 pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
     let could_not_run = |words: &str| {
-        eprintln!("{words}");
+        eprintln!("sse-bench: {words}");
         Ok(ExitCode::from(EXIT_COULD_NOT_RUN))
     };
+    if let Some(word) = &args.explain {
+        let mut found = cases().filter(|case| case.matches(word)).peekable();
+        if found.peek().is_none() {
+            return could_not_run(&format!("no case {word:?}; see sse-bench list cases"));
+        }
+        print(&found.map(explain::explain).collect::<Vec<_>>().join("\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let server = args.server.as_deref().expect("clap demands it where there is no --explain");
     let selection = match Selection::new(&args.only, &args.skip) {
         Ok(selection) => selection,
         Err(words) => return could_not_run(&words),
     };
-    let reports = if args.server.contains("://") {
-        check_url(args, &selection)
+    let paint = Paint::for_stdout();
+    let runs = if server.contains("://") {
+        check::url(args, server, &selection, paint)
     } else {
-        check_packages(args, &selection)
+        check::packages(args, server, &selection, paint)
     };
-    let reports = match reports {
-        Ok(reports) => reports,
+    let runs = match runs {
+        Ok(runs) => runs,
         Err(error) => return could_not_run(&format!("{error:#}")),
     };
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&reports)?;
-        std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}; choose another file", path.display()))?;
+    if runs.len() > 1 {
+        print(&format!("\n{}", summary_table(&runs, paint)))?;
     }
-    let is_error = |report: &Report| report.results.iter().any(|it| it.verdict == Verdict::Error);
-    Ok(ExitCode::from(if reports.iter().any(is_error) {
+    let document = Document::new(runs);
+    if let Some(path) = &args.json {
+        document.write(path)?;
+    }
+    args.outputs.write(&document)?;
+    let results = || document.runs.iter().flat_map(|run| &run.results);
+    Ok(ExitCode::from(if results().any(|it| it.verdict == Verdict::Error) {
         EXIT_HARNESS
-    } else if reports.iter().any(|report| report.summary.unexpected > 0) {
+    } else if document.runs.iter().any(|run| run.summary.unexpected > 0) {
         EXIT_UNEXPECTED
     } else {
         EXIT_EXPECTED
@@ -118,7 +193,6 @@ pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
 /// # Errors
 /// When stdout cannot be written.
 pub fn list_cases(args: &ListArgs) -> Result<()> {
-    use std::io::Write as _;
     #[derive(Serialize)]
     struct Line {
         id: &'static str,
@@ -126,9 +200,11 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
         level: super::Level,
         source: &'static str,
         needs: &'static [super::Need],
+        cost: &'static [super::Cost],
+        rules: Vec<&'static str>,
+        depends_on: Vec<&'static str>,
         claim: &'static str,
     }
-    let mut out = std::io::stdout().lock();
     if args.json {
         let lines: Vec<_> = cases()
             .map(|case| Line {
@@ -137,182 +213,91 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
                 level: case.level,
                 source: case.source,
                 needs: case.needs,
+                cost: case.cost,
+                rules: super::rules_of(case.id).collect(),
+                depends_on: case.depends_on(),
                 claim: case.claim,
             })
             .collect();
         let catalogue = serde_json::json!({ "suite_version": SUITE_VERSION, "cases": lines });
-        writeln!(out, "{}", serde_json::to_string_pretty(&catalogue)?)?;
-        return Ok(());
+        return print(&format!("{}\n", serde_json::to_string_pretty(&catalogue)?));
     }
+    let mut text = String::new();
     for case in cases() {
-        writeln!(out, "{:<26} {:<6} {}", case.name(), case.level, case.claim)?;
+        text += &format!("{:<26} {:<6} {}\n", case.name(), case.level, case.claim);
     }
-    Ok(())
+    print(&text)
 }
 
-/// A miss as text: the claim and its source, expected, actual, the dialogue.
-pub(super) fn failure_text(result: &CaseResult) -> String {
-    let mut text = format!("{} ({}, {})\n", result.claim, result.level, result.source);
-    if result.is_stale() {
-        text.push_str("  is listed in deviations.toml and passes: take the entry out\n");
-        return text;
-    }
-    if let Some(expected) = &result.expected {
-        let _ = writeln!(text, "  expected: {expected}");
-    }
-    if let Some(actual) = &result.actual {
-        let _ = writeln!(text, "  actual:   {actual}");
-    }
-    if let Some(dialogue) = &result.dialogue {
-        for line in dialogue.lines() {
-            let _ = writeln!(text, "    {line}");
+impl Outputs {
+    fn write(&self, document: &Document) -> Result<()> {
+        if let Some(path) = &self.junit {
+            write(path, &junit(document))?;
         }
+        if let Some(path) = &self.md {
+            write(path, &markdown(document))?;
+        }
+        if let Some(path) = &self.html {
+            write(path, &html(document))?;
+        }
+        Ok(())
     }
-    text
 }
 
-fn check_url(args: &ServerArgs, selection: &Selection) -> Result<Vec<Report>> {
-    let patience = Duration::from_millis(args.patience_ms);
-    let target = Target::probe(&args.server, patience).map_err(anyhow::Error::msg)?;
-    let offers: Vec<_> = target.capabilities().iter().map(ToString::to_string).collect();
-    let offers = if offers.is_empty() { "a stream".to_owned() } else { offers.join(", ") };
-    println!("{}: offers {offers}", args.server);
-    Ok(vec![check(args, selection, &args.server, None, &target, &Deviations::default())])
+fn print(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
-fn check_packages(args: &ServerArgs, selection: &Selection) -> Result<Vec<Report>> {
-    let packages = fleet::discover()?;
-    let chosen: Vec<&Package> = match args.server.as_str() {
-        "all" => packages.iter().collect(),
-        name => vec![
-            fleet::find(&packages, name).context("neither a URL (http://…) nor a known name")?,
-        ],
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
+    let is_token = |it: u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(format!("{name:?} is no header name"));
+    }
+    if value.bytes().any(|it| it.is_ascii_control() && it != b'\t') {
+        return Err("the value has control characters".to_owned());
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| "write it as 30s, 500ms or 2m")?;
+    let seconds = match &text[digits.len()..] {
+        "ms" => number / 1e3,
+        "s" | "" => number,
+        "m" => number * 60.0,
+        unit => return Err(format!("{unit:?} is no unit; write 30s, 500ms or 2m")),
     };
-    let mut reports = Vec::new();
-    for package in chosen {
-        let encodings = package.encodings.iter();
-        let encodings: Vec<_> = encodings
-            .filter(|it| args.encoding.as_ref().is_none_or(|wanted| wanted == *it))
-            .collect();
-        if encodings.is_empty() && args.server != "all" {
-            let offered = package.encodings.join(", ");
-            anyhow::bail!("{} has no such encoding; choose one of: {offered}", package.name);
-        }
-        let deviations = Deviations::read(&package.folder).map_err(anyhow::Error::msg)?;
-        eprintln!("building {}", package.name);
-        let binary = fleet::build(package, args.release)?;
-        for encoding in encodings {
-            reports.push(check_package(args, selection, package, &binary, encoding, &deviations)?);
-        }
-    }
-    if reports.is_empty() {
-        anyhow::bail!("no server has the encoding {:?}", args.encoding.as_deref().unwrap_or(""));
-    }
-    Ok(reports)
+    let seconds = Some(seconds).filter(|it| (0.0..=3600.0).contains(it));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "at most an hour".to_owned())
 }
 
-fn check_package(
-    args: &ServerArgs,
-    selection: &Selection,
-    package: &Package,
-    binary: &Path,
-    encoding: &str,
-    deviations: &Deviations,
-) -> Result<Report> {
-    let launch = conformance_launch(&package.launch(binary, encoding));
-    let server = Server::start(&launch)?;
-    let target = Target::contract(server.addr(), Some(launch));
-    let target = target.with_patience(Duration::from_millis(args.patience_ms));
-    let deviations = deviations.for_encoding(encoding);
-    let name = &package.name;
-    let report = check(args, selection, name, Some(encoding), &target, &deviations);
-    // How it ends is judged by category 11; here it only has to go away.
-    let _ = server.stop();
-    Ok(report)
+fn factor(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| "write a number, for instance 2")?;
+    let is_fine = (0.1..=100.0).contains(&factor);
+    if is_fine { Ok(factor) } else { Err("from 0.1 to 100".to_owned()) }
 }
 
-fn check(
-    args: &ServerArgs,
-    selection: &Selection,
-    server: &str,
-    encoding: Option<&str>,
-    target: &Target,
-    deviations: &Deviations,
-) -> Report {
-    let start = Instant::now();
-    let results = check_each(target, selection, deviations, &|result| print_result(args, result));
-    let took = start.elapsed();
-    if !args.verbose {
-        print_skips(&results);
-    }
-    let summary = Summary::of(&results, args.strict);
-    let encoding_words = encoding.map(|it| format!(" ({it})")).unwrap_or_default();
-    println!("{server}{encoding_words}: {}, {:.1} s", summary_words(&summary), took.as_secs_f64());
-    Report {
-        suite_version: SUITE_VERSION,
-        server: server.to_owned(),
-        encoding: encoding.map(str::to_owned),
-        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        summary,
-        results,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn print_result(args: &ServerArgs, result: &CaseResult) {
-    let is_known = result.is_miss() && result.deviation.is_some();
-    let is_loud = result.is_unexpected(args.strict) || (result.is_miss() && !is_known);
-    // What a server does not offer is said once, at the end.
-    if result.verdict == Verdict::Skip && !args.verbose {
-        return;
+    #[test]
+    fn values_of_options_are_read_and_mistakes_named() {
+        assert_eq!(header("X-A:  b: c "), Ok(("X-A".to_owned(), "b: c".to_owned())));
+        assert!(
+            header("X A: b").is_err() && header("X").is_err() && header("X: a\r\nB: c").is_err()
+        );
+        assert_eq!(time("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
+        assert!(time("30x").is_err() && time("-1s").is_err() && time("").is_err());
+        assert!(time("NaNs").is_err() && time("2000m").is_err());
+        assert_eq!(factor("2.5"), Ok(2.5));
+        assert!(factor("0").is_err() && factor("NaN").is_err());
     }
-    let word = if is_known { "KNOWN" } else { result.verdict.word() };
-    let mut line = format!("  {word:<10} {}", result.name());
-    let remark = if is_known { &result.deviation } else { &result.actual };
-    if let Some(remark) = remark.as_deref().filter(|_| !is_loud) {
-        let _ = write!(line, "  {remark}");
-    }
-    if is_loud || (args.verbose && result.is_miss()) {
-        for text in failure_text(result).lines() {
-            let _ = write!(line, "\n    {text}");
-        }
-    }
-    println!("{line}");
-}
-
-/// The reasons for skips with their numbers: most cases of a foreign server share one.
-fn print_skips(results: &[CaseResult]) {
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for result in results.iter().filter(|result| result.verdict == Verdict::Skip) {
-        *reasons.entry(result.actual.as_deref().unwrap_or_default()).or_default() += 1;
-    }
-    for (reason, count) in reasons {
-        println!("  SKIP       {}: {reason}", counted(count, "case", "cases"));
-    }
-}
-
-fn summary_words(summary: &Summary) -> String {
-    let Summary { passed, non_strict, failed, deviations, info, not_judged, unexpected } = *summary;
-    let mut words = format!("{passed} passed, {failed} failed");
-    if non_strict > 0 {
-        let missed = counted(non_strict, "recommendation", "recommendations");
-        let _ = write!(words, ", {missed} missed");
-    }
-    if deviations > 0 {
-        let _ = write!(words, " ({deviations} of these known)");
-    }
-    if info > 0 {
-        let _ = write!(words, ", {}", counted(info, "fact", "facts"));
-    }
-    if not_judged > 0 {
-        let _ = write!(words, ", {not_judged} not judged");
-    }
-    if unexpected > 0 {
-        let _ =
-            write!(words, "; {}", counted(unexpected, "unexpected result", "unexpected results"));
-    }
-    words
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

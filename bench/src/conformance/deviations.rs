@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::cases;
+use super::verdict::Known;
 
 /// What a server is known to do otherwise, with the reason.
 ///
@@ -57,15 +58,18 @@ impl Deviations {
     /// One line that names the file, if it cannot be read or names a case that does not exist.
     pub fn read(folder: &Path) -> Result<Deviations, String> {
         let path = folder.join("deviations.toml");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-        };
-        let deviations = Self::parse(&text);
-        deviations.map_err(|error| format!("{}: {error}", path.display()))
+        if path.exists() { Self::read_file(&path) } else { Ok(Self::default()) }
+    }
+
+    /// Reads a file of this form: a baseline.
+    ///
+    /// # Errors
+    /// As for [`Deviations::read`], and if there is no such file.
+    pub fn read_file(path: &Path) -> Result<Deviations, String> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {shown}: {error}"))?;
+        Self::parse(&text).map_err(|error| format!("{shown}: {error}"))
     }
 
     /// The entries that hold for this encoding.
@@ -87,8 +91,13 @@ impl Deviations {
     }
 
     /// Why this case is expected to be missed, if it is.
-    pub fn reason_for(&self, id: &str) -> Option<&str> {
-        self.entries.iter().find(|entry| entry.case == id).map(|entry| entry.reason.as_str())
+    pub fn known(&self, id: &str) -> Option<Known> {
+        let entry = self.entries.iter().find(|entry| entry.case == id)?;
+        Some(Known {
+            reason: entry.reason.clone(),
+            upstream: entry.upstream.clone(),
+            version: entry.version.clone(),
+        })
     }
 
     fn parse(text: &str) -> Result<Deviations, String> {
@@ -116,11 +125,14 @@ mod tests {
 
     #[test]
     fn entries_hold_for_their_encoding() {
+        let reason = |deviations: &Deviations, encoding| {
+            deviations.for_encoding(encoding).known("S4.06").map(|known| known.reason)
+        };
         let deviations = Deviations::parse(TEXT).unwrap();
-        assert_eq!(deviations.for_encoding("native").reason_for("S4.06"), Some("lost"));
-        assert_eq!(deviations.for_encoding("shared").reason_for("S4.06"), None);
+        assert_eq!(reason(&deviations, "native").as_deref(), Some("lost"));
+        assert_eq!(reason(&deviations, "shared"), None);
         let both = Deviations::parse(&TEXT.replace("encoding = \"native\"\n", "")).unwrap();
-        assert_eq!(both.for_encoding("shared").reason_for("S4.06"), Some("lost"));
+        assert_eq!(reason(&both, "shared").as_deref(), Some("lost"));
     }
 
     #[test]

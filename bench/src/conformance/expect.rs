@@ -1,6 +1,8 @@
 //! The vocabulary in which cases judge.
 
 use std::fmt::Debug;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Fault, Finding, Outcome};
 use crate::wire::{self, Head};
@@ -62,6 +64,37 @@ pub(super) fn describe(answer: &wire::Result<Head>) -> String {
     match answer {
         Ok(head) => head.summary(),
         Err(error) => error.to_string(),
+    }
+}
+
+/// How often [`attempts`] tries: on a busy machine a timing may be missed, but not three times.
+const ATTEMPTS: usize = 3;
+/// Between two looks of [`eventually`].
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The first attempt that holds, or what the last one missed: for cases that judge times.
+pub(super) fn attempts(mut attempt: impl FnMut() -> Outcome) -> Outcome {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(Fault::Miss { .. }) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
+/// Looks again and again until the inner result holds; its last miss when the time is over.
+pub(super) fn eventually<T>(
+    within: Duration,
+    mut look: impl FnMut() -> Result<Result<T, Fault>, Fault>,
+) -> Result<T, Fault> {
+    let deadline = Instant::now() + within;
+    loop {
+        match look()? {
+            Ok(value) => return Ok(value),
+            Err(fault) if Instant::now() >= deadline => return Err(fault),
+            Err(_) => thread::sleep(LOOK),
+        }
     }
 }
 

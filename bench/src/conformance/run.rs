@@ -1,287 +1,319 @@
 //! Runs cases and judges what they find.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use super::select::Profile;
+use super::{
+    Case, CaseResult, Deviations, Fault, Finding, Level, Need, Selection, Target, Verdict, cases,
+    reproduce,
+};
 
-use super::{Case, Deviations, Fault, Finding, Level, Need, Target, cases};
+/// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
+const PARALLEL_LONG: usize = 16;
 
-/// The judgement on one case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// The claim holds.
-    Pass,
-    /// A recommendation is missed; conforming all the same.
-    NonStrict,
-    /// A requirement is missed.
-    Fail,
-    /// Nothing was demanded; a fact was recorded.
-    Info,
-    /// The server does not offer what the case needs, or the stream does not show it.
-    Skip,
-    /// The server no longer answers, so the case says nothing.
-    Blocked,
-    /// The harness could not do its part.
-    Error,
-}
+/// How often a case that measures time is tried.
+const ATTEMPTS: usize = 3;
 
-impl Verdict {
-    /// The word for it in reports.
-    pub fn word(self) -> &'static str {
-        match self {
-            Verdict::Pass => "PASS",
-            Verdict::NonStrict => "NON-STRICT",
-            Verdict::Fail => "FAIL",
-            Verdict::Info => "INFO",
-            Verdict::Skip => "SKIP",
-            Verdict::Blocked => "BLOCKED",
-            Verdict::Error => "ERROR",
-        }
-    }
-}
-
-/// What came of one case, complete in itself: a report needs nothing else.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CaseResult {
-    /// `S6.01`.
-    pub id: String,
-    /// `resume-next`.
-    pub slug: String,
-    /// What a miss means.
-    pub level: Level,
-    /// The text that demands it.
-    pub source: String,
-    /// One sentence that is true of a conforming server.
-    pub claim: String,
-    /// The judgement.
-    pub verdict: Verdict,
-    /// For a miss: what was expected.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub expected: Option<String>,
-    /// For a miss: what the server did. Otherwise a fact, or the reason for a skip.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub actual: Option<String>,
-    /// For a miss: the bytes of the dialogue with their times, an excerpt.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub dialogue: Option<String>,
-    /// The reason why a miss is expected of this server, from its `deviations.toml`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub deviation: Option<String>,
-    /// How long it took, milliseconds.
-    pub took_ms: f64,
-}
-
-impl CaseResult {
-    /// Id and slug.
-    pub fn name(&self) -> String {
-        format!("{}-{}", self.id, self.slug)
-    }
-
-    /// Whether the claim was missed, a recommendation included.
-    pub fn is_miss(&self) -> bool {
-        matches!(self.verdict, Verdict::Fail | Verdict::NonStrict)
-    }
-
-    /// Whether a deviation is listed for a case that holds: the list is out of date.
-    pub fn is_stale(&self) -> bool {
-        self.deviation.is_some() && matches!(self.verdict, Verdict::Pass | Verdict::Info)
-    }
-
-    /// Whether a run with this result must not end well.
-    pub fn is_unexpected(&self, strict: bool) -> bool {
-        match self.verdict {
-            Verdict::Fail => self.deviation.is_none(),
-            Verdict::NonStrict => strict && self.deviation.is_none(),
-            Verdict::Pass | Verdict::Info => self.is_stale(),
-            Verdict::Skip => false,
-            Verdict::Blocked | Verdict::Error => true,
-        }
-    }
-}
-
-/// Which cases to run: by id, by category, by slug.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    only: Vec<String>,
-    skip: Vec<String>,
-}
-
-impl Selection {
-    /// Cases that match one of `only` (all if it is empty) and none of `skip`.
-    ///
-    /// `S3` is a category, `S9.10` a case, `empty-data` a slug.
-    ///
-    /// # Errors
-    /// One line with advice, if a word matches no case.
-    pub fn new(only: &[String], skip: &[String]) -> Result<Selection, String> {
-        for word in only.iter().chain(skip) {
-            if !cases().any(|case| matches(case, word)) {
-                return Err(format!(
-                    "no case matches {word:?}; write S3, S9.10 or a slug (sse-bench list cases)"
-                ));
-            }
-        }
-        Ok(Selection { only: only.to_vec(), skip: skip.to_vec() })
-    }
-
-    /// Whether a case is selected.
-    pub fn has(&self, case: &Case) -> bool {
-        (self.only.is_empty() || self.only.iter().any(|word| matches(case, word)))
-            && !self.skip.iter().any(|word| matches(case, word))
-    }
-}
-
-/// How many cases came to which judgement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Cases that hold.
-    pub passed: usize,
-    /// Recommendations missed.
-    pub non_strict: usize,
-    /// Requirements missed.
-    pub failed: usize,
-    /// Of the missed ones, those listed in `deviations.toml`.
-    pub deviations: usize,
-    /// Facts recorded.
-    pub info: usize,
-    /// Cases that could not be judged: skipped, blocked, harness errors.
-    pub not_judged: usize,
-    /// Results that must not be there.
-    pub unexpected: usize,
-}
-
-impl Summary {
-    /// Counts results; `strict` makes a missed recommendation an unexpected result.
-    pub fn of(results: &[CaseResult], strict: bool) -> Summary {
-        let count =
-            |wanted: fn(&CaseResult) -> bool| results.iter().filter(|it| wanted(it)).count();
-        Summary {
-            passed: count(|it| it.verdict == Verdict::Pass),
-            non_strict: count(|it| it.verdict == Verdict::NonStrict),
-            failed: count(|it| it.verdict == Verdict::Fail),
-            deviations: count(|it| it.is_miss() && it.deviation.is_some()),
-            info: count(|it| it.verdict == Verdict::Info),
-            not_judged: count(|it| {
-                matches!(it.verdict, Verdict::Skip | Verdict::Blocked | Verdict::Error)
-            }),
-            unexpected: results.iter().filter(|it| it.is_unexpected(strict)).count(),
-        }
-    }
-}
+/// The most characters of what was expected or seen: some ten lines.
+const TEXT_CHARS: usize = 1000;
 
 /// Runs every case; results in the order of the ids.
 pub fn check(target: &Target) -> Vec<CaseResult> {
     check_each(target, &Selection::default(), &Deviations::default(), &|_| {})
 }
 
-/// Runs the selected cases, several at a time, and tells of each in the order of the ids.
+/// Runs the selected cases, several at a time; results in the order of the ids.
 ///
-/// `deviations` are those for the encoding at hand. Cases that stop processes run after all others.
+/// `deviations` are those for the encoding at hand. `ended` is told of each result, group by group:
+/// the handshake, then the other categories, then cases that must be alone, that are long, that stop
+/// the process. Before, between and after groups the server is asked whether it still answers. If
+/// it does not, the rest is blocked, and so are the misses of the group in which it fell silent: it
+/// is not known which of them the server really misses.
 pub fn check_each(
     target: &Target,
     selection: &Selection,
     deviations: &Deviations,
     ended: &(dyn Fn(&CaseResult) + Sync),
 ) -> Vec<CaseResult> {
-    let selected = cases().filter(|case| selection.has(case));
-    let (with_process, others): (Vec<_>, Vec<_>) =
-        selected.partition(|case| case.needs.contains(&Need::Process));
+    let selected = selection.cases(target);
+    let mut run = Run {
+        target,
+        selection,
+        deviations,
+        alone: selected.len() == 1,
+        silent: Mutex::new(None),
+        verdicts: HashMap::new(),
+    };
+    run.sanity();
     let mut results = Vec::new();
-    for group in [others, with_process] {
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Done { slots: group.iter().map(|_| None).collect(), told: 0 });
-        thread::scope(|scope| {
-            for _ in 0..target.parallel().min(group.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(case) = group.get(index) else { break };
-                        let result = run_case(case, target, deviations);
-                        let mut done = done.lock().expect("cases' panics are caught");
-                        done.slots[index] = Some(result);
-                        done.tell(ended);
-                    }
-                });
-            }
-        });
-        let done = done.into_inner().expect("cases' panics are caught");
-        results.extend(done.slots.into_iter().flatten());
+    for group in groups(&selected, target) {
+        let begins = results.len();
+        for wave in waves(&group.cases) {
+            let wave = run.wave(&wave, group.parallel);
+            run.verdicts.extend(wave.iter().map(|it| (it.id.clone(), it.verdict)));
+            results.extend(wave);
+        }
+        // A process that a case has stopped answers no more, and should not.
+        if !group.stops_it {
+            run.sanity();
+            run.doubt(&mut results[begins..]);
+        }
+        results[begins..].iter().for_each(ended);
     }
+    in_order(&mut results);
     results
 }
 
-/// Results by position; those before `told` have been told of.
-struct Done {
-    slots: Vec<Option<CaseResult>>,
-    told: usize,
+/// Sorts results by the catalogue's order.
+pub(super) fn in_order(results: &mut [CaseResult]) {
+    let order: HashMap<_, _> = cases().map(|case| case.id).zip(0..).collect();
+    results.sort_by_key(|result| order.get(result.id.as_str()).copied().unwrap_or(usize::MAX));
 }
 
-impl Done {
-    fn tell(&mut self, ended: &(dyn Fn(&CaseResult) + Sync)) {
-        while let Some(Some(result)) = self.slots.get(self.told) {
-            ended(result);
-            self.told += 1;
+/// Runs one case, whatever the profile, and judges it.
+///
+/// A case that measures time and is missed is tried again: another process may have been in the way.
+/// A server that is too slow is too slow each time.
+pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
+    let mut result = run_once(case, target, deviations);
+    let is_repeatable = !matches!(target.control(), Some(super::Control::Pid(_)));
+    if !case.is_timed() || !is_repeatable {
+        return result;
+    }
+    for attempt in 2..=ATTEMPTS {
+        if !result.is_miss() {
+            break;
+        }
+        let before = std::mem::replace(&mut result, run_once(case, target, deviations));
+        result.took_ms += before.took_ms;
+        if !result.is_miss() {
+            let seen = before.actual.unwrap_or_default();
+            let now = result.actual.take().map(|now| format!("{now}; ")).unwrap_or_default();
+            result.actual = Some(format!("{now}held at attempt {attempt}, before: {seen}"));
         }
     }
+    result
 }
 
-/// Runs one case and judges it.
-pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
+fn run_once(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
     let start = Instant::now();
     let target = target.for_case();
-    let missing: Vec<_> =
-        case.needs.iter().filter(|need| !target.capabilities().contains(need)).collect();
-    let outcome = if missing.is_empty() {
+    let mut result = blank(case, deviations);
+    let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
+    let outcome = match missing {
         // A bug of a case must not be blamed on the server, nor end the run.
-        catch_unwind(AssertUnwindSafe(|| (case.run)(&target)))
-            .unwrap_or_else(|panic| Err(Fault::Harness(words_of(panic.as_ref()))))
-    } else {
-        let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
-        Err(Fault::Skip(format!("the server does not offer: {}", missing.join(", "))))
-    };
-    let mut result = CaseResult {
-        id: case.id.to_owned(),
-        slug: case.slug.to_owned(),
-        level: case.level,
-        source: case.source.to_owned(),
-        claim: case.claim.to_owned(),
-        verdict: Verdict::Pass,
-        expected: None,
-        actual: None,
-        dialogue: None,
-        deviation: deviations.reason_for(case.id).map(str::to_owned),
-        took_ms: 0.0,
+        None => catch_unwind(AssertUnwindSafe(|| (case.run)(&target)))
+            .unwrap_or_else(|panic| Err(Fault::Harness(words_of(panic.as_ref())))),
+        Some(Need::Process) => {
+            Err(Fault::Skip("no process to stop: give --start-cmd or --pid".to_owned()))
+        }
+        Some(need) => Err(Fault::Skip(format!("the server does not offer: {need}"))),
     };
     match outcome {
         Ok(finding) => {
-            if case.level == Level::Info {
-                result.verdict = Verdict::Info;
-            }
-            if let Finding::Fact(fact) = finding {
-                result.actual = Some(fact);
+            result.verdict = if case.level == Level::Info { Verdict::Info } else { Verdict::Pass };
+            if let Finding::Fact(text) = finding {
+                result.actual = Some(shown(&text));
             }
         }
         Err(fault) => {
             result.verdict = verdict_of(&fault, case.level);
             match fault {
                 Fault::Miss { expected, actual, .. } => {
-                    result.expected = Some(expected);
-                    result.actual = Some(actual);
-                    result.dialogue = Some(target.log().render());
+                    result.expected = Some(shown(&expected));
+                    result.actual = Some(shown(&actual));
                 }
                 Fault::Skip(reason) | Fault::Unreachable(reason) | Fault::Harness(reason) => {
-                    result.actual = Some(reason);
+                    result.actual = Some(shown(&reason));
                 }
+            }
+            if result.is_miss() {
+                result.dialogue = Some(target.log().render());
+                result.reproduce = reproduce::line(case, &target);
             }
         }
     }
     result.took_ms = milliseconds(start.elapsed());
     result
+}
+
+/// Cases that run together.
+struct Group<'c> {
+    cases: Vec<&'c Case>,
+    parallel: usize,
+    stops_it: bool,
+}
+
+/// In the order of the run: what others depend on first, what stops the server last.
+fn groups<'c>(selected: &[&'c Case], target: &Target) -> Vec<Group<'c>> {
+    let parallel = target.parallel();
+    let own_process = target.control().is_some_and(super::Control::is_parallel);
+    let rank = |case: &Case| {
+        let is_root = matches!(case.id, "S1.01" | "S1.02");
+        match case.category() {
+            // They start processes of their own, or stop the one there is.
+            _ if case.needs.contains(&Need::Process) => 1003,
+            _ if case.is_long(target) => 1002,
+            _ if case.is_flood() || (case.is_alone() && !own_process) => 1001,
+            _ if is_root => 0,
+            category => category,
+        }
+    };
+    let mut ranks: Vec<u32> = selected.iter().map(|case| rank(case)).collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    ranks
+        .into_iter()
+        .map(|group| Group {
+            cases: selected.iter().filter(|case| rank(case) == group).copied().collect(),
+            parallel: match group {
+                1001 => 1,
+                1002 => PARALLEL_LONG,
+                1003 if !own_process => 1,
+                _ => parallel,
+            },
+            stops_it: group == 1003 && !own_process,
+        })
+        .collect()
+}
+
+/// The cases of a group in steps: what a case depends on runs in a step before it.
+fn waves<'c>(group: &[&'c Case]) -> Vec<Vec<&'c Case>> {
+    let mut left = group.to_vec();
+    let mut waves = Vec::new();
+    while !left.is_empty() {
+        let waits = |case: &Case| {
+            let ids = case.depends_on();
+            left.iter().any(|other| ids.contains(&other.id))
+        };
+        let (later, now): (Vec<_>, Vec<_>) = left.iter().partition(|case| waits(case));
+        // A circle would be a mistake in the catalogue; its cases run all the same.
+        let (later, now) = if now.is_empty() { (now, later) } else { (later, now) };
+        waves.push(now);
+        left = later;
+    }
+    waves
+}
+
+struct Run<'r> {
+    target: &'r Target,
+    selection: &'r Selection,
+    deviations: &'r Deviations,
+    /// One case is all there is: what happens to the server is its doing.
+    alone: bool,
+    /// Why the server counts as gone.
+    silent: Mutex<Option<String>>,
+    verdicts: HashMap<String, Verdict>,
+}
+
+impl Run<'_> {
+    fn wave(&self, cases: &[&Case], parallel: usize) -> Vec<CaseResult> {
+        let next = AtomicUsize::new(0);
+        let slots: Mutex<Vec<Option<CaseResult>>> = Mutex::new(vec![None; cases.len()]);
+        thread::scope(|scope| {
+            for _ in 0..parallel.min(cases.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(case) = cases.get(index) else { break };
+                        let result = self.judge(case);
+                        lock(&slots)[index] = Some(result);
+                    }
+                });
+            }
+        });
+        let slots = slots.into_inner().unwrap_or_else(PoisonError::into_inner);
+        slots.into_iter().flatten().collect()
+    }
+
+    fn judge(&self, case: &Case) -> CaseResult {
+        let other = |verdict, reason: String| {
+            let mut result = blank(case, self.deviations);
+            (result.verdict, result.actual) = (verdict, Some(reason));
+            result
+        };
+        if let Some(reason) = self.left_out(case) {
+            return other(Verdict::Skip, reason);
+        }
+        if let Some(words) = lock(&self.silent).as_ref() {
+            return other(Verdict::Blocked, format!("the server no longer answers: {words}"));
+        }
+        let broken = case.depends_on().into_iter().find_map(|id| {
+            let verdict = self.verdicts.get(id)?;
+            let says_nothing = matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error);
+            says_nothing.then(|| format!("{id}, which it depends on, is {}", verdict.word()))
+        });
+        if let Some(words) = broken {
+            return other(Verdict::Blocked, words);
+        }
+        let result = run_case(case, self.target, self.deviations);
+        let is_suspect = result.is_miss() || result.verdict == Verdict::Blocked;
+        if is_suspect && !case.needs.contains(&Need::Process) {
+            self.sanity();
+        }
+        result
+    }
+
+    /// Why a case does not run at all.
+    fn left_out(&self, case: &Case) -> Option<String> {
+        let profile = self.selection.profile();
+        let least = Profile::of(case, self.target);
+        if least > profile {
+            return Some(format!("part of --profile {least}, not of {profile}"));
+        }
+        let is_rough = case.is_flood() || case.needs.contains(&Need::Process);
+        let is_allowed = self.target.is_own() || self.target.is_loopback();
+        (is_rough && !is_allowed).then(|| {
+            "floods and stops are not sent to other hosts without --i-own-this-server".to_owned()
+        })
+    }
+
+    /// Asks whether the server still answers; it gets one patience.
+    fn sanity(&self) {
+        let mut silent = lock(&self.silent);
+        if silent.is_none() {
+            *silent = self.target.for_case().answers_within(self.target.patience()).err();
+        }
+    }
+
+    /// Takes back the misses of a group at whose end the server is silent.
+    fn doubt(&self, results: &mut [CaseResult]) {
+        let silent = lock(&self.silent);
+        let Some(words) = silent.as_ref().filter(|_| !self.alone) else { return };
+        for result in results.iter_mut().filter(|result| result.is_miss()) {
+            result.verdict = Verdict::Blocked;
+            let seen = result.actual.take().unwrap_or_default();
+            result.actual = Some(format!(
+                "{seen}; but the server stopped answering in these moments ({words}); if --only {} \
+                 does it again, this case is the cause",
+                result.id
+            ));
+        }
+    }
+}
+
+fn blank(case: &Case, deviations: &Deviations) -> CaseResult {
+    CaseResult {
+        id: case.id.to_owned(),
+        slug: case.slug.to_owned(),
+        level: case.level,
+        source: case.source.to_owned(),
+        claim: case.claim.to_owned(),
+        needs: case.needs.to_vec(),
+        verdict: Verdict::Error,
+        expected: None,
+        actual: None,
+        dialogue: None,
+        reproduce: None,
+        deviation: deviations.known(case.id),
+        took_ms: 0.0,
+    }
 }
 
 fn verdict_of(fault: &Fault, level: Level) -> Verdict {
@@ -298,13 +330,23 @@ fn verdict_of(fault: &Fault, level: Level) -> Verdict {
     }
 }
 
-fn matches(case: &Case, word: &str) -> bool {
-    let category = case.id.split('.').next().unwrap_or_default();
-    [case.id, category, case.slug].iter().any(|it| it.eq_ignore_ascii_case(word))
-        || case.name().eq_ignore_ascii_case(word)
+/// Text as a report may hold it: a server has had its hands in it.
+fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for (count, character) in text.chars().enumerate() {
+        if count == TEXT_CHARS {
+            out.push('…');
+            break;
+        }
+        match character {
+            _ if character.is_control() => out.extend(character.escape_default()),
+            _ => out.push(character),
+        }
+    }
+    out
 }
 
-fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+fn words_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
     format!("the case panicked: {text}")
@@ -314,23 +356,15 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e4).round() / 10.0
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Cases' panics are caught, and nothing else in a critical section panics half way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::verdict::Known;
     use super::*;
-
-    #[test]
-    fn selections_match_ids_categories_and_slugs() {
-        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let names = |only: &[&str], skip: &[&str]| {
-            let selection = Selection::new(&words(only), &words(skip)).unwrap();
-            cases().filter(|case| selection.has(case)).map(|case| case.id).collect::<Vec<_>>()
-        };
-        assert_eq!(names(&["S1.02", "empty-data"], &[]), ["S1.02", "S4.06"]);
-        assert!(
-            names(&["S1"], &["S1.01"]).iter().all(|id| id.starts_with("S1.") && *id != "S1.01")
-        );
-        assert!(Selection::new(&words(&["S99"]), &[]).unwrap_err().contains("\"S99\""));
-    }
 
     #[test]
     fn levels_turn_misses_into_verdicts() {
@@ -344,12 +378,10 @@ mod tests {
 
     #[test]
     fn a_listed_miss_is_expected_and_a_listed_pass_is_not() {
-        let listed = Some("known".to_owned());
-        let judged = |verdict, deviation: &Option<String>, strict| {
+        let listed = Some(Known { reason: "known".into(), upstream: None, version: "1".into() });
+        let judged = |verdict, deviation: &Option<Known>, strict| {
             let case = cases().next().expect("there are cases");
-            let target = Target::contract(([127, 0, 0, 1], 1).into(), None);
-            let passing = Case { run: |_| Ok(Finding::Pass), ..*case };
-            let result = run_case(&passing, &target, &Deviations::default());
+            let result = blank(case, &Deviations::default());
             let result = CaseResult { verdict, deviation: deviation.clone(), ..result };
             result.is_unexpected(strict)
         };
@@ -359,6 +391,7 @@ mod tests {
         assert!(judged(Verdict::NonStrict, &None, true));
         assert!(!judged(Verdict::NonStrict, &listed, true));
         assert!(!judged(Verdict::Skip, &listed, true));
+        assert!(judged(Verdict::Blocked, &listed, false));
     }
 
     #[test]
@@ -366,7 +399,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let target = Target::contract(address, None);
+        let target = Target::contract(address, None).with_patience(Duration::from_millis(200));
         let case = cases().next().unwrap();
         let result = run_case(case, &target, &Deviations::default());
         assert_eq!(result.verdict, Verdict::Blocked, "{result:?}");
@@ -375,5 +408,27 @@ mod tests {
         assert_eq!(result.verdict, Verdict::Error);
         assert!(result.actual.as_deref().unwrap().contains("a bug"), "{result:?}");
         assert!(result.is_unexpected(false));
+        let results = check(&target);
+        assert_eq!(results.len(), cases().count());
+        for result in results {
+            assert!(matches!(result.verdict, Verdict::Blocked | Verdict::Skip), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_case_depends_on_runs_before_it() {
+        let all: Vec<_> = cases().collect();
+        let target = Target::contract(([127, 0, 0, 1], 1).into(), None);
+        let mut seen = Vec::new();
+        for group in groups(&all, &target) {
+            for wave in waves(&group.cases) {
+                for case in &wave {
+                    let unmet = case.depends_on().into_iter().find(|id| !seen.contains(id));
+                    assert_eq!(unmet, None, "{} depends on it", case.id);
+                }
+                seen.extend(wave.iter().map(|case| case.id));
+            }
+        }
+        assert_eq!(seen.len(), all.len());
     }
 }

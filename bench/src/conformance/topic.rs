@@ -22,6 +22,11 @@ impl<'t> Topic<'t> {
         Topic { target, path: format!("/messages/{name}-{:012x}", fastrand::u64(..1 << 48)) }
     }
 
+    /// The target of its stream.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Subscribes; after the head has arrived nothing published may be missed.
     pub(super) fn subscribe(&self, last_event_id: Option<&str>) -> wire::Result<EventStream> {
         let request = self.target.get(&self.path);

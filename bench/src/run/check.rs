@@ -1,15 +1,19 @@
 //! Conformance of the servers, before they are measured.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 
 use super::Contestant;
 use super::progress::Progress;
-use crate::conformance::{self, CaseResult, Deviations, Selection, Summary, Target};
+use crate::conformance::{self, CaseResult, Deviations, Pace, Selection, Summary, Target};
 use crate::fleet::{Launch, Package, Server};
 use crate::report::Conformance;
+
+/// Servers that are checked at a time: their cases wait far more than they compute.
+const AT_ONCE: usize = 4;
 
 /// A recommendation that is missed does not make a run fail.
 const STRICT: bool = false;
@@ -20,19 +24,28 @@ pub(super) fn check_all(
     interrupted: &AtomicBool,
     progress: &mut Progress,
 ) {
-    for contestant in contestants {
-        let (Some(launch), Some(package)) = (&contestant.launch, &contestant.package) else {
-            continue;
-        };
+    for group in contestants.chunks_mut(AT_ONCE) {
         if interrupted.load(Ordering::Relaxed) {
             return;
         }
-        let encoding = contestant.row.encoding.as_deref().unwrap_or_default();
-        progress.say(&format!("check  {} {encoding}", contestant.row.server));
-        match check(package, encoding, launch) {
-            Ok(conformance) => contestant.row.conformance = Some(conformance),
-            Err(error) => contestant.row.error = Some(format!("{error:#}")),
+        for contestant in group.iter().filter(|it| it.package.is_some()) {
+            let encoding = contestant.row.encoding.as_deref().unwrap_or_default();
+            progress.say(&format!("check  {} {encoding}", contestant.row.server));
         }
+        thread::scope(|scope| {
+            for contestant in group {
+                scope.spawn(|| check_one(contestant));
+            }
+        });
+    }
+}
+
+fn check_one(contestant: &mut Contestant) {
+    let (Some(launch), Some(package)) = (&contestant.launch, &contestant.package) else { return };
+    let encoding = contestant.row.encoding.as_deref().unwrap_or_default();
+    match check(package, encoding, launch) {
+        Ok(conformance) => contestant.row.conformance = Some(conformance),
+        Err(error) => contestant.row.error = Some(format!("{error:#}")),
     }
 }
 
@@ -44,7 +57,8 @@ fn check(package: &Package, encoding: &str, launch: &Launch) -> Result<Conforman
     let target = Target::contract(server.addr(), Some(launch));
     let results = conformance::check_each(
         &target,
-        &Selection::default(),
+        // The long cases would cost minutes for each server; `conform server all` has them.
+        &Selection::default().with_pace(Pace::Short),
         &deviations.for_encoding(encoding),
         &|_| {},
     );

@@ -8,6 +8,8 @@ use super::{BODY_LIMIT, Body, Error, HEAD_LIMIT, Head, Log, Request, Result, Sid
 
 /// How much one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
+/// More interim answers (1xx) to one request than anybody has a use for.
+const INTERIM_LIMIT: usize = 16;
 
 /// A client's end of a connection; bytes beyond the current answer stay in its buffer.
 #[derive(Debug)]
@@ -110,10 +112,15 @@ impl Connection {
     /// a server may answer before it has read everything.
     pub fn ask(&mut self, request: &Request) -> Result<(Head, Body)> {
         let sent = self.send(&request.to_bytes());
+        let mut interim = 0;
         let head = loop {
             match self.read_head() {
-                Ok(head) if head.status < 200 => {}
-                Ok(head) => break head,
+                Ok(head) if head.status >= 200 => break head,
+                Ok(_) if interim < INTERIM_LIMIT => interim += 1,
+                Ok(_) => {
+                    let words = format!("more than {INTERIM_LIMIT} interim answers");
+                    return Err(Error::Syntax(words));
+                }
                 Err(error) => return Err(sent.err().unwrap_or(error)),
             }
         };

@@ -11,6 +11,8 @@ const FIRST_ENTRIES: usize = 24;
 const LAST_ENTRIES: usize = 24;
 /// The bytes kept of one entry.
 const ENTRY_BYTES: usize = 640;
+/// What was sent is kept whole up to so many bytes: it must be possible to send it again.
+const SENT_BYTES: usize = 4 * 1024 * 1024;
 /// The most characters of a rendering: two screens.
 const RENDER_CHARS: usize = 6000;
 
@@ -29,9 +31,23 @@ pub enum Side {
 #[derive(Clone, Debug)]
 pub struct Log(Arc<Mutex<Entries>>);
 
+/// Bytes that this side sent in one go.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The number of the connection, from 1.
+    pub connection: usize,
+    /// When, from the start of the dialogue.
+    pub at: Duration,
+    /// The bytes, all of them.
+    pub bytes: Vec<u8>,
+}
+
 #[derive(Debug)]
 struct Entries {
     start: Instant,
+    sent: Vec<Sent>,
+    sent_bytes: usize,
+    latest: usize,
     connections: usize,
     first: Vec<Entry>,
     last: VecDeque<Entry>,
@@ -52,6 +68,9 @@ impl Log {
     pub fn new() -> Log {
         Log(Arc::new(Mutex::new(Entries {
             start: Instant::now(),
+            sent: Vec::new(),
+            sent_bytes: 0,
+            latest: 0,
             connections: 0,
             first: Vec::new(),
             last: VecDeque::new(),
@@ -70,6 +89,13 @@ impl Log {
     pub(super) fn add(&self, connection: usize, side: Side, bytes: &[u8]) {
         let mut entries = self.lock();
         let at = entries.start.elapsed();
+        entries.latest = connection;
+        if side == Side::Sent {
+            entries.sent_bytes = entries.sent_bytes.saturating_add(bytes.len());
+            if entries.sent_bytes <= SENT_BYTES {
+                entries.sent.push(Sent { connection, at, bytes: bytes.to_vec() });
+            }
+        }
         let kept = bytes[..bytes.len().min(ENTRY_BYTES)].to_vec();
         let entry = Entry { connection, at, side, bytes: kept, total: bytes.len() };
         if entries.first.len() < FIRST_ENTRIES {
@@ -81,6 +107,13 @@ impl Log {
             entries.dropped += 1;
         }
         entries.last.push_back(entry);
+    }
+
+    /// All that this side sent, and the connection on which something happened last; `None` if it
+    /// was too much to keep.
+    pub fn sent(&self) -> Option<(Vec<Sent>, usize)> {
+        let entries = self.lock();
+        (entries.sent_bytes <= SENT_BYTES).then(|| (entries.sent.clone(), entries.latest))
     }
 
     /// The dialogue as text, one line of the peer a line: time, connection, direction, bytes.

@@ -43,6 +43,8 @@ pub struct Window {
     pub head: Head,
     /// The decoded body bytes, as they arrived, each with its time since the window opened.
     pub pieces: Vec<(Duration, Vec<u8>)>,
+    /// How many chunks they came in, if the body is chunked.
+    pub chunks: usize,
     /// The events in them.
     pub events: Vec<Event>,
     /// How long the window was open.
@@ -128,6 +130,42 @@ impl EventStream {
         }
     }
 
+    /// The next bytes of the stream as they arrive; `None` when it has ended whole.
+    ///
+    /// Their events are kept for [`EventStream::next_event`].
+    ///
+    /// # Errors
+    /// As for [`EventStream::next_event`].
+    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
+        self.advance(self.connection.deadline())
+    }
+
+    /// Whether an event has arrived that was not taken yet.
+    pub fn has_event(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The connection, to send on it or to close a side of it while the stream goes on.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Reads on for this long; whether the stream is still open then.
+    ///
+    /// # Errors
+    /// As for [`EventStream::next_event`], but the end of the time is none.
+    pub fn watch_on(&mut self, length: Duration) -> Result<bool> {
+        let deadline = Instant::now() + length;
+        loop {
+            match self.advance(deadline) {
+                Ok(Some(_)) => self.ready.clear(),
+                Ok(None) => return Ok(false),
+                Err(Error::Timeout { .. }) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// As many events as asked for.
     ///
     /// # Errors
@@ -181,7 +219,8 @@ impl EventStream {
             }
         }
         let events = self.ready.drain(..).collect();
-        Ok(Window { head: self.head, pieces, events, length: start.elapsed() })
+        let chunks = self.body.chunk_sizes().len();
+        Ok(Window { head: self.head, pieces, chunks, events, length: start.elapsed() })
     }
 
     /// Gives the connection back, for a further request on it.

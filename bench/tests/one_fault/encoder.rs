@@ -30,7 +30,8 @@ pub fn encode(item: &Value) -> Vec<u8> {
         out += &format!("event: {}\n", without_line_ends_unless("S10.01", &event));
     }
     if let Some(retry) = item.get("retry").and_then(Value::as_u64) {
-        out += &format!("retry: {retry}\n");
+        let unit = if fault("S3.07") { "ms" } else { "" };
+        out += &format!("retry: {retry}{unit}\n");
     }
     if let Some(data) = text("data") {
         let times = item.get("times").and_then(Value::as_u64).unwrap_or(1);
@@ -55,12 +56,12 @@ fn data_lines(data: &str) -> Vec<String> {
     let data = if keeps_cr { data } else { data.replace('\r', "\n") };
     let data = if fault("S4.05") { data.trim_end_matches('\n') } else { &data };
     let limit = match () {
-        () if fault("S4.02") => 1,
+        () if fault("S4.02") => 2,
         () if fault("S4.11") => 1000,
         () => usize::MAX,
     };
     let shaped = |line: &str| match () {
-        () if fault("S4.10") => line.chars().take(64 * 1024).collect(),
+        () if fault("S4.10") => line.chars().take(512 * 1024).collect(),
         () if fault("S4.13") => line.trim_start().to_owned(),
         () => line.to_owned(),
     };

@@ -2,11 +2,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::fault;
 
-/// More than the longest head that a case sends.
-const HEAD_LIMIT: usize = 1 << 20;
+/// The longest head that is taken.
+const HEAD_LIMIT: usize = 64 * 1024;
+/// The most header lines.
+const HEADERS_LIMIT: usize = 100;
+/// The longest body that is taken; one more byte is read than a message may have.
+const BODY_LIMIT: usize = 64 * 1024;
+/// The time that a head may take from its first byte on.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest target that is taken.
 const TARGET_LIMIT: usize = 8192;
 
@@ -36,18 +43,26 @@ impl From<io::Error> for Refusal {
 impl Request {
     /// Reads the next request; bytes beyond it stay in `buffer`.
     pub fn read(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Request, Refusal> {
+        let mut due = None;
         loop {
+            if !buffer.is_empty() && !fault("S8.09") {
+                let due = *due.get_or_insert_with(|| Instant::now() + HEAD_PATIENCE);
+                let left = due.saturating_duration_since(Instant::now());
+                socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            }
             if buffer.starts_with(b"\r\n") && !fault("S9.20") {
                 buffer.drain(..2);
             } else if let Some(end) = find(buffer, b"\r\n\r\n") {
+                socket.set_read_timeout(None)?;
                 let head: Vec<u8> = buffer.drain(..end + 4).collect();
                 let mut request = Request::parse(&head[..end])?;
                 request.read_body(socket, buffer)?;
                 return Ok(request);
-            } else if buffer.len() > HEAD_LIMIT {
-                return Err(Refusal::Status(431));
+            } else if buffer.len() > HEAD_LIMIT && !fault("S9.21") {
+                let in_target = !buffer.contains(&b'\r');
+                return Err(Refusal::Status(if in_target && !fault("S9.22") { 414 } else { 431 }));
             } else {
-                fill(socket, buffer)?;
+                fill(socket, buffer).map_err(|_| Refusal::Gone)?;
             }
         }
     }
@@ -55,6 +70,30 @@ impl Request {
     pub fn value(&self, name: &str) -> Option<&[u8]> {
         let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_slice())
+    }
+
+    /// Where to resume: the header, or else the parameter.
+    pub fn last_event_id(&self) -> Option<String> {
+        let header = match fault("S6.07") {
+            true => self.headers.iter().find(|(name, _)| name == "Last-Event-ID"),
+            false => {
+                self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("last-event-id"))
+            }
+        };
+        let header = header.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        let header = header.filter(|id| !id.is_empty() || fault("S6.05"));
+        let parameter = self.parameter("last_event_id").map(str::to_owned);
+        match () {
+            () if fault("S6.12") => header,
+            () if fault("S6.12-header") => parameter.or(header),
+            () => header.or(parameter),
+        }
+    }
+
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        let value = self.value(name).unwrap_or_default();
+        let mut items = value.split(|byte| *byte == b',');
+        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
     pub fn parameter(&self, name: &str) -> Option<&str> {
@@ -91,6 +130,9 @@ impl Request {
         for line in lines {
             headers.push(parse_header(&line)?);
         }
+        if headers.len() > HEADERS_LIMIT && !fault("S9.21-many") {
+            return Err(Refusal::Status(431));
+        }
         let request = Request {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -115,24 +157,74 @@ impl Request {
         if both || old || differ {
             return Err(Refusal::Status(400));
         }
-        if codings > 0 {
-            // Only empty chunked bodies are ever sent here.
-            while !buffer.starts_with(b"0\r\n\r\n") {
-                fill(socket, buffer)?;
-            }
-            buffer.drain(..5);
-            return Ok(());
+        if codings > 0 && !self.has_token("transfer-encoding", "chunked") && !fault("S9.15") {
+            return Err(Refusal::Status(501));
         }
-        let text = self.value("content-length").map(String::from_utf8_lossy);
-        let length = match text {
-            Some(text) => text.parse().map_err(|_| Refusal::Status(400))?,
+        let is_last = self.value("transfer-encoding").is_none_or(|it| it.ends_with(b"chunked"));
+        if !is_last && !fault("S9.15") {
+            return Err(Refusal::Status(400));
+        }
+        let length = match self.value("content-length").map(String::from_utf8_lossy) {
+            Some(text) if text.bytes().all(|it| it.is_ascii_digit()) => {
+                text.parse().map_err(|_| Refusal::Status(400))?
+            }
+            Some(_) if fault("S9.27") => 0,
+            Some(_) => return Err(Refusal::Status(400)),
             None => 0,
         };
-        while buffer.len() < length {
-            fill(socket, buffer)?;
+        if self.has_token("expect", "100-continue") && self.minor_version == 1 && !fault("S9.28") {
+            socket.write_all(b"HTTP/1.1 100 \r\n\r\n")?;
         }
-        self.body = buffer.drain(..length).collect();
+        let body = match codings {
+            0 if length > BODY_LIMIT && !fault("S7.09") => {
+                return Err(Refusal::Status(413));
+            }
+            0 => exactly(length, socket, buffer),
+            _ => chunks(socket, buffer),
+        };
+        self.body = match body {
+            Ok(body) => body,
+            Err(torn) if fault("S7.07") && !torn.is_empty() => torn,
+            Err(_) => return Err(Refusal::Gone),
+        };
         Ok(())
+    }
+}
+
+/// A body of this length, or the part of it that came.
+fn exactly(
+    length: usize,
+    socket: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<u8>, Vec<u8>> {
+    while buffer.len() < length {
+        if fill(socket, buffer).is_err() {
+            return Err(std::mem::take(buffer));
+        }
+    }
+    Ok(buffer.drain(..length).collect())
+}
+
+/// A chunked body without trailers, or the part of it that came.
+fn chunks(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let Some(end) = find(buffer, b"\r\n") else {
+            match fill(socket, buffer) {
+                Ok(()) => continue,
+                Err(_) => return Err(body),
+            }
+        };
+        let line = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        let size = line.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size, 16).map_err(|_| Vec::new())?;
+        buffer.drain(..end + 2);
+        match exactly(size + 2, socket, buffer) {
+            Ok(_) if size == 0 => return Ok(body),
+            Ok(_) if fault("S7.08") && !body.is_empty() => {}
+            Ok(chunk) => body.extend_from_slice(&chunk[..size]),
+            Err(part) => return Err([body, part].concat()),
+        }
     }
 }
 
@@ -152,8 +244,7 @@ pub fn head(status: u16, lines: &[String]) -> Vec<u8> {
 
 /// Writes one chunk.
 pub fn write_chunk(socket: &mut TcpStream, data: &[u8]) -> io::Result<()> {
-    let size_end = if fault("S2.02") { "\n" } else { "\r\n" };
-    let mut chunk = format!("{:x}{size_end}", data.len()).into_bytes();
+    let mut chunk = format!("{:x}\r\n", data.len()).into_bytes();
     chunk.extend_from_slice(data);
     chunk.extend_from_slice(b"\r\n");
     socket.write_all(&chunk)

@@ -1,37 +1,30 @@
-//! The server: ticks, scripts and topics, one thread a connection, right or with one fault.
+//! The server: one thread a connection, all endpoints that a case asks for, right or with one fault.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::json;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 
-use crate::encoder::encode;
-use crate::fault;
-use crate::http::{Refusal, Request, head, percent_decoded, write_chunk};
+use crate::http::{Refusal, Request, head, percent_decoded};
+use crate::topics::LOOK;
+use crate::{fault, stream, topics};
 
-/// How often a waiting stream looks whether the server stops.
-const LOOK: Duration = Duration::from_millis(5);
+/// The endpoints of the contract, beside topics.
+const STREAMS: [&str; 5] = ["/ticks", "/time", "/tasks", "/simulation", "/script"];
+const DOCUMENTS: [&str; 3] = ["/", "/healthz", "/metrics"];
+/// The last id of the tasks.
+const FINISHED: &str = "25";
+/// The streams of the cases that stop a busy server.
+const BUSY_STREAMS: usize = 20;
 
 static STOPPING: AtomicBool = AtomicBool::new(false);
-static OPEN_STREAMS: AtomicUsize = AtomicUsize::new(0);
-static STREAMS: AtomicUsize = AtomicUsize::new(0);
-static TOPICS: LazyLock<Mutex<HashMap<String, Vec<Message>>>> = LazyLock::new(Default::default);
-static PUBLISHED: Condvar = Condvar::new();
-
-#[derive(Clone)]
-struct Message {
-    id: String,
-    data: String,
-}
+/// Producers that HEAD started and nobody stops.
+static STRAY: AtomicU64 = AtomicU64::new(0);
 
 /// Serves until SIGTERM.
 pub fn serve() -> ! {
@@ -46,14 +39,20 @@ pub fn serve() -> ! {
     signals.forever().next();
     STOPPING.store(true, SeqCst);
     let drained = Instant::now() + Duration::from_secs(1);
-    while OPEN_STREAMS.load(SeqCst) > 0 && Instant::now() < drained {
+    while stream::OPEN.load(SeqCst) > 0 && Instant::now() < drained {
         thread::sleep(LOOK);
     }
-    if fault("S11.01") {
+    let busy = stream::opened() >= BUSY_STREAMS;
+    if fault("S11.01") && !busy {
         thread::sleep(Duration::from_millis(2200));
     }
-    let failed = fault("S11.02") || fault("S11.01-exit-code");
+    let failed = if busy { fault("S11.02") } else { fault("S11.01-exit-code") };
     std::process::exit(if failed { 3 } else { 0 })
+}
+
+/// Whether the signal has come.
+pub fn is_stopping() -> bool {
+    STOPPING.load(SeqCst)
 }
 
 fn connection(mut socket: TcpStream) {
@@ -62,11 +61,9 @@ fn connection(mut socket: TcpStream) {
         let answered = match Request::read(&mut socket, &mut buffer) {
             Ok(request) => answer(&mut socket, &request),
             Err(Refusal::Status(status)) => {
-                let _ = socket.write_all(&head(
-                    status,
-                    &["Content-Length: 0".into(), "Connection: close".into()],
-                ));
-                let _ = socket.shutdown(std::net::Shutdown::Write);
+                let lines = ["Content-Length: 0".into(), "Connection: close".into()];
+                let _ = socket.write_all(&head(status, &lines));
+                let _ = socket.shutdown(Shutdown::Write);
                 // What the client still sends is read, or closing would reset the connection.
                 let _ = io::copy(&mut socket, &mut io::sink());
                 return;
@@ -81,51 +78,124 @@ fn connection(mut socket: TcpStream) {
 
 /// Answers; whether the connection takes another request.
 fn answer(socket: &mut TcpStream, request: &Request) -> io::Result<bool> {
-    let topic = request.path.strip_prefix("/messages/");
-    let known = matches!(request.path.as_str(), "/ticks" | "/script") || topic.is_some();
-    let is_get = request.method == "GET" || (fault("S9.06") && request.method == "FOO");
-    let is_publish = request.method == "POST" && topic.is_some();
+    let path = request.path.as_str();
+    let topic = path.strip_prefix("/messages/");
+    let is_stream = STREAMS.contains(&path) || topic.is_some();
+    let known = is_stream || DOCUMENTS.contains(&path);
+    let is_get = match request.method.as_str() {
+        "GET" => true,
+        "FOO" => fault("S9.06"),
+        "get" => fault("S9.07"),
+        _ => false,
+    };
     if request.minor_version == 0 && request.value("expect").is_some() && fault("S2.10") {
         socket.write_all(b"HTTP/1.1 100 \r\n\r\n")?;
+    }
+    if request.method == "CONNECT" && fault("S9.26") {
+        return status(socket, request, 500, &[]);
+    }
+    if is_stopping() && fault("S11.05") {
+        return status(socket, request, 500, &[]);
     }
     if !known && !fault("S9.09") {
         return status(socket, request, 404, &[]);
     }
     if request.method == "HEAD" {
-        if fault("S9.02") {
-            return status(socket, request, 404, &[]);
-        }
-        let body: &[u8] = if fault("S9.01") { b"5\r\ndata\n\r\n" } else { b"" };
-        socket.write_all(&[&stream_head(request), body].concat())?;
-        return Ok(true);
+        return answer_head(socket, request, is_stream);
     }
+    let is_publish = request.method == "POST" && topic.is_some();
     if !is_get && !is_publish {
-        let method_status = if fault("S9.04") { 404 } else { 405 };
+        let is_post = request.method == "POST";
+        let method_status = if fault("S9.04") && is_post { 404 } else { 405 };
         let allow = if fault("S9.05-without-get") { "Allow: POST" } else { "Allow: GET, HEAD" };
         let lines = if fault("S9.05") { vec![] } else { vec![allow.to_owned()] };
         return status(socket, request, method_status, &lines);
     }
-    if fault("S1.01") {
+    if fault("S1.01") && is_stream {
         return status(socket, request, 500, &["Content-Type: text/event-stream".to_owned()]);
     }
-    if fault("S1.04") && request.value("accept").is_none() {
+    if fault("S1.04") && request.value("accept").is_none() && is_stream && is_get {
         return status(socket, request, 406, &[]);
     }
     let last_id = request.value("last-event-id").unwrap_or_default();
     if fault("S6.06") && last_id.len() > 4096 {
         return Ok(false);
     }
-    if fault("S6.04") && last_id.starts_with(b"never") {
+    if fault("S6.04") && last_id.starts_with(b"never") && topic.is_none() {
         return status(socket, request, 404, &[]);
     }
-    match topic {
-        Some(topic) if is_publish => publish(socket, request, topic),
-        _ => {
-            // What is published once the head has arrived belongs to the stream.
-            let known = topic.map_or(0, known_messages);
-            Stream::open(socket, request)?.run(request, topic, known)
-        }
+    if fault("S9.25") && request.value("range").is_some() {
+        return status(socket, request, 206, &["Content-Range: bytes 0-9/*".to_owned()]);
     }
+    match (path, topic) {
+        (_, Some(topic)) if is_publish => publish(socket, request, topic),
+        ("/tasks", _) if last_id == FINISHED.as_bytes() => {
+            let length = fault("S2.11").then(|| "Content-Length: 0".to_owned());
+            socket.write_all(&head(204, &Vec::from_iter(length)))?;
+            Ok(true)
+        }
+        ("/ticks", _) if request.parameter("interval_ms").is_some_and(|it| it == "60001") => {
+            problem(socket)
+        }
+        ("/", _) => document(socket, "text/html", "a page"),
+        ("/healthz", _) => document(socket, "text/plain", "ok\n"),
+        ("/metrics", _) => document(socket, "text/plain; version=0.0.4", &metrics()),
+        _ => stream::serve(socket, request),
+    }
+}
+
+fn answer_head(socket: &mut TcpStream, request: &Request, is_stream: bool) -> io::Result<bool> {
+    if fault("S9.02") && request.path == "/ticks" && !request.query.is_empty() {
+        return status(socket, request, 404, &[]);
+    }
+    if fault("S9.29") && request.path == "/time" {
+        return status(socket, request, 405, &["Allow: GET".to_owned()]);
+    }
+    if fault("S9.03") {
+        STRAY.fetch_add(1, SeqCst);
+    }
+    let body: &[u8] = match () {
+        () if fault("S9.01") && !request.query.is_empty() => b"5\r\ndata\n\r\n",
+        () if fault("S9.29-body") && request.path == "/healthz" => b"ok\n",
+        () => b"",
+    };
+    let head = match request.path.as_str() {
+        "/" => head(200, &["Content-Type: text/html".to_owned()]),
+        "/healthz" => head(200, &["Content-Type: text/plain".to_owned()]),
+        "/metrics" => head(200, &["Content-Type: text/plain; version=0.0.4".to_owned()]),
+        _ if is_stream => stream_head(request),
+        _ => head(404, &[]),
+    };
+    socket.write_all(&[&head, body].concat())?;
+    Ok(true)
+}
+
+fn document(socket: &mut TcpStream, content_type: &str, text: &str) -> io::Result<bool> {
+    let lines =
+        [format!("Content-Type: {content_type}"), format!("Content-Length: {}", text.len())];
+    socket.write_all(&[head(200, &lines), text.as_bytes().to_vec()].concat())?;
+    Ok(true)
+}
+
+fn metrics() -> String {
+    let resident = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = resident.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+    format!(
+        "sse_open_streams {}\nsse_producers {}\nprocess_resident_memory_bytes {}\n",
+        stream::OPEN.load(SeqCst),
+        stream::PRODUCERS.load(SeqCst) as u64 + STRAY.load(SeqCst),
+        pages * 4096,
+    )
+}
+
+fn problem(socket: &mut TcpStream) -> io::Result<bool> {
+    let parameter = if fault("S9.30") { "interval" } else { "interval_ms" };
+    let problem = json!({ "parameter": parameter, "value": "60001", "bounds": "0 to 60000" });
+    let body = problem.to_string();
+    let content_type = "Content-Type: application/problem+json".to_owned();
+    let lines = [content_type, format!("Content-Length: {}", body.len())];
+    socket.write_all(&[head(400, &lines), body.into_bytes()].concat())?;
+    Ok(true)
 }
 
 fn status(
@@ -143,19 +213,13 @@ fn status(
 }
 
 fn publish(socket: &mut TcpStream, request: &Request, topic: &str) -> io::Result<bool> {
-    let data = String::from_utf8_lossy(&request.body).into_owned();
-    let topic = if fault("S7.03") { "" } else { topic };
-    let mut topics = topics();
-    let ring = topics.entry(topic.to_owned()).or_default();
-    let id = format!("0000cafe-{}", ring.len() + 1);
-    let message = Message { id: id.clone(), data };
-    let earlier = ring.iter().rposition(|it| it.data.starts_with(&message.data[..1]));
-    match earlier {
-        Some(index) if fault("S7.04") => ring.insert(index, message),
-        _ => ring.push(message),
+    let own = request.value("host").unwrap_or_default();
+    let own = format!("http://{}", String::from_utf8_lossy(own));
+    let is_foreign = request.value("origin").is_some_and(|origin| origin != own.as_bytes());
+    if is_foreign && !fault("S10.10") {
+        return status(socket, request, 403, &[]);
     }
-    PUBLISHED.notify_all();
-    drop(topics);
+    let id = topics::publish(topic, String::from_utf8_lossy(&request.body).into_owned());
     let body = json!({ "id": id }).to_string();
     let lines =
         ["Content-Type: application/json".to_owned(), format!("Content-Length: {}", body.len())];
@@ -163,11 +227,8 @@ fn publish(socket: &mut TcpStream, request: &Request, topic: &str) -> io::Result
     Ok(true)
 }
 
-fn topics() -> MutexGuard<'static, HashMap<String, Vec<Message>>> {
-    TOPICS.lock().expect("no thread panics with the lock")
-}
-
-fn stream_head(request: &Request) -> Vec<u8> {
+/// The head of a stream.
+pub fn stream_head(request: &Request) -> Vec<u8> {
     let content_type = match () {
         () if fault("S1.02") => "text/plain",
         () if fault("S1.03") => "text/event-stream; charset=iso-8859-1",
@@ -176,12 +237,23 @@ fn stream_head(request: &Request) -> Vec<u8> {
     let mut lines = vec![format!("Content-Type: {content_type}")];
     lines.extend(fault("S1.02-twice").then(|| lines[0].clone()));
     lines.extend((!fault("S1.06")).then(|| "Cache-Control: no-cache".to_owned()));
-    if is_chunked(request) {
+    if fault("S1.09") && request.has_token("accept-encoding", "identity") {
+        lines.push("Content-Encoding: gzip".to_owned());
+    }
+    if let Some(origin) = request.value("origin") {
+        let origin = String::from_utf8_lossy(origin);
+        let allowed = if fault("S1.11") { "*" } else { &origin };
+        lines.push(format!("Access-Control-Allow-Origin: {allowed}"));
+        lines.extend(fault("S1.11").then(|| "Access-Control-Allow-Credentials: true".to_owned()));
+        lines.extend((!fault("S1.11-vary")).then(|| "Vary: Origin".to_owned()));
+    }
+    let is_upgrade = request.value("upgrade").is_some();
+    if is_chunked(request) || (fault("S9.24") && is_upgrade) {
         lines.push("Transfer-Encoding: chunked".to_owned());
-    } else if fault("S1.08") {
+    } else if fault("S1.08") && is_plain_ticks(request) {
         lines.push("Content-Length: 1000000".to_owned());
-    } else if fault("S2.04-length") {
-        lines.push("Content-Length: 30".to_owned());
+    } else if fault("S2.04-length") && is_three(request) {
+        lines.push("Content-Length: 27".to_owned());
     } else if fault("S2.08") {
         lines.push("Connection: keep-alive".to_owned());
     } else if !fault("S2.01") {
@@ -201,189 +273,30 @@ fn stream_head(request: &Request) -> Vec<u8> {
     head(200, &lines)
 }
 
-fn is_chunked(request: &Request) -> bool {
+/// Whether the stream is written in chunks.
+pub fn is_chunked(request: &Request) -> bool {
     let chunked = request.minor_version == 1 || fault("S2.07");
-    chunked && !["S1.08", "S2.01", "S2.04-length"].into_iter().any(fault)
+    let is_upgrade = request.value("upgrade").is_some();
+    // Announced all the same: what actix-web#1611 was.
+    let forgets = fault("S9.24") && is_upgrade;
+    let plain = is_plain_ticks(request) && (fault("S1.08") || fault("S2.01"));
+    let three = is_three(request) && fault("S2.04-length");
+    chunked && !(forgets || plain || three)
 }
 
-fn wants_close(request: &Request) -> bool {
-    request.value("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"))
+/// Whether the stream has no end.
+pub fn is_plain_ticks(request: &Request) -> bool {
+    request.path == "/ticks" && request.parameter("count").is_none()
 }
 
-/// An open stream.
-struct Stream<'s> {
-    socket: &'s mut TcpStream,
-    number: usize,
-    chunked: bool,
-    /// The end of the event before, held back.
-    held: Vec<u8>,
+/// Whether the script is the one of three events with which the suite looks at the end of a stream.
+pub fn is_three(request: &Request) -> bool {
+    let data = |item: &serde_json::Value| item.get("data").cloned().unwrap_or_default();
+    let data: Vec<_> = stream::script(request).iter().map(data).collect();
+    data == ["a", "b", "c"]
 }
 
-impl Drop for Stream<'_> {
-    fn drop(&mut self) {
-        OPEN_STREAMS.fetch_sub(1, SeqCst);
-    }
-}
-
-impl<'s> Stream<'s> {
-    fn open(socket: &'s mut TcpStream, request: &Request) -> io::Result<Stream<'s>> {
-        OPEN_STREAMS.fetch_add(1, SeqCst);
-        let number = STREAMS.fetch_add(1, SeqCst);
-        let stream = Stream { socket, number, chunked: is_chunked(request), held: Vec::new() };
-        stream.socket.write_all(&stream_head(request))?;
-        Ok(stream)
-    }
-
-    /// Streams to the end; whether the connection takes another request.
-    fn run(mut self, request: &Request, topic: Option<&str>, known: usize) -> io::Result<bool> {
-        if fault("S3.04") {
-            self.write(b"\xef\xbb\xbf")?;
-        }
-        if fault("S10.07") {
-            let value = String::from_utf8_lossy(request.value("last-event-id").unwrap_or_default());
-            self.write(format!(": {}\n\n", percent_decoded(&value)).as_bytes())?;
-        }
-        if fault("S10.08-stream") {
-            let value = percent_decoded(request.parameter("x").unwrap_or_default());
-            self.write(format!(": {value}\n\n").as_bytes())?;
-        }
-        match topic {
-            Some(topic) => self.messages(request, topic, known)?,
-            None if request.path == "/script" => self.script(request)?,
-            None => self.ticks(request)?,
-        }
-        if STOPPING.load(SeqCst) {
-            self.write(b"retry: 1500\n\n")?;
-            if fault("S11.04") {
-                self.write(b"id: 9\ndata: ha")?;
-            }
-        }
-        let cut_short = fault("S2.04") || (fault("S11.03") && STOPPING.load(SeqCst));
-        if self.chunked && !cut_short {
-            self.socket.write_all(b"0\r\n\r\n")?;
-        }
-        let closes = wants_close(request) && !fault("S2.06");
-        Ok(self.chunked && !cut_short && !closes && !fault("S2.05"))
-    }
-
-    fn ticks(&mut self, request: &Request) -> io::Result<()> {
-        let interval = request.parameter("interval_ms").and_then(|it| it.parse().ok());
-        let interval = Duration::from_millis(interval.unwrap_or(1000));
-        let last_id = request.value("last-event-id").map(String::from_utf8_lossy);
-        let last_id = last_id.filter(|id| !id.is_empty() || fault("S6.05"));
-        let mut number: u64 = match last_id.map(|id| id.parse::<u64>()) {
-            None => 0,
-            Some(Ok(number)) => number,
-            Some(Err(_)) => {
-                self.write(&encode(&json!({ "event": "gap", "data": "{\"reset\":true}" })))?;
-                0
-            }
-        };
-        loop {
-            number = number.saturating_add(1);
-            let id = if fault("S3.10") { 1 } else { number };
-            let mut event =
-                encode(&json!({ "id": id.to_string(), "data": format!("tick {number}") }));
-            if fault("S3.01") {
-                event.splice(0..0, *b": \xff\n");
-            }
-            if fault("S3.05") {
-                event.splice(0..0, *b"time: 1\n");
-            }
-            if fault("S3.03") {
-                // The blank line comes with the next event.
-                let line = event.pop();
-                event.splice(0..0, std::mem::take(&mut self.held));
-                self.held.extend(line);
-            }
-            self.write(&event)?;
-            if self.waits(interval) {
-                return Ok(());
-            }
-        }
-    }
-
-    fn script(&mut self, request: &Request) -> io::Result<()> {
-        let json = URL_SAFE_NO_PAD.decode(request.parameter("events").unwrap_or_default());
-        let items: Value = serde_json::from_slice(&json.unwrap_or_default()).unwrap_or_default();
-        for item in items.as_array().into_iter().flatten() {
-            if item.get("then").is_some_and(|then| then == "hold") {
-                while !self.waits(LOOK) {}
-                return Ok(());
-            }
-            let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-            if fault("S10.06") && text("id").contains(['\r', '\n', '\0']) {
-                return Err(io::Error::other("the encoder panicked"));
-            }
-            self.write(&encode(item))?;
-        }
-        Ok(())
-    }
-
-    fn messages(&mut self, request: &Request, topic: &str, known: usize) -> io::Result<()> {
-        let topic = if fault("S7.03") { "" } else { topic };
-        let last_id = String::from_utf8_lossy(request.value("last-event-id").unwrap_or_default());
-        let resumes = last_id.rsplit_once('-').and_then(|(_, number)| number.parse::<usize>().ok());
-        let mut next = match resumes {
-            Some(last) if fault("S6.01") => last + 1,
-            Some(last) if fault("S6.02") => last - 1,
-            Some(last) => last,
-            None if fault("S7.02") => 0,
-            None => known,
-        };
-        while !STOPPING.load(SeqCst) {
-            if fault("S6.03") && resumes.is_some() && next == known {
-                // What is published between the replay and the subscription is lost.
-                next += 1;
-            }
-            let Some(message) = wait_for(topic, next) else { continue };
-            let is_lost = fault("S7.01") && next % 10 == 9 && self.number.is_multiple_of(2);
-            let is_live = next >= known;
-            next += 1;
-            let id = if fault("S6.10") && is_live { message.id + "x" } else { message.id };
-            if !is_lost {
-                self.write(&encode(
-                    &json!({ "id": id, "event": "message", "data": message.data }),
-                ))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.chunked {
-            true if bytes.is_empty() => Ok(()),
-            true => write_chunk(self.socket, bytes),
-            false => self.socket.write_all(bytes),
-        }
-    }
-
-    /// Waits; whether the server stops.
-    fn waits(&self, time: Duration) -> bool {
-        let due = Instant::now() + time;
-        while !STOPPING.load(SeqCst) {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            thread::sleep(left.min(LOOK));
-        }
-        true
-    }
-}
-
-fn known_messages(topic: &str) -> usize {
-    let topic = if fault("S7.03") { "" } else { topic };
-    topics().get(topic).map_or(0, Vec::len)
-}
-
-/// The message of this number, if it comes soon.
-fn wait_for(topic: &str, number: usize) -> Option<Message> {
-    let find = |topics: &HashMap<String, Vec<Message>>| topics.get(topic)?.get(number).cloned();
-    let topics = topics();
-    if let Some(message) = find(&topics) {
-        return Some(message);
-    }
-    let (topics, _) = PUBLISHED.wait_timeout(topics, LOOK).expect("no thread panics with the lock");
-    find(&topics)
+/// Whether the client wants the connection closed.
+pub fn wants_close(request: &Request) -> bool {
+    request.has_token("connection", "close")
 }

@@ -1,15 +1,15 @@
 //! `sse tail`: shows the events of a stream as they come.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Args;
-use client::event_source::{Builder, Head};
+use client::event_source::{Builder, Head, http_client, parse_url, root_cause};
 use client::{Error, EventSource, Update};
 use futures_util::TryStreamExt;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
 
 use super::print::{Printer, Style, notice};
 
@@ -23,6 +23,8 @@ Examples:
   sse tail http://127.0.0.1:8003/ticks
   sse tail --json --max-events 3 http://127.0.0.1:8003/time
   sse tail --last-event-id 41 http://127.0.0.1:8003/ticks
+  sse tail --event progress --event close http://127.0.0.1:8003/tasks
+  sse tail --raw http://127.0.0.1:8003/ticks
 
 Ends with 0 when the server has nothing more (204) or after --max-events, with 2 when there is no
 event stream to read.")]
@@ -32,10 +34,16 @@ pub(super) struct Tail {
     /// Print each event as a JSON object on a line of its own
     #[arg(long)]
     json: bool,
+    /// Print the bytes of the stream as they come, of one connection
+    #[arg(long, conflicts_with_all = ["json", "event", "max_events", "comments", "retry_unavailable"])]
+    raw: bool,
+    /// Show only events of this type; may be given more than once
+    #[arg(long, value_name = "TYPE")]
+    event: Vec<String>,
     /// Resume after the event with this id
     #[arg(long, value_name = "ID")]
     last_event_id: Option<String>,
-    /// End after so many events
+    /// End after so many events that were shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
     /// Print comments too
@@ -54,6 +62,9 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        if self.raw {
+            return self.copy().await;
+        }
         let mut source = self.builder().build().map_err(advise)?;
         let stdout = io::stdout();
         let style = if self.json { Style::Json } else { Style::columns(&stdout) };
@@ -66,7 +77,7 @@ impl Tail {
                     notice(&describe_open(&head, opened, source.last_event_id()));
                     opened = true;
                 }
-                Update::Event(event) => {
+                Update::Event(event) if self.shows(&event.event) => {
                     printer.event(&event)?;
                     events += 1;
                     if self.max_events == Some(events) {
@@ -86,6 +97,53 @@ impl Tail {
             }
         }
         Ok(())
+    }
+
+    /// Copies the body of one response, as it comes.
+    ///
+    /// There is no reconnection: the bytes of two streams in a row are no event stream.
+    async fn copy(&self) -> anyhow::Result<()> {
+        let url = parse_url(&self.url).map_err(advise)?;
+        let client = http_client(&url).map_err(|error| advise(Error::Client(error)))?;
+        let mut request = client.get(url.clone()).header(ACCEPT, "text/event-stream");
+        for (name, value) in &self.header {
+            request = request.header(name, value);
+        }
+        if let Some(id) = &self.last_event_id {
+            let id = HeaderValue::from_bytes(id.as_bytes());
+            let id = id.map_err(|_| anyhow!("HTTP cannot carry this id; leave it out"))?;
+            request = request.header("last-event-id", id);
+        }
+        let cannot_read = |error: &reqwest::Error| {
+            let cause = root_cause(error);
+            anyhow!("cannot read {url}: {cause}; {}", check(&cause))
+        };
+        let mut response = request.send().await.map_err(|error| cannot_read(&error))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NO_CONTENT => {
+                notice("the server has nothing more (204)");
+                return Ok(());
+            }
+            status => return Err(advise(Error::Status { status, url })),
+        }
+        let mut stdout = io::stdout().lock();
+        loop {
+            let chunk = match self.read_timeout_ms.map(Duration::from_millis) {
+                None => response.chunk().await,
+                Some(limit) => match tokio::time::timeout(limit, response.chunk()).await {
+                    Ok(chunk) => chunk,
+                    Err(_) => bail!("nothing came for {limit:?}; is the server alive?"),
+                },
+            };
+            let Some(bytes) = chunk.map_err(|error| cannot_read(&error))? else { return Ok(()) };
+            stdout.write_all(&bytes)?;
+            stdout.flush()?;
+        }
+    }
+
+    fn shows(&self, event: &str) -> bool {
+        self.event.is_empty() || self.event.iter().any(|wanted| wanted == event)
     }
 
     fn builder(&self) -> Builder {

@@ -1,3 +1,6 @@
+#[path = "../../tests/streams/mod.rs"]
+mod streams;
+
 use super::*;
 
 /// What [`Item`] says, owned.
@@ -74,6 +77,15 @@ fn a_reset_forgets_that_the_last_byte_was_cr() {
 }
 
 #[test]
+fn a_mark_in_pieces_does_not_hide_that_the_first_line_is_a_void_id() {
+    let mut parser = Parser::new();
+    for piece in ["\u{feff}".as_bytes().split_at(1).0, &b"\xbb\xbfid: a\0\n"[..]] {
+        parse(&mut parser, piece);
+    }
+    assert_eq!(parse(&mut parser, b"data: b\n\n"), [event("message", "b", "")]);
+}
+
+#[test]
 fn an_id_that_was_set_is_the_current_one() {
     let mut parser = Parser::new();
     parser.set_last_event_id("41");
@@ -144,43 +156,34 @@ fn an_endless_block_without_data_takes_no_memory() {
     assert_eq!(parse(&mut parser, b"\n"), [event("e", "kept", "1")]);
 }
 
-/// The streams of the speed benchmarks, in small.
-fn fixtures() -> Vec<(&'static str, String)> {
-    let tick = |n: usize| format!("id: {n}\ndata: Hello! This is event {n}\n\n");
-    let lines = "data: the quick brown fox\n".repeat(20) + "\n";
-    vec![
-        ("ticks", (0..200).map(tick).collect()),
-        ("tokens", format!("data: {{\"delta\":\"{}\"}}\n\n", "token ".repeat(25)).repeat(50)),
-        ("large", format!("data: {}\n\n", "0123456789".repeat(4096))),
-        ("lines", lines.repeat(20)),
-        ("keep-alives", ":\n\n".repeat(1000)),
+/// The streams of the benchmarks, and shapes that a parser might look at too often.
+fn all_fixtures() -> Vec<(&'static str, Vec<u8>)> {
+    let shapes = [
         ("comments", ": keep-alive\n".repeat(1000)),
-        ("ids", "id: 123456\n\n".repeat(500)),
         ("bare names", "data\nid\nevent\n\n".repeat(500)),
-        ("unknown", "data0: x\nidx: 1\nretr: 5\n".repeat(300)),
+        ("unknown", "field0: x\nidx: 1\nretr: 5\n".repeat(300)),
         ("blank", "\n".repeat(1000)),
-        ("multi-byte", "event: é\ndata: Größe 日本語 😀\n\n".repeat(200)),
-        ("one line", format!("data: {}", "x".repeat(1 << 18))),
-    ]
+        ("void ids", "id: a\0b\n\n".repeat(300)),
+    ];
+    let fixtures = streams::fixtures().into_iter().map(|fixture| (fixture.name, fixture.stream));
+    fixtures.chain(shapes.map(|(name, stream)| (name, stream.into_bytes()))).collect()
 }
 
 #[test]
 fn no_byte_is_examined_more_than_twice() {
-    for (name, stream) in fixtures() {
-        for line_end in ["\n", "\r\n", "\r"] {
-            let stream = stream.replace('\n', line_end);
+    for (name, stream) in all_fixtures() {
+        for line_end in [&b"\n"[..], b"\r\n", b"\r"] {
+            let stream = stream.split(|byte| *byte == b'\n').collect::<Vec<_>>().join(line_end);
             for chunk in [1, 4, 7, 1460, 1 << 14, stream.len()] {
                 let mut parser = Parser::new();
-                for bytes in stream.as_bytes().chunks(chunk) {
+                for bytes in stream.chunks(chunk) {
                     parse(&mut parser, bytes);
                 }
-                assert!(
-                    parser.examined <= 2 * stream.len(),
-                    "{name} in chunks of {chunk}: {} for {} bytes",
-                    parser.examined,
-                    stream.len()
-                );
-                assert!(parser.examined >= stream.len(), "{name}: the counter counts");
+                let examined = parser.interpreter.examined;
+                let len = stream.len();
+                let label = format!("{name} in pieces of {chunk}: {examined} for {len} bytes");
+                assert!(examined <= 2 * len, "{label}");
+                assert!(examined >= len, "the counter counts: {label}");
             }
         }
     }
@@ -196,7 +199,11 @@ fn what_is_examined_a_third_time_stays_linear() {
                 parse(&mut parser, bytes);
             }
             // U+FFFD takes three bytes in the buffer.
-            assert!(parser.examined <= 5 * stream.len(), "{}", parser.examined);
+            assert!(
+                parser.interpreter.examined <= 5 * stream.len(),
+                "{}",
+                parser.interpreter.examined
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
 
-use crate::conformance::expect::{ensure, is_stream, miss, pass, status_in};
+use crate::conformance::expect::{ensure, fact, is_stream, miss, pass, status_in};
 use crate::conformance::{Case, Level, Outcome, Target};
 
 pub(super) static CASES: &[Case] = &[
@@ -13,6 +13,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "HTML 9.2.3",
         needs: &[],
+        cost: &[],
         claim: "A plain GET of a stream is answered with status 200.",
         run: |target| {
             status_in(&target.head(&target.get(target.path()))?, &[200])?;
@@ -25,6 +26,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "HTML 9.2.3",
         needs: &[],
+        cost: &[],
         claim: "One Content-Type line says text/event-stream; with any other type clients give up.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
@@ -40,6 +42,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.5",
         needs: &[],
+        cost: &[],
         claim: "The type has no charset parameter, or utf-8: no other encoding can be declared.",
         run: charset,
     },
@@ -49,8 +52,24 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9110 12.5.1, 5.1",
         needs: &[],
+        cost: &[],
         claim: "The stream opens without Accept, with */*, and whatever the case of header names.",
         run: any_accept,
+    },
+    Case {
+        id: "S1.05",
+        slug: "accept-other",
+        level: Level::Info,
+        source: "RFC 9110 12.5.1, 12.5.5",
+        needs: &[],
+        cost: &[],
+        claim: "What a client that accepts only JSON is given.",
+        run: |target| {
+            let plain = target.request("GET", target.path());
+            let head = target.head(&plain.header("Accept", "application/json"))?;
+            let vary = head.value("vary").map(|it| format!(", Vary: {it}")).unwrap_or_default();
+            fact(format!("{}{vary}", head.summary()))
+        },
     },
     Case {
         id: "S1.06",
@@ -58,6 +77,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9111 5.2",
         needs: &[],
+        cost: &[],
         claim: "Cache-Control says no-cache or no-store, so that no cache replays the stream.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
@@ -69,11 +89,33 @@ pub(super) static CASES: &[Case] = &[
         },
     },
     Case {
+        id: "S1.07",
+        slug: "no-transform-hints",
+        level: Level::Info,
+        source: "practice: proxies that buffer, compress or guess types",
+        needs: &[],
+        cost: &[],
+        claim: "Which hints for proxies and browsers the head carries.",
+        run: |target| {
+            let head = target.head(&target.get(target.path()))?;
+            let names = ["X-Accel-Buffering", "X-Content-Type-Options"];
+            let mut hints: Vec<_> = names
+                .iter()
+                .filter_map(|name| Some(format!("{name}: {}", head.value(name)?)))
+                .collect();
+            if head.has_token("cache-control", "no-transform") {
+                hints.push("Cache-Control: no-transform".to_owned());
+            }
+            fact(if hints.is_empty() { "none".to_owned() } else { hints.join("; ") })
+        },
+    },
+    Case {
         id: "S1.08",
         slug: "no-content-length",
         level: Level::Should,
         source: "RFC 9112 6.2; practice",
         needs: &[],
+        cost: &[],
         claim: "A stream without a known end has no Content-Length.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
@@ -84,13 +126,41 @@ pub(super) static CASES: &[Case] = &[
         },
     },
     Case {
+        id: "S1.09",
+        slug: "identity",
+        level: Level::Should,
+        source: "RFC 9110 12.5.3",
+        needs: &[],
+        cost: &[],
+        claim: "A client that accepts only identity is sent no other content coding.",
+        run: |target| {
+            let request = target.get(target.path()).header("Accept-Encoding", "identity");
+            let coding = target.head(&request)?.value("content-encoding");
+            let holds = coding.as_deref().is_none_or(|it| it.eq_ignore_ascii_case("identity"));
+            let actual = format!("Content-Encoding: {}", coding.unwrap_or_default());
+            ensure(holds, "no Content-Encoding", actual)?;
+            pass()
+        },
+    },
+    Case {
         id: "S1.10",
         slug: "date",
         level: Level::Must,
         source: "RFC 9110 6.6.1",
         needs: &[],
+        cost: &[],
         claim: "The response has one Date line, an IMF-fixdate.",
         run: date,
+    },
+    Case {
+        id: "S1.11",
+        slug: "cors-shape",
+        level: Level::Should,
+        source: "Fetch 3.3 (CORS protocol)",
+        needs: &[],
+        cost: &[],
+        claim: "CORS headers, if any, fit together: no * with credentials, an echo with Vary: Origin.",
+        run: cors_shape,
     },
 ];
 
@@ -119,6 +189,25 @@ fn any_accept(target: &Target) -> Outcome {
         ensure(head.is_event_stream(), expected, head.summary())?;
     }
     pass()
+}
+
+fn cors_shape(target: &Target) -> Outcome {
+    const ORIGIN: &str = "https://a.example";
+    let plain = target.get(target.path()).header("Origin", ORIGIN);
+    let mut seen = "no Access-Control-Allow-Origin".to_owned();
+    for request in [plain.clone(), plain.header("Cookie", "a=b")] {
+        let head = target.head(&request)?;
+        let Some(allowed) = head.value("access-control-allow-origin") else { continue };
+        seen = format!("Access-Control-Allow-Origin: {allowed}");
+        ensure(allowed == "*" || allowed == ORIGIN, format!("*, {ORIGIN}, or none"), &seen)?;
+        let with_credentials = head.has_token("access-control-allow-credentials", "true");
+        let expected = "no * together with Access-Control-Allow-Credentials: true";
+        ensure(!(allowed == "*" && with_credentials), expected, &seen)?;
+        let varies = head.has_token("vary", "Origin") || head.has_token("vary", "*");
+        // Without it a cache hands the answer for one origin to another.
+        ensure(allowed == "*" || varies, "Vary: Origin beside an echoed origin", &seen)?;
+    }
+    fact(seen)
 }
 
 fn date(target: &Target) -> Outcome {

@@ -18,6 +18,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
+        cost: &[],
         claim: "One line of data arrives unchanged, with the type message.",
         run: |target| data_becomes(target, "hello", "hello"),
     },
@@ -27,6 +28,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
+        cost: &[],
         claim: "Data of several lines arrives with the same lines.",
         run: |target| data_becomes(target, "a\nb\nc", "a\nb\nc"),
     },
@@ -36,6 +38,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
+        cost: &[],
         claim: "CRLF in data is one line end: two lines arrive, not three.",
         run: |target| data_becomes(target, "a\r\nb", "a\nb"),
     },
@@ -45,6 +48,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
+        cost: &[],
         claim: "CR in data is a line end: two lines arrive and nothing is lost.",
         run: |target| data_becomes(target, "a\rb", "a\nb"),
     },
@@ -54,6 +58,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
+        cost: &[],
         claim: "A newline at the end of data arrives.",
         run: |target| data_becomes(target, "x\n", "x\n"),
     },
@@ -63,6 +68,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
+        cost: &[],
         claim: "An event with empty data arrives: it needs a data line all the same.",
         run: |target| data_becomes(target, "", ""),
     },
@@ -72,6 +78,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
+        cost: &[],
         claim: "Data that begins with spaces keeps them: a parser takes one away.",
         run: |target| {
             data_becomes(target, " x", " x")?;
@@ -84,6 +91,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
+        cost: &[],
         claim: "Data that looks like a comment or a field is data.",
         run: |target| {
             data_becomes(target, ":x", ":x")?;
@@ -96,6 +104,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
+        cost: &[],
         claim: "Any character other than CR and LF arrives, in data and in the event type.",
         run: |target| {
             let text = "😀 \u{2028} \u{2029} \u{85} \u{b} \u{feff} \0 é";
@@ -109,6 +118,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice",
         needs: &[Need::Script],
+        cost: &[],
         claim: "A line of 1 MiB arrives.",
         run: |target| {
             let item = json!({ "data": "x", "times": LINE_BYTES });
@@ -121,6 +131,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice",
         needs: &[Need::Script],
+        cost: &[],
         claim: "Data of 20 000 lines arrives.",
         run: |target| {
             // The line end comes first: one at the end is the claim of S4.05.
@@ -134,6 +145,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
+        cost: &[],
         claim: "An empty id is written as an empty id line, which resets the last event id.",
         run: |target| {
             let items = [json!({ "id": "7", "data": "a" }), json!({ "id": "", "data": "b" })];
@@ -146,6 +158,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
+        cost: &[],
         claim: "JSON written over several lines arrives byte by byte.",
         run: |target| {
             let text = "{\n  \"a\": [\n    1,\n    2\n  ]\n}";

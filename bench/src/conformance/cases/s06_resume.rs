@@ -6,8 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conformance::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
+use crate::conformance::grammar::{blocks, has, name, show, value};
+use crate::conformance::own::Own;
 use crate::conformance::topic::Topic;
 use crate::conformance::{Case, Fault, Level, Need, Outcome, Target};
+use crate::wire::Request;
 
 /// How often S6.03 reconnects.
 const RECONNECTS: usize = 20;
@@ -23,6 +26,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4",
         needs: &[Need::Topics],
+        cost: &[],
         claim: "After Last-Event-ID k the next event is k+1, and none is missing.",
         run: |target| {
             let topic = Topic::new(target, "resume-next");
@@ -39,6 +43,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4",
         needs: &[Need::Topics],
+        cost: &[],
         claim: "The event that Last-Event-ID names does not come again.",
         run: |target| {
             let topic = Topic::new(target, "resume-no-dup");
@@ -57,6 +62,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4; practice",
         needs: &[Need::Topics],
+        cost: &[],
         claim: "Reconnecting while messages are published loses none and repeats none.",
         run: replay_live_seam,
     },
@@ -66,6 +72,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice: whatwg/html#8297",
         needs: &[],
+        cost: &[],
         claim: "An id that was never issued opens the stream all the same.",
         run: |target| {
             let id = "never-issued-by-this-server";
@@ -82,6 +89,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.4",
         needs: &[],
+        cost: &[],
         claim: "An empty Last-Event-ID is the same as none.",
         run: empty_id,
     },
@@ -91,8 +99,52 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9110 15.6; HTML 9.2.4",
         needs: &[],
+        cost: &[],
         claim: "No Last-Event-ID, however odd, causes a server error, a hang or a crash.",
         run: hostile_id,
+    },
+    Case {
+        id: "S6.07",
+        slug: "id-header-case",
+        level: Level::Must,
+        source: "RFC 9110 5.1",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "A last-event-id in lower case is the same header.",
+        run: |target| {
+            let topic = Topic::new(target, "id-header-case");
+            let ids = topic.publish(["m0", "m1", "m2"])?;
+            let request = target.get(topic.path()).header("last-event-id", &ids[0]);
+            let mut stream = target.open(&request)?;
+            equal("the first message", stream.take(1)?[0].data.as_str(), "m1")?;
+            pass()
+        },
+    },
+    Case {
+        id: "S6.08",
+        slug: "expired-id",
+        level: Level::Info,
+        source: "practice: whatwg/html#8297",
+        needs: &[Need::Topics, Need::Process],
+        cost: &[],
+        claim: "What a client is told whose last event is no longer retained.",
+        run: |target| {
+            let own = Own::start(target, &[("--retain", "4")])?;
+            let topic = Topic::new(&own.target, "expired-id");
+            let ids = topic.publish((0..8).map(|n| format!("m{n}")))?;
+            let first = topic.subscribe(Some(&ids[0]))?.take(1)?.remove(0);
+            fact(format!("first event: type {}, data {:.60}", first.event, first.data))
+        },
+    },
+    Case {
+        id: "S6.09",
+        slug: "control-no-id",
+        level: Level::Should,
+        source: "HTML 9.2.7",
+        needs: &[],
+        cost: &[],
+        claim: "What is no point to resume from, such as a comment or a gap, has no id.",
+        run: control_no_id,
     },
     Case {
         id: "S6.10",
@@ -100,6 +152,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4",
         needs: &[Need::Topics],
+        cost: &[],
         claim: "An event has the same id on every connection, live and replayed.",
         run: |target| {
             let topic = Topic::new(target, "id-stable");
@@ -111,6 +164,62 @@ pub(super) static CASES: &[Case] = &[
             let replayed: Vec<_> = replayed.into_iter().map(|event| event.id).collect();
             equal("ids as published", &live, &published)?;
             equal("ids as replayed", &replayed, &live)?;
+            pass()
+        },
+    },
+    // From here beyond the first catalogue: what the contract adds, seen broken in drafts of it.
+    Case {
+        id: "S6.11",
+        slug: "resume-ticks",
+        level: Level::MustContract,
+        source: "contract: Last-Event-ID: N continues at N+1",
+        needs: &[Need::Endpoints],
+        cost: &[],
+        claim: "After Last-Event-ID 41 the ticks go on with 42, as many as were asked for.",
+        run: |target| {
+            let request = target.get("/ticks?interval_ms=0&count=3").header("Last-Event-ID", "41");
+            let events = target.open(&request)?.read_to_end()?;
+            let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
+            equal("ids", ids.as_slice(), &["42", "43", "44"])?;
+            pass()
+        },
+    },
+    Case {
+        id: "S6.12",
+        slug: "id-in-query",
+        level: Level::MustContract,
+        source: "contract: a browser cannot set the header on its first connection",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "The parameter last_event_id resumes like the header, and the header wins over it.",
+        run: |target| {
+            let topic = Topic::new(target, "id-in-query");
+            let ids = topic.publish(["m0", "m1", "m2"])?;
+            let request = target.get(&format!("{}?last_event_id={}", topic.path(), ids[0]));
+            let first =
+                |request: &Request| Ok::<_, Fault>(target.open(request)?.take(1)?.remove(0).data);
+            equal("after the parameter", first(&request)?.as_str(), "m1")?;
+            let request = request.header("Last-Event-ID", &ids[1]);
+            equal("after the header", first(&request)?.as_str(), "m2")?;
+            pass()
+        },
+    },
+    Case {
+        id: "S6.13",
+        slug: "gap-is-told",
+        level: Level::MustContract,
+        source: "contract: an id of another epoch gets an event gap, never silence",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "An id of another epoch gets one gap with reset, then the oldest retained message.",
+        run: |target| {
+            let topic = Topic::new(target, "gap-is-told");
+            topic.publish(["m0", "m1"])?;
+            let events = topic.subscribe(Some("ffffffff-1"))?.take(3)?;
+            let seen: Vec<_> =
+                events.iter().map(|it| (it.event.as_str(), it.data.as_str())).collect();
+            let expected = [("gap", "{\"reset\":true}"), ("message", "m0"), ("message", "m1")];
+            equal("(type, data)", seen.as_slice(), &expected)?;
             pass()
         },
     },
@@ -167,6 +276,34 @@ fn empty_id(target: &Target) -> Outcome {
         equal("the first event", &empty, &before)?;
     }
     pass()
+}
+
+fn control_no_id(target: &Target) -> Outcome {
+    let raw = if target.capabilities().contains(&Need::Topics) {
+        // An id of nowhere makes the server say something that is no message.
+        let topic = Topic::new(target, "control-no-id");
+        topic.publish(["m0", "m1"])?;
+        let mut stream = topic.subscribe(Some("never-issued"))?;
+        stream.take(2)?;
+        stream.raw().to_vec()
+    } else {
+        target.watch()?.bytes()
+    };
+    let blocks = blocks(&raw);
+    let is_control = |block: &&Vec<&[u8]>| {
+        !has(block, b"data")
+            || block.iter().any(|line| name(line) == b"event" && value(line) == b"gap")
+    };
+    let controls: Vec<_> = blocks.iter().filter(is_control).collect();
+    for block in &controls {
+        // An id alone, without data, is there to be resumed from.
+        let is_resume_point = block.iter().all(|line| name(line) == b"id");
+        ensure(!has(block, b"id") || is_resume_point, "no id", show(block))?;
+    }
+    if controls.is_empty() {
+        return Err(Fault::Skip("the stream said nothing but events".to_owned()));
+    }
+    fact(format!("{} without an id, the first {}", controls.len(), show(controls[0])))
 }
 
 fn hostile_id(target: &Target) -> Outcome {

@@ -1,14 +1,20 @@
 //! Category 10: nothing from outside becomes a line of the head or of the stream.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use crate::conformance::expect::{ensure, equal, miss, pass};
+use crate::conformance::expect::{ensure, equal, fact, miss, pass};
+use crate::conformance::own::Own;
 use crate::conformance::script::data;
-use crate::conformance::{Case, Fault, Level, Need, Outcome, Target, script};
+use crate::conformance::topic::Topic;
+use crate::conformance::{Case, Cost, Fault, Level, Need, Outcome, Target, script};
 use crate::wire::{Body, Error, Event, EventStream};
 
 /// The line ends of an event stream (HTML, 9.2.5).
 const LINE_ENDS: [&str; 3] = ["\n", "\r", "\r\n"];
+/// The streams of S10.09.
+const STREAMS: usize = 200;
 
 pub(super) static CASES: &[Case] = &[
     Case {
@@ -17,6 +23,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
+        cost: &[],
         claim: "A line end in an event type adds no field and no event: it is repaired or refused.",
         run: |target| {
             for line_end in LINE_ENDS {
@@ -33,6 +40,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
+        cost: &[],
         claim: "A line end in an id adds no field and no event: it is repaired or refused.",
         run: |target| {
             for line_end in LINE_ENDS {
@@ -51,6 +59,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
+        cost: &[],
         claim: "A field name after a line end in data stays data.",
         run: |target| {
             for line_end in LINE_ENDS {
@@ -67,6 +76,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
+        cost: &[],
         claim: "A line end in a comment makes no event.",
         run: |target| {
             for line_end in LINE_ENDS {
@@ -83,6 +93,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
+        cost: &[],
         claim: "An id with NUL, which every client ignores, is repaired or refused.",
         run: |target| {
             let item = json!({ "id": "1\u{0}2", "data": "real" });
@@ -99,6 +110,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9110 15.6; CWE-248",
         needs: &[Need::Script],
+        cost: &[],
         claim: "Hostile events break no connection and no other stream: each answer is whole.",
         run: hostile_no_crash,
     },
@@ -108,6 +120,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9112 11.1",
         needs: &[],
+        cost: &[],
         claim: "Nothing in Last-Event-ID becomes a line of the head or of the stream.",
         run: |target| {
             for value in [
@@ -132,6 +145,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9112 11.1",
         needs: &[],
+        cost: &[],
         claim: "Nothing in the query becomes a line of the head or of the stream.",
         run: |target| {
             for query in ["x=%0d%0aX-Injected:1", "x=%0adata:%20injected", "x=%0ddata:%20injected"]
@@ -139,6 +153,62 @@ pub(super) static CASES: &[Case] = &[
                 let request = target.get(&target.path_with(query));
                 reflects_nothing(target, &request.to_bytes())?;
             }
+            pass()
+        },
+    },
+    Case {
+        id: "S10.09",
+        slug: "connection-limit",
+        level: Level::Info,
+        source: "HTML 9.2.7; practice: a limit says 429 or 503 with Retry-After",
+        needs: &[],
+        cost: &[Cost::Flood, Cost::Alone],
+        claim: "How many of 200 streams at a time from one address are served.",
+        run: |target| {
+            let own = Own::or_shared(target)?;
+            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+            let mut open = Vec::new();
+            for _ in 0..STREAMS {
+                let answer = own.target.connect().and_then(|mut it| {
+                    let (head, _) = it.ask(&own.target.get(target.path()))?;
+                    Ok((it, head))
+                });
+                let words = match &answer {
+                    Ok((_, head)) if head.is_event_stream() => "served".to_owned(),
+                    Ok((_, head)) => {
+                        let retry = head.value("retry-after");
+                        let retry = retry.map(|it| format!(", Retry-After: {it}"));
+                        format!("status {}{}", head.status, retry.unwrap_or_default())
+                    }
+                    Err(error) => error.to_string(),
+                };
+                *seen.entry(words).or_default() += 1;
+                open.push(answer);
+            }
+            let words: Vec<_> =
+                seen.iter().map(|(words, count)| format!("{count} {words}")).collect();
+            fact(words.join("; "))
+        },
+    },
+    // Beyond the first catalogue: a page of another site must not publish with a visitor's network.
+    Case {
+        id: "S10.10",
+        slug: "cross-site-publish",
+        level: Level::MustContract,
+        source: "contract: a cross-site Origin is refused; Fetch 3.2 (Origin)",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "A message from a page of another site gets 403 and is not published.",
+        run: |target| {
+            let topic = Topic::new(target, "cross-site");
+            let mut stream = topic.subscribe(None)?;
+            let request = target.request("POST", topic.path()).body("foreign");
+            for origin in ["https://evil.example", "null"] {
+                let head = target.head(&request.clone().header("Origin", origin))?;
+                ensure(head.status == 403, format!("403 for Origin: {origin}"), head.summary())?;
+            }
+            topic.publish(["own"])?;
+            equal("the first message", stream.take(1)?[0].data.as_str(), "own")?;
             pass()
         },
     },

@@ -1,0 +1,200 @@
+//! What comes of a case, and of all of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Level, Need};
+
+/// The judgement on one case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The claim holds.
+    Pass,
+    /// A recommendation is missed; conforming all the same.
+    NonStrict,
+    /// A requirement is missed.
+    Fail,
+    /// Nothing was demanded; a fact was recorded.
+    Info,
+    /// The server does not offer what the case needs, the stream does not show it, or the profile
+    /// leaves it out.
+    Skip,
+    /// A case that it depends on failed, or the server no longer answers: it says nothing.
+    Blocked,
+    /// The harness could not do its part.
+    Error,
+}
+
+impl Verdict {
+    /// All of them, the good ones first.
+    pub const ALL: [Verdict; 7] = [
+        Verdict::Pass,
+        Verdict::NonStrict,
+        Verdict::Fail,
+        Verdict::Info,
+        Verdict::Skip,
+        Verdict::Blocked,
+        Verdict::Error,
+    ];
+
+    /// The word for it in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "PASS",
+            Verdict::NonStrict => "NON-STRICT",
+            Verdict::Fail => "FAIL",
+            Verdict::Info => "INFO",
+            Verdict::Skip => "SKIP",
+            Verdict::Blocked => "BLOCKED",
+            Verdict::Error => "ERROR",
+        }
+    }
+
+    /// One letter for it, where there is no room: no two share one.
+    pub fn letter(self) -> char {
+        self.word().chars().next().expect("no word is empty")
+    }
+
+    /// What it means, in one sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Verdict::Pass => "the claim holds",
+            Verdict::NonStrict => "a recommendation is missed; conforming all the same",
+            Verdict::Fail => "a requirement is missed",
+            Verdict::Info => "nothing is demanded; a fact was recorded",
+            Verdict::Skip => "the server does not offer what the case needs, or it was left out",
+            Verdict::Blocked => "what it depends on failed, or the server no longer answered",
+            Verdict::Error => "the harness could not do its part",
+        }
+    }
+}
+
+/// What came of one case, complete in itself: a report needs nothing else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseResult {
+    /// `S6.01`.
+    pub id: String,
+    /// `resume-next`.
+    pub slug: String,
+    /// What a miss means.
+    pub level: Level,
+    /// The text that demands it.
+    pub source: String,
+    /// One sentence that is true of a conforming server.
+    pub claim: String,
+    /// What the server must offer for it, beyond a URL.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub needs: Vec<Need>,
+    /// The judgement.
+    pub verdict: Verdict,
+    /// For a miss: what was expected.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected: Option<String>,
+    /// For a miss: what the server did. Otherwise a fact, or the reason why it was not judged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub actual: Option<String>,
+    /// For a miss: the bytes of the dialogue with their times, an excerpt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dialogue: Option<String>,
+    /// For a miss: one line of shell that holds the dialogue again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reproduce: Option<String>,
+    /// Why a miss is expected of this server, from `deviations.toml` or a baseline.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deviation: Option<Known>,
+    /// How long it took, milliseconds.
+    pub took_ms: f64,
+}
+
+/// A deviation that is known of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
+impl CaseResult {
+    /// Id and slug.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.id, self.slug)
+    }
+
+    /// The number of the category; 0 for an id of another form.
+    pub fn category(&self) -> u32 {
+        let digits = self.id.trim_start_matches('S').split('.').next().unwrap_or_default();
+        digits.parse().unwrap_or_default()
+    }
+
+    /// Whether the claim was missed, a recommendation included.
+    pub fn is_miss(&self) -> bool {
+        matches!(self.verdict, Verdict::Fail | Verdict::NonStrict)
+    }
+
+    /// Whether it was missed, as is known of this server.
+    pub fn is_known(&self) -> bool {
+        self.is_miss() && self.deviation.is_some()
+    }
+
+    /// Whether a deviation is listed for a case that holds: the list is out of date.
+    pub fn is_stale(&self) -> bool {
+        self.deviation.is_some() && matches!(self.verdict, Verdict::Pass | Verdict::Info)
+    }
+
+    /// Whether a run with this result must not end well.
+    pub fn is_unexpected(&self, strict: bool) -> bool {
+        match self.verdict {
+            Verdict::Fail => self.deviation.is_none(),
+            Verdict::NonStrict => strict && self.deviation.is_none(),
+            Verdict::Pass | Verdict::Info => self.is_stale(),
+            Verdict::Skip => false,
+            Verdict::Blocked | Verdict::Error => true,
+        }
+    }
+}
+
+/// How many cases came to which judgement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// Cases that hold.
+    pub passed: usize,
+    /// Recommendations missed.
+    pub non_strict: usize,
+    /// Requirements missed.
+    pub failed: usize,
+    /// Of the missed ones, those that are known of this server.
+    pub deviations: usize,
+    /// Facts recorded.
+    pub info: usize,
+    /// What the server does not offer, or the profile leaves out.
+    pub skipped: usize,
+    /// Cases that could not be judged: blocked, harness errors.
+    pub not_judged: usize,
+    /// Results that must not be there.
+    pub unexpected: usize,
+}
+
+impl Summary {
+    /// Counts results; `strict` makes a missed recommendation an unexpected result.
+    pub fn of(results: &[CaseResult], strict: bool) -> Summary {
+        let count =
+            |wanted: fn(&CaseResult) -> bool| results.iter().filter(|it| wanted(it)).count();
+        Summary {
+            passed: count(|it| it.verdict == Verdict::Pass),
+            non_strict: count(|it| it.verdict == Verdict::NonStrict),
+            failed: count(|it| it.verdict == Verdict::Fail),
+            deviations: count(CaseResult::is_known),
+            info: count(|it| it.verdict == Verdict::Info),
+            skipped: count(|it| it.verdict == Verdict::Skip),
+            not_judged: count(|it| matches!(it.verdict, Verdict::Blocked | Verdict::Error)),
+            unexpected: results.iter().filter(|it| it.is_unexpected(strict)).count(),
+        }
+    }
+}

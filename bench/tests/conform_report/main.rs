@@ -1,0 +1,228 @@
+//! The command's reports, made from real runs: the JSON keeps to its schema, JUnit parses, files
+//! merge into one matrix, and `--explain` explains.
+
+#![allow(clippy::unwrap_used, reason = "a test's own plumbing; where it fails, the test does")]
+
+#[path = "../conform_hostile/target.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of this module")]
+mod target;
+
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use bench::conformance::report::JSON_SCHEMA;
+use serde_json::{Value, json};
+use target::{Hostile, serve_events};
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("sse-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn command(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sse-bench")).args(args).output().unwrap()
+}
+
+fn ok(args: &[&str]) -> String {
+    let output = command(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {:?} {stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_real_report_keeps_to_the_schema_and_every_rendering_is_there() {
+    let folder = Folder::new("report");
+    let server = Hostile::start(serve_events);
+    let [json, junit, md, html] =
+        ["a.json", "a.xml", "a.md", "a.html"].map(|name| folder.file(name));
+    let output = command(&[
+        "conform",
+        "server",
+        &server.url(),
+        "--name",
+        "tiny <server>",
+        "--patience-ms",
+        "400",
+        "--only",
+        "S1,S2,S3,S4,S9",
+        "--json",
+        &json,
+        "--junit",
+        &junit,
+        "--md",
+        &md,
+        "--html",
+        &html,
+    ]);
+    // It takes requests without Host, so something is found.
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("again     ") && stdout.contains("expected  "), "{stdout}");
+    assert!(!stdout.contains('\u{1b}'), "colours go to terminals only");
+
+    let schema: Value = serde_json::from_str(JSON_SCHEMA).unwrap();
+    let report: Value = serde_json::from_str(&folder.read("a.json")).unwrap();
+    assert_eq!(schema::faults(&schema, &report), [""; 0]);
+    let results = report["runs"][0]["results"].as_array().unwrap();
+    for result in results {
+        let is_miss = result["verdict"] == "fail" || result["verdict"] == "non-strict";
+        for key in ["expected", "actual", "dialogue"] {
+            assert!(!is_miss || result.get(key).is_some(), "{result}");
+        }
+        assert!(result.get("dialogue").is_none() || is_miss, "{result}");
+    }
+    assert!(results.iter().any(|it| it["reproduce"].is_string()));
+
+    let suites = quick_junit::Report::deserialize_from_str(&folder.read("a.xml")).unwrap();
+    assert_eq!(suites.tests, results.len());
+    let failed = results.iter().filter(|it| it["verdict"] == "fail").count();
+    assert_eq!((suites.failures, suites.errors), (failed, 0));
+    assert!(folder.read("a.md").contains("### 9 http"));
+    assert!(folder.read("a.html").contains("tiny &lt;server&gt;"));
+}
+
+#[test]
+fn what_is_not_in_the_schema_is_found() {
+    let schema: Value = serde_json::from_str(JSON_SCHEMA).unwrap();
+    let good = json!({ "schema": "sse-conformance-report/1", "runs": [{
+        "name": "a", "server": "b", "suite_version": 1, "profile": "full", "strict": false,
+        "time_scale": 1.0, "began": "2026-11-20T12:00:00Z", "took_ms": 1,
+        "summary": { "passed": 1, "non_strict": 0, "failed": 0, "deviations": 0, "info": 0,
+                     "skipped": 0, "not_judged": 0, "unexpected": 0 },
+        "results": [{ "id": "S1.01", "slug": "a", "level": "must", "source": "s", "claim": "c.",
+                      "verdict": "pass", "took_ms": 0.5 }],
+    }]});
+    assert_eq!(schema::faults(&schema, &good), [""; 0]);
+    let changes: [(&str, Value); 7] = [
+        ("/schema", json!("sse-conformance-report/2")),
+        ("/runs", json!({})),
+        ("/runs/0/profile", json!("some")),
+        ("/runs/0/summary/passed", json!(-1)),
+        ("/runs/0/results/0/verdict", json!("passed")),
+        ("/runs/0/results/0/id", json!("X1")),
+        ("/runs/0/took_ms", json!(1.5)),
+    ];
+    for (pointer, value) in changes {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        assert_eq!(schema::faults(&schema, &bad).len(), 1, "{pointer}");
+    }
+    let mut bad = good.clone();
+    bad["runs"][0]["more"] = json!(1);
+    bad["runs"][0].as_object_mut().unwrap().remove("began");
+    assert_eq!(schema::faults(&schema, &bad).len(), 2);
+}
+
+#[test]
+fn files_of_several_runs_become_one_matrix_and_a_summary_in_a_document() {
+    let folder = Folder::new("merge");
+    let server = Hostile::start(serve_events);
+    for name in ["one", "two"] {
+        let json = folder.file(&format!("{name}.json"));
+        let args = ["--name", name, "--only", "S1.01,S1.02", "--json", &json];
+        ok(&[&["conform", "server", &server.url()][..], &args].concat());
+    }
+    let [one, two, html, md, all, document] =
+        ["one.json", "two.json", "m.html", "m.md", "all.json", "DOC.md"].map(|it| folder.file(it));
+    std::fs::write(
+        &document,
+        "# T\n\n<!-- sse-bench conform report -->\n<!-- /sse-bench conform report -->\n\nend\n",
+    )
+    .unwrap();
+    let outputs = ["--html", &html, "--md", &md, "--json", &all, "--splice", &document];
+    let table = ok(&[&["conform", "report", &one, &two][..], &outputs].concat());
+    assert!(table.lines().count() == 3 && table.contains("one") && table.contains("two"));
+    assert!(folder.read("m.html").contains("<span>two</span>"));
+    assert!(folder.read("m.md").contains("| case | level | one | two |"));
+    let spliced = folder.read("DOC.md");
+    assert!(spliced.contains("| one | – | 2 | 0 | 0 | 0 | 0 | 0 |"), "{spliced}");
+    assert!(spliced.ends_with("<!-- /sse-bench conform report -->\n\nend\n"), "{spliced}");
+    assert!(spliced.contains("<!-- sse-bench conform report --splice "), "{spliced}");
+    let again = ok(&["conform", "report", &all]);
+    assert_eq!(again, table);
+    let output = command(&["conform", "report", &document]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+}
+
+#[test]
+fn explanations_and_mistakes() {
+    let text = ok(&["conform", "server", "--explain", "S4.07"]);
+    for words in ["S4.07-leading-space", "MUST*", "to fix", "sent"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let help = ok(&["conform", "server", "--help"]);
+    assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+    for args in [
+        &["conform", "server", "--explain", "S99.01"][..],
+        &["conform", "server"],
+        &["conform", "server", "no-such-server"],
+        &["conform", "server", "http://127.0.0.1:1/", "--only", "nothing"],
+        &["conform", "server", "http://127.0.0.1:1/", "--header", "no colon"],
+        &["conform", "server", "http://127.0.0.1:1/", "--pid", "0"],
+        &["conform", "server", "http://127.0.0.1:1/", "--pid", "2", "--start-cmd", "x"],
+        &["conform", "server", "http://127.0.0.1:1/", "--start-cmd", "exit 3"],
+        &["conform", "server", "http://127.0.0.1:1/", "--baseline", "/no/such/file"],
+        &["conform", "server", "http://127.0.0.1:1/", "--time-scale", "0"],
+    ] {
+        let output = command(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_server_is_started_stopped_and_started_again_by_its_command() {
+    let folder = Folder::new("start");
+    // Any of the workspace's own would do; `floor` is in the binary at hand.
+    let Some(server) = own_server() else { panic!("cargo build -p sse-std-sockets, then again") };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = format!(
+        "{} --port {port} --conformance --keep-alive-ms 500",
+        server.to_str().expect("cargo's paths are UTF-8 here")
+    );
+    let json = folder.file("a.json");
+    let url = format!("http://127.0.0.1:{port}/ticks?interval_ms=50");
+    ok(&["conform", "server", &url, "--start-cmd", &start, "--only", "S1.01,S11", "--json", &json]);
+    let report: Value = serde_json::from_str(&folder.read("a.json")).unwrap();
+    let results = report["runs"][0]["results"].as_array().unwrap();
+    let ran = results.iter().filter(|it| it["id"].as_str().unwrap().starts_with("S11"));
+    for result in ran {
+        let verdict = result["verdict"].as_str().unwrap();
+        assert!(["pass", "info"].contains(&verdict), "{result}");
+    }
+    assert!(
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "the server is stopped at the end"
+    );
+}
+
+fn own_server() -> Option<PathBuf> {
+    let packages = bench::fleet::discover().ok()?;
+    let package = bench::fleet::find(&packages, "std-sockets").ok()?;
+    let binary = bench::fleet::build(package, false).ok()?;
+    Path::exists(&binary).then_some(binary)
+}

@@ -1,0 +1,256 @@
+// The event source and the program, against a scripted peer on real sockets.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import net from "node:net";
+import { afterEach, test as nodeTest } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { Peer, HEAD, held, raw, status, stream } from "./peer.mjs";
+import { EventSource as Source } from "./sse.mjs";
+
+/** No test waits longer than this for anything. */
+const timeout = 20_000;
+const test = (name, run) => nodeTest(name, { timeout }, run);
+
+/** A test that fails must not leave behind what keeps the process alive. */
+const sources = [];
+class EventSource extends Source {
+  constructor(...args) {
+    super(...args);
+    sources.push(this);
+  }
+}
+afterEach(() => {
+  for (const source of sources.splice(0)) source.close();
+  Peer.closeAll();
+});
+
+/** Reconnects quickly; records what happens. */
+function open(peer, options = {}, url = peer.url()) {
+  const source = new EventSource(url, { retryMs: 50, ...options });
+  const seen = [];
+  source.onopen = () => seen.push("open");
+  source.onevent = ({ type, data, lastEventId }) => seen.push(`${type} ${data} ${lastEventId}`);
+  const closed = new Promise((resolve) => {
+    source.onerror = ({ message }) => {
+      const state = source.readyState;
+      seen.push(state === EventSource.CLOSED ? "closed" : `lost ${state}`);
+      if (state === EventSource.CLOSED) resolve(message);
+    };
+  });
+  return { source, seen, closed };
+}
+
+/** Runs a script to the 204 at its end. */
+async function run(script, options, target) {
+  const peer = await Peer.start(...script);
+  const { source, seen, closed } = open(peer, options, peer.url(target));
+  const message = await closed;
+  return { seen, message, requests: peer.requests, source };
+}
+
+test("the first request is what the standard asks for", async () => {
+  const { requests, seen, message } = await run([], {}, "/a?b=c");
+  const [{ method, target, headers }] = requests;
+  assert.deepEqual([method, target], ["GET", "/a?b=c"]);
+  assert.equal(headers.accept, "text/event-stream");
+  assert.equal(headers["cache-control"], "no-cache");
+  assert.equal(headers["last-event-id"], undefined);
+  assert.deepEqual(seen, ["closed"]);
+  assert.match(message, /204/);
+});
+
+test("nothing happens before the listeners are there, and states follow", async () => {
+  const peer = await Peer.start(held("data: a\n\n"));
+  const source = new EventSource(peer.url());
+  assert.equal(source.readyState, EventSource.CONNECTING);
+  assert.equal(source.url, peer.url());
+  const states = [];
+  source.addEventListener("open", () => states.push(source.readyState));
+  const event = await new Promise((resolve) => (source.onmessage = resolve));
+  assert.deepEqual(states, [source.OPEN]);
+  assert.equal(event.data, "a");
+  assert.equal(event.origin, new URL(peer.url()).origin);
+  source.close();
+  assert.equal(source.readyState, EventSource.CLOSED);
+  await peer.gone();
+});
+
+test("the end of a stream reconnects and resumes", async () => {
+  const { seen, requests } = await run([
+    stream("id: 1\ndata: a\n\nid: 2\nevent: add\ndata: b\n\nid: 3\ndata: cut of"),
+    stream("data: c\n\n"),
+  ]);
+  assert.deepEqual(seen, ["open", "message a 1", "add b 2", "lost 0", "open", "message c 2", "lost 0", "closed"]);
+  assert.deepEqual(requests.map(({ headers }) => headers["last-event-id"]), [undefined, "2", "2"]);
+});
+
+test("a body cut off loses no event", async () => {
+  const head = HEAD.replace("Connection: close", "Transfer-Encoding: chunked");
+  const { seen } = await run([raw(`${head}f\r\nid: 7\ndata: a\n\n\r\n40\r\nid: 8\nda`)]);
+  assert.deepEqual(seen.slice(0, 3), ["open", "message a 7", "lost 0"]);
+});
+
+test("an id without data counts, an empty one forgets", async () => {
+  const { requests } = await run([stream("id: 5\n\n"), stream("id\n\n")]);
+  assert.deepEqual(requests.map(({ headers }) => headers["last-event-id"]), [undefined, "5", undefined]);
+});
+
+test("ids are sent as the bytes they are, except what HTTP cannot carry", async () => {
+  const { requests } = await run([stream("id: é€😀\n\n"), stream("id: a\u0001b\n\n")], { lastEventId: "ü" });
+  const sent = requests.map(({ headers }) => headers["last-event-id"]);
+  const bytes = (text) => Buffer.from(text, "utf8").toString("latin1");
+  assert.deepEqual(sent, [bytes("ü"), bytes("é€😀"), undefined]);
+});
+
+test("retry is waited for and stays in force", async () => {
+  const { requests, source } = await run([stream("retry: 300\n\n"), stream("retry: x\n\n")]);
+  assert.ok(requests[1].at - requests[0].at >= 295);
+  assert.ok(requests[2].at - requests[1].at >= 295);
+  assert.equal(source.retryMs, 300);
+});
+
+test("retry 0 does not spin", async () => {
+  const { requests } = await run([stream("retry: 0\n\n"), stream("")]);
+  assert.ok(requests[2].at - requests[0].at >= 95);
+});
+
+test("other statuses and types fail for good", async () => {
+  for (const words of ["404 Not Found", "500 Oops", "503 Later", "206 Partial", "301 Without Location"]) {
+    const { seen, message, requests } = await run([status(words)]);
+    assert.deepEqual([seen, requests.length], [["closed"], 1], words);
+    assert.match(message, new RegExp(`answered ${words.slice(0, 3)}`));
+  }
+  for (const type of ["Content-Type: text/plain\r\n", "Content-Type: text/event-streams\r\n", ""]) {
+    const { seen, message } = await run([status("200 OK", type)]);
+    assert.deepEqual(seen, ["closed"], type);
+    assert.match(message, /not an event stream/);
+  }
+});
+
+test("parameters and case of the type do not matter", async () => {
+  const { seen } = await run([status("200 OK", "Content-Type: Text/Event-Stream ;charset=utf-8\r\n")]);
+  assert.equal(seen[0], "open");
+});
+
+test("redirects are followed, and the original URL is used again", async () => {
+  const script = [301, 302, 303, 307, 308].map((code) => status(`${code} X`, "Location: /moved\r\n"));
+  const { requests, seen } = await run([...script, stream("id: 1\ndata: a\n\n")]);
+  assert.deepEqual(requests.map(({ target }) => target), ["/x", ...Array(5).fill("/moved"), "/x"]);
+  assert.deepEqual(seen, ["open", "message a 1", "lost 0", "closed"]);
+});
+
+test("redirects without end, or to elsewhere than HTTP, fail", async () => {
+  const endless = Array.from({ length: 30 }, () => status("302 X", "Location: /x\r\n"));
+  const { requests, message } = await run(endless);
+  assert.equal(requests.length, 21);
+  assert.match(message, /more than 20 redirects/);
+  assert.match((await run([status("302 X", "Location: file:///etc/passwd\r\n")])).message, /neither/);
+});
+
+test("a redirect to another origin loses the credentials, not the other headers", async () => {
+  const other = await Peer.start();
+  const headers = { Authorization: "Bearer a", "X-Test": "b" };
+  const peer = await Peer.start(status("307 X", `Location: ${other.url()}\r\n`));
+  await open(peer, { headers }).closed;
+  assert.equal(peer.requests[0].headers.authorization, "Bearer a");
+  assert.equal(other.requests[0].headers.authorization, undefined);
+  assert.equal(other.requests[0].headers["x-test"], "b");
+});
+
+test("a server that is not there is tried until it is up", async () => {
+  const first = await Peer.start();
+  const url = first.url();
+  first.close();
+  const source = new EventSource(url, { retryMs: 20 });
+  await new Promise((resolve) => (source.onerror = resolve));
+  assert.equal(source.readyState, EventSource.CONNECTING);
+  const server = net.createServer((socket) => socket.write(`${HEAD}data: up\n\n`));
+  server.listen(Number(new URL(url).port), "127.0.0.1");
+  const event = await new Promise((resolve) => (source.onmessage = resolve));
+  assert.equal(event.data, "up");
+  server.close();
+});
+
+test("a connection without an answer reconnects", async () => {
+  const { seen, requests } = await run([raw(""), raw("HTTP/1.1 200")]);
+  assert.deepEqual(seen, ["lost 0", "lost 0", "closed"]);
+  assert.equal(requests.length, 3);
+});
+
+test("silence reconnects", async () => {
+  const { seen } = await run([held("data: a\n\n"), () => {}], { readTimeoutMs: 200 });
+  assert.deepEqual(seen, ["open", "message a ", "lost 0", "lost 0", "closed"]);
+});
+
+test("closing in a listener drops what is queued, and the connection", async () => {
+  const peer = await Peer.start(held("data: a\n\ndata: b\n\n"));
+  const { source, seen } = open(peer);
+  await new Promise((resolve) => source.addEventListener("message", () => resolve(source.close())));
+  await peer.gone();
+  assert.deepEqual(seen, ["open", "message a "]);
+  assert.equal(peer.requests.length, 1);
+});
+
+test("an event past the limit ends for good", async () => {
+  const { message } = await run([held(`data: ${"x".repeat(1000)}\n\n`)], { maxEventChars: 100 });
+  assert.match(message, /larger than 100 characters/);
+});
+
+test("handlers are replaced, and taken away", async () => {
+  const peer = await Peer.start(held("data: a\n\nevent: end\ndata:\n\n"));
+  const source = new EventSource(peer.url());
+  source.onmessage = () => assert.fail("replaced");
+  const seen = [];
+  source.onmessage = ({ data }) => seen.push(data);
+  source.onopen = () => assert.fail("taken away");
+  source.onopen = null;
+  assert.equal(source.onopen, null);
+  await new Promise((resolve) => source.addEventListener("end", resolve));
+  assert.deepEqual(seen, ["a"]);
+  source.close();
+});
+
+test("what is no URL of HTTP is refused at once", () => {
+  for (const url of ["/ticks", "ftp://example.org", ""]) {
+    assert.throws(() => new EventSource(url), { name: "SyntaxError" });
+  }
+});
+
+// --- the program ---------------------------------------------------------------------------------
+
+function program(...args) {
+  const child = spawn(process.execPath, [fileURLToPath(new URL("sse.mjs", import.meta.url)), ...args]);
+  const output = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"]) child[name].on("data", (bytes) => (output[name] += bytes));
+  return new Promise((resolve) => child.on("close", (code) => resolve({ code, ...output })));
+}
+
+test("the program prints events of every type, and resumes", async () => {
+  const body = "id: 1\ndata: a\n\nevent: add\nid: 2\ndata: two\ndata: \u001b[2Jlines\n\nevent: error\ndata: e\n\n";
+  const peer = await Peer.start(stream(`retry: 50\n${body}`));
+  const { code, stdout, stderr } = await program("-H", "X-Test: a:b", peer.url());
+  const lines = stdout.trimEnd().split("\n").map((line) => line.slice("12:34:56.789  ".length));
+  assert.deepEqual(lines, ["1     message  a", "2     add      two", "               ␛[2Jlines", "2     error    e"]);
+  assert.match(stderr, /the server ended the stream; trying again in 0\.1 s\n.*\(204\)\n$/);
+  assert.equal(code, 0);
+  assert.equal(peer.requests[0].headers["x-test"], "a:b");
+  assert.equal(peer.requests[1].headers["last-event-id"], "2");
+});
+
+test("the program stops after so many events, each a JSON object", async () => {
+  const peer = await Peer.start(held("id: 1\ndata: a\n\ndata: b\n\ndata: c\n\n"));
+  const { code, stdout } = await program("--json", "--max-events", "2", peer.url());
+  const events = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(events.map(({ data, id, event }) => [data, id, event]), [["a", "1", "message"], ["b", "1", "message"]]);
+  assert.equal(code, 0);
+});
+
+test("the program fails in one line", async () => {
+  const peer = await Peer.start(status("404 Not Found"));
+  for (const args of [[peer.url()], ["/ticks"], [], ["--what"], ["--max-events", "0", "http://127.0.0.1:1"]]) {
+    const { code, stdout, stderr } = await program(...args);
+    assert.deepEqual([code, stdout, stderr.trim().split("\n").length], [2, "", 1], stderr);
+  }
+});

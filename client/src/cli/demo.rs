@@ -1,0 +1,145 @@
+//! `sse demo`: a server and a client side by side, line by line as bytes go out and come in.
+//!
+//! `state` decides and `draw` shows; neither does any I/O. `lane` runs a server and its client,
+//! `tap` is the wire between them, `servers` finds and builds.
+
+mod draw;
+mod lane;
+mod rows;
+mod servers;
+mod state;
+mod tap;
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use jiff::Timestamp;
+use ratatui::crossterm::event::{self, Event};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::lane::Runner;
+use self::state::{App, Effect, Message};
+
+/// Messages on their way to the screen. More than one screen of them waits in the pipes and sockets
+/// they come from.
+const QUEUE: usize = 256;
+
+/// Thirty pictures a second are enough for reading, and leave the core to the servers.
+const FRAME: Duration = Duration::from_millis(33);
+
+/// Watch a server and its client talk, side by side
+///
+/// Builds and starts a server of this workspace, connects an event source to it, and shows what each
+/// of them sends and receives. Drop the connection or restart the server, and see it resume.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sse demo axum          one server; press ? for the keys
+  sse demo --all         all servers at once, on the same scenario
+  NO_COLOR=1 sse demo poem")]
+pub(super) struct Demo {
+    /// The server: a name without `sse-`, or a folder
+    #[arg(required_unless_present = "all")]
+    server: Option<String>,
+    /// All servers in a grid
+    #[arg(long, conflicts_with = "server")]
+    all: bool,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let packages = servers::discover().await?;
+        let first = match &self.server {
+            Some(name) => servers::position(&packages, name)?,
+            None => 0,
+        };
+        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+            bail!("the demo needs a terminal; in a pipe, use sse tail");
+        }
+        let chosen = if self.all { (0..packages.len()).collect() } else { vec![first] };
+        let (sender, mut messages) = mpsc::channel(QUEUE);
+        let colour = super::print::wants_colour(&io::stdout());
+        let mut app = App::new(packages.clone(), &chosen, self.all, colour);
+        let mut lanes = Vec::new();
+        for (number, &package) in chosen.iter().enumerate() {
+            let package = packages[package].clone();
+            lanes.push(Runner::start(number, package, app.scenario(), sender.clone()).await?);
+        }
+        // A closed window too must not leave servers behind.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        // From here on the terminal is ours; a panic gives it back too.
+        let mut terminal =
+            ratatui::try_init().context("cannot take the terminal; try another one")?;
+        let _restore = Restore;
+        read_keys(sender);
+        let mut frames = tokio::time::interval(FRAME);
+        let mut changed = true;
+        while !app.is_over() {
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                _ = terminate.recv() => break,
+                _ = hang_up.recv() => break,
+                _ = frames.tick() => {
+                    if changed || app.is_moving() {
+                        terminal.draw(|frame| draw::draw(frame, &app))?;
+                        changed = false;
+                    }
+                    None
+                }
+            };
+            let Some(message) = message else { continue };
+            changed = true;
+            for effect in app.update(Timestamp::now(), message) {
+                perform(&mut lanes, &packages, effect);
+            }
+        }
+        for lane in &mut lanes {
+            lane.stop();
+        }
+        for lane in lanes {
+            lane.stopped().await;
+        }
+        Ok(())
+    }
+}
+
+fn perform(lanes: &mut [Runner], packages: &[servers::Package], effect: Effect) {
+    match effect {
+        Effect::Open(scenario) => lanes.iter_mut().for_each(|lane| lane.open(scenario)),
+        Effect::Send(text) => lanes.iter().for_each(|lane| lane.send(&text)),
+        Effect::Drop => lanes.iter().for_each(Runner::drop_connection),
+        Effect::Restart => lanes.iter_mut().for_each(Runner::restart),
+        Effect::Switch(package) => {
+            lanes.iter_mut().for_each(|lane| lane.switch(packages[package].clone()));
+        }
+    }
+}
+
+/// Gives the terminal back, whichever way the demo ends.
+struct Restore;
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+/// Reads the terminal on a thread of its own, which ends with the process or the demo.
+fn read_keys(sender: mpsc::Sender<Message>) {
+    std::thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            let message = match event {
+                Event::Key(key) if key.is_press() => Message::Key(key),
+                Event::Resize(..) => Message::Resized,
+                _ => continue,
+            };
+            if sender.blocking_send(message).is_err() {
+                break;
+            }
+        }
+    });
+}
