@@ -12,7 +12,9 @@ mod html;
 mod plot;
 mod render;
 mod splice;
+mod summary;
 mod table;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,10 +27,13 @@ pub use figure::{Distribution, FIGURES, Figure, HEADLINES, Unit, figure, signifi
 pub use html::html;
 pub use render::{markdown, summary_markdown, text};
 pub use splice::splice;
+pub(crate) use summary::used;
+pub use summary::{Measure, Summary};
+pub use trust::{Trust, TwinTest};
 
+use crate::load::Workload;
 use crate::load::ledger::Step;
-use crate::load::{Shape, Workload};
-use crate::stats::{CONFIDENCE, Ratio, Spread};
+use crate::stats::Ratio;
 
 /// The version of the JSON. It grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 2;
@@ -57,8 +62,8 @@ pub struct Report {
     pub profile: String,
     /// The seed of the order in which windows were measured.
     pub seed: u64,
-    /// Whether it ran to its end; a run that was interrupted reports what it has.
-    pub complete: bool,
+    /// Whether it was interrupted, and reports what it had until then.
+    pub partial: bool,
     /// Where it ran.
     pub environment: Environment,
     /// What the harness found of known truths before it measured.
@@ -99,41 +104,6 @@ pub struct BareLoop {
     pub ratio: Ratio,
     /// The ratio must not be above this.
     pub limit: f64,
-}
-
-/// How far the numbers can be believed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trust {
-    /// Windows that were measured, repetitions included.
-    pub windows: u64,
-    /// Windows in which the host was disturbed.
-    pub poisoned: u64,
-    /// Windows that were measured again for that reason.
-    pub repeated: u64,
-    /// Rounds of a cell that count although they were disturbed: there was no clean one.
-    pub poisoned_but_used: u64,
-    /// Windows that were disturbed and had a fault: their fault may be the host's.
-    pub poisoned_with_fault: u64,
-    /// The server of which there were two copies.
-    pub twin_of: Option<String>,
-    /// What the two differ in, which must be nothing.
-    pub twin: Vec<TwinTest>,
-    /// The confidence of the intervals in `twin`: 1 − 0.05 / (their number), so that a sound run
-    /// fails one in twenty times, however many there are.
-    pub twin_confidence: f64,
-    /// Why the run cannot tell the servers apart, if it cannot.
-    pub cannot_tell: Vec<String>,
-}
-
-/// One figure of the two copies of one server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TwinTest {
-    /// The workload.
-    pub workload: String,
-    /// The figure's name.
-    pub figure: String,
-    /// The copy's divided by the original's.
-    pub ratio: Ratio,
 }
 
 /// One server in one encoding.
@@ -303,34 +273,6 @@ impl Generator {
     }
 }
 
-/// A cell over its rounds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Summary {
-    /// Deliveries due, all rounds together.
-    pub expected: u64,
-    /// Deliveries that came.
-    pub delivered: u64,
-    /// Rounds that count.
-    pub rounds: u64,
-    /// Of these, rounds in which the host was disturbed.
-    pub poisoned: u64,
-    /// Whether the generator may have been the bottleneck in one of them.
-    pub generator_bound: bool,
-    /// By the name of the figure.
-    pub measures: BTreeMap<String, Measure>,
-}
-
-/// A value over the rounds, absolute and as a multiple of the floor's in the same round.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Measure {
-    /// As measured.
-    pub value: Spread,
-    /// Round by round, in their order.
-    pub rounds: Vec<f64>,
-    /// Divided by the floor's; nothing without a floor.
-    pub ratio: Option<Ratio>,
-}
-
 impl Report {
     /// Fills in the summaries from the windows.
     pub fn summarise(&mut self) {
@@ -342,109 +284,9 @@ impl Report {
             .map_or_else(Vec::new, |it| it.cells.clone());
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
             let floor = floor.iter().find(|it| it.workload == cell.workload);
-            cell.summary = summary(&cell.windows, floor.map_or(&[], |it| &it.windows));
+            cell.summary = summary::of(&cell.windows, floor.map_or(&[], |it| &it.windows));
         }
         self.judge();
-    }
-
-    /// Compares the windows with stalled readers with those of the same round without.
-    fn isolate(&mut self) {
-        let stalls = |it: &&Workload| match it.shape {
-            Shape::Broadcast { stalled_each, .. } => stalled_each > 0,
-            _ => false,
-        };
-        let stalled: Vec<&Workload> = self.workloads.iter().filter(stalls).collect();
-        for workload in stalled {
-            let Shape::Broadcast { subscribers, interval_us, pad_bytes, .. } = workload.shape
-            else {
-                continue;
-            };
-            let without = self.workloads.iter().find(|it| match it.shape {
-                Shape::Broadcast {
-                    subscribers: s,
-                    interval_us: i,
-                    pad_bytes: p,
-                    stalled_each: 0,
-                    ..
-                } => (s, i, p) == (subscribers, interval_us, pad_bytes),
-                _ => false,
-            });
-            let Some(without) = without else { continue };
-            for row in &mut self.rows {
-                let p99 = |it: &Window| Some(it.distributions.get("latency")?.p99_ns as f64);
-                let calm: BTreeMap<u32, f64> =
-                    row.cell(&without.name).map_or_else(BTreeMap::new, |cell| {
-                        let used = used(&cell.windows);
-                        used.iter().filter_map(|it| Some((it.round, p99(it)?))).collect()
-                    });
-                let cell = row.cells.iter_mut().find(|it| it.workload == workload.name);
-                for window in cell.into_iter().flat_map(|it| &mut it.windows) {
-                    if let (Some(with), Some(calm)) = (p99(window), calm.get(&window.round)) {
-                        window.figures.insert("isolation_ratio".into(), with / calm);
-                    }
-                }
-            }
-        }
-    }
-
-    /// How far the numbers can be believed.
-    fn judge(&mut self) {
-        let cells = || self.rows.iter().flat_map(|row| &row.cells);
-        let windows = || cells().flat_map(|it| &it.windows);
-        let mut trust = Trust {
-            windows: windows().count() as u64,
-            poisoned: windows().filter(|it| it.poisoned.is_some()).count() as u64,
-            repeated: windows().filter(|it| it.attempt > 1).count() as u64,
-            poisoned_with_fault: windows()
-                .filter(|it| it.poisoned.is_some() && it.fault.is_some())
-                .count() as u64,
-            poisoned_but_used: cells().filter_map(|it| Some(it.summary.as_ref()?.poisoned)).sum(),
-            ..Trust::default()
-        };
-        let twin = self.rows.iter().find(|it| it.twin_of.is_some());
-        if let Some(twin) = twin
-            && let Some(original) =
-                self.rows.iter().find(|it| it.twin_of.is_none() && Some(it.key()) == twin.twin_of)
-        {
-            trust.twin_of = twin.twin_of.clone();
-            let mut pairs = Vec::new();
-            for cell in &twin.cells {
-                let Some(other) = original.cell(&cell.workload) else { continue };
-                for name in HEADLINES {
-                    let ratios = ratios(&used(&cell.windows), &used(&other.windows), name);
-                    if ratios.len() > 1 {
-                        pairs.push((cell.workload.clone(), name, ratios));
-                    }
-                }
-            }
-            trust.twin_confidence = 1.0 - (1.0 - CONFIDENCE) / pairs.len().max(1) as f64;
-            for (workload, figure, ratios) in pairs {
-                let Some(ratio) = Ratio::of(ratios, trust.twin_confidence) else { continue };
-                trust.twin.push(TwinTest { workload, figure: figure.into(), ratio });
-            }
-        }
-        for it in trust.twin.iter().filter(|it| !it.ratio.contains_one()) {
-            trust.cannot_tell.push(format!(
-                "two copies of one server differ in {} of {} by {:.2} ({:.2} to {:.2}): differences \
-                 of that size mean nothing",
-                it.figure, it.workload, it.ratio.estimate, it.ratio.low, it.ratio.high
-            ));
-        }
-        if trust.poisoned_with_fault > 0 {
-            trust.cannot_tell.push(format!(
-                "in {} disturbed windows a stream opened late or an event was lost, and nobody \
-                 knows whether by the server or by the host",
-                trust.poisoned_with_fault
-            ));
-        }
-        if trust.poisoned_but_used > 0 {
-            trust.cannot_tell.push(format!(
-                "the host was disturbed in {} of {} windows, and {} of the rounds that count are \
-                 among them",
-                trust.poisoned, trust.windows, trust.poisoned_but_used
-            ));
-        }
-        self.trust = trust;
     }
 
     /// Whether a server lost, doubled or misordered an event, failed a case or did not run.
@@ -523,143 +365,5 @@ impl Cell {
             let fault = window.fault.as_ref()?;
             Some(format!("{fault} (round {})", window.round))
         })
-    }
-}
-
-/// The windows that count, by round: the last attempt of each, without those that were disturbed
-/// if at least half of the rounds, and two, are clean.
-///
-/// A disturbed window with a fault does not count as long as another is left: its fault may be the
-/// host's. A server that loses events loses them in clean windows too.
-pub(crate) fn used(windows: &[Window]) -> Vec<&Window> {
-    let mut last: BTreeMap<u32, &Window> = BTreeMap::new();
-    for window in windows {
-        let before = last.get(&window.round);
-        if before.is_none_or(|it| it.poisoned.is_some() && it.attempt < window.attempt) {
-            last.insert(window.round, window);
-        }
-    }
-    let all: Vec<&Window> = last.into_values().collect();
-    let clean: Vec<&Window> = all.iter().copied().filter(|it| it.poisoned.is_none()).collect();
-    let enough = clean.len() >= all.len().div_ceil(2).max(all.len().min(2));
-    if enough {
-        return clean;
-    }
-    let excused = |it: &&Window| it.poisoned.is_some() && it.fault.is_some();
-    let rest: Vec<&Window> = all.iter().copied().filter(|it| !excused(it)).collect();
-    if rest.is_empty() { all } else { rest }
-}
-
-/// Round by round, one figure of `of` divided by that of `to`.
-fn ratios(of: &[&Window], to: &[&Window], name: &str) -> Vec<f64> {
-    let value = |window: &Window| figure::of_window(window).get(name).copied();
-    of.iter()
-        .filter_map(|window| {
-            let same = to.iter().find(|it| it.round == window.round && it.fault.is_none())?;
-            Some(value(window)? / value(same).filter(|it| *it > 0.0)?)
-        })
-        .collect()
-}
-
-fn summary(windows: &[Window], floor: &[Window]) -> Option<Summary> {
-    let (windows, floor) = (used(windows), used(floor));
-    if windows.is_empty() || windows.iter().any(|it| it.fault.is_some()) {
-        return None;
-    }
-    let mut rounds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for window in &windows {
-        for (name, value) in figure::of_window(window) {
-            rounds.entry(name).or_default().push(value);
-        }
-    }
-    let measures = rounds.into_iter().filter_map(|(name, rounds)| {
-        let value = Spread::of(rounds.iter().copied())?;
-        let ratio = Ratio::of(ratios(&windows, &floor, &name), CONFIDENCE);
-        Some((name, Measure { value, rounds, ratio }))
-    });
-    Some(Summary {
-        expected: windows.iter().map(|it| it.expected).sum(),
-        delivered: windows.iter().map(|it| it.delivered).sum(),
-        rounds: windows.len() as u64,
-        poisoned: windows.iter().filter(|it| it.poisoned.is_some()).count() as u64,
-        generator_bound: windows.iter().any(|it| it.generator.is_bound()),
-        measures: measures.collect(),
-    })
-}
-
-impl Summary {
-    /// The measure of this name.
-    pub fn get(&self, name: &str) -> Option<&Measure> {
-        self.measures.get(name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) fn window(round: u32, p50_ns: u64, cpu: f64) -> Window {
-        let latency = Distribution {
-            n: 100,
-            p50_ns,
-            p90_ns: p50_ns,
-            p99_ns: p50_ns * 2,
-            max_ns: p50_ns * 3,
-            ..Distribution::default()
-        };
-        Window {
-            round,
-            attempt: 1,
-            expected: 100,
-            delivered: 100,
-            distributions: [("latency".to_owned(), latency)].into(),
-            figures: [("cpu_ns_per_event".to_owned(), cpu)].into(),
-            ..Window::default()
-        }
-    }
-
-    #[test]
-    fn ratios_are_taken_within_a_round() {
-        // A noisy second round hits both alike: the ratio stays 2.
-        let floor = [window(1, 100, 10.0), window(2, 500, 50.0)];
-        let server = [window(2, 1000, 100.0), window(1, 200, 20.0)];
-        let summary = summary(&server, &floor).unwrap();
-        let p50 = summary.get("latency_p50_ns").unwrap();
-        let ratio = p50.ratio.unwrap();
-        assert!([ratio.low, ratio.estimate, ratio.high].iter().all(|it| (it - 2.0).abs() < 1e-9));
-        assert_eq!(p50.value.median, 600.0);
-    }
-
-    #[test]
-    fn one_fault_voids_the_cell() {
-        let mut bad = window(2, 1, 1.0);
-        bad.fault = Some("3 events lost".into());
-        let windows = vec![window(1, 1, 1.0), bad];
-        let cell = Cell { workload: "ticks".into(), windows, latency: None, summary: None };
-        assert!(summary(&cell.windows, &[]).is_none());
-        assert_eq!(cell.fault().unwrap(), "3 events lost (round 2)");
-    }
-
-    #[test]
-    fn a_disturbed_window_does_not_count_once_it_was_repeated() {
-        let mut bad = window(1, 9000, 900.0);
-        bad.poisoned = Some("a spinning thread lost 30 %".into());
-        bad.fault = Some("3 events lost".into());
-        let mut again = window(1, 200, 20.0);
-        again.attempt = 2;
-        let summary = summary(&[bad.clone(), again, window(2, 200, 20.0)], &[]).unwrap();
-        assert_eq!((summary.rounds, summary.poisoned), (2, 0));
-        assert_eq!(summary.get("cpu_ns_per_event").unwrap().value.max, 20.0);
-        // Disturbed and faulty, it does not count beside one that is only disturbed.
-        let mut other = window(2, 300, 30.0);
-        other.poisoned = Some("others used 50 % of a core".into());
-        let summary = super::summary(&[bad.clone(), other], &[]).unwrap();
-        assert_eq!((summary.rounds, summary.poisoned), (1, 1));
-        // But alone it is all there is to say.
-        assert!(super::summary(&[bad.clone()], &[]).is_none());
-        // With no clean round, it counts, and that is said.
-        bad.fault = None;
-        let summary = super::summary(&[bad], &[]).unwrap();
-        assert_eq!((summary.rounds, summary.poisoned), (1, 1));
     }
 }

@@ -107,7 +107,7 @@ fn fault(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<String
 fn what_a_run_writes_is_as_the_schema_says() {
     let folder = std::env::temp_dir().join(format!("sse-bench-schema-{}", std::process::id()));
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["run", "--floor-only", "--unchecked", "--workloads", "ticks,idle", "--out"])
+        .args(["run", "--only", "floor", "--unchecked", "--workloads", "ticks,idle", "--out"])
         .arg(&folder)
         .output()
         .unwrap();

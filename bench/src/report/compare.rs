@@ -14,8 +14,9 @@ use anyhow::{Context, Result, bail};
 
 use super::plot::{self, Axis, Dot, Scale, escape};
 use super::render::{self, interval};
+use super::summary::{ratios, used};
 use super::table::Table;
-use super::{Environment, FIGURES, Figure, Report, Row, ratios, used};
+use super::{Environment, FIGURES, Figure, Report, Row};
 use crate::stats::{EQUIVALENT, Ratio, Verdict};
 
 /// The confidence of each interval: many are judged at once, and one in a hundred is wrong by
@@ -289,8 +290,9 @@ fn html(reports: &[Report], found: &[Comparison]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Window;
     use super::super::render::tests::report;
-    use super::super::{Window, tests::window};
+    use super::super::summary::tests::window;
     use super::*;
 
     /// The report with `good` so many times as expensive, over five rounds.

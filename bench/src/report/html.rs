@@ -44,7 +44,7 @@ pub fn html(report: &Report) -> String {
             escape(&report.command)
         ),
     );
-    if !report.complete {
+    if report.partial {
         out.push_str("<p class=\"bad\">Partial: this run was interrupted.</p>");
     }
     for why in &report.trust.cannot_tell {

@@ -237,7 +237,7 @@ pub(super) fn name(row: &Row) -> Vec<String> {
 
 pub(super) fn remarks(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
-    if !report.complete {
+    if report.partial {
         lines.insert(0, "This run was interrupted: it shows what was measured until then.".into());
     }
     for row in &report.rows {
@@ -412,7 +412,7 @@ fn milliseconds(ns: f64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::tests::window;
+    use super::super::summary::tests::window;
     use super::super::{Conformance, SCHEMA, Trust};
     use super::*;
     use crate::report::Environment;
@@ -449,7 +449,7 @@ pub(super) mod tests {
             command: "sse-bench".into(),
             profile: "quick".into(),
             seed: 1,
-            complete: true,
+            partial: false,
             environment: Environment::default(),
             self_check: Vec::new(),
             bare_loop: None,
