@@ -9,6 +9,7 @@ mod calls;
 mod check;
 mod gate;
 mod progress;
+mod rounds;
 mod self_check;
 mod window;
 
@@ -20,16 +21,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::progress::Progress;
+use self::rounds::Rounds;
 use self::window::Cores;
 use crate::fleet::{self, Launch, Package};
 use crate::load::Workload;
 use crate::report::{self, Cell, Environment, Report, Row};
-use crate::stats;
 
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
@@ -70,17 +70,14 @@ pub struct Args {
 /// The server that is in every run, and that has no package.
 const FLOOR: &str = "floor";
 
-/// How often a window is measured again because the host was disturbed.
-const ATTEMPTS_MAX: u32 = 3;
-
-/// Of all windows, how many may be repetitions.
-const REPEATED_SHARE_MAX: f64 = 0.3;
-
 /// How thorough a run is.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// What people call it.
     pub name: &'static str,
+    /// How long a run of it may take, builds excluded: windows are measured again only as long as
+    /// there is time for it.
+    pub at_most: Duration,
     /// What each server meets, and how often.
     pub workloads: Vec<Workload>,
 }
@@ -111,6 +108,7 @@ impl Profile {
         vec![
             Profile {
                 name: "quick",
+                at_most: Duration::from_secs(4 * 60),
                 workloads: vec![
                     Workload::broadcast(1000, 40, 15, 4),
                     Workload::ticks(2, 3),
@@ -118,8 +116,12 @@ impl Profile {
                     Workload::idle(1000, 1),
                 ],
             },
-            Profile { name: "standard", workloads: thorough(1) },
-            Profile { name: "full", workloads: thorough(3) },
+            Profile {
+                name: "standard",
+                at_most: Duration::from_secs(20 * 60),
+                workloads: thorough(1),
+            },
+            Profile { name: "full", at_most: Duration::from_secs(90 * 60), workloads: thorough(3) },
         ]
     }
 
@@ -166,7 +168,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
 
+    let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
     let mut progress = Progress::new();
+    let checked = Instant::now();
     let floor = std::env::current_exe().context("cannot find the harness's own binary")?;
     let floor = Launch { binary: floor, args: vec!["floor".into()], core: None };
     let (cores, core_note) = Cores::choose();
@@ -193,14 +197,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Ok(found) => (Some(found), None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
+    let checks = checked.elapsed();
     let mut contestants = build(&packages, floor, &interrupted, &mut progress)?;
-    let timed = Instant::now();
+    // From here on as if the build had taken no time.
+    let timed = Instant::now().checked_sub(checks).unwrap_or_else(Instant::now);
     if !args.skip_conformance {
         check::check_all(&mut contestants, &interrupted, &mut progress);
     }
     add_twin(&mut contestants);
 
-    let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
     environment.server_core = cores.server;
     environment.generator_core = cores.generator;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32));
@@ -215,8 +220,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             })
             .collect();
     }
-    let mut logs = Logs::new();
-    measure(&mut contestants, &workloads, &cores, seed, &interrupted, &mut progress, &mut logs);
+    let calls =
+        if calls::can_count() { calls::TAKES * contestants.len() as u32 } else { Duration::ZERO };
+    let rounds = Rounds {
+        workloads: &workloads,
+        cores: &cores,
+        seed,
+        at_most: profile.at_most.saturating_sub(timed.elapsed() + calls),
+        interrupted: &interrupted,
+    };
+    let logs = rounds.measure(&mut contestants, &mut progress);
     if calls::can_count() && !interrupted.load(Ordering::Relaxed) {
         count_calls(&mut contestants, &cores, &mut progress);
     }
@@ -245,9 +258,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             .collect(),
     };
     report.summarise();
-    merge(&mut report, &logs);
+    rounds::merge(&mut report, &logs);
     report.save(&folder)?;
-    save_logs(&folder, &logs)?;
+    rounds::save(&folder, &logs)?;
     write!(io::stdout(), "{}\nWritten to {}\n", report::text(&report), shown(&folder))?;
     Ok(ExitCode::from(u8::from(partial || !report.is_as_expected())))
 }
@@ -346,66 +359,6 @@ fn add_twin(contestants: &mut Vec<Contestant>) {
     contestants.push(twin);
 }
 
-/// Raw latencies: server, workload, round and attempt, seconds, histogram.
-type Logs = Vec<(String, String, u32, u32, Histogram<u64>)>;
-
-fn measure(
-    contestants: &mut [Contestant],
-    workloads: &[Workload],
-    cores: &Cores,
-    seed: u64,
-    interrupted: &AtomicBool,
-    progress: &mut Progress,
-    logs: &mut Logs,
-) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let running: Vec<usize> =
-        (0..contestants.len()).filter(|index| contestants[*index].launch.is_some()).collect();
-    let takes = |it: &Workload| Duration::from_nanos(it.duration_ns()) + OVERHEAD;
-    let all: Duration = workloads.iter().map(|it| takes(it) * it.rounds).sum();
-    progress.expect(all * running.len() as u32);
-    let windows: u32 = workloads.iter().map(|it| it.rounds).sum::<u32>() * running.len() as u32;
-    let mut repeats_left = (f64::from(windows) * REPEATED_SHARE_MAX) as u32;
-    let orders: Vec<Vec<Vec<usize>>> = workloads
-        .iter()
-        .map(|it| stats::balanced(running.len(), it.rounds as usize, &mut random))
-        .collect();
-    let rounds = workloads.iter().map(|it| it.rounds).max().unwrap_or(0);
-    let mut position = 0;
-    for round in 1..=rounds {
-        for (place, workload) in workloads.iter().enumerate() {
-            let Some(order) = orders[place].get(round as usize - 1) else { continue };
-            for index in order.iter().map(|it| running[*it]) {
-                let contestant = &mut contestants[index];
-                let Some(launch) = &contestant.launch else { continue };
-                let key = contestant.row.key();
-                progress.step(
-                    &format!("measure round {round}/{}  {}  {key}", workload.rounds, workload.name),
-                    takes(workload),
-                );
-                for attempt in 1..=ATTEMPTS_MAX {
-                    if interrupted.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    position += 1;
-                    let (window, histogram) = window::measure(launch, workload, cores);
-                    let again = window.poisoned.is_some() && attempt < ATTEMPTS_MAX;
-                    let window = report::Window { round, position, attempt, ..window };
-                    contestant.row.cells[place].windows.push(window);
-                    if let Some(histogram) = histogram.filter(|it| !it.is_empty()) {
-                        let name = workload.name.clone();
-                        logs.push((key.clone(), name, round, attempt, histogram));
-                    }
-                    if !again || repeats_left == 0 {
-                        break;
-                    }
-                    repeats_left -= 1;
-                }
-            }
-        }
-    }
-}
-
 fn count_calls(contestants: &mut [Contestant], cores: &Cores, progress: &mut Progress) {
     let scratch = std::env::temp_dir();
     for contestant in contestants.iter_mut().filter(|it| it.row.twin_of.is_none()) {
@@ -416,45 +369,6 @@ fn count_calls(contestants: &mut [Contestant], cores: &Cores, progress: &mut Pro
             Err(error) => progress.say(&format!("no write calls: {error:#}")),
         }
     }
-}
-
-/// Merges the histograms of the rounds that count: percentiles are never averaged.
-fn merge(report: &mut Report, logs: &Logs) {
-    for row in &mut report.rows {
-        let key = row.key();
-        for cell in &mut row.cells {
-            let mut all = crate::load::ledger::new_histogram();
-            for window in report::used(&cell.windows) {
-                for (server, workload, round, attempt, histogram) in logs {
-                    let same = (server, workload) == (&key, &cell.workload)
-                        && (*round, *attempt) == (window.round, window.attempt);
-                    if same {
-                        // Both have the same bounds.
-                        let _ = all.add(histogram);
-                    }
-                }
-            }
-            cell.latency = report::Distribution::with_curve(&all);
-        }
-    }
-}
-
-/// One log for each round, its intervals tagged with server, workload and attempt.
-fn save_logs(folder: &Path, logs: &Logs) -> Result<()> {
-    let rounds: std::collections::BTreeSet<u32> = logs.iter().map(|it| it.2).collect();
-    for wanted in rounds {
-        let mine: Vec<(String, &Histogram<u64>)> = logs
-            .iter()
-            .filter(|it| it.2 == wanted)
-            .map(|(server, workload, _, attempt, histogram)| {
-                (format!("{workload}/{server}/{attempt}"), histogram)
-            })
-            .collect();
-        let path = folder.join(format!("round-{wanted}.hlog"));
-        let log = report::hlog::of(&mine, 1.0)?;
-        std::fs::write(&path, log).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
 }
 
 fn debug_note() -> Option<String> {

@@ -17,6 +17,9 @@ use crate::timer::MILLISECOND_NS;
 /// The calls that send bytes on a socket.
 const WRITES: &str = "write,writev,sendto,sendmsg,sendmmsg,pwritev2,io_uring_enter";
 
+/// What a run of its own takes for each server: two seconds, most of it strace coming and going.
+pub(super) const TAKES: Duration = Duration::from_secs(2);
+
 /// strace has to have stopped every thread once by then.
 const ATTACH: Duration = Duration::from_secs(2);
 
