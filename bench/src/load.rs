@@ -159,6 +159,12 @@ impl Workload {
         }
     }
 
+    /// Whether it gives the figures that two copies of one server must agree in: latency and CPU
+    /// time for an event.
+    pub fn has_headlines(&self) -> bool {
+        matches!(self.shape, Shape::Broadcast { .. } | Shape::Ticks { .. } | Shape::Firehose { .. })
+    }
+
     /// How long it takes at the least, nanoseconds.
     pub fn duration_ns(&self) -> u64 {
         match self.shape {

@@ -38,6 +38,9 @@ use crate::stats::Ratio;
 /// The version of the JSON. It grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 2;
 
+/// What the second copy of a server has behind its name.
+pub const TWIN: &str = " (twin)";
+
 /// The file in a report's folder that holds the data.
 const JSON_NAME: &str = "report.json";
 

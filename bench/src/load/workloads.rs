@@ -20,7 +20,8 @@ impl Workload {
             Shape::Broadcast {
                 subscribers,
                 interval_us: interval_ms * 1000,
-                warm_up: 4,
+                // Enough deliveries to warm up with.
+                warm_up: if subscribers > 1000 { 1 } else { 4 },
                 messages,
                 pad_bytes: 0,
                 stalled_each: 0,
@@ -110,7 +111,7 @@ impl Workload {
                 subscribers: 500,
                 interval_us: 20_000,
                 warm_up: 4,
-                messages: 50,
+                messages: 30,
                 pad_bytes: 4000,
                 stalled_each: each,
             },

@@ -137,7 +137,7 @@ pub struct Distribution {
     pub max_ns: u64,
     /// The mean, never to be shown alone.
     pub mean_ns: f64,
-    /// Quantiles and values for a chart, up to where ten values are beyond; empty where none is
+    /// Quantiles and values for a chart, from the median up to where ten values are beyond; empty where none is
     /// drawn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<(f64, u64)>,
@@ -167,10 +167,10 @@ impl Distribution {
         })
     }
 
-    /// The same, with the points of a chart.
+    /// The same, with the points of a chart, from the median on.
     pub fn with_curve(histogram: &Histogram<u64>) -> Option<Distribution> {
         let mut found = Distribution::of(histogram)?;
-        let mut beyond: f64 = 1.0;
+        let mut beyond: f64 = 0.5;
         while beyond * found.n as f64 >= 10.0 {
             found.curve.push((1.0 - beyond, histogram.value_at_quantile(1.0 - beyond)));
             beyond /= 1.5;

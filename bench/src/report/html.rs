@@ -11,25 +11,28 @@ use crate::stats::EQUIVALENT;
 /// The page's style. The colours are Okabe and Ito's, darker on light and lighter on dark ground.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--page:#fff;--ink:#1b1f24;--soft:#59636e;--line:#d5dae0;\
---floor:#9aa3ad;--c0:#0072b2;--c1:#d55e00;--c2:#00845f;--c3:#aa4489;--c4:#a87400;--c5:#3b8fc4;\
---c6:#1b1f24;--bad:#b3261e;--band:#0072b218}\
+--floor:#9aa3ad;--c0:#0072b2;--c1:#d55e00;--c2:#00845f;--c3:#aa4489;--c4:#a87400;--c5:#1b1f24;\
+--c6:#3b8fc4;--bad:#b3261e;--band:#0072b218}\
 @media(prefers-color-scheme:dark){:root{--page:#14171b;--ink:#e7eaee;--soft:#a3adb8;--line:#343b44;\
---floor:#6b7480;--c0:#56a8e0;--c1:#ff8a3d;--c2:#2fc79b;--c3:#e08cc4;--c4:#f0b429;--c5:#8fd0ff;\
---c6:#e7eaee;--bad:#ff8a80;--band:#56a8e022}}\
-*{box-sizing:border-box}body{margin:0 auto;max-width:1120px;padding:1rem;background:var(--page);\
+--floor:#6b7480;--c0:#56a8e0;--c1:#ff8a3d;--c2:#2fc79b;--c3:#e08cc4;--c4:#f0b429;--c5:#e7eaee;\
+--c6:#8fd0ff;--bad:#ff8a80;--band:#56a8e022}}\
+*{box-sizing:border-box}body{margin:0 auto;max-width:1320px;padding:1rem;background:var(--page);\
 color:var(--ink);font:16px/1.5 system-ui,sans-serif}h1{line-height:1.2}h2{margin-top:2.5rem;\
 border-bottom:1px solid var(--line)}h3{margin:1.5rem 0 .3rem;line-height:1.3}p{max-width:75ch}\
 .soft{color:var(--soft)}.bad{color:var(--bad);font-weight:600}.wide{overflow-x:auto}\
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}\
 .n{text-align:right}td.bad{white-space:normal;min-width:20rem}\
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,500px),1fr));gap:1rem 2rem}\
-figure{margin:0;min-width:0;overflow-x:auto}svg{width:100%;min-width:440px;height:auto;display:block}\
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:1rem 2rem}\
+figure{margin:0;min-width:0;max-width:600px}svg{width:100%;height:auto;display:block}\
 svg text{fill:var(--soft);font-size:12px}svg .label,svg .name{fill:var(--ink)}\
 .grid{stroke:var(--line);fill:none}.one{stroke:var(--ink);stroke-dasharray:2 3}.band{fill:var(--band)}\
 .legend{display:flex;flex-wrap:wrap;gap:.1rem 1rem;padding:0;margin:.2rem 0;list-style:none;\
 font-size:.8rem}.legend i{display:inline-block;width:1.6rem;margin-right:.35rem;vertical-align:middle}\
 summary{cursor:pointer}ul.plain{padding-left:1.2rem;max-width:85ch}";
+
+/// When the largest value of a chart is so many times the smallest, its axis is logarithmic.
+const LINEAR_UP_TO: f64 = 20.0;
 
 /// The whole page.
 pub fn html(report: &Report) -> String {
@@ -51,7 +54,8 @@ pub fn html(report: &Report) -> String {
         put(&mut out, format_args!("<p class=\"bad\">This run cannot tell: {}.</p>", escape(why)));
     }
     let (title, table) = render::summary(report);
-    put(&mut out, format_args!("<h2>Summary</h2><p>{}.</p>", escape(&title)));
+    let columns = title.strip_prefix("Summary: ").unwrap_or(&title);
+    put(&mut out, format_args!("<h2>Summary</h2><p>Columns: {}.</p>", escape(columns)));
     out.push_str(&table.html(escape));
     out.push_str(
         "<p class=\"soft\">× is the multiple of the floor, a bare one-thread server in \
@@ -205,8 +209,10 @@ fn looks(report: &Report) -> BTreeMap<String, Look> {
     let mut looks = BTreeMap::new();
     for row in &report.rows {
         let colour = (!row.is_floor()).then(|| {
-            colours.iter().position(|it| *it == row.server).unwrap_or_else(|| {
-                colours.push(&row.server);
+            // The twin is the same server.
+            let server = row.server.trim_end_matches(super::TWIN);
+            colours.iter().position(|it| *it == server).unwrap_or_else(|| {
+                colours.push(server);
                 colours.len() - 1
             })
         });
@@ -261,17 +267,10 @@ fn latency(
         .collect();
     let (best, value) = lowest(&p99)?;
     let mut x = Axis::new("percentile of deliveries", Scale::Log);
-    x.ticks = [
-        (1.0, "0"),
-        (2.0, "50"),
-        (10.0, "90"),
-        (100.0, "99"),
-        (1e3, "99.9"),
-        (1e4, "99.99"),
-        (1e5, "99.999"),
-    ]
-    .map(|(at, text)| (at, format!("{text} %")))
-    .into();
+    x.ticks =
+        [(2.0, "50"), (10.0, "90"), (100.0, "99"), (1e3, "99.9"), (1e4, "99.99"), (1e5, "99.999")]
+            .map(|(at, text)| (at, format!("{text} %")))
+            .into();
     let y = Axis::new("latency from the schedule, ms", Scale::Log);
     let title = format!("{workload}: {best} has the lowest p99, {} ms", significant(value / 1e6));
     let caption = "All rounds merged; ends where fewer than ten deliveries are beyond. Grey: the \
@@ -317,6 +316,10 @@ fn bars(
     };
     let mut x = Axis::new(label, Scale::Linear);
     x.from_zero = true;
+    let (least, most) = (rows.first()?.low, rows.last()?.value);
+    if least > 0.0 && most / least > LINEAR_UP_TO {
+        x = Axis::new(&format!("{label}, logarithmic"), Scale::Log);
+    }
     let title =
         format!("{workload}: {best} {finding}, {}{}{shared}", unit.write(value), unit.suffix());
     let chart = plot::dots(&title, &x, &rows, None, None);

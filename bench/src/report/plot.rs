@@ -6,13 +6,14 @@
 
 use std::fmt::Write;
 
-/// Size of a chart in its own units; the page scales it to its width.
-const WIDTH: f64 = 640.0;
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = 16.0;
+/// Size of a chart in its own units; the page scales it to its width. Small enough that its text
+/// can be read on a phone, where a unit is three quarters of a pixel.
+const WIDTH: f64 = 480.0;
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
-const PLOT_HEIGHT: f64 = 250.0;
+const PLOT_HEIGHT: f64 = 230.0;
 
 /// Colours that there are; Okabe and Ito's, which colour-blind people tell apart.
 pub(super) const COLOURS: usize = 7;
@@ -113,7 +114,7 @@ impl Map {
     fn ticks(&self) -> Vec<(f64, String)> {
         match self.scale {
             Scale::Linear => {
-                let raw = (self.to - self.from) / 5.0;
+                let raw = (self.to - self.from) / 4.0;
                 let power = 10_f64.powf(raw.log10().floor());
                 let step = [1.0, 2.0, 5.0, 10.0].map(|it| it * power);
                 let step = step.into_iter().find(|it| *it >= raw).unwrap_or(raw);
@@ -269,9 +270,9 @@ pub(super) fn dots(
     reference: Option<f64>,
     band: Option<(f64, f64)>,
 ) -> String {
-    const ROW: f64 = 21.0;
-    const NAMES: f64 = 196.0;
-    const LABELS: f64 = 128.0;
+    const ROW: f64 = 20.0;
+    const NAMES: f64 = 158.0;
+    const LABELS: f64 = 106.0;
     let bottom = TOP + ROW * rows.len() as f64 + 4.0;
     let values = rows.iter().flat_map(|it| [it.low, it.value, it.high]).chain(reference);
     let across = Map::of(values, x, NAMES, WIDTH - LABELS);
@@ -322,7 +323,7 @@ pub(super) fn dots(
         &mut svg,
         format_args!(
             "<text x='{:.1}' y='{:.1}' text-anchor='middle' class='label'>{}</text></svg>",
-            f64::midpoint(NAMES, WIDTH - LABELS),
+            WIDTH / 2.0,
             bottom + 36.0,
             escape(&x.label)
         ),

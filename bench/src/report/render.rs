@@ -10,8 +10,8 @@ use crate::stats::{CONFIDENCE, Ratio, Spread};
 pub(super) const HEADLINE: &str = "broadcast-1000";
 
 /// The share of a window waited for a core from which a reader is warned; a quiet host stays below
-/// a tenth of it.
-const BUSY_SHARE: f64 = 0.02;
+/// 3 %.
+const BUSY_SHARE: f64 = 0.05;
 
 /// In place of what was not measured.
 pub(super) const NOTHING: &str = "–";

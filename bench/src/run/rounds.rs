@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 
+use super::Contestant;
 use super::progress::Progress;
 use super::window::{self, Cores};
-use super::{Contestant, OVERHEAD};
 use crate::load::Workload;
 use crate::report::{self, Report};
 use crate::stats;
@@ -23,6 +23,14 @@ const REPEATED_SHARE_MAX: f64 = 0.3;
 
 /// Raw latencies: server, workload, round and attempt, seconds, histogram.
 pub(super) type Logs = Vec<(String, String, u32, u32, Histogram<u64>)>;
+
+/// Starting and stopping a server, for the estimate of the time left.
+const OVERHEAD: Duration = Duration::from_millis(200);
+
+/// What a window takes, for the estimate of the time left.
+pub(super) fn takes(workload: &Workload) -> Duration {
+    Duration::from_nanos(workload.duration_ns()) + OVERHEAD
+}
 
 /// What is measured, where, and in how much time.
 #[derive(Debug)]
@@ -43,26 +51,35 @@ impl Rounds<'_> {
         let Rounds { workloads, cores, seed, at_most, interrupted } = *self;
         let mut logs = Logs::new();
         let mut random = fastrand::Rng::with_seed(seed);
-        let running: Vec<usize> =
-            (0..contestants.len()).filter(|index| contestants[*index].launch.is_some()).collect();
-        let takes = |it: &Workload| Duration::from_nanos(it.duration_ns()) + OVERHEAD;
-        let all: Duration = workloads.iter().map(|it| takes(it) * it.rounds).sum();
-        let all = all * running.len() as u32;
+        let running: Vec<Vec<usize>> = workloads
+            .iter()
+            .map(|workload| {
+                let meets =
+                    |it: &Contestant| it.launch.is_some() && it.row.cell(&workload.name).is_some();
+                (0..contestants.len()).filter(|index| meets(&contestants[*index])).collect()
+            })
+            .collect();
+        let windows = || {
+            let each = workloads.iter().zip(&running);
+            each.map(|(it, who)| (it, it.rounds * who.len() as u32))
+        };
+        let all: Duration = windows().map(|(it, count)| takes(it) * count).sum();
         progress.expect(all);
         // What is left of the profile's time is for windows that are measured again.
         let mut spare = at_most.saturating_sub(all);
-        let windows: u32 = workloads.iter().map(|it| it.rounds).sum::<u32>() * running.len() as u32;
-        let mut repeats_left = (f64::from(windows) * REPEATED_SHARE_MAX) as u32;
+        let count: u32 = windows().map(|it| it.1).sum();
+        let mut repeats_left = (f64::from(count) * REPEATED_SHARE_MAX) as u32;
         let orders: Vec<Vec<Vec<usize>>> = workloads
             .iter()
-            .map(|it| stats::balanced(running.len(), it.rounds as usize, &mut random))
+            .zip(&running)
+            .map(|(it, who)| stats::balanced(who.len(), it.rounds as usize, &mut random))
             .collect();
         let rounds = workloads.iter().map(|it| it.rounds).max().unwrap_or(0);
         let mut position = 0;
         for round in 1..=rounds {
             for (place, workload) in workloads.iter().enumerate() {
                 let Some(order) = orders[place].get(round as usize - 1) else { continue };
-                for index in order.iter().map(|it| running[*it]) {
+                for index in order.iter().map(|it| running[place][*it]) {
                     let contestant = &mut contestants[index];
                     let Some(launch) = &contestant.launch else { continue };
                     let key = contestant.row.key();
@@ -88,7 +105,9 @@ impl Rounds<'_> {
                             && repeats_left > 0
                             && spare >= takes(workload);
                         let window = report::Window { round, position, attempt, ..window };
-                        contestant.row.cells[place].windows.push(window);
+                        let mut cells = contestant.row.cells.iter_mut();
+                        let cell = cells.find(|it| it.workload == workload.name);
+                        cell.expect("who meets it has a cell").windows.push(window);
                         if let Some(histogram) = histogram.filter(|it| !it.is_empty()) {
                             let name = workload.name.clone();
                             logs.push((key.clone(), name, round, attempt, histogram));

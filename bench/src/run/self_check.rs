@@ -40,7 +40,7 @@ const STALL_MS: u64 = 200;
 const BARE_LIMIT: f64 = 1.25;
 
 /// Pairs of the generator and the bare loop.
-const BARE_PAIRS: usize = 3;
+const BARE_PAIRS: usize = 5;
 
 /// Every check, in order.
 ///
