@@ -27,6 +27,7 @@ Examples:
   sse-bench conform server http://HOST/PATH   does this server conform? Any language will do
   sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
   sse-bench report --splice README.md DIR     put a report's summary into a document
+  sse-bench compare DIR DIR                   is the second better or worse?
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 struct Cli {
@@ -50,6 +51,8 @@ enum Command {
     List(List),
     /// Print a report again, or put its summary into a document
     Report(ReportArgs),
+    /// Compare two reports, with intervals and verdicts; more reports give a trend
+    Compare(report::compare::Args),
     /// Serve the physical floor: the least that a server on this host can cost
     #[command(hide = true)]
     Floor(floor::Args),
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::List(list) => print_list(&list),
         Command::Report(args) => print_report(&args),
+        Command::Compare(args) => report::compare::run(&args),
         Command::Floor(args) => floor::serve(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -129,12 +133,12 @@ fn print_list(list: &List) -> Result<ExitCode> {
             }
         }
         List::Workloads { json } => {
-            let workloads = Profile::all().remove(0).workloads;
+            let workloads = Profile::all().swap_remove(1).workloads;
             if *json {
                 writeln!(out, "{}", serde_json::to_string_pretty(&workloads)?)?;
             } else {
                 for it in &workloads {
-                    writeln!(out, "{:<10} {}", it.name, it.question)?;
+                    writeln!(out, "{:<16} {}", it.name, it.question)?;
                 }
             }
         }

@@ -61,8 +61,16 @@ impl Server {
     /// # Errors
     /// When it cannot be started or pinned, exits early, or stays silent for [`READY_DEADLINE`].
     pub fn start(launch: &Launch) -> Result<Server> {
+        Server::start_on(launch, 0)
+    }
+
+    /// As [`Server::start`], on this port: a server that comes back where it was.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_on(launch: &Launch, port: u16) -> Result<Server> {
         let shown = launch.binary.display();
-        let mut child = spawn(launch).with_context(|| format!("cannot start {shown}"))?;
+        let mut child = spawn(launch, port).with_context(|| format!("cannot start {shown}"))?;
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let child_stderr = child.stderr.take().expect("stderr was asked to be a pipe");
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
@@ -241,11 +249,11 @@ pub fn raise_fd_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-fn spawn(launch: &Launch) -> Result<Child> {
+fn spawn(launch: &Launch, port: u16) -> Result<Child> {
     let mut command = Command::new(&launch.binary);
     command
         .args(&launch.args)
-        .args(["--port", "0"])
+        .args(["--port", &port.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
