@@ -16,6 +16,18 @@ command -v node >/dev/null || {
   exit 1
 }
 
+# The page is tested in a real browser, and looks itself for one of these, or for $SSE_CHROMIUM.
+if [[ -z ${SSE_CHROMIUM-} ]] &&
+  ! type -P chromium chromium-browser google-chrome-stable google-chrome >/dev/null; then
+  say "apt-get install chromium"
+  sudo=()
+  [[ $EUID -eq 0 ]] || sudo=(sudo --non-interactive)
+  { "${sudo[@]}" apt-get update -qq && "${sudo[@]}" apt-get install -y -qq --no-install-recommends chromium; } || {
+    echo "chromium is missing, and could not be installed: apt-get install chromium" >&2
+    exit 1
+  }
+fi
+
 # Every server stream is an open file, and the tests open thousands.
 ulimit -n "$(ulimit -Hn)"
 
@@ -31,6 +43,14 @@ done
 say "node --test client/node/"
 # From inside: Node 22 takes a folder among the arguments for a file.
 (cd client/node && timeout 120 node --test)
+
+say "node --test client/web/browser/"
+# What the lock file says, unless it is there already.
+cmp -s client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock || {
+  (cd client/web/browser && npm ci --no-audit --no-fund --loglevel error)
+  cp client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock
+}
+(cd client/web/browser && timeout 300 node --test)
 
 say "cargo bench -- --test (each benchmark once, as a test)"
 cargo bench --quiet --locked -p sse-bench -- --test

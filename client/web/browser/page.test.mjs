@@ -1,6 +1,7 @@
 // The page in Chromium, against each server of the workspace.
 
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, describe, it } from "node:test";
 
@@ -8,7 +9,7 @@ import axe from "axe-core";
 
 import { bytesOf, files, textOf, vectorsOf, withLineEnd } from "../../node/vectors.mjs";
 import { launch } from "./chromium.mjs";
-import { Server, build, servers } from "./servers.mjs";
+import { Server, artefacts, build, servers } from "./servers.mjs";
 import { NARROW, PATIENCE_MS, Visit, WIDE, messages, state, ticks } from "./visit.mjs";
 
 /** Fast enough for a test, slow enough for two cores. */
@@ -39,6 +40,8 @@ const fleet = servers.map((server) => ({ ...server, binary: build(server) }));
 
 let browser;
 before(async () => {
+  // What an earlier run left is not this one's.
+  rmSync(artefacts, { recursive: true, force: true });
   browser = await launch();
 });
 after(() => browser.close());

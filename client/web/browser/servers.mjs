@@ -1,7 +1,6 @@
 // The servers of this workspace as processes: found by their manifests, built, started, killed.
 
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -12,9 +11,8 @@ const READY_MS = 20_000;
 
 const metadata = JSON.parse(cargo("metadata", "--no-deps", "--locked", "--format-version", "1"));
 
-/** Screenshots go here. */
+/** Screenshots go here, beside what cargo makes. */
 export const artefacts = `${metadata.target_directory}/page`;
-mkdirSync(artefacts, { recursive: true });
 
 /** Packages with `[package.metadata.server]`; `SSE_TEST_SERVERS=axum,poem` restricts a run. */
 export const servers = metadata.packages
