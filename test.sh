@@ -16,14 +16,19 @@ command -v node >/dev/null || {
   exit 1
 }
 
-# The page is tested in a real browser, and looks itself for one of these, or for $SSE_CHROMIUM.
-if [[ -z ${SSE_CHROMIUM-} ]] &&
-  ! type -P chromium chromium-browser google-chrome-stable google-chrome >/dev/null; then
-  say "apt-get install chromium"
-  sudo=()
-  [[ $EUID -eq 0 ]] || sudo=(sudo --non-interactive)
-  { "${sudo[@]}" apt-get update -qq && "${sudo[@]}" apt-get install -y -qq --no-install-recommends chromium; } || {
-    echo "chromium is missing, and could not be installed: apt-get install chromium" >&2
+command -v npm >/dev/null || {
+  echo "npm is missing: apt-get install npm" >&2
+  exit 1
+}
+
+# The page is tried in a real browser: $SSE_CHROMIUM, or one of these. Without a font it would draw no letter.
+if [[ -z ${SSE_CHROMIUM-}$(type -P chromium chromium-browser google-chrome-stable google-chrome || true) ]]; then
+  say "apt-get install chromium fonts-dejavu-core"
+  as_root=()
+  [[ $EUID -eq 0 ]] || as_root=(sudo --non-interactive)
+  as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+  { "${as_root[@]}" update && "${as_root[@]}" install --yes --no-install-recommends chromium fonts-dejavu-core; } || {
+    echo "chromium is missing, and cannot be installed from here: apt-get install chromium fonts-dejavu-core" >&2
     exit 1
   }
 fi
