@@ -144,7 +144,7 @@ describe("the page", { concurrency: fleet.length }, () => {
         assert.deepEqual(visit.said, []);
       });
 
-      it("goes on without a gap when its server is killed and started again", { timeout: TEST_MS }, async () => {
+      it("goes on without a gap when its server is killed or stopped, and started again", { timeout: TEST_MS }, async () => {
         let mortal = await Server.start(binary, { args: ARGS });
         const visit = await Visit.begin(browser, mortal);
         try {
@@ -153,19 +153,25 @@ describe("the page", { concurrency: fleet.length }, () => {
           await mortal.publish("lobby", "before");
           await messages(page, 1);
           await ticks(page, 3);
-          await mortal.kill();
-          await state(page, "ticks", /^Lost/);
-          const seen = (await ticks(page, 3)).length;
-          mortal = await Server.start(binary, { port: mortal.port, args: ARGS });
-          assertConsecutive(await ticks(page, seen + 3));
-          assert.match(await page.locator("#tally").textContent(), /over 2 connections, 0 lost$/);
-          const headers = await visit.asked("/ticks").at(-1).request.allHeaders();
-          assert.equal(headers["last-event-id"], `${seen}`);
-          // Its messages are gone with it, and the page says so.
-          await page.locator("#messages .gap", { hasText: "the server has started anew" }).waitFor();
-          await mortal.publish("lobby", "after");
-          assert.deepEqual(await messages(page, 2), ["before", "after"]);
-          await page.locator("#news", { hasText: "connected again" }).waitFor({ state: "attached" });
+          for (const [n, end] of ["kill", "stop"].entries()) {
+            const ended = await mortal[end]();
+            if (end === "stop") assert.deepEqual(ended, { code: 0, signal: null });
+            await state(page, "ticks", /^Lost/);
+            const seen = (await ticks(page, 3)).length;
+            mortal = await Server.start(binary, { port: mortal.port, args: ARGS });
+            assertConsecutive(await ticks(page, seen + 3));
+            assert.match(await page.locator("#tally").textContent(), new RegExp(`over ${n + 2} connections, 0 lost$`));
+            const headers = await visit.asked("/ticks").at(-1).request.allHeaders();
+            assert.equal(headers["last-event-id"], `${seen}`);
+            // Its messages are gone with it, and the page says so.
+            await page.locator("#messages .gap", { hasText: "the server has started anew" }).waitFor();
+            await mortal.publish("lobby", `after ${end}`);
+            await messages(page, n + 2);
+          }
+          assert.deepEqual(await messages(page, 3), ["before", "after kill", "after stop"]);
+          // All of it was told to a screen reader.
+          const news = await page.evaluate(() => window.news.join());
+          for (const words of ["connection lost", "connected again", "gap"]) assert.match(news, new RegExp(words));
           const other = visit.said.filter((it) => !/^Failed to load resource: net::ERR_/.test(it));
           assert.deepEqual(other, []);
         } finally {

@@ -49,7 +49,8 @@ export class Server {
     server.ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
     const late = setTimeout(() => child.kill("SIGKILL"), READY_MS);
     const lines = createInterface({ input: child.stdout });
-    const [line] = await Promise.race([new Promise((resolve) => lines.once("line", (it) => resolve([it]))), server.ended.then(() => [])]);
+    const firstLine = new Promise((resolve) => lines.once("line", resolve));
+    const line = await Promise.race([firstLine, server.ended.then(() => undefined)]);
     clearTimeout(late);
     const ready = line?.match(/^listening on (http:\/\/127\.0\.0\.1:(\d+))$/);
     if (!ready) throw new Error(`${binary} is not ready: ${line ?? "it ended"}`);
@@ -59,16 +60,20 @@ export class Server {
   }
 
   /** Ends it the hard way: nobody is told anything. */
-  async kill() {
-    this.#child.kill("SIGKILL");
-    await this.ended;
-    running.delete(this.#child);
+  kill() {
+    return this.#end("SIGKILL");
   }
 
-  /** A figure of its `/metrics`. */
-  async metric(name) {
-    const text = await (await fetch(`${this.url}/metrics`)).text();
-    return Number(text.match(new RegExp(`^${name} (\\d+)$`, "m"))[1]);
+  /** Ends it as its operator would: each stream is told when to come back, and ends whole. */
+  stop() {
+    return this.#end("SIGTERM");
+  }
+
+  async #end(signal) {
+    this.#child.kill(signal);
+    const ended = await this.ended;
+    running.delete(this.#child);
+    return ended;
   }
 
   async publish(topic, body) {

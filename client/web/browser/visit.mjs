@@ -22,7 +22,7 @@ export class Visit {
     // The chart would keep both cores busy; one test asks for motion.
     visit.#context = await browser.newContext({ viewport: WIDE, reducedMotion: "reduce", ...options });
     visit.#context.setDefaultTimeout(PATIENCE_MS);
-    await visit.#context.addInitScript(watchTicks);
+    await visit.#context.addInitScript(watch);
     return visit;
   }
 
@@ -69,11 +69,13 @@ export class Visit {
   }
 }
 
-/** In the page: the id of every tick that was ever shown, beside the page's own count. */
-function watchTicks() {
+/** In the page: the id of every tick that was ever shown, beside the page's own count; what was announced. */
+function watch() {
   window.shownTicks = [];
+  window.news = [];
   new MutationObserver((records) => {
     for (const { target, addedNodes } of records) {
+      if (target.id === "news") window.news.push(target.textContent);
       if (target.id !== "tick-list") continue;
       for (const line of addedNodes) window.shownTicks.push(Number(line.querySelector(".id").textContent));
     }
