@@ -16,6 +16,16 @@ command -v node >/dev/null || {
   exit 1
 }
 
+# The demo is tried in a real terminal.
+command -v tmux >/dev/null || {
+  say "tmux is missing: apt-get install tmux"
+  if [ "$(id -u)" = 0 ]; then as_root=(); else as_root=(sudo -n); fi
+  "${as_root[@]}" apt-get install --yes --no-install-recommends tmux || {
+    echo "tmux is missing, and cannot be installed from here: sudo apt-get install tmux" >&2
+    exit 1
+  }
+}
+
 # Every server stream is an open file, and the tests open thousands.
 ulimit -n "$(ulimit -Hn)"
 

@@ -46,13 +46,15 @@ fn main() {
 
 /// Ticks, a connection that is dropped, a server that is restarted: and nothing is lost.
 fn record() -> String {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let package = env!("CARGO_PKG_NAME");
-    // Once before, so that the pane shows the demo and not its compilation.
-    let built = std::process::Command::new(&cargo).args(["build", "-p", "sse-axum"]).status();
-    assert!(built.unwrap().success());
-    let demo = format!("'{cargo}' run -q -p {package} --bin sse -- demo axum");
-    let terminal = Terminal::start(WIDTH, HEIGHT, &demo);
+    // Before, so that the pane shows the demo and not how it is compiled.
+    for what in [["-p", "sse-axum", "--bins"], ["-p", env!("CARGO_PKG_NAME"), "--bins"]] {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = std::process::Command::new(cargo).arg("build").args(what).status();
+        assert!(status.unwrap().success());
+    }
+    let example = std::env::current_exe().unwrap();
+    let sse = example.ancestors().nth(2).unwrap().join("sse");
+    let terminal = Terminal::start(WIDTH, HEIGHT, &format!("'{}' demo axum", sse.display()));
     terminal.see("event 3");
     terminal.press(&["d"]);
     terminal.see("2 connections");
@@ -125,6 +127,7 @@ fn change(look: &mut Look, number: &str) {
         number @ 30..=37 => look.colour = Some(number - 30),
         number @ 90..=97 => look.colour = Some(number - 90),
         39 => look.colour = None,
+        49 => {}
         other => panic!("the demo does not use the sequence {other}"),
     }
 }
