@@ -265,13 +265,15 @@ fn program(pid: u32) -> Option<(String, u32)> {
     (state != "Z").then(|| (program.to_owned(), parent))
 }
 
-/// The server that a harness has started.
+/// The server that a harness has started, once the shell stands beside it that will end it.
 fn server_of(harness: u32) -> Option<u32> {
     let all = std::fs::read_dir("/proc").expect("Linux");
-    let mut pids = all.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
-    pids.find(|pid| {
-        program(*pid).is_some_and(|(it, parent)| it.starts_with("sse-std") && parent == harness)
-    })
+    let pids = all.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
+    let children: Vec<(u32, String)> = pids
+        .filter_map(|pid| program(pid).filter(|it| it.1 == harness).map(|it| (pid, it.0)))
+        .collect();
+    let started = |name: &str| children.iter().find(|(_, program)| program.starts_with(name));
+    started("sh").and(started("sse-std")).map(|(pid, _)| *pid)
 }
 
 fn own_server() -> Option<PathBuf> {
