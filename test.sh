@@ -28,6 +28,17 @@ for package in $packages; do
   cargo test --quiet --locked -p "$package" --all-features
 done
 
+# What takes a minute is waiting: all servers at once.
+say "the cases that take a minute"
+waiting=()
+for manifest in [0-9]*_*/Cargo.toml; do
+  cargo test --quiet --locked --all-features --manifest-path "$manifest" -- --ignored &
+  waiting+=("$!")
+done
+for test in "${waiting[@]}"; do
+  wait "$test"
+done
+
 say "node --test client/node/"
 # From inside: Node 22 takes a folder among the arguments for a file.
 (cd client/node && timeout 120 node --test)

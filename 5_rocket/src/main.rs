@@ -2,6 +2,7 @@
 
 mod http;
 mod listen;
+mod timeout;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use rocket::{Build, Data, Request, Responder, Rocket, State, catch, catchers, ge
 
 use crate::http::{Guard, Publisher, Refused, StreamRequest, Streamed};
 use crate::listen::Liftoff;
+use crate::timeout::RequestTimeout;
 
 type SharedFeed = Arc<Feed>;
 
@@ -58,6 +60,8 @@ fn routes(feed: SharedFeed) -> Rocket<Build> {
         // rocket: without this one it attaches a Shield that adds header fields to every answer.
         .attach(Shield::new())
         .attach(Guard)
+        // rocket: it waits for ever for a request that does not end.
+        .attach(RequestTimeout::default())
         .attach(Liftoff)
         .mount("/", routes![page, ticks, time, tasks, subscribe, publish])
         .mount("/", routes![simulation, healthz, metrics, script])
