@@ -22,7 +22,7 @@ border-bottom:1px solid var(--line)}h3{margin:1.5rem 0 .3rem;line-height:1.3}p{m
 .soft{color:var(--soft)}.bad{color:var(--bad);font-weight:600}.wide{overflow-x:auto}\
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}\
-.n{text-align:right}td.bad{white-space:normal;min-width:20rem}\
+.n{text-align:right}td.bad,td.words{white-space:normal;min-width:20rem}\
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:1rem 2rem}\
 figure{margin:0;min-width:0;max-width:600px}svg{width:100%;height:auto;display:block}\
 svg text{fill:var(--soft);font-size:12px}svg .label,svg .name{fill:var(--ink)}\
@@ -91,7 +91,7 @@ pub fn html(report: &Report) -> String {
                 "<tr><td>{}</td><td>{}</td><td{}>{}</td></tr>",
                 escape(&it.what),
                 escape(&it.truth),
-                if it.passed { "" } else { " class=\"bad\"" },
+                if it.passed { " class=\"words\"" } else { " class=\"bad\"" },
                 escape(&it.found)
             ),
         );
@@ -138,7 +138,7 @@ fn conformance(report: &Report, out: &mut String) {
             out,
             format_args!(
                 "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td style=\"white-space:normal;min-width:18rem\">{}</td></tr>",
+             <td class=\"words\">{}</td></tr>",
                 escape(&render::name(row).join(" ")),
                 it.passed,
                 it.failed,
