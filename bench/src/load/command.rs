@@ -28,6 +28,12 @@ const OPEN_NS: u64 = 2 * SECOND_NS;
 
 /// Which endpoint, and how much load.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sse-bench load 'http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1'
+  sse-bench load http://HOST/stream --connections 1000 --duration-s 60
+
+Exit codes: 0 fine, 1 a stream failed, 2 could not run.")]
 pub struct Args {
     /// The URL of a stream, for instance `http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1`
     url: String,
