@@ -30,6 +30,7 @@ Examples:
   sse-bench conform server http://HOST/PATH   does this server conform? Any language will do
   sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
   sse-bench report --splice README.md DIR     put a report's summary into a document
+  sse-bench compare DIR DIR                   is the second better or worse?
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 struct Cli {
@@ -63,6 +64,8 @@ Examples:
   sse-bench report target/sse-bench/20261120-124048
   sse-bench report --splice README.md bench/results/2026-11-20-epyc-2-cores")]
     Report(ReportArgs),
+    /// Compare two reports, with intervals and verdicts; more reports give a trend
+    Compare(report::compare::Args),
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -134,6 +137,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::List(list) => print_list(&list),
         Command::Report(args) => print_report(&args),
+        Command::Compare(args) => report::compare::run(&args),
         Command::Completions { shell } => pages::completions(Cli::command(), shell),
         Command::Man(args) => pages::man(Cli::command(), &args),
         Command::Floor(args) => floor::serve(&args).map(|()| ExitCode::SUCCESS),
@@ -166,12 +170,12 @@ fn print_list(list: &List) -> Result<ExitCode> {
             }
         }
         List::Workloads { json } => {
-            let workloads = Profile::all().remove(0).workloads;
+            let workloads = Profile::all().swap_remove(1).workloads;
             if *json {
                 writeln!(out, "{}", serde_json::to_string_pretty(&workloads)?)?;
             } else {
                 for it in &workloads {
-                    writeln!(out, "{:<10} {}", it.name, it.question)?;
+                    writeln!(out, "{:<16} {}", it.name, it.question)?;
                 }
             }
         }

@@ -121,7 +121,9 @@ fn links(text: &str) -> Vec<String> {
         .flat_map(|line| line.split('`').step_by(2).chain(["\n"]))
         .collect();
     let mut links = Vec::new();
-    for (start, end) in [("](", ')'), ("]: ", '\n'), ("src=\"", '"'), ("href=\"", '"')] {
+    for (start, end) in
+        [("](", ')'), ("]: ", '\n'), ("src=\"", '"'), ("srcset=\"", '"'), ("href=\"", '"')]
+    {
         let targets = prose.split(start).skip(1).filter_map(|rest| rest.split(end).next());
         links.extend(targets.filter(|it| !it.contains(' ')).map(str::to_owned));
     }
