@@ -1,4 +1,5 @@
 //! The command lines: of `sse-bench`, and of each server.
+#![allow(clippy::unwrap_used)] // A test may panic, and its helpers with it.
 
 mod servers;
 
@@ -55,7 +56,10 @@ fn every_subcommand_has_help_with_examples_a_version_a_manual_page_and_completio
         printed(sse_bench(&[&words[..], &["--version"]].concat()));
         let page = directory.join(format!("sse-bench-{}.1", path.replace(' ', "-")));
         assert!(page.exists(), "{}", page.display());
-        assert!(bash.contains(&path.replace(' ', "__").replace('-', "__")), "{path}");
+        let (parent, name) = path.rsplit_once(' ').unwrap_or(("", path));
+        let parents: String = parent.split(' ').map(|it| format!("__subcmd__{it}")).collect();
+        let parents = if parent.is_empty() { "" } else { &parents };
+        assert!(bash.contains(&format!("sse__bench{parents},{name})")), "{path}");
     }
     for shell in ["zsh", "fish"] {
         assert!(printed(sse_bench(&["completions", shell])).contains("conform"));

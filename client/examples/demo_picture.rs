@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use tmux::Terminal;
 
 const WIDTH: u16 = 100;
-const HEIGHT: u16 = 26;
+const HEIGHT: u16 = 29;
 
 /// A character's box, pixels.
 const CELL: (f32, f32) = (8.4, 18.0);
@@ -78,9 +78,11 @@ fn draw(screen: &str) -> String {
          monospace\">\n<title>sse demo axum</title>\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
     );
+    // tmux says a look once, and goes on with it in the next line.
+    let mut look = Look::default();
     for (line, row) in screen.lines().zip(0_u16..) {
         let y = MARGIN + f32::from(row) * CELL.1;
-        for (column, look, text) in runs(line) {
+        for (column, look, text) in runs(line, &mut look) {
             draw_run(&mut svg, (MARGIN + f32::from(column) * CELL.0, y), look, &text);
         }
     }
@@ -89,14 +91,16 @@ fn draw(screen: &str) -> String {
 }
 
 /// Pieces of a line that look alike, and the column that each begins at.
-fn runs(line: &str) -> Vec<(u16, Look, String)> {
+fn runs(line: &str, look: &mut Look) -> Vec<(u16, Look, String)> {
     let mut runs: Vec<(u16, Look, String)> = Vec::new();
-    let (mut look, mut column) = (Look::default(), 0);
+    let mut column = 0;
     let mut rest = line;
     while let Some(c) = rest.chars().next() {
         if let Some(sequence) = rest.strip_prefix("\x1b[") {
             let (numbers, after) = sequence.split_once('m').expect("tmux writes only colours");
-            numbers.split(';').for_each(|number| change(&mut look, number));
+            // crossterm's colours have the form 38;5;N, of which the first eight are these.
+            let numbers = numbers.replace("38;5;", "3");
+            numbers.split(';').for_each(|number| change(look, number));
             rest = after;
             continue;
         }
@@ -104,11 +108,11 @@ fn runs(line: &str) -> Vec<(u16, Look, String)> {
         let is_frame = |c: char| stroke(c, (0.0, 0.0)).is_some();
         match runs.last_mut() {
             Some((_, last, text))
-                if *last == look && !is_frame(c) && !text.chars().all(is_frame) =>
+                if *last == *look && !is_frame(c) && !text.chars().all(is_frame) =>
             {
                 text.push(c);
             }
-            _ => runs.push((column, look, c.to_string())),
+            _ => runs.push((column, *look, c.to_string())),
         }
         column += 1;
     }

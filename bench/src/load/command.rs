@@ -44,7 +44,7 @@ const DISPLAY_NS: u64 = 250 * MILLISECOND_NS;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sse-bench load http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1
+  sse-bench load 'http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1'
   sse-bench load http://HOST/stream --stamp-path meta.sent_at --fail-if 'p99>50ms'
   sse-bench load http://HOST/room/1 --publish http://HOST/room/1 --publish-body '{stamp}'
 
