@@ -11,27 +11,27 @@ command -v cargo >/dev/null || {
   exit 1
 }
 
-command -v node >/dev/null || {
-  echo "node is missing: apt-get install nodejs" >&2
-  exit 1
-}
-
-command -v npm >/dev/null || {
-  echo "npm is missing: apt-get install npm" >&2
-  exit 1
-}
-
-# The page is tried in a real browser: $SSE_CHROMIUM, or one of these. Without a font it would draw no letter.
-if [[ -z ${SSE_CHROMIUM-}$(type -P chromium chromium-browser google-chrome-stable google-chrome || true) ]]; then
-  say "apt-get install chromium fonts-dejavu-core"
-  as_root=()
+# install PACKAGE...: from Debian, as root or by sudo.
+install() {
+  say "apt-get install $*"
+  local as_root=()
   [[ $EUID -eq 0 ]] || as_root=(sudo --non-interactive)
   as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
-  { "${as_root[@]}" update && "${as_root[@]}" install --yes --no-install-recommends chromium fonts-dejavu-core; } || {
-    echo "chromium is missing, and cannot be installed from here: apt-get install chromium fonts-dejavu-core" >&2
+  { "${as_root[@]}" update && "${as_root[@]}" install --yes --no-install-recommends "$@"; } || {
+    echo "missing, and cannot be installed from here: apt-get install $*" >&2
     exit 1
   }
-fi
+}
+
+command -v node >/dev/null || install nodejs
+command -v npm >/dev/null || install npm
+
+# The page is tried in a real browser: $SSE_CHROMIUM, or one of these. Without a font it would draw no letter.
+[[ -n ${SSE_CHROMIUM-}$(type -P chromium chromium-browser google-chrome-stable google-chrome || true) ]] ||
+  install chromium fonts-dejavu-core
+
+# The demo is tried in a real terminal.
+command -v tmux >/dev/null || install tmux
 
 # Every server stream is an open file, and the tests open thousands.
 ulimit -n "$(ulimit -Hn)"

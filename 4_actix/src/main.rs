@@ -15,13 +15,13 @@ use actix_web::{App, Either, HttpRequest, HttpResponse, Responder};
 use actix_web_lab::sse::{self, Sse};
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Feed, Opened, page};
+use feed::{Failure, Feed, Opened, page};
 use futures_util::StreamExt;
 
 use crate::http::StreamRequest;
 
 #[actix_web::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use feed::contract::PROMETHEUS;
 use feed::settings::Encoding;
 use feed::stream::{Events, Frames};
-use feed::{Feed, Opened, Problem};
+use feed::{Failure, Feed, Opened, Problem};
 use rocket::futures::StreamExt;
 use rocket::futures::stream::Map;
 use rocket::http::{ContentType, Header, Status};
@@ -24,7 +24,7 @@ use crate::timeout::RequestTimeout;
 
 type SharedFeed = Arc<Feed>;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     // rocket: it binds by itself. This listener only proves that it can; `Liftoff` mends Rocket's.

@@ -26,6 +26,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks at all sockets. A connection may wait for so much longer than it should.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// A look pauses after so many sockets, so that a worker that shares its core hardly notices.
+const SOCKETS_AT_ONCE: usize = 64;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Descriptors that a look needs. It keeps them: clients that say nothing may hold all others.
 const SPARE_DESCRIPTORS: usize = 2;
 
@@ -111,8 +115,11 @@ impl Watch {
         // Before the look: who connects during it may be heard and not seen.
         self.known.extend(mem::take(&mut *self.heard.clients()));
         let (mut known, mut silent) = (HashSet::new(), HashMap::new());
-        for socket in sockets()? {
+        for (looked_at, socket) in sockets()?.enumerate() {
             let socket = socket?;
+            if looked_at % SOCKETS_AT_ONCE == SOCKETS_AT_ONCE - 1 {
+                thread::sleep(PAUSE);
+            }
             let Some(client) = self.client(&socket) else { continue };
             if self.known.contains(&client) {
                 known.insert(client);

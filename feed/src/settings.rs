@@ -27,15 +27,19 @@ impl Encoding {
     }
 }
 
+/// What the help ends with; PORT and NAME become the server's own.
+const EXAMPLES: &str = "\
+Examples:
+  NAME                             then open http://127.0.0.1:PORT in a browser
+  NAME --port 0 --wire-log         any free port; tells what goes over the wire
+  NAME --encoding native           the framework's own way
+  curl -N 'http://127.0.0.1:PORT/ticks?interval_ms=500'
+  curl -N http://127.0.0.1:PORT/messages/news &
+  curl -d 'Hello' http://127.0.0.1:PORT/messages/news";
+
 /// What a server is told when it starts. Every flag is also an environment variable.
 #[derive(Debug, Clone, Parser)]
-#[command(
-    version,
-    after_help = "Try it:\n  curl -N 'http://127.0.0.1:PORT/ticks?interval_ms=500'\n  \
-                  curl -N http://127.0.0.1:PORT/messages/news &\n  \
-                  curl -d 'Hello' http://127.0.0.1:PORT/messages/news\n\
-                  Or open http://127.0.0.1:PORT in a browser."
-)]
+#[command(version)]
 pub struct Settings {
     /// The package of the server that was started; not a setting.
     #[arg(skip)]
@@ -131,6 +135,7 @@ impl Settings {
             .name(name)
             .bin_name(name)
             .about(about)
+            .after_help(EXAMPLES.replace("PORT", &port).replace("NAME", name))
             .mut_arg("port", |arg| arg.default_value(port));
         let matches = command.get_matches();
         let settings = Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
