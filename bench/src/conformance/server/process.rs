@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 use super::{Fault, Target};
-use crate::fleet::{Launch, READY_DEADLINE, STOP_DEADLINE, Server};
+use crate::fleet::{Launch, READY_DEADLINE, STOP_DEADLINE, Server, Tie};
 
 /// How often the state of a process is looked at.
 const LOOK: Duration = Duration::from_millis(2);
@@ -59,7 +59,11 @@ enum Process {
 
 /// A child and all that it started; dropping it kills them.
 #[derive(Debug)]
-struct Group(Child);
+struct Group {
+    leader: Child,
+    /// Until the leader is reaped.
+    tie: Option<Tie>,
+}
 
 impl Control {
     /// Starts the server with `sh -c`, and hands out processes of it.
@@ -91,7 +95,7 @@ impl Control {
     /// How a started command ended, if it did: the reason why nobody answers.
     pub fn ended(&self) -> Option<ExitStatus> {
         let Control::Shell(shell) = self else { return None };
-        lock(&shell.running).as_mut()?.0.try_wait().ok()?
+        lock(&shell.running).as_mut()?.ended().ok()?
     }
 }
 
@@ -177,7 +181,7 @@ impl OwnProcess {
                 Ok(Ended { status: Some(stopped.status), took: stopped.took })
             }
             Process::Group(mut group) => loop {
-                let status = group.0.try_wait();
+                let status = group.ended();
                 match status.map_err(|error| Fault::Harness(error.to_string()))? {
                     Some(status) => {
                         return Ok(Ended { status: Some(status), took: asked.elapsed() });
@@ -203,18 +207,26 @@ impl Group {
     fn start(command: &str) -> io::Result<Group> {
         // A group of its own, because the command may start others: npm starts node, cargo the
         // server. The signal then reaches each of them once, as Ctrl-C in a terminal would.
-        Command::new("sh")
+        let leader = Command::new("sh")
             .args(["-c", &format!("exec {command}")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
-            .spawn()
-            .map(Group)
+            .spawn()?;
+        let mut group = Group { leader, tie: None };
+        group.tie = Some(Tie::group(Pid::from_child(&group.leader))?);
+        Ok(group)
+    }
+
+    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        let ended = self.leader.try_wait()?;
+        self.tie.take_if(|_| ended.is_some());
+        Ok(ended)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(kill_process_group(Pid::from_child(&self.0), signal)?)
+        Ok(kill_process_group(Pid::from_child(&self.leader), signal)?)
     }
 }
 
@@ -222,7 +234,8 @@ impl Drop for Group {
     fn drop(&mut self) {
         // Not yet reaped, so the id cannot be another's; what the leader left behind goes too.
         let _ = self.signal(Signal::KILL);
-        let _ = self.0.wait();
+        self.tie = None;
+        let _ = self.leader.wait();
     }
 }
 
