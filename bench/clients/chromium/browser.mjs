@@ -111,6 +111,8 @@ class Chromium {
 async function runCase(chromium, socket) {
   let sessionId;
   const lines = createInterface({ input: socket });
+  // It passes on those of the socket: a client that was killed.
+  lines.on("error", () => {});
   const first = new Promise((resolve) => lines.once("line", (line) => resolve(JSON.parse(line))));
   const { url, options } = await first;
   const commands = [];
