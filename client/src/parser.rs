@@ -18,6 +18,7 @@
 //! [html]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
 mod interpret;
+mod text;
 
 use std::time::Duration;
 
