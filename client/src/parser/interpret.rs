@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
-use super::text::Text;
+use super::text::{Text, padded};
 use super::{Event, Item, Limits, ParseError};
 
 /// The most that can stand on a line before its value.
@@ -28,6 +28,8 @@ pub(super) struct Interpreter {
     line: Vec<u8>,
     /// It has a NUL in it, and may be an id.
     line_has_nul: bool,
+    /// It is whole now.
+    line_ended: bool,
     /// A comment, for as long as an item borrows it.
     comment: Vec<u8>,
     /// The standard's data buffer, from `data_start` on: an LF follows each line.
@@ -56,7 +58,7 @@ enum Field {
 }
 
 /// What a block holds that lies in the bytes being read. It goes before what was kept.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Block<'i> {
     /// The only data line so far.
     data: Option<Text<'i>>,
@@ -73,7 +75,19 @@ enum Found<'i> {
 
 impl Interpreter {
     /// Reads lines until one makes an item; takes what it has read off the front of `input`.
+    #[inline]
     pub(super) fn next<'p, 'i: 'p>(
+        &'p mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Item<'p>>, ParseError> {
+        // A line that goes on, and on, needs nothing else.
+        if !self.line.is_empty() && !self.end_line(input)? {
+            return Ok(None);
+        }
+        self.item(input)
+    }
+
+    fn item<'p, 'i: 'p>(
         &'p mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Item<'p>>, ParseError> {
@@ -126,9 +140,9 @@ impl Interpreter {
             self.data_start = 0;
             self.event.clear();
         }
-        if !self.line.is_empty() || self.after_cr || !self.after_bom {
-            let found = self.resume(input)?;
-            if found.is_some() || input.is_empty() {
+        if self.line_ended || self.after_cr || !self.after_bom {
+            let found = self.begin(input)?;
+            if found.is_some() {
                 return Ok(found);
             }
         }
@@ -202,23 +216,32 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// Begins with what the last bytes left open: a mark, a line end or a line.
-    fn resume<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Found<'i>>, ParseError> {
-        if !self.line.is_empty() {
-            // It may be an id, perhaps behind a mark that came in pieces: then NUL matters.
-            let may_be_id = matches!(self.line[0], b'i' | 0xef);
-            let end = match Text::of_rest(input, may_be_id) {
-                Ok(end) => end,
-                Err(has_nul) => {
-                    self.line_has_nul |= has_nul;
-                    self.count(input.len());
-                    return self.keep(mem::take(input)).map(|()| None);
-                }
-            };
-            self.count(end.bytes().len() + 1);
-            *input = self.after_line(input, end.bytes().len());
-            self.line.extend_from_slice(end.bytes());
-            self.line_has_nul |= end.has_nul;
+    /// Adds to the kept line; tells whether it ends here.
+    #[inline]
+    fn end_line(&mut self, input: &mut &[u8]) -> Result<bool, ParseError> {
+        // It may be an id, perhaps behind a mark that came in pieces: then NUL matters.
+        let may_be_id = matches!(self.line[0], b'i' | 0xef);
+        match Text::of_rest(input, may_be_id) {
+            Ok(end) => {
+                let len = end.bytes().len();
+                self.count(len + 1);
+                self.line.extend_from_slice(end.bytes());
+                self.line_has_nul |= end.has_nul;
+                self.line_ended = true;
+                *input = self.after_line(input, len);
+            }
+            Err(has_nul) => {
+                self.count(input.len());
+                self.line_has_nul |= has_nul;
+                self.keep(mem::take(input))?;
+            }
+        }
+        Ok(self.line_ended)
+    }
+
+    /// What comes before the next line: the last one, if it was kept; LF behind CR; a mark.
+    fn begin<'i>(&mut self, input: &mut &[u8]) -> Result<Option<Found<'i>>, ParseError> {
+        if mem::take(&mut self.line_ended) {
             return self.end_kept_line();
         }
         if self.after_cr && !input.is_empty() {
@@ -336,7 +359,13 @@ impl Interpreter {
     /// Keeps the beginning of a line until the rest of it arrives.
     #[inline]
     fn keep(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
-        self.line.extend_from_slice(bytes);
+        let len = self.line.len() + bytes.len();
+        match padded(bytes) {
+            // Copying a fixed size and cutting it back is quicker than calling for the right one.
+            Some(padded) => self.line.extend_from_slice(&padded),
+            None => self.line.extend_from_slice(bytes),
+        }
+        self.line.truncate(len);
         self.check(self.line.len().saturating_sub(LONGEST_PREFIX))
     }
 
@@ -436,6 +465,7 @@ impl Interpreter {
     fn too_large(&mut self) -> ParseError {
         let error = ParseError::EventTooLarge { max_event_bytes: self.limits.max_event_bytes };
         self.failed = Some(error);
+        self.line.clear();
         error
     }
 

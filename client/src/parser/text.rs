@@ -3,9 +3,10 @@
 //! Lines are short, so the search stands inline, sixteen bytes at a step; a long rest is memchr's. On
 //! the way it sees whether a line is ASCII, as most are: then it is text as it is.
 //!
-//! `unsafe`, for two things that make short events a third faster: the instructions of SSE2, which
-//! every x86-64 has; and ASCII as `&str` without looking at it once more. What is seen and what is
-//! converted cannot come apart: only [`Text`] has both, and only this file makes one.
+//! `unsafe`, for two things without which a short event takes a quarter longer: the instructions of
+//! SSE2, which every x86-64 has; and ASCII as `&str` without looking at it once more. What is seen
+//! and what is converted cannot come apart: only [`Text`] has both, and only this file makes one.
+//! Elsewhere memchr searches, and everything is decoded.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -138,8 +139,9 @@ fn find<const NUL: bool>(bytes: &[u8]) -> Result<Text<'_>, bool> {
     if bytes.len() >= LONG {
         return find_far::<NUL>(bytes, LONG, seen.nuls != 0);
     }
+    let last = padded(tail).expect("the tail is shorter than a step");
     // What pads is no NUL of the line's.
-    match seen.look::<NUL>(&padded(tail), (1 << tail.len()) - 1) {
+    match seen.look::<NUL>(&last, (1 << tail.len()) - 1) {
         Some(len) => Ok(seen.text(&bytes[..bytes.len() - tail.len() + len])),
         None => Err(seen.nuls != 0),
     }
@@ -213,22 +215,25 @@ impl Seen {
 }
 
 /// Fewer bytes than a step, with NULs behind them.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn padded(bytes: &[u8]) -> [u8; STEP] {
-    // Two words that overlap: their sum of bits is the same as one that were copied by length.
+pub(super) fn padded(bytes: &[u8]) -> Option<[u8; STEP]> {
+    // Two words that overlap hold the same as one that is copied by length.
     let len = bytes.len();
-    let padded = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let last = u128::from(u64::from_le_bytes(*last)) << (8 * (len - 8));
-        u128::from(u64::from_le_bytes(*first)) | last
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let last = u64::from(u32::from_le_bytes(*last)) << (8 * (len - 4));
-        u128::from(u64::from(u32::from_le_bytes(*first)) | last)
-    } else {
-        let bytes = bytes.iter().rev();
-        bytes.fold(0, |padded, byte| padded << 8 | u128::from(*byte))
+    let padded = match len {
+        0..4 => bytes.iter().rev().fold(0, |padded, byte| padded << 8 | u128::from(*byte)),
+        4..8 => {
+            let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
+            let last = u64::from(u32::from_le_bytes(*last)) << (8 * (len - 4));
+            u128::from(u64::from(u32::from_le_bytes(*first)) | last)
+        }
+        8..STEP => {
+            let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
+            let last = u128::from(u64::from_le_bytes(*last)) << (8 * (len - 8));
+            u128::from(u64::from_le_bytes(*first)) | last
+        }
+        _ => return None,
     };
-    padded.to_le_bytes()
+    Some(padded.to_le_bytes())
 }
 
 #[cfg(test)]
@@ -265,10 +270,12 @@ mod tests {
         let has_nul = line.contains(&0);
         let found = Text::of_line(bytes);
         assert_eq!(found.map(Text::bytes), end.map(|_| line), "{bytes:?}");
-        match (Text::of_id(bytes), end) {
-            (Ok(found), Some(_)) => assert_eq!((found.bytes, found.has_nul), (line, has_nul)),
-            (Err(nul), None) => assert_eq!(nul, has_nul, "{bytes:?}"),
-            _ => panic!("{bytes:?}"),
+        for found in [Text::of_id(bytes), Text::of_rest(bytes, true)] {
+            match (found, end) {
+                (Ok(found), Some(_)) => assert_eq!((found.bytes, found.has_nul), (line, has_nul)),
+                (Err(nul), None) => assert_eq!(nul, has_nul, "{bytes:?}"),
+                _ => panic!("{bytes:?}"),
+            }
         }
         for text in found.into_iter().chain(Text::of_id(bytes)) {
             assert_eq!(text.ascii, line.is_ascii() && line.len() < LONG, "{bytes:?}");
