@@ -1,4 +1,5 @@
-//! `conform client --serve` with Chromium: a browser keeps the standard, or the suite is wrong.
+//! `conform client --serve` with Chromium: where a browser misses, the suite is wrong until proven
+//! otherwise.
 
 #![allow(clippy::unwrap_used, reason = "a test's own plumbing; where it fails, the test does")]
 
@@ -11,6 +12,14 @@ use serde_json::Value;
 /// A run takes a minute; one that has not ended by then hangs.
 const DEADLINE: Duration = Duration::from_secs(300);
 
+/// Cases that take a browser long.
+const SLOW: &str = "C7.15,C8.02,C8.03,C8.07,C8.08";
+/// What Chromium is known to miss, each checked by hand against the standard, WPT, and its source
+/// (`third_party/blink/renderer/modules/eventsource/event_source.cc`): it refuses a charset other
+/// than UTF-8 (`DidReceiveResponse`; WPT `format-utf-8`), and never sends a preflight (`Connect`,
+/// `kPreventPreflight`; WPT `eventsource-cross-origin-preflight`).
+const KNOWN: [&str; 2] = ["C4.08", "C9.04"];
+
 /// A process that ends with the test.
 struct Guard(Child);
 
@@ -22,13 +31,13 @@ impl Drop for Guard {
 }
 
 #[test]
-fn chromium_has_no_failure() {
+fn chromium_misses_only_what_is_known() {
     let folder = std::env::temp_dir().join(format!("sse-page-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let json = folder.join("a.json");
     let mut harness = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
         // What takes minutes in a browser is left to the command itself.
-        .args(["conform", "client", "--serve", "127.0.0.1:0", "--skip", "C7.15,C8", "--json"])
+        .args(["conform", "client", "--serve", "127.0.0.1:0", "--skip", SLOW, "--json"])
         .arg(&json)
         .stdout(Stdio::piped())
         .spawn()
@@ -63,10 +72,11 @@ fn chromium_has_no_failure() {
         let wanted = results.iter().filter(|it| it["verdict"] == verdict);
         wanted.filter_map(|it| it["id"].as_str()).collect()
     };
-    for verdict in ["fail", "blocked", "error"] {
+    assert_eq!(with("fail"), KNOWN, "{said}");
+    for verdict in ["blocked", "error"] {
         assert_eq!(with(verdict), [""; 0], "{said}");
     }
-    for id in ["C3.26", "C5.10", "C6.20", "C9.01", "C9.02", "C9.03", "C9.04", "C9.05"] {
+    for id in ["C3.26", "C5.10", "C6.20", "C9.01", "C9.02", "C9.03", "C9.05"] {
         assert!(with("pass").contains(&id), "{id}: {said}");
     }
     drop(browser);

@@ -1,9 +1,9 @@
 //! Cases about clients: what a reader of events must, should and may do.
 //!
-//! A client is driven by one of three [drivers](driver): it is a command ([`exec`]), or stands
-//! behind the REST protocol of launchdarkly/sse-contract-tests ([`service`]), or is the browser that
-//! opened a page ([`page`]). The cases know none of them: they start a client on a URL, answer its
-//! requests from a raw socket ([`stage`]), and compare what it reports.
+//! A client is driven in one of three ways: it is a command (`exec.rs`), or stands behind the REST
+//! protocol of launchdarkly/sse-contract-tests (`service.rs`), or is the browser that opened a page
+//! (`page.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
+//! raw socket (`stage.rs`), and compare what it reports.
 
 mod cases;
 mod command;

@@ -206,6 +206,59 @@ fn a_client_is_told_of_like_a_server_and_beside_one() {
 }
 
 #[test]
+fn clients_are_folders_with_their_known_misses() {
+    let folder = Folder::new("clients");
+    let at = |name: &str| folder.0.join("bench/clients").join(name);
+    for name in ["quiet", "shared"] {
+        std::fs::create_dir_all(at(name)).unwrap();
+    }
+    // What adapters share is no client.
+    std::fs::write(at("shared").join("adapter.mjs"), "").unwrap();
+    let manifest = |more: &str| {
+        let text = format!(
+            "name = \"Quiet\"\nversion = \"1.2\"\nbuild = [\"touch\", \"built\"]\n\
+             command = [\"sh\", \"./quiet.sh\"]\ncapabilities = [\"R\", \"Cm\"]\npatience_ms = 100\n{more}"
+        );
+        std::fs::write(at("quiet").join("client.toml"), text).unwrap();
+    };
+    std::fs::write(at("quiet").join("quiet.sh"), "test -f built && exit 7\n").unwrap();
+    let run = |args: &[&str]| {
+        let args = [&["conform", "client"][..], args].concat();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
+        command.args(args).current_dir(&folder.0).output().unwrap()
+    };
+    let known =
+        "[[deviation]]\ncase = \"C1.01\"\nreason = \"it asks for nothing\"\nversion = \"1.2\"\n";
+    manifest(known);
+    let json = folder.file("a.json");
+    let output = run(&["all", "--only", "C1.01,C9.01", "--json", &json]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(stdout.contains("KNOWN") && stdout.contains("it asks for nothing"), "{stdout}");
+    let report: Value = serde_json::from_str(&folder.read("a.json")).unwrap();
+    let run_of = &report["runs"][0];
+    assert_eq!((&run_of["name"], &run_of["framework"]), (&json!("Quiet"), &json!("Quiet 1.2")));
+    // It ran in its folder, after its build.
+    let actual = run_of["results"][0]["actual"].as_str().unwrap();
+    assert!(actual.contains("exit code 7"), "{actual}");
+    assert_eq!(run_of["results"][1]["verdict"], "skip");
+    manifest("");
+    assert_eq!(run(&["quiet", "--only", "C1.01"]).status.code(), Some(1));
+    for (args, more) in [
+        (&["nobody"][..], ""),
+        (&["all"], "colour = \"red\"\n"),
+        (&["all"], "[[deviation]]\ncase = \"C1.99\"\nreason = \"\"\nversion = \"1\"\n"),
+        (&["quiet", "--cmd", "true"], ""),
+        (&[], ""),
+    ] {
+        manifest(more);
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?} {more}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{args:?} {more}");
+    }
+}
+
+#[test]
 fn explanations_and_mistakes() {
     let text = ok(&["conform", "server", "--explain", "S4.07"]);
     for words in ["S4.07-leading-space", "MUST*", "to fix", "sent"] {

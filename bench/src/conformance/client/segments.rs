@@ -2,8 +2,9 @@
 //!
 //! `TCP_NODELAY` sends each write as a segment, but two that arrive before the client looks are one
 //! read to it, and a case about cuts would test nothing. On Linux the kernel tells how many bytes
-//! wait at the client's socket (`sock_diag`, man 7 sock_diag: netlink, and `inet_diag_req_v2` of
-//! linux/inet_diag.h); elsewhere, or where the client is on another host, a short pause has to do.
+//! have come to the client's socket and how many of them wait there (man 7 sock_diag, and
+//! linux/inet_diag.h, linux/tcp.h); elsewhere, or where the client is on another host, a short pause
+//! has to do.
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
@@ -26,8 +27,15 @@ const NLM_F_REQUEST: u16 = 1;
 const AF_INET: u8 = 2;
 const IPPROTO_TCP: u8 = 6;
 const ALL_STATES: u32 = 0xfff;
+/// `INET_DIAG_INFO`, as a bit of what is asked for and as the type of what is answered.
+const INFO_BIT: u8 = 2;
+const INFO_TYPE: u16 = 2;
 /// `idiag_rqueue`, behind `nlmsghdr`, four bytes, `inet_diag_sockid` and `idiag_expires`.
 const RQUEUE_AT: usize = 16 + 4 + 48 + 4;
+/// The attributes, behind `nlmsghdr` and `inet_diag_msg`.
+const ATTRIBUTES_AT: usize = 16 + 72;
+/// `tcpi_bytes_received` in `tcp_info`.
+const RECEIVED_AT: usize = 128;
 
 /// Knows when a client has read what was sent to it.
 pub(super) struct Segments {
@@ -48,12 +56,15 @@ impl Segments {
         Segments { netlink: socket.map(|socket| (socket, question)) }
     }
 
-    /// Waits until the client has read all that was sent; says whether that was seen.
-    pub(super) fn taken(&mut self) -> bool {
+    /// Waits until the client has read all that was sent on the connection; says whether that was
+    /// seen.
+    ///
+    /// Both numbers count: what has been sent may not have come to the client's socket yet.
+    pub(super) fn taken(&mut self, sent: u64) -> bool {
         let deadline = Instant::now() + WAIT;
         for look in 0.. {
             match self.waiting() {
-                Some(0) => return true,
+                Some((0, received)) if received >= sent => return true,
                 None => {
                     thread::sleep(PAUSE);
                     return false;
@@ -66,22 +77,40 @@ impl Segments {
         unreachable!("the range has no end")
     }
 
-    /// How many bytes wait at the client's socket; `None` if nobody can say.
-    fn waiting(&mut self) -> Option<u32> {
+    /// How many bytes wait at the client's socket, and how many have come there in all; `None` if
+    /// nobody can say.
+    fn waiting(&mut self) -> Option<(u32, u64)> {
         let (socket, question) = self.netlink.as_mut()?;
         socket.send(question).ok()?;
-        let mut answer = [0; 512];
+        let mut answer = [0; 2048];
         let count = socket.read(&mut answer).ok()?;
-        let is_answer = count >= RQUEUE_AT + 4
-            && u16::from_ne_bytes([answer[4], answer[5]]) == SOCK_DIAG_BY_FAMILY;
-        let bytes = answer[RQUEUE_AT..RQUEUE_AT + 4].try_into().expect("four bytes");
-        is_answer.then(|| u32::from_ne_bytes(bytes))
+        let answer = &answer[..count];
+        if u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?) != SOCK_DIAG_BY_FAMILY {
+            return None;
+        }
+        let waiting = answer.get(RQUEUE_AT..RQUEUE_AT + 4)?.try_into().ok()?;
+        let info = attribute(answer.get(ATTRIBUTES_AT..)?, INFO_TYPE)?;
+        let received = info.get(RECEIVED_AT..RECEIVED_AT + 8)?.try_into().ok()?;
+        Some((u32::from_ne_bytes(waiting), u64::from_ne_bytes(received)))
+    }
+}
+
+/// The value of the attribute of this type: `nlattr`, each aligned to four bytes.
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?);
+        if kind == wanted {
+            return bytes.get(4..length);
+        }
+        // An attribute shorter than its own head would be none.
+        bytes = bytes.get(length.max(4).next_multiple_of(4)..)?;
     }
 }
 
 /// `nlmsghdr` and `inet_diag_req_v2` for the one socket with these ends.
 fn question(client: std::net::SocketAddrV4, here: std::net::SocketAddrV4) -> Vec<u8> {
-    let mut body = vec![AF_INET, IPPROTO_TCP, 0, 0];
+    let mut body = vec![AF_INET, IPPROTO_TCP, INFO_BIT, 0];
     body.extend(ALL_STATES.to_ne_bytes());
     body.extend(client.port().to_be_bytes());
     body.extend(here.port().to_be_bytes());
@@ -125,10 +154,12 @@ mod tests {
             }
         });
         let mut segments = Segments::of(&server);
-        let sent: Vec<Vec<u8>> = (0..200_u8).map(|n| vec![n; usize::from(n % 7) + 1]).collect();
+        let sent: Vec<Vec<u8>> = (0..2000_usize).map(|n| vec![n as u8; n % 7 + 1]).collect();
+        let mut total = 0;
         for segment in &sent {
             server.write_all(segment).unwrap();
-            assert!(segments.taken());
+            total += segment.len() as u64;
+            assert!(segments.taken(total));
         }
         drop(server);
         reader.join().unwrap();
@@ -142,7 +173,7 @@ mod tests {
         let (mut server, _) = listener.accept().unwrap();
         server.write_all(b"a").unwrap();
         let began = Instant::now();
-        assert!(!Segments::of(&server).taken());
+        assert!(!Segments::of(&server).taken(1));
         assert!(began.elapsed() < Duration::from_secs(2));
     }
 }

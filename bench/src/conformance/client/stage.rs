@@ -5,7 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -61,6 +61,8 @@ pub(super) struct Exchange {
     number: usize,
     log: Log,
     gone: Arc<Mutex<Option<Instant>>>,
+    /// Bytes that were sent on the connection, for earlier requests too.
+    sent: Arc<AtomicU64>,
     is_whole: bool,
     is_broken: bool,
 }
@@ -151,13 +153,14 @@ impl Exchange {
             self.is_broken = true;
             self.log.add(self.number, Side::Note, b"nobody takes it");
         }
+        self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
 
     /// Sends these bytes as a segment that the client reads by itself.
     pub(super) fn segment(&mut self, bytes: &[u8]) {
         self.send(bytes);
         if !self.is_broken {
-            self.segments.taken();
+            self.segments.taken(self.sent.load(Ordering::Relaxed));
         }
     }
 
@@ -305,7 +308,7 @@ fn serve(
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(WRITE_PATIENCE))?;
     lock(&shared.open).push((number, Arc::clone(socket)));
-    let gone = Arc::new(Mutex::new(None));
+    let (gone, sent) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
     let mut reader = Reader::new(Arc::clone(socket));
     while let Some((request, bytes)) = reader.next() {
         log.add(number, Side::Received, &bytes);
@@ -317,6 +320,7 @@ fn serve(
             number,
             log: log.clone(),
             gone: Arc::clone(&gone),
+            sent: Arc::clone(&sent),
             is_whole: false,
             is_broken: false,
         };

@@ -98,7 +98,7 @@ pub(super) const ADVICE: &[(&str, &str, &str)] = &[
     ("C6.21", "Ids with spaces and tabs.", "Write the id as it is; HTTP trims the ends by itself."),
     ("C6.22", "Ids with control characters.", "Leave the header out where HTTP cannot carry the id, and connect all the same."),
     ("C6.23", "An id, then two connections that are reset.", "Keep the id until another one comes."),
-    ("C6.24", "A redirection, a stream, and the end.", "Start each reconnection at the URL that was given."),
+    ("C6.24", "A redirection, a stream, and the end.", "Start each reconnection at the URL that was given: where it redirects to may have changed."),
     ("C6.25", "The end of a stream, and close while the client waits.", "Cancel the wait with close."),
     ("C7.01", "204, at once and when reconnecting.", "Close for good on 204: it is how a server says so."),
     ("C7.02", "205, 206, 210 and 299.", "Accept 200 only."),
