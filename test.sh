@@ -11,16 +11,6 @@ command -v cargo >/dev/null || {
   exit 1
 }
 
-command -v node >/dev/null || {
-  echo "node is missing: apt-get install nodejs" >&2
-  exit 1
-}
-
-command -v npm >/dev/null || {
-  echo "npm is missing: apt-get install npm" >&2
-  exit 1
-}
-
 # install PACKAGE...: from Debian, as root or by sudo.
 install() {
   say "apt-get install $*"
@@ -32,6 +22,9 @@ install() {
     exit 1
   }
 }
+
+command -v node >/dev/null || install nodejs
+command -v npm >/dev/null || install npm
 
 # The page is tried in a real browser: $SSE_CHROMIUM, or one of these. Without a font it would draw no letter.
 [[ -n ${SSE_CHROMIUM-}$(type -P chromium chromium-browser google-chrome-stable google-chrome || true) ]] ||

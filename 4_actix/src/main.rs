@@ -34,11 +34,10 @@ async fn main() -> Result<(), Failure> {
     // actix: `HttpServer` would do the same, but answer the longest targets in its own words.
     let server = Server::build()
         .workers(feed.settings.workers.into())
-        // actix: a worker leaves all beyond 25 600 connections waiting; --max-streams says 503
-        // instead.
+        // actix: all beyond 25 600 connections of a worker would wait; --max-streams says 503.
         .max_concurrent_connections(usize::MAX)
         // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
-        // actix: it would cut them off after 30 s; workers look once a second whether they are done.
+        // actix: it would cut them off after 30 s; workers look each second whether they are done.
         .shutdown_signal(async move { feed.shutdown.begun().await });
     let server = listen::serve(server, listener, app)?;
     listen::announce(address);

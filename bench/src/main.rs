@@ -50,7 +50,7 @@ Examples:
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
     Run(run::Args),
-    /// Check whether a server conforms
+    /// Check whether a server or a client conforms
     #[command(subcommand)]
     Conform(Conform),
     /// Hold many streams of any server open, and count what comes
@@ -91,6 +91,8 @@ Examples:
 enum Conform {
     /// Check a server of the workspace by name, or any server by URL
     Server(Box<conformance::ServerArgs>),
+    /// Check a client: a command, a test service, or a browser
+    Client(Box<conformance::ClientArgs>),
     /// Merge the JSON files of several runs into one matrix
     Report(conformance::ReportArgs),
 }
@@ -133,6 +135,7 @@ fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Conform(Conform::Server(args)) => conformance::run_server(&args),
+        Command::Conform(Conform::Client(args)) => conformance::run_client(&args),
         Command::Conform(Conform::Report(args)) => conformance::merge_reports(&args),
         Command::Load(args) => load::run(&args),
         Command::List(list) => print_list(&list),

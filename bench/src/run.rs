@@ -89,7 +89,7 @@ impl Profile {
                 Workload::aligned(2, 3 * k),
                 Workload::broadcast(1, 10, 50, 3 * k),
                 Workload::broadcast(100, 20, 25, 3 * k),
-                Workload::broadcast(5000, 200, 6, 3 * k),
+                Workload::broadcast(5000, 200, 6, 2 * k),
                 Workload::broadcast(10_000, 400, 4, 2 * k),
                 Workload::firehose(20_000, 3 * k),
                 Workload::connect_storm(2000, 3 * k),

@@ -60,6 +60,10 @@ for (const file of files) {
 test("an event past the limit is an error, in one line or in many", () => {
   const run = (text) => [...new Parser({ maxEventChars: 100 }).push(Buffer.from(text))];
   assert.equal(run(`data: ${"x".repeat(100)}\n\n`).length, 1);
+  assert.throws(() => run(`data: ${"x".repeat(101)}\n`), RangeError);
+  assert.equal(run(`data:${"x".repeat(49)}\ndata:${"x".repeat(50)}\n\n`).length, 1);
+  assert.throws(() => run(`data:${"x".repeat(50)}\ndata:${"x".repeat(50)}\n`), RangeError);
+  assert.throws(() => run(`id:${"x".repeat(101)}\n`), RangeError);
   assert.throws(() => run(`data: ${"x".repeat(200)}`), RangeError);
   assert.throws(() => run("data: xxxxxxxxx\n".repeat(20)), RangeError);
   assert.throws(() => run(`:${"x".repeat(200)}`), RangeError);

@@ -10,7 +10,8 @@ use rustix::process::Pid;
 ///
 /// Linux would do it with `PR_SET_PDEATHSIG`, but that needs unsafe code between fork and exec, and
 /// means the *thread* that started the process. Here a shell waits for the end of a pipe, and the
-/// kernel closes the pipe whatever becomes of us, after SIGKILL too.
+/// kernel closes the pipe whatever becomes of us, after SIGKILL too. Only a SIGKILL in the millisecond
+/// between the start of a process and its tie leaves it behind.
 #[derive(Debug)]
 pub(crate) struct Tie(Child);
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Faults {
     /// Never send the events whose number is a multiple of this
     // From the environment too, so that a test can have every floor of a run lie beyond the truth.
-    #[arg(long = "fault-drop-each", env = "SSE_FAULT_DROP_EACH", default_value_t = 0)]
+    #[arg(long = "fault-drop-each", env = "FLOOR_FAULT_DROP_EACH", default_value_t = 0)]
     pub drop_each: u64,
     /// Send twice the events whose number is a multiple of this
     #[arg(long = "fault-duplicate-each", default_value_t = 0)]

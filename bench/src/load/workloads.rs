@@ -111,7 +111,7 @@ impl Workload {
                 subscribers: 500,
                 interval_us: 20_000,
                 warm_up: 4,
-                messages: 30,
+                messages: 25,
                 pad_bytes: 4000,
                 stalled_each: each,
             },
@@ -139,7 +139,7 @@ impl Workload {
             Shape::MaxRate {
                 subscribers: 200,
                 p99_us: 20_000,
-                low_per_s: 20_000,
+                low_per_s: 10_000,
                 high_per_s: 640_000,
             },
         )

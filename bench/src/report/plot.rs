@@ -271,7 +271,7 @@ pub(super) fn dots(
     band: Option<(f64, f64)>,
 ) -> String {
     const ROW: f64 = 20.0;
-    const NAMES: f64 = 158.0;
+    const NAMES: f64 = 164.0;
     const LABELS: f64 = 106.0;
     let bottom = TOP + ROW * rows.len() as f64 + 4.0;
     let values = rows.iter().flat_map(|it| [it.low, it.value, it.high]).chain(reference);

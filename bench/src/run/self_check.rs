@@ -28,10 +28,10 @@ const DELAY_NS: u64 = MILLISECOND_NS;
 const DELAY_WITHIN: f64 = 0.02;
 
 /// Messages of the check on delay: half are late.
-const DELAY_MESSAGES: u64 = 160;
+const DELAY_MESSAGES: u64 = 320;
 
 /// The delay is measured again so often if the host was busy; counts are exact the first time.
-const DELAY_TRIES: u32 = 4;
+const DELAY_TRIES: u32 = 6;
 
 /// The server that does nothing for this long, and must not hide it.
 const STALL_MS: u64 = 200;

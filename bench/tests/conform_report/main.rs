@@ -170,6 +170,42 @@ fn files_of_several_runs_become_one_matrix_and_a_summary_in_a_document() {
 }
 
 #[test]
+fn a_client_is_told_of_like_a_server_and_beside_one() {
+    let folder = Folder::new("sides");
+    let [client, server, html, md, junit] =
+        ["c.json", "s.json", "m.html", "m.md", "c.xml"].map(|it| folder.file(it));
+    // No client at all: every verdict but PASS is there.
+    let args = ["--cmd", "true", "--caps", "none", "--name", "none", "--patience-ms", "200"];
+    let outputs = ["--json", &client, "--junit", &junit];
+    let output = command(&[&["conform", "client"][..], &args, &outputs].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let schema: Value = serde_json::from_str(JSON_SCHEMA).unwrap();
+    let report: Value = serde_json::from_str(&folder.read("c.json")).unwrap();
+    assert_eq!(schema::faults(&schema, &report), [""; 0]);
+    assert_eq!(report["runs"][0]["client"], "true");
+    let results = report["runs"][0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), 131);
+    assert!(results[0]["dialogue"].is_string() && results[0]["reproduce"].is_string());
+    let suites = quick_junit::Report::deserialize_from_str(&folder.read("c.xml")).unwrap();
+    assert_eq!((suites.tests, suites.failures), (131, 1));
+
+    let target = Hostile::start(serve_events);
+    ok(&["conform", "server", &target.url(), "--only", "S1.01", "--json", &server]);
+    let table = ok(&["conform", "report", &client, &server, "--html", &html, "--md", &md]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let text = folder.read("m.md");
+    let [servers, clients] = ["### 1 handshake", "### 1 request"].map(|it| text.find(it).unwrap());
+    assert!(servers < clients, "{text}");
+    assert!(folder.read("m.html").contains("servers and clients"));
+    let text = ok(&["conform", "client", "--explain", "C6.20"]);
+    for words in ["C6.20-last-id-utf8", "MUST", "to fix", "sent", "reconnects"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let list = ok(&["list", "cases"]);
+    assert!(list.contains("S1.01-status-200") && list.contains("C9.05-event-shape"), "{list}");
+}
+
+#[test]
 fn explanations_and_mistakes() {
     let text = ok(&["conform", "server", "--explain", "S4.07"]);
     for words in ["S4.07-leading-space", "MUST*", "to fix", "sent"] {
@@ -265,13 +301,15 @@ fn program(pid: u32) -> Option<(String, u32)> {
     (state != "Z").then(|| (program.to_owned(), parent))
 }
 
-/// The server that a harness has started.
+/// The server that a harness has started, once the shell stands beside it that will end it.
 fn server_of(harness: u32) -> Option<u32> {
     let all = std::fs::read_dir("/proc").expect("Linux");
-    let mut pids = all.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
-    pids.find(|pid| {
-        program(*pid).is_some_and(|(it, parent)| it.starts_with("sse-std") && parent == harness)
-    })
+    let pids = all.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
+    let children: Vec<(u32, String)> = pids
+        .filter_map(|pid| program(pid).filter(|it| it.1 == harness).map(|it| (pid, it.0)))
+        .collect();
+    let started = |name: &str| children.iter().find(|(_, program)| program.starts_with(name));
+    started("sh").and(started("sse-std")).map(|(pid, _)| *pid)
 }
 
 fn own_server() -> Option<PathBuf> {

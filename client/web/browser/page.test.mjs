@@ -121,7 +121,7 @@ describe("the page", { concurrency: fleet.length }, () => {
         const page = await visit.open();
         await page.getByRole("button", { name: "Start Tasks" }).click();
         await state(page, "tasks", /^Done/);
-        assert.deepEqual(await page.locator("progress").evaluateAll((bars) => bars.map((bar) => bar.value)), [100, 100]);
+        assert.deepEqual(await page.getByRole("progressbar", { name: /^Task [12]$/ }).evaluateAll((bars) => bars.map((bar) => bar.value)), [100, 100]);
         assert.deepEqual(await page.locator(".task .done").allTextContents(), ["done", "done"]);
         // The page's clock tells when an EventSource that was not closed would have been back.
         await clockMoves(page, RECONNECTION_S + 2);
@@ -404,26 +404,27 @@ async function clockMoves(page, seconds) {
   }, { start, seconds });
 }
 
-/** In the page: what somebody would try who got HTML into it. */
-function attack(trap) {
+/** In the page: what somebody would try who got HTML into it. Resolves when each try has come to its end. */
+async function attack(trap) {
   window.ran = [];
   window.blocked = [];
   document.addEventListener("securitypolicyviolation", (event) => window.blocked.push(event.effectiveDirective));
-  const add = (tag, fields) => {
-    const element = Object.assign(document.createElement(tag), fields);
-    document.body.append(element);
-    return element;
-  };
+  const add = (tag, fields) => document.body.appendChild(Object.assign(document.createElement(tag), fields));
+  const load = (tag, fields) => new Promise((end) => add(tag, { onload: end, onerror: end, ...fields }));
   add("script", { textContent: "window.ran.push('script')" });
   add("div", { innerHTML: `<img src="data:," onerror="window.ran.push('handler')">` });
-  add("script", { src: `${trap}/script` });
-  add("img", { src: `${trap}/image` });
-  add("link", { rel: "stylesheet", href: `${trap}/style` });
-  add("iframe", { src: `${trap}/frame` });
-  new EventSource(`${trap}/events`).onerror = ({ target }) => target.close();
-  fetch(`${trap}/fetch`).catch(() => {});
   add("iframe", { name: "nowhere" });
   add("form", { action: `${trap}/form`, method: "post", target: "nowhere" }).submit();
+  const source = new EventSource(`${trap}/events`);
+  await Promise.all([
+    load("script", { src: `${trap}/script` }),
+    load("img", { src: `${trap}/image` }),
+    load("link", { rel: "stylesheet", href: `${trap}/style` }),
+    load("iframe", { src: `${trap}/frame` }),
+    new Promise((end) => (source.onerror = end)),
+    fetch(`${trap}/fetch`).catch(() => {}),
+  ]);
+  source.close();
 }
 
 /** In the page: gathers what a screen reader would be told, in `window.heard`. */
