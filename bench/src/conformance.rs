@@ -22,7 +22,7 @@ mod verdict;
 pub use case::{Case, Cost, Fault, Finding, Level, Outcome};
 pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
-pub use command::{ListArgs, ReportArgs, list_cases, merge_reports};
+pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
 pub use deviations::{Deviation, Deviations, ParityDeviation};
 pub use explain::Advice;
 pub use server::{
