@@ -1,12 +1,17 @@
 // What the adapters in JavaScript share: the harness's side of the conversation, for anything that is an EventSource.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 export const options = JSON.parse(process.env.SSE_CASE_OPTIONS || "{}");
 
-/** One record a line. Pipes are written at once on Linux: what was said is said, whatever happens next. */
-export const say = (record) => process.stdout.write(`${JSON.stringify(record)}\n`);
+/** One record a line. It blocks, as `process.stdout` does not: a harness that does not listen slows the client down. */
+export const say = (record) => sayLine(JSON.stringify(record));
+
+export function sayLine(line) {
+  let rest = Buffer.from(`${line}\n`);
+  while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
+}
 
 /** The version in the manifest of an installed package. */
 export const versionOf = (manifest) => JSON.parse(readFileSync(manifest, "utf8")).version;
@@ -16,7 +21,6 @@ export function obey(told) {
   const lines = createInterface({ input: process.stdin });
   lines.on("line", (line) => told(JSON.parse(line).cmd));
   lines.on("close", () => process.exit(0));
-  process.stdout.on("error", () => process.exit(1));
 }
 
 /** Runs one case; `open(url)` makes the EventSource. */

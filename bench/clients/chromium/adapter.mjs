@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-import { obey, options, say } from "../adapter.mjs";
+import { obey, options, say, sayLine } from "../adapter.mjs";
 import { findChromium, SOCKET } from "./where.mjs";
 
 /** A cold start on a busy machine takes seconds. */
@@ -23,8 +23,9 @@ if (process.argv.includes("--describe")) {
 function runCase(socket) {
   socket.write(`${JSON.stringify({ url: process.argv.at(-1), options })}\n`);
   const lines = createInterface({ input: socket });
-  lines.on("line", (line) => (line[0] === "!" ? console.error(line.slice(1)) : process.stdout.write(`${line}\n`)));
+  lines.on("line", (line) => (line[0] === "!" ? console.error(line.slice(1)) : sayLine(line)));
   // The page, or all of Chromium, has crashed.
+  socket.on("error", () => {});
   socket.on("close", () => process.exit(1));
   obey((command) => socket.write(`${JSON.stringify({ command })}\n`));
 }

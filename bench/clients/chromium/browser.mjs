@@ -115,7 +115,10 @@ async function runCase(chromium, socket) {
   const { url, options } = await first;
   const commands = [];
   lines.on("line", (line) => (sessionId ? command(line) : commands.push(line)));
-  const command = (line) => call("Runtime.evaluate", { expression: `${JSON.parse(line).command}Source()` });
+  // A page that is gone needs no telling.
+  const command = (line) => {
+    call("Runtime.evaluate", { expression: `${JSON.parse(line).command}Source()` }).catch(() => {});
+  };
   const call = (method, params) => chromium.call(method, params, sessionId);
 
   const { browserContextId } = await chromium.call("Target.createBrowserContext");
