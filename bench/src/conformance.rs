@@ -16,6 +16,7 @@ mod expect;
 mod explain;
 mod judge;
 pub mod report;
+mod rule;
 pub mod server;
 mod verdict;
 
@@ -25,6 +26,7 @@ pub use client::{ClientArgs, run_client};
 pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
 pub use deviations::{Deviation, Deviations, ParityDeviation};
 pub use explain::Advice;
+pub use rule::{Coverage, Rule};
 pub use server::{
     Pace, Profile, Selection, ServerArgs, Target, check_each, conformance_launch, run_server,
     test_binary,

@@ -89,7 +89,9 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
         let clients = client::cases().map(|case| {
             json!({
                 "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
-                "needs": case.needs, "cost": case.cost, "claim": case.claim,
+                "needs": case.needs, "cost": case.cost,
+                "rules": client::rules_of(case.id).collect::<Vec<_>>(),
+                "depends_on": client::depends_on(case), "claim": case.claim,
             })
         });
         let cases: Vec<_> = servers.chain(clients).collect();
