@@ -72,6 +72,12 @@ cmp -s client/web/browser/package-lock.json client/web/browser/node_modules/.fro
 }
 (cd client/web/browser && timeout 300 node --test)
 
+# Somebody else's clients need npm, PyPI and a browser, and are checked before a release: CONTRIBUTING.md.
+for client in sse node-sse; do
+  say "sse-bench conform client $client"
+  cargo run --quiet --locked -p sse-bench -- conform client "$client" --strict
+done
+
 say "cargo bench -- --test (each benchmark once, as a test)"
 cargo bench --quiet --locked -p sse-bench -- --test
 

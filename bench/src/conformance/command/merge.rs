@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 
 use super::{Outputs, print};
+use crate::conformance::Side;
 use crate::conformance::report::{Document, Paint, summary_markdown, summary_table, write};
 use crate::report::splice;
 
-/// What the markers in a document begin with.
+/// What the markers in a document begin with; a document may have a table of each kind.
 const MARKER: &str = "sse-bench conform report";
+const MARKER_OF_CLIENTS: &str = "clients: sse-bench conform report";
 
 /// Which files to merge, and into what.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,7 +22,9 @@ Examples:
   sse-bench conform report results/*.json --md matrix.md
   sse-bench conform report results/*.json --splice README.md    the summary, between the markers
                                                                 <!-- sse-bench conform report -->
-                                                                <!-- /sse-bench conform report -->")]
+                                                                <!-- /sse-bench conform report -->
+  sse-bench conform report clients/*.json --splice README.md    of clients: <!-- clients: sse-bench conform report -->
+                                                                <!-- /clients: sse-bench conform report -->")]
 pub struct ReportArgs {
     /// What `conform server --json` or `conform client --json` wrote
     #[arg(required = true, value_name = "FILE")]
@@ -28,7 +32,8 @@ pub struct ReportArgs {
     /// Where else it goes
     #[command(flatten)]
     pub outputs: Outputs,
-    /// Replace the text between the `sse-bench conform report` markers of this document
+    /// Replace the text between the `sse-bench conform report` markers of this document, or between
+    /// those that begin with `clients:` where all runs are of clients
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
 }
@@ -45,7 +50,9 @@ pub fn merge_reports(args: &ReportArgs) -> Result<ExitCode> {
         let shown = path.display();
         let old = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
         let arguments = format!("--splice {shown} {}", folder_or_files(&args.files));
-        let new = splice(&old, MARKER, &arguments, &summary_markdown(&document))
+        let only_clients = document.runs.iter().all(|run| run.side() == Side::Client);
+        let marker = if only_clients { MARKER_OF_CLIENTS } else { MARKER };
+        let new = splice(&old, marker, &arguments, &summary_markdown(&document))
             .with_context(|| format!("cannot splice into {shown}"))?;
         write(path, &new)?;
     }
