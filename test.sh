@@ -25,6 +25,10 @@ install() {
 
 command -v node >/dev/null || install nodejs
 command -v npm >/dev/null || install npm
+node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || {
+  echo "node is older than 20: https://nodejs.org" >&2
+  exit 1
+}
 
 # The page is tried in a real browser: $SSE_CHROMIUM, or one of these. Without a font it would draw no letter.
 [[ -n ${SSE_CHROMIUM-}$(type -P chromium chromium-browser google-chrome-stable google-chrome || true) ]] ||

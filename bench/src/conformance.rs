@@ -16,15 +16,17 @@ mod expect;
 mod explain;
 mod judge;
 pub mod report;
+mod rule;
 pub mod server;
 mod verdict;
 
 pub use case::{Case, Cost, Fault, Finding, Level, Outcome};
 pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
-pub use command::{ListArgs, ReportArgs, list_cases, merge_reports};
+pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
 pub use deviations::{Deviation, Deviations, ParityDeviation};
 pub use explain::Advice;
+pub use rule::{Coverage, Rule};
 pub use server::{
     Pace, Profile, Selection, ServerArgs, Target, check_each, conformance_launch, run_server,
     test_binary,

@@ -105,6 +105,12 @@ Examples:
   sse-bench list cases | grep S5          those about timing
   sse-bench list cases --json | jq '.cases[] | select(.level == \"MUST\") | .claim'")]
     Cases(conformance::ListArgs),
+    /// What the standards demand of a server, and which cases look at it, or why none does
+    #[command(after_help = "\
+Examples:
+  sse-bench list rules | grep ^D          those of HTTP
+  sse-bench list rules --json | jq '.rules[] | select(.cases == []) | {id, reason}'")]
+    Rules(conformance::ListArgs),
     /// The servers of the workspace
     #[command(after_help = "Examples:\n  sse-bench list servers --json | jq -r '.[].name'")]
     Servers {
@@ -160,6 +166,7 @@ fn print_list(list: &List) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match list {
         List::Cases(args) => conformance::list_cases(args)?,
+        List::Rules(args) => conformance::list_rules(args)?,
         List::Servers { json } => {
             let packages = fleet::discover()?;
             if *json {

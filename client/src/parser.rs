@@ -6,10 +6,11 @@
 //!
 //! How it stays fast, and its memory bounded:
 //!
-//! - Every byte is looked at twice: once by the search for line ends, behind the name of the field,
-//!   and once by the UTF-8 decoder, which sees values only. A line that comes in pieces is searched
-//!   piece by piece, and its name read when it is whole. (Two exceptions look a third time, and
-//!   stay linear: a value with malformed UTF-8, and bytes that would be a name.)
+//! - Every byte is looked at twice at most: by the search for line ends, behind the name of the
+//!   field, and by the UTF-8 decoder, which sees values only, and only those that the search has not
+//!   found to be ASCII already. A line that comes in pieces is searched piece by piece, and its name
+//!   read when it is whole. (Two exceptions look a third time, and stay linear: a value with
+//!   malformed UTF-8, and bytes that would be a name.)
 //! - An event is handed out as slices of the bytes given. Only what outlives them is copied: data of
 //!   several lines, and a block that comes in pieces, into buffers that are used again.
 //! - What is kept is one line and one block, and [`Limits`] bounds both. An endless block of comments
@@ -18,6 +19,7 @@
 //! [html]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
 mod interpret;
+mod text;
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ mod explain;
 mod folder;
 mod page;
 mod request;
+mod rules;
 mod run;
 mod seen;
 mod segments;
@@ -25,7 +26,8 @@ pub use cases::all as cases;
 pub use command::{ClientArgs, run_client};
 pub use driver::Capability;
 pub use explain::advice;
-pub use run::check_command;
+pub use rules::{RULES, rules_of};
+pub use run::{check_command, depends_on};
 pub use trial::Trial;
 
 use super::{Fault, Outcome, expect};

@@ -41,7 +41,7 @@ pub struct Outputs {
     pub html: Option<PathBuf>,
 }
 
-/// How to list the cases.
+/// How to list the cases, or the rules.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ListArgs {
     /// Write the list as JSON
@@ -89,7 +89,9 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
         let clients = client::cases().map(|case| {
             json!({
                 "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
-                "needs": case.needs, "cost": case.cost, "claim": case.claim,
+                "needs": case.needs, "cost": case.cost,
+                "rules": client::rules_of(case.id).collect::<Vec<_>>(),
+                "depends_on": client::depends_on(case), "claim": case.claim,
             })
         });
         let cases: Vec<_> = servers.chain(clients).collect();
@@ -102,6 +104,33 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
     }
     for case in client::cases() {
         text += &format!("{:<26} {:<6} {}\n", case.name(), case.level, case.claim);
+    }
+    print(&text)
+}
+
+/// Prints what binds a server: id, source, rule, and the cases for it or why there is none.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn list_rules(args: &ListArgs) -> Result<()> {
+    let reason = |rule: &server::Rule| match rule.coverage {
+        server::Coverage::Cases(_) => None,
+        server::Coverage::None(reason) => Some(reason),
+    };
+    if args.json {
+        let rules = server::RULES.iter().map(|rule| {
+            json!({
+                "id": rule.id, "source": rule.source, "rule": rule.text,
+                "cases": rule.cases(), "reason": reason(rule),
+            })
+        });
+        let table = json!({ "suite_version": SUITE_VERSION, "rules": rules.collect::<Vec<_>>() });
+        return print(&format!("{}\n", serde_json::to_string_pretty(&table)?));
+    }
+    let mut text = String::new();
+    for rule in server::RULES {
+        let looks = reason(rule).map_or_else(|| rule.cases().join(" "), |it| format!("none: {it}"));
+        text += &format!("{:<5} {} ({})\n      {looks}\n", rule.id, rule.text, rule.source);
     }
     print(&text)
 }

@@ -3,14 +3,11 @@
 use std::mem;
 use std::time::Duration;
 
-use memchr::{memchr2, memchr3};
-
+use super::text::{Text, padded};
 use super::{Event, Item, Limits, ParseError};
 
 /// The most that can stand on a line before its value.
 const LONGEST_PREFIX: usize = BYTE_ORDER_MARK.len() + "event: ".len();
-/// Up to here looking at bytes one by one is quicker than setting up a search with vectors.
-const SHORT: usize = 12;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The standard's state, and what outlives the bytes it came in.
@@ -27,11 +24,13 @@ pub(super) struct Interpreter {
     after_cr: bool,
     /// The last item was an event: the buffers that it may have borrowed are to be emptied.
     dispatched: bool,
-    /// A line whose end has not arrived.
+    /// A line whose end has not arrived, or that is read in no hurry.
     line: Vec<u8>,
     /// It has a NUL in it, and may be an id.
     line_has_nul: bool,
-    /// A comment that arrived in pieces, for as long as an item borrows it.
+    /// It is whole now.
+    line_ended: bool,
+    /// A comment, for as long as an item borrows it.
     comment: Vec<u8>,
     /// The standard's data buffer, from `data_start` on: an LF follows each line.
     data: Vec<u8>,
@@ -46,7 +45,7 @@ pub(super) struct Interpreter {
     pub(super) examined: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Field {
     Data,
     Event,
@@ -59,60 +58,62 @@ enum Field {
 }
 
 /// What a block holds that lies in the bytes being read. It goes before what was kept.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Block<'i> {
-    /// The only data line so far, with its line end; empty if there is none.
-    data: &'i [u8],
-    event: Option<&'i [u8]>,
-    id: Option<&'i [u8]>,
+    /// The only data line so far.
+    data: Option<Text<'i>>,
+    event: Option<Text<'i>>,
+    id: Option<Text<'i>>,
 }
 
 /// An item before it is borrowed. `None`: from the interpreter's own buffer.
 enum Found<'i> {
-    Event { data: Option<&'i [u8]>, event: Option<&'i [u8]> },
-    Comment(Option<&'i [u8]>),
+    Event { data: Option<Text<'i>>, event: Option<Text<'i>> },
+    Comment,
     Retry(Duration),
-}
-
-impl Block<'_> {
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.data.is_empty() && self.event.is_none() && self.id.is_none()
-    }
 }
 
 impl Interpreter {
     /// Reads lines until one makes an item; takes what it has read off the front of `input`.
+    #[inline]
     pub(super) fn next<'p, 'i: 'p>(
+        &'p mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Item<'p>>, ParseError> {
+        // A line that goes on, and on, needs nothing else.
+        if !self.line.is_empty() && !self.end_line(input)? {
+            return Ok(None);
+        }
+        self.item(input)
+    }
+
+    fn item<'p, 'i: 'p>(
         &'p mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Item<'p>>, ParseError> {
         Ok(Some(match self.advance(input)? {
             None => return Ok(None),
             Some(Found::Event { data, event }) => {
-                let data = data.unwrap_or(&self.data[self.data_start..]);
-                let data = &data[..data.len() - 1];
-                let event = event.unwrap_or(&self.event);
+                // The last line's LF does not count.
+                let kept = self.data.len().saturating_sub(1);
+                let data = data.unwrap_or_else(|| Text::of(&self.data[self.data_start..kept]));
+                let event = event.unwrap_or_else(|| Text::of(&self.event));
                 #[cfg(test)]
                 {
-                    self.examined += data.len() + event.len();
+                    self.examined += data.unseen() + event.unseen();
                 }
                 Item::Event(Event {
-                    event: match event {
+                    event: match event.bytes() {
                         [] => "message",
-                        event => decode(event, &mut self.decoded_event),
+                        _ => event.decode(&mut self.decoded_event),
                     },
-                    data: decode(data, &mut self.decoded_data),
+                    data: data.decode(&mut self.decoded_data),
                     last_event_id: &self.last_event_id,
                 })
             }
-            Some(Found::Comment(text)) => {
-                let text = text.unwrap_or(&self.comment);
-                #[cfg(test)]
-                {
-                    self.examined += text.len();
-                }
-                Item::Comment(decode(text, &mut self.decoded_data))
+            Some(Found::Comment) => {
+                self.count(self.comment.len());
+                Item::Comment(Text::of(&self.comment).decode(&mut self.decoded_data))
             }
             Some(Found::Retry(delay)) => Item::Retry(delay),
         }))
@@ -139,182 +140,149 @@ impl Interpreter {
             self.data_start = 0;
             self.event.clear();
         }
-        if !self.line.is_empty() || self.after_cr || !self.after_bom {
-            let found = self.resume(input)?;
-            if found.is_some() || input.is_empty() {
+        if self.line_ended || self.after_cr || !self.after_bom {
+            let found = self.begin(input)?;
+            if found.is_some() {
                 return Ok(found);
             }
         }
         let mut rest = *input;
         let mut block = Block::default();
         let found = loop {
-            // The names that matter, as a whole; `classify` sees to the rest.
-            let (field, name_len) = match rest {
-                // Data lines first, and on their own: they are what streams are made of.
-                [b'd', b'a', b't', b'a', b':', after_name @ ..] => {
-                    self.count(5);
-                    let Some((end, _)) = self.find_line_end(Field::Data, after_name) else {
-                        self.keep(rest)?;
-                        rest = &[];
-                        break None;
-                    };
-                    rest = self.after_line(after_name, end);
-                    let start = usize::from(after_name[0] == b' ');
-                    if end - start > self.limits.max_event_bytes {
-                        return Err(self.too_large());
-                    }
-                    if self.data.is_empty() {
-                        if block.data.is_empty() {
-                            block.data = &after_name[start..=end];
-                            continue;
-                        }
-                        self.append(mem::take(&mut block.data));
-                    }
-                    self.append_front(&after_name[start..], end + 1 - start);
-                    if self.data.len() - self.data_start - 1 > self.limits.max_event_bytes {
-                        return Err(self.too_large());
-                    }
+            let before = rest;
+            if rest.starts_with(b"data:") {
+                // First, as data lines are what streams are made of.
+                let Some(value) = self.value(&mut rest, Field::Data, "data:".len())? else {
+                    break None;
+                };
+                if block.data.is_none() && self.data.is_empty() {
+                    block.data = Some(value);
                     continue;
                 }
-                [] => break None,
-                [b':', b'\n', b'\n', ..]
-                    if self.skip_comments && block.is_empty() && self.keeps_nothing() =>
-                {
-                    // A keep-alive between two events: all that an idle stream has.
-                    self.count(3);
-                    rest = &rest[3..];
-                    continue;
+                if let Some(first) = block.data.take() {
+                    self.append(first.bytes());
                 }
-                [b'\n' | b'\r', ..] => {
-                    self.count(1);
-                    rest = self.after_line(rest, 0);
-                    if let Some(found) = self.dispatch(&mut block) {
-                        break Some(found);
-                    }
-                    continue;
+                let space = usize::from(before["data:".len()] == b' ');
+                self.append_front(&before["data:".len() + space..], value.bytes().len());
+                self.check_data()?;
+            } else if let [b'\n' | b'\r', ..] = rest {
+                self.count(1);
+                rest = self.after_line(rest, 0);
+                if let Some(found) = self.dispatch(mem::take(&mut block)) {
+                    break Some(found);
                 }
-                [b':', ..] => (Field::Comment, 1),
-                [b'i', b'd', b':', ..] => (Field::Id, 3),
-                [b'e', b'v', b'e', b'n', b't', b':', ..] => (Field::Event, 6),
-                [b'r', b'e', b't', b'r', b'y', b':', ..] => (Field::Retry, 6),
-                _ => (Field::Ignored, 0),
-            };
-            self.count(name_len);
-            let after_name = &rest[name_len..];
-            let Some((len, has_nul)) = self.find_line_end(field, after_name) else {
-                self.keep(rest)?;
-                rest = &[];
+            } else if rest.starts_with(b"id:") {
+                match self.value(&mut rest, Field::Id, "id:".len())? {
+                    Some(value) if value.has_nul => {}
+                    Some(value) => block.id = Some(value),
+                    None => break None,
+                }
+            } else if rest.starts_with(b"event:") {
+                let value = self.value(&mut rest, Field::Event, "event:".len())?;
+                if value.is_none() {
+                    break None;
+                }
+                block.event = value;
+            } else if rest.is_empty() {
                 break None;
-            };
-            let line = &rest[..name_len + len];
-            let end = line.len();
-            let (field, value_start) = match field {
-                Field::Ignored => self.classify(line),
-                field => (field, name_len + usize::from(after_name[0] == b' ')),
-            };
-            if end - value_start > self.limits.max_event_bytes {
-                return Err(self.too_large());
-            }
-            let value = &line[value_start..];
-            match field {
-                // `data` alone, without a colon: an empty line.
-                Field::Data => {
-                    let line = &rest[end..=end];
-                    if block.data.is_empty() && self.data.is_empty() {
-                        block.data = line;
-                    } else {
-                        self.append(mem::take(&mut block.data));
-                        self.append(line);
-                        if self.data.len() - self.data_start - 1 > self.limits.max_event_bytes {
-                            return Err(self.too_large());
-                        }
+            } else if self.skip_comments && rest[0] == b':' {
+                if block.is_empty() && self.keeps_nothing() {
+                    // Keep-alives between two events: all that an idle stream has.
+                    while let [b':', b'\n', b'\n', after @ ..] = rest {
+                        rest = after;
                     }
+                    self.count(before.len() - rest.len());
                 }
-                Field::Event => block.event = Some(value),
-                Field::Id if !has_nul => block.id = Some(value),
-                Field::Retry => {
-                    if let Some(delay) = self.retry(value) {
-                        rest = self.after_line(rest, end);
-                        break Some(Found::Retry(delay));
-                    }
+                if rest.len() == before.len()
+                    && self.value(&mut rest, Field::Comment, ":".len())?.is_none()
+                {
+                    break None;
                 }
-                Field::Comment if !self.skip_comments => {
-                    rest = self.after_line(rest, end);
-                    break Some(Found::Comment(Some(value)));
+            } else {
+                // What is rare or odd goes the way of lines that come in pieces.
+                let Some(line) = self.line(&mut rest, Field::Ignored, 0)? else { break None };
+                self.keep_block(mem::take(&mut block));
+                self.keep(line.bytes())?;
+                let found = self.end_kept_line()?;
+                if found.is_some() {
+                    break found;
                 }
-                Field::Comment | Field::Id | Field::Ignored => {}
             }
-            rest = self.after_line(rest, end);
         };
         *input = rest;
         if !matches!(found, Some(Found::Event { .. })) {
-            self.keep_block(&block);
+            self.keep_block(block);
         }
         Ok(found)
     }
 
-    /// Begins with what the last bytes left open: a mark, a line end or a line.
-    fn resume<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Found<'i>>, ParseError> {
-        if mem::take(&mut self.after_cr) {
-            match input.first() {
-                None => self.after_cr = true,
-                Some(b'\n') => {
-                    self.count(1);
-                    *input = &input[1..];
-                }
-                Some(_) => {}
-            }
-        }
-        if self.line.is_empty() {
-            if !self.after_bom {
-                if let Some(rest) = input.strip_prefix(BYTE_ORDER_MARK) {
-                    *input = rest;
-                    self.after_bom = true;
-                    self.count(BYTE_ORDER_MARK.len());
-                } else {
-                    // The first bytes of a mark are kept as the first bytes of a line.
-                    self.after_bom = !BYTE_ORDER_MARK.starts_with(input);
-                }
-            }
-            return Ok(None);
-        }
+    /// Adds to the kept line; tells whether it ends here.
+    #[inline]
+    fn end_line(&mut self, input: &mut &[u8]) -> Result<bool, ParseError> {
         // It may be an id, perhaps behind a mark that came in pieces: then NUL matters.
-        let field = if matches!(self.line[0], b'i' | 0xef) { Field::Id } else { Field::Ignored };
-        let Some((len, has_nul)) = self.find_line_end(field, input) else {
-            self.keep(input)?;
-            *input = &[];
-            return Ok(None);
-        };
-        self.line.extend_from_slice(&input[..len]);
-        *input = self.after_line(input, len);
-        self.line_has_nul |= has_nul;
-        self.end_kept_line()
+        let may_be_id = matches!(self.line[0], b'i' | 0xef);
+        match Text::of_rest(input, may_be_id) {
+            Ok(end) => {
+                let len = end.bytes().len();
+                self.count(len + 1);
+                self.line.extend_from_slice(end.bytes());
+                self.line_has_nul |= end.has_nul;
+                self.line_ended = true;
+                *input = self.after_line(input, len);
+            }
+            Err(has_nul) => {
+                self.count(input.len());
+                self.line_has_nul |= has_nul;
+                self.keep(mem::take(input))?;
+            }
+        }
+        Ok(self.line_ended)
     }
 
-    /// Lets a line take effect that arrived in pieces.
+    /// What comes before the next line: the last one, if it was kept; LF behind CR; a mark.
+    fn begin<'i>(&mut self, input: &mut &[u8]) -> Result<Option<Found<'i>>, ParseError> {
+        if mem::take(&mut self.line_ended) {
+            return self.end_kept_line();
+        }
+        if self.after_cr && !input.is_empty() {
+            self.after_cr = false;
+            if let Some(rest) = input.strip_prefix(b"\n") {
+                self.count(1);
+                *input = rest;
+            }
+        }
+        if !self.after_bom {
+            if let Some(rest) = input.strip_prefix(BYTE_ORDER_MARK) {
+                *input = rest;
+                self.after_bom = true;
+                self.count(BYTE_ORDER_MARK.len());
+            } else {
+                // The first bytes of a mark are kept as the first bytes of a line.
+                self.after_bom = !BYTE_ORDER_MARK.starts_with(input);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets a line take effect that is kept.
     fn end_kept_line<'i>(&mut self) -> Result<Option<Found<'i>>, ParseError> {
         let mut line = mem::take(&mut self.line);
         let has_nul = mem::take(&mut self.line_has_nul);
         if !mem::replace(&mut self.after_bom, true) && line.starts_with(BYTE_ORDER_MARK) {
             line.drain(..BYTE_ORDER_MARK.len());
         }
-        let (field, start) = self.classify(&line);
-        if line.len() - start > self.limits.max_event_bytes {
-            return Err(self.too_large());
-        }
+        let (field, start) = classify(&line);
+        self.check(line.len() - start)?;
         let mut found = None;
         match field {
-            Field::Data => {
+            Field::Data if self.data.is_empty() => {
                 line.push(b'\n');
-                if self.data.is_empty() {
-                    mem::swap(&mut self.data, &mut line);
-                    self.data_start = start;
-                } else {
-                    self.append(&line[start..]);
-                    if self.data.len() - self.data_start - 1 > self.limits.max_event_bytes {
-                        return Err(self.too_large());
-                    }
-                }
+                mem::swap(&mut self.data, &mut line);
+                self.data_start = start;
+            }
+            Field::Data => {
+                self.append(&line[start..]);
+                self.check_data()?;
             }
             Field::Event => replace(&mut self.event, &line[start..]),
             Field::Id if !has_nul => {
@@ -324,7 +292,7 @@ impl Interpreter {
             Field::Retry => found = self.retry(&line[start..]).map(Found::Retry),
             Field::Comment if !self.skip_comments => {
                 replace(&mut self.comment, &line[start..]);
-                found = Some(Found::Comment(None));
+                found = Some(Found::Comment);
             }
             Field::Comment | Field::Id | Field::Ignored => {}
         }
@@ -334,113 +302,48 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// Keeps the beginning of a line until the rest of it arrives.
-    #[inline]
-    fn keep(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
-        self.line.extend_from_slice(bytes);
-        if self.line.len() > self.limits.max_event_bytes.saturating_add(LONGEST_PREFIX) {
-            return Err(self.too_large());
-        }
-        Ok(())
+    /// The value of the line at the front of `rest`, behind the name and its colon; see `line`.
+    #[inline(always)]
+    fn value<'i>(
+        &mut self,
+        rest: &mut &'i [u8],
+        field: Field,
+        name_len: usize,
+    ) -> Result<Option<Text<'i>>, ParseError> {
+        let Some(line) = self.line(rest, field, name_len)? else { return Ok(None) };
+        let value = line.value();
+        self.check(value.bytes().len())?;
+        Ok(Some(value))
     }
 
-    /// Keeps what the block has so far: the bytes it lies in will be gone.
-    fn keep_block(&mut self, block: &Block<'_>) {
-        self.append(block.data);
-        if let Some(event) = block.event {
-            replace(&mut self.event, event);
-        }
-        if let Some(id) = block.id {
-            replace(&mut self.id, id);
-            self.has_id = true;
-        }
-    }
-
-    /// Whether nothing of the block is kept from earlier bytes.
-    #[inline]
-    fn keeps_nothing(&self) -> bool {
-        self.data.is_empty() && self.event.is_empty() && !self.has_id
-    }
-
-    /// Adds a line, with its line end, to the data buffer.
-    #[inline]
-    fn append(&mut self, line: &[u8]) {
-        self.data.extend_from_slice(line);
-        if let Some(end) = self.data.last_mut() {
-            *end = b'\n';
-        }
-    }
-
-    /// The same with the first `len` bytes of these.
-    #[inline]
-    fn append_front(&mut self, bytes: &[u8], len: usize) {
-        // Copying a fixed size and cutting it back is quicker than calling for the right one.
-        const SHORT: usize = 64;
-        match bytes.first_chunk::<SHORT>() {
-            Some(chunk) if len <= SHORT => {
-                let end = self.data.len() + len;
-                self.data.extend_from_slice(chunk);
-                self.data.truncate(end);
-                if let Some(end) = self.data.last_mut() {
-                    *end = b'\n';
-                }
-            }
-            _ => self.append(&bytes[..len]),
-        }
-    }
-
-    /// Ends a block, with an event if it has data.
-    #[inline]
-    fn dispatch<'i>(&mut self, block: &mut Block<'i>) -> Option<Found<'i>> {
-        let Block { data, event, id } = mem::take(block);
-        // The id counts even if the block has no data (step 1 of the standard's dispatch).
-        if id.is_some() || self.has_id {
-            let id = id.unwrap_or(&self.id);
-            self.last_event_id.clear();
-            match std::str::from_utf8(id) {
-                Ok(id) => self.last_event_id.push_str(id),
-                Err(_) => decode_malformed(id, &mut self.last_event_id),
-            }
-            self.has_id = false;
-            #[cfg(test)]
-            {
-                self.examined += id.len();
-            }
-        }
-        if data.is_empty() && self.data.is_empty() {
-            self.event.clear();
-            return None;
-        }
-        self.dispatched = true;
-        Some(Found::Event { data: (!data.is_empty()).then_some(data), event })
-    }
-
-    /// The offset of the next line end; and whether a NUL stands before it, if that matters.
-    #[inline]
-    fn find_line_end(&mut self, field: Field, bytes: &[u8]) -> Option<(usize, bool)> {
-        let mut has_nul = false;
-        let mut end = match field {
-            Field::Id => find_id_end(bytes),
-            _ if bytes.len() <= SHORT => {
-                bytes.iter().position(|byte| matches!(*byte, b'\n' | b'\r'))
-            }
-            _ => memchr2(b'\n', b'\r', bytes),
+    /// Takes a line off the front of `rest`, and returns what stands behind its name.
+    ///
+    /// `None`: its end has yet to come, and all there is of it is kept.
+    #[inline(always)]
+    fn line<'i>(
+        &mut self,
+        rest: &mut &'i [u8],
+        field: Field,
+        name_len: usize,
+    ) -> Result<Option<Text<'i>>, ParseError> {
+        let bytes = &rest[name_len..];
+        let found = match field {
+            Field::Id => Text::of_id(bytes).map_err(|has_nul| self.line_has_nul |= has_nul).ok(),
+            _ => Text::of_line(bytes),
         };
-        if let Some(at) = end
-            && bytes[at] == 0
-        {
-            has_nul = true;
-            end = memchr2(b'\n', b'\r', &bytes[at..]).map(|after| at + after);
-        }
-        self.count(end.map_or(bytes.len(), |end| end + 1));
-        if end.is_none() {
-            self.line_has_nul |= has_nul;
-        }
-        Some((end?, has_nul))
+        let Some(line) = found else {
+            self.count(rest.len());
+            self.keep(mem::take(rest))?;
+            return Ok(None);
+        };
+        let len = line.bytes().len();
+        self.count(name_len + len + 1);
+        *rest = self.after_line(bytes, len);
+        Ok(Some(line))
     }
 
     /// What stands behind a line; an LF behind CR belongs to the line, even if it has yet to come.
-    #[inline]
+    #[inline(always)]
     fn after_line<'i>(&mut self, bytes: &'i [u8], end: usize) -> &'i [u8] {
         let rest = &bytes[end + 1..];
         if bytes[end] == b'\r' {
@@ -453,26 +356,81 @@ impl Interpreter {
         rest
     }
 
-    /// The field of a whole line, and where its value starts.
-    #[cold]
-    fn classify(&mut self, line: &[u8]) -> (Field, usize) {
-        let fields: [(Field, &[u8]); 5] = [
-            (Field::Comment, b""),
-            (Field::Data, b"data"),
-            (Field::Id, b"id"),
-            (Field::Event, b"event"),
-            (Field::Retry, b"retry"),
-        ];
-        for (field, name) in fields {
-            match line.strip_prefix(name) {
-                Some([b':', b' ', ..]) => return (field, name.len() + 2),
-                Some([b':', ..]) => return (field, name.len() + 1),
-                // A name alone: the value is empty.
-                Some([]) if field != Field::Comment => return (field, name.len()),
-                _ => {}
-            }
+    /// Keeps the beginning of a line until the rest of it arrives.
+    #[inline]
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
+        let len = self.line.len() + bytes.len();
+        match padded(bytes) {
+            // Copying a fixed size and cutting it back is quicker than calling for the right one.
+            Some(padded) => self.line.extend_from_slice(&padded),
+            None => self.line.extend_from_slice(bytes),
         }
-        (Field::Ignored, 0)
+        self.line.truncate(len);
+        self.check(self.line.len().saturating_sub(LONGEST_PREFIX))
+    }
+
+    /// Keeps what the block has so far: the bytes it lies in will be gone.
+    fn keep_block(&mut self, block: Block<'_>) {
+        if let Some(data) = block.data {
+            self.append(data.bytes());
+        }
+        if let Some(event) = block.event {
+            replace(&mut self.event, event.bytes());
+        }
+        if let Some(id) = block.id {
+            replace(&mut self.id, id.bytes());
+            self.has_id = true;
+        }
+    }
+
+    /// Whether nothing of the block is kept from earlier bytes.
+    #[inline]
+    fn keeps_nothing(&self) -> bool {
+        self.data.is_empty() && self.event.is_empty() && !self.has_id
+    }
+
+    /// Adds a line to the data buffer.
+    #[inline]
+    fn append(&mut self, line: &[u8]) {
+        self.data.extend_from_slice(line);
+        self.data.push(b'\n');
+    }
+
+    /// The same with the first `len` bytes of these, behind which there is another one.
+    #[inline]
+    fn append_front(&mut self, bytes: &[u8], len: usize) {
+        // Copying a fixed size and cutting it back is quicker than calling for the right one.
+        const SHORT: usize = 64;
+        match bytes.first_chunk::<SHORT>() {
+            Some(chunk) if len < SHORT => {
+                let end = self.data.len() + len;
+                self.data.extend_from_slice(chunk);
+                self.data[end] = b'\n';
+                self.data.truncate(end + 1);
+            }
+            _ => self.append(&bytes[..len]),
+        }
+    }
+
+    /// Ends a block, with an event if it has data.
+    #[inline]
+    fn dispatch<'i>(&mut self, block: Block<'i>) -> Option<Found<'i>> {
+        // The id counts even if the block has no data (step 1 of the standard's dispatch).
+        if block.id.is_some() || self.has_id {
+            let id = block.id.unwrap_or_else(|| Text::of(&self.id));
+            #[cfg(test)]
+            {
+                self.examined += id.unseen();
+            }
+            id.decode_into(&mut self.last_event_id);
+            self.has_id = false;
+        }
+        if block.data.is_none() && self.data.is_empty() {
+            self.event.clear();
+            return None;
+        }
+        self.dispatched = true;
+        Some(Found::Event { data: block.data, event: block.event })
     }
 
     /// Sets the reconnection time, if the value is a number.
@@ -490,10 +448,24 @@ impl Interpreter {
         self.retry
     }
 
+    /// The data of the block against the limit.
+    #[inline]
+    fn check_data(&mut self) -> Result<(), ParseError> {
+        // Without the last LF.
+        self.check(self.data.len() - self.data_start - 1)
+    }
+
+    /// So many bytes of a line or of data against the limit.
+    #[inline]
+    fn check(&mut self, len: usize) -> Result<(), ParseError> {
+        if len <= self.limits.max_event_bytes { Ok(()) } else { Err(self.too_large()) }
+    }
+
     #[cold]
     fn too_large(&mut self) -> ParseError {
         let error = ParseError::EventTooLarge { max_event_bytes: self.limits.max_event_bytes };
         self.failed = Some(error);
+        self.line.clear();
         error
     }
 
@@ -507,42 +479,36 @@ impl Interpreter {
     }
 }
 
-/// The offset of the next line end or NUL.
-#[inline]
-fn find_id_end(bytes: &[u8]) -> Option<usize> {
-    // Ids are short.
-    let is_end = |byte: &u8| matches!(*byte, b'\n' | b'\r' | 0);
-    let (head, tail) = bytes.split_at(bytes.len().min(SHORT));
-    head.iter().position(is_end).or_else(|| Some(head.len() + memchr3(b'\n', b'\r', 0, tail)?))
+impl Block<'_> {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.data.is_none() && self.event.is_none() && self.id.is_none()
+    }
+}
+
+/// The field of a whole line, and where its value starts.
+#[cold]
+fn classify(line: &[u8]) -> (Field, usize) {
+    let fields: [(Field, &[u8]); 5] = [
+        (Field::Comment, b""),
+        (Field::Data, b"data"),
+        (Field::Id, b"id"),
+        (Field::Event, b"event"),
+        (Field::Retry, b"retry"),
+    ];
+    for (field, name) in fields {
+        match line.strip_prefix(name) {
+            Some([b':', b' ', ..]) => return (field, name.len() + 2),
+            Some([b':', ..]) => return (field, name.len() + 1),
+            // A name alone: the value is empty.
+            Some([]) if !name.is_empty() => return (field, name.len()),
+            _ => {}
+        }
+    }
+    (Field::Ignored, 0)
 }
 
 fn replace(buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.clear();
     buffer.extend_from_slice(bytes);
-}
-
-/// The bytes as text; malformed ones replaced, in the buffer.
-#[inline]
-fn decode<'a>(bytes: &'a [u8], replaced: &'a mut String) -> &'a str {
-    // Below this length the standard library is done before vectors are set up.
-    const SHORT: usize = 256;
-    let text = match bytes.len() {
-        ..SHORT => std::str::from_utf8(bytes).ok(),
-        _ => simdutf8::basic::from_utf8(bytes).ok(),
-    };
-    text.unwrap_or_else(|| {
-        replaced.clear();
-        decode_malformed(bytes, replaced);
-        replaced
-    })
-}
-
-#[cold]
-fn decode_malformed(bytes: &[u8], text: &mut String) {
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
 }

@@ -80,7 +80,7 @@ pub struct ClientArgs {
     /// How long to wait for each step of the client, milliseconds [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     pub patience_ms: Option<u64>,
-    /// How many clients may run at a time [default: 8]
+    /// How many clients may run at a time [default: 8, or what client.toml says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
 
@@ -97,6 +97,7 @@ pub struct ClientArgs {
 
 /// Patience where nobody says otherwise, milliseconds.
 const PATIENCE_MS: u64 = 5000;
+const PAGE_PATIENCE_MS: u64 = 15_000;
 
 /// A client that is ready to be checked.
 struct Subject {
@@ -153,7 +154,7 @@ fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
     let baseline = args.baseline.as_deref().map(Deviations::read_file).transpose();
     let baseline = baseline.map_err(anyhow::Error::msg)?;
     let mut subjects = match (&args.client, &args.cmd, &args.service, args.serve) {
-        (Some(name), ..) => folders(name)?,
+        (Some(name), ..) => folders(name, args.parallel)?,
         (_, Some(command), ..) => vec![command_of(args, command)?],
         (_, _, Some(url), _) => vec![service_of(url)?],
         (_, _, _, Some(address)) => vec![page_at(address)?],
@@ -170,7 +171,7 @@ fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
     Ok(subjects)
 }
 
-fn folders(name: &str) -> Result<Vec<Subject>> {
+fn folders(name: &str, parallel: Option<u16>) -> Result<Vec<Subject>> {
     let all = folder::all()?;
     let names: Vec<_> = all.iter().map(|it| it.name.clone()).collect();
     let chosen: Vec<_> = all.into_iter().filter(|it| name == "all" || it.name == name).collect();
@@ -179,7 +180,7 @@ fn folders(name: &str) -> Result<Vec<Subject>> {
         anyhow::bail!("no client {name:?} in bench/clients; there are: {names}");
     }
     let ready = |folder: &folder::Folder| {
-        let (exec, description) = folder.ready()?;
+        let (exec, description) = folder.ready(parallel)?;
         Ok(Subject {
             name: description.name.unwrap_or_else(|| folder.name.clone()),
             by: exec.typed().to_owned(),
@@ -249,7 +250,8 @@ fn page_at(address: SocketAddr) -> Result<Subject> {
         version: browser.version,
         argument: "--serve".to_owned(),
         deviations: Deviations::default(),
-        patience_ms: None,
+        // All event sources share one thread of the page.
+        patience_ms: Some(PAGE_PATIENCE_MS),
         driver: Arc::new(page),
     })
 }

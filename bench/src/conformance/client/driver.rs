@@ -149,6 +149,7 @@ pub(super) struct Client {
     log: Log,
     read_bytes: usize,
     logged: usize,
+    memory_is_its_own: bool,
     /// How it has ended, if it has.
     pub(super) ended: Option<String>,
 }
@@ -164,7 +165,10 @@ impl Client {
         let inbox = Arc::new(Inbox::default());
         let handle = driver.start(case, url, options, &inbox)?;
         let log = log.clone();
-        Ok(Client { handle, inbox, log, read_bytes: 0, logged: 0, ended: None })
+        // A browser is driven by a process that holds nothing of what the browser holds.
+        let memory_is_its_own = !driver.capabilities().contains(&Capability::Br);
+        let (read_bytes, logged, ended) = (0, 0, None);
+        Ok(Client { handle, inbox, log, read_bytes, logged, memory_is_its_own, ended })
     }
 
     /// What it reports next; `None` if nothing comes before the deadline, or it has ended.
@@ -201,7 +205,7 @@ impl Client {
 
     /// The most memory it has had so far, KiB.
     pub(super) fn peak_kib(&self) -> Option<u64> {
-        self.handle.peak_kib()
+        self.memory_is_its_own.then(|| self.handle.peak_kib()).flatten()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod table;
 
+use super::rules::RULES;
 use super::run::depends_on;
 use super::{Case, vectors};
 use crate::conformance::explain::{Advice, Facts};
@@ -20,6 +21,9 @@ pub(super) fn explain(case: &Case) -> String {
     let depends = depends_on(case);
     if !depends.is_empty() {
         facts.line("rests on", &format!("{} (else it is BLOCKED)", depends.join(", ")));
+    }
+    for rule in RULES.iter().filter(|rule| rule.cases().contains(&case.id)) {
+        facts.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
     }
     let names: Vec<_> = vectors::of_case(case.id).iter().map(|it| it.name.as_str()).collect();
     if !names.is_empty() {

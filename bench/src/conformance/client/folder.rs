@@ -78,8 +78,8 @@ impl Folder {
         Ok(Folder { name: name.to_owned(), path: path.to_owned(), manifest })
     }
 
-    /// Builds it, and asks it what it offers.
-    pub(super) fn ready(&self) -> Result<(Exec, Description)> {
+    /// Builds it, and asks it what it offers; so many of it run at a time, or what it says itself.
+    pub(super) fn ready(&self, parallel: Option<u16>) -> Result<(Exec, Description)> {
         let manifest = &self.manifest;
         if let Some((program, arguments)) = manifest.build.split_first() {
             eprintln!("building {}", self.name);
@@ -100,7 +100,7 @@ impl Folder {
                 );
             }
         }
-        let parallel = manifest.parallel.unwrap_or(PARALLEL);
+        let parallel = parallel.map(usize::from).or(manifest.parallel).unwrap_or(PARALLEL);
         ensure!(parallel > 0, "{}: parallel is at least 1", self.name);
         let exec = Exec::words(&manifest.command, self.path.clone(), parallel)
             .with_context(|| self.name.clone())?;

@@ -4,61 +4,11 @@
 //! `P` what operating them has taught, `K` what the contract of this workspace adds. A rule without a
 //! case says why; a case without a rule fails a test.
 
-/// One sentence that binds a server.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// `A1` to `A14`, `D1` to `D28`, `P…`, `K…`; a letter behind it tells sentences of one apart.
-    pub id: &'static str,
-    /// The rule, in our words.
-    pub text: &'static str,
-    /// Where it stands.
-    pub source: &'static str,
-    /// The cases that look at it, or why none does.
-    pub coverage: Coverage,
-}
-
-/// The cases for a rule, or the reason why there is none.
-#[derive(Clone, Copy, Debug)]
-pub enum Coverage {
-    /// The ids of the cases.
-    Cases(&'static [&'static str]),
-    /// Why no case can or should look at it.
-    None(&'static str),
-}
-
-use Coverage::Cases;
+use crate::conformance::rule::{Rule, rule, uncovered};
 
 /// The ids of the rules that lead to a case.
 pub fn rules_of(case: &str) -> impl Iterator<Item = &'static str> {
     RULES.iter().filter(move |rule| rule.cases().contains(&case)).map(|rule| rule.id)
-}
-
-impl Rule {
-    /// The ids of the cases that look at it.
-    pub fn cases(&self) -> &'static [&'static str] {
-        match self.coverage {
-            Cases(ids) => ids,
-            Coverage::None(_) => &[],
-        }
-    }
-}
-
-const fn rule(
-    id: &'static str,
-    source: &'static str,
-    text: &'static str,
-    cases: &'static [&'static str],
-) -> Rule {
-    Rule { id, text, source, coverage: Cases(cases) }
-}
-
-const fn uncovered(
-    id: &'static str,
-    source: &'static str,
-    text: &'static str,
-    reason: &'static str,
-) -> Rule {
-    Rule { id, text, source, coverage: Coverage::None(reason) }
 }
 
 /// Every rule.
@@ -163,6 +113,8 @@ mod tests {
 
     use super::super::cases;
     use super::*;
+    use crate::conformance::Coverage;
+    use crate::conformance::Coverage::Cases;
 
     #[test]
     fn every_sentence_of_the_reference_has_a_case_or_a_reason() {

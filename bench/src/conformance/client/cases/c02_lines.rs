@@ -89,7 +89,7 @@ pub(super) static CASES: &[Case] = &[
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.open();
             stream.segment(b"9;a=b;c=\"d;e\"\r\ndata: a\n\n\r\n");
-            stream.segment(b"00009 ; x\r\ndata: b\n\n\r\n");
+            stream.segment(b"00009;x\r\ndata: b\n\n\r\n");
             let events = dialogue.events_to_mark(&mut stream)?;
             same_events(&events, &[message("a", ""), message("b", "")])?;
             stream.send(b"0\r\nX-Trailer: data: c\r\ndata: d\r\n\r\n");

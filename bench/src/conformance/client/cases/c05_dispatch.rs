@@ -1,12 +1,13 @@
 //! Category 5: what is reported, when, and what is not.
 
+use std::thread;
 use std::time::Duration;
 
 use super::{case, parsed};
 use crate::conformance::client::Case;
 use crate::conformance::client::driver::{Capability, Options};
 use crate::conformance::client::seen::Saw;
-use crate::conformance::client::stage::Exchange;
+use crate::conformance::client::stage::{Exchange, chunk};
 use crate::conformance::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
 use crate::conformance::expect::{ensure, equal, fact, miss, pass};
 use crate::conformance::{Level, Outcome};
@@ -15,6 +16,9 @@ use Capability::{Br, Ch, Op, R, St};
 
 /// How soon the connection has to end when a client is closed.
 const CLOSING: Duration = Duration::from_secs(1);
+/// Events that are under way when a client is closed: at once, and then one a millisecond.
+const BURST: usize = 2000;
+const TRICKLE: usize = 10_000;
 
 pub(super) static CASES: &[Case] = &[
     case(
@@ -125,7 +129,7 @@ pub(super) static CASES: &[Case] = &[
         "Nothing is reported after close, though events are under way.",
         |trial| {
             let (mut dialogue, stream) = trial.asked()?;
-            let _sending = flood(stream);
+            let _sending = keep_sending(stream);
             dialogue.until_data("0")?;
             let later = dialogue.close()?;
             let shown: Vec<_> = later.iter().take(3).map(Saw::shown).collect();
@@ -186,16 +190,18 @@ pub(super) static CASES: &[Case] = &[
     ),
 ];
 
-/// Sends events until nobody takes them, without waiting.
-fn flood(mut stream: Exchange) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
+/// Sends events until nobody takes them: a burst, so that some are queued, and then a trickle, which
+/// leaves a client time for its other work.
+fn keep_sending(mut stream: Exchange) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
         stream.open();
-        for n in 0..200_000 {
-            stream.send(&crate::conformance::client::stage::chunk(
-                format!("data: {n}\n\n").as_bytes(),
-            ));
+        for n in 0..BURST + TRICKLE {
+            stream.send(&chunk(format!("data: {n}\n\n").as_bytes()));
             if stream.is_broken() {
                 return;
+            }
+            if n >= BURST {
+                thread::sleep(Duration::from_millis(1));
             }
         }
     })

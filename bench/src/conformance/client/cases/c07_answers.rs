@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{case, long};
 use crate::conformance::client::driver::{Capability, Options};
+use crate::conformance::client::stage::Exchange;
 use crate::conformance::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
 use crate::conformance::client::{Case, Fault};
 use crate::conformance::expect::{ensure, equal, fact, miss, pass};
@@ -376,18 +377,27 @@ pub(super) static CASES: &[Case] = &[
 fn fails(trial: &Trial, answers: &[&str]) -> Outcome {
     trial.each(answers, |lines| {
         let (mut dialogue, mut answer) = trial.asked()?;
-        if lines.starts_with("204") {
-            answer.head_only(lines);
-        } else {
-            // A body, so that events could be made of it.
-            let body = "data: not an event\n\n";
-            answer.head(&format!("{lines}\r\nContent-Length: {}", body.len()));
-            answer.send(body.as_bytes());
-            answer.answered();
+        refuse(&mut answer, lines);
+        // Fetch repeats a request once after 401, with the credentials of the URL.
+        if lines.starts_with("401")
+            && let Some(mut again) = dialogue.stage.request(trial.ms(300))
+        {
+            refuse(&mut again, lines);
         }
         named(lines.split('\r').next().unwrap_or(lines), dialogue.gives_up())
     })?;
     pass()
+}
+
+/// An answer that is no stream, with a body that events could be made of.
+fn refuse(exchange: &mut Exchange, lines: &str) {
+    if lines.starts_with("204") {
+        return exchange.head_only(lines);
+    }
+    let body = "data: not an event\n\n";
+    exchange.head(&format!("{lines}\r\nContent-Length: {}", body.len()));
+    exchange.send(body.as_bytes());
+    exchange.answered();
 }
 
 /// Holds if the client gives up after a stream of each of these types.
@@ -416,7 +426,7 @@ fn arrives(dialogue: &mut Dialogue<'_>, target: &str) -> Result<(), Fault> {
 /// Answers every request this way until the client says that it is an error.
 fn bounded(
     dialogue: &mut Dialogue<'_>,
-    first: crate::conformance::client::stage::Exchange,
+    first: Exchange,
     answer: impl Fn(&str) -> String,
 ) -> Result<(), Fault> {
     let deadline = Instant::now() + dialogue.trial.patience();

@@ -5,7 +5,7 @@ use crate::conformance::Level;
 use crate::conformance::client::driver::{Capability, Options};
 use crate::conformance::client::seen::{Event, Saw};
 use crate::conformance::client::stage::chunk;
-use crate::conformance::client::trial::{MARK, Trial};
+use crate::conformance::client::trial::{Dialogue, MARK, Trial};
 use crate::conformance::client::{Case, Fault};
 use crate::conformance::expect::{ensure, equal, fact, miss, pass};
 
@@ -101,10 +101,16 @@ fn damaged(trial: &Trial, reader: u64) -> Result<(), Fault> {
         stream.send(&chunk(&bytes[at..]));
     }
     stream.send(&chunk(format!("data: {MARK}\n\n").as_bytes()));
-    let mark = |saw: &Saw| matches!(saw, Saw::Event(it) if it.data == MARK);
+    // One that gives up and says so neither crashes nor hangs; that it should not is another case.
+    let mark = |saw: &Saw| match saw {
+        Saw::Event(it) => it.data == MARK,
+        saw => Dialogue::is_over(saw),
+    };
     let what = "an event behind the damaged streams";
-    dialogue.until_within(trial.patience() * 2, what, mark)?;
-    Ok(())
+    match dialogue.until_within(trial.patience() * 2, what, mark)?.saw {
+        Saw::Exit(how) => Err(miss(what, format!("it ended: {how}"))),
+        _ => Ok(()),
+    }
 }
 
 /// The events of these bytes, cut at random; not at all for seed 0.

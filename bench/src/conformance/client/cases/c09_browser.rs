@@ -133,7 +133,7 @@ pub(super) static CASES: &[Case] = &[
 
 /// A page on another origin than any stage's.
 fn elsewhere(with_credentials: Option<bool>) -> Options {
-    let page_origin = Some("http://127.0.0.1:1".to_owned());
+    let page_origin = Some("http://127.0.0.1:64123".to_owned());
     Options { with_credentials, page_origin, ..Options::default() }
 }
 
