@@ -16,6 +16,16 @@ command -v node >/dev/null || {
   exit 1
 }
 
+# It counts the parser's instructions.
+command -v valgrind >/dev/null || {
+  say "apt-get install valgrind"
+  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+  { $sudo apt-get update -qq && $sudo apt-get install -y -qq valgrind; } || {
+    echo "valgrind is missing: apt-get install valgrind" >&2
+    exit 1
+  }
+}
+
 # Every server stream is an open file, and the tests open thousands.
 ulimit -n "$(ulimit -Hn)"
 
