@@ -6,22 +6,23 @@ mod pool;
 mod pump;
 mod server;
 
+use std::io;
 use std::sync::Arc;
 
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Feed, Opened, listen, page};
+use feed::{Failure, Feed, Opened, listen, page};
 
 use crate::http::{Body, Request, Response};
 use crate::server::Server;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // std: there is no SSE type in the standard library, so there is no native encoding.
-    anyhow::ensure!(
-        settings.encoding == Encoding::Shared,
-        "std has no encoding of its own; leave --encoding away"
-    );
+    if settings.encoding != Encoding::Shared {
+        let advice = "std has no encoding of its own; leave --encoding away";
+        return Err(io::Error::other(advice).into());
+    }
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;
     let address = listener.local_addr()?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Feed, Opened, page};
+use feed::{Failure, Feed, Opened, page};
 use futures_util::{Stream, StreamExt};
 use tokio::net::TcpListener;
 use warp::http::StatusCode;
@@ -24,7 +24,7 @@ use warp::{Buf, Filter, Reply};
 
 use crate::http::{StreamRequest, Topic};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;

@@ -17,14 +17,14 @@ use axum::routing::get;
 use axum::{Router, ServiceExt};
 use feed::contract::{EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Feed, Opened, page};
+use feed::{Failure, Feed, Opened, page};
 use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tower::Layer;
 
 use crate::http::StreamRequest;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;

@@ -35,7 +35,7 @@ impl Fairing for Liftoff {
         let feed: &SharedFeed = rocket.state().expect("`routes` has it managed");
         let address = SocketAddr::new(rocket.config().address, rocket.config().port);
         if let Err(error) = mend(address, feed.settings.stall_timeout()) {
-            // Some containers forbid what `find` does. It is no reason not to serve.
+            // Some containers forbid what `sockets` does. It is no reason not to serve.
             eprintln!(
                 "the listener keeps a backlog of 128 and no write timeout: {error}; \
                  allow this process pidfd_getfd"
@@ -52,24 +52,9 @@ fn mend(address: SocketAddr, stall_timeout: Duration) -> io::Result<()> {
 }
 
 /// A second handle to the socket with which this process listens at this address.
-///
-/// Rocket shows its listener to nobody, and to take a descriptor by its number would be `unsafe`.
-/// So the kernel is asked for a duplicate, which is the same socket.
-#[cfg(target_os = "linux")]
 fn find(address: SocketAddr) -> io::Result<Socket> {
-    use rustix::io::Errno;
-    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-
-    let this_process = pidfd_open(getpid(), PidfdFlags::empty())?;
-    for open in std::fs::read_dir("/proc/self/fd")? {
-        let Some(number) = open?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let socket = match pidfd_getfd(&this_process, number, PidfdGetfdFlags::empty()) {
-            // Closed since the folder was read.
-            Err(Errno::BADF) => continue,
-            duplicate => Socket::from(duplicate?),
-        };
+    for socket in sockets()? {
+        let socket = socket?;
         let local = socket.local_addr().ok().and_then(|local| local.as_socket());
         if local == Some(address) && socket.is_listener().unwrap_or(false) {
             return Ok(socket);
@@ -78,9 +63,35 @@ fn find(address: SocketAddr) -> io::Result<Socket> {
     Err(io::ErrorKind::NotFound.into())
 }
 
+/// Second handles to the sockets of this process; its files are among them and answer nothing.
+///
+/// Rocket shows its sockets to nobody, and to take a descriptor by its number would be `unsafe`.
+/// So the kernel is asked for a duplicate, which is the same socket.
+///
+/// # Errors
+/// When the kernel refuses, or no descriptor is free.
+#[cfg(target_os = "linux")]
+pub fn sockets() -> io::Result<impl Iterator<Item = io::Result<Socket>>> {
+    use rustix::io::Errno;
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let this_process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    // Gathered first: the folder takes a descriptor, too.
+    let open: Vec<_> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|open| open.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    Ok(open.into_iter().filter_map(move |number| {
+        match pidfd_getfd(&this_process, number, PidfdGetfdFlags::empty()) {
+            // Closed since the folder was read.
+            Err(Errno::BADF) => None,
+            duplicate => Some(duplicate.map(Socket::from).map_err(io::Error::from)),
+        }
+    }))
+}
+
 #[cfg(not(target_os = "linux"))]
-fn find(_: SocketAddr) -> io::Result<Socket> {
-    Err(io::ErrorKind::Unsupported.into())
+pub fn sockets() -> io::Result<impl Iterator<Item = io::Result<Socket>>> {
+    Err::<std::iter::Empty<_>, _>(io::ErrorKind::Unsupported.into())
 }
 
 /// Waits until every connection has ended.

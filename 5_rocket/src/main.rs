@@ -2,13 +2,14 @@
 
 mod http;
 mod listen;
+mod timeout;
 
 use std::sync::Arc;
 
 use feed::contract::PROMETHEUS;
 use feed::settings::Encoding;
 use feed::stream::{Events, Frames};
-use feed::{Feed, Opened, Problem};
+use feed::{Failure, Feed, Opened, Problem};
 use rocket::futures::StreamExt;
 use rocket::futures::stream::Map;
 use rocket::http::{ContentType, Header, Status};
@@ -19,10 +20,11 @@ use rocket::{Build, Data, Request, Responder, Rocket, State, catch, catchers, ge
 
 use crate::http::{Guard, Publisher, Refused, StreamRequest, Streamed};
 use crate::listen::Liftoff;
+use crate::timeout::RequestTimeout;
 
 type SharedFeed = Arc<Feed>;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     // rocket: it binds by itself. This listener only proves that it can; `Liftoff` mends Rocket's.
@@ -58,6 +60,8 @@ fn routes(feed: SharedFeed) -> Rocket<Build> {
         // rocket: without this one it attaches a Shield that adds header fields to every answer.
         .attach(Shield::new())
         .attach(Guard)
+        // rocket: it waits for ever for a request that does not end.
+        .attach(RequestTimeout::default())
         .attach(Liftoff)
         .mount("/", routes![page, ticks, time, tasks, subscribe, publish])
         .mount("/", routes![simulation, healthz, metrics, script])

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Feed, Opened};
+use feed::{Failure, Feed, Opened};
 use futures_util::StreamExt;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::header::CONTENT_SECURITY_POLICY;
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(1500);
 /// Requests at once on one HTTP/2 connection: as few as RFC 9113 6.5.2 finds sensible.
 const MAX_HTTP2_STREAMS: u32 = 100;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
     let listener = listen::bind(&settings)?;

@@ -5,6 +5,7 @@
 //! in its manifest is one.
 
 mod process;
+mod tie;
 mod usage;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ pub use process::{
     Launch, READY_DEADLINE, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped, allowed_cores,
     pin_current_thread, raise_fd_limit,
 };
+pub(crate) use tie::Tie;
 pub use usage::{Usage, cpu_of};
 
 /// A server package of this workspace.

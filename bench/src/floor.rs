@@ -12,28 +12,38 @@
 //! It also lies on request: with a `--fault-…` it drops, doubles, swaps or delays a known number of
 //! events, and a harness that does not find exactly these is not to be believed.
 
+mod connection;
+mod fault;
 mod http;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
 use anyhow::{Context, Result};
-use mio::net::{TcpListener, TcpStream, UnixStream};
+use mio::net::{TcpListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::connection::{Connection, Ticks};
+pub use self::fault::Faults;
 use self::http::{Gone, REQUEST_MAX_BYTES, Request, chunk};
 use crate::timer::{MILLISECOND_NS, Timer, unix_ns};
 
 /// Connections that may wait to be accepted, as in the servers that it is compared with.
 const BACKLOG: i32 = 4096;
 
-/// Bytes kept for a reader that is behind; one further behind is closed. No measured reader is.
-const PENDING_MAX_BYTES: usize = 1 << 20;
+/// Between two prices of the simulation, as in the contract.
+const SIMULATION_NS: u64 = 100 * MILLISECOND_NS;
+
+/// Prices that a resumed stream gets at once, as the servers' default `--retain`.
+const SIMULATION_KEPT: u64 = 1024;
+
+/// Bytes that an unpaced stream sends before it is another one's turn.
+const BURST_BYTES: usize = 64 * 1024;
 
 const LISTENER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -54,48 +64,14 @@ pub struct Args {
     /// Wake up for each tick to the microsecond, not on whole milliseconds
     #[arg(long)]
     exact_timers: bool,
+    /// Accepted and not used: it has no keep-alive
+    #[arg(long, hide = true)]
+    keep_alive_ms: Option<u64>,
+    /// Accepted and not used: it keeps stalled readers
+    #[arg(long, hide = true)]
+    stall_timeout_ms: Option<u64>,
     #[command(flatten)]
     faults: Faults,
-}
-
-/// Known faults, for the harness's check of itself. 0 = none.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
-pub struct Faults {
-    /// Never send the events whose number is a multiple of this
-    #[arg(long = "fault-drop-each", default_value_t = 0)]
-    pub drop_each: u64,
-    /// Send twice the events whose number is a multiple of this
-    #[arg(long = "fault-duplicate-each", default_value_t = 0)]
-    pub duplicate_each: u64,
-    /// Send after their successor the events whose number is a multiple of this
-    #[arg(long = "fault-swap-each", default_value_t = 0)]
-    pub swap_each: u64,
-    /// Send every event this much later, microseconds
-    #[arg(long = "fault-delay-us", default_value_t = 0)]
-    pub delay_us: u64,
-}
-
-impl Faults {
-    /// Appends to `out` what is to be sent now that event `n` is due.
-    fn apply(self, n: u64, frame: &[u8], held: &mut Vec<u8>, out: &mut Vec<u8>) {
-        let hits = |each: u64| each != 0 && n.is_multiple_of(each);
-        if hits(self.drop_each) {
-            return;
-        }
-        if hits(self.swap_each) {
-            held.extend_from_slice(frame);
-            return;
-        }
-        out.extend_from_slice(frame);
-        if hits(self.duplicate_each) {
-            out.extend_from_slice(frame);
-        }
-        out.append(held);
-    }
-
-    fn delay_ns(self) -> u64 {
-        self.delay_us * 1000
-    }
 }
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -123,28 +99,13 @@ struct Floor {
     free: Vec<usize>,
     due: BinaryHeap<Reverse<(u64, Due)>>,
     topics: HashMap<String, Topic>,
+    /// Whether the next price is due some time.
+    simulated: bool,
+    /// Whether it has stalled: it does so once.
+    stalled: bool,
     accepted: u64,
     sent: u64,
     out: Vec<u8>,
-}
-
-struct Connection {
-    // Slots are used again; this tells an old due time from a new connection.
-    generation: u64,
-    stream: TcpStream,
-    input: Vec<u8>,
-    pending: Vec<u8>,
-    ticks: Option<Ticks>,
-    topic: Option<String>,
-}
-
-struct Ticks {
-    n: u64,
-    start_ns: u64,
-    interval_ns: u64,
-    count: u64,
-    stamp: bool,
-    held: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -158,6 +119,7 @@ struct Topic {
 enum Due {
     Tick { slot: usize, generation: u64 },
     Publish { topic: String, frame: Vec<u8>, n: u64 },
+    Simulation,
 }
 
 impl Floor {
@@ -188,6 +150,8 @@ impl Floor {
             free: Vec::new(),
             due: BinaryHeap::new(),
             topics: HashMap::new(),
+            simulated: false,
+            stalled: false,
             accepted: 0,
             sent: 0,
             out: Vec::new(),
@@ -245,6 +209,7 @@ impl Floor {
                 pending: Vec::new(),
                 ticks: None,
                 topic: None,
+                next: None,
             });
         }
     }
@@ -252,7 +217,10 @@ impl Floor {
     /// Reads and writes what is possible, and answers whole requests.
     fn advance(&mut self, slot: usize) -> Result<(), Gone> {
         let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
-        connection.flush()?;
+        if connection.flush()? && connection.is_poured() {
+            self.pour(slot)?;
+        }
+        let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
         let mut buffer = [0; 16 * 1024];
         loop {
             match connection.stream.read(&mut buffer) {
@@ -278,17 +246,13 @@ impl Floor {
         match (request.method.as_str(), path) {
             ("GET", "/healthz") => self.write_plain(slot, "200 OK", "ok\n"),
             ("GET", "/metrics") => {
-                let open = self
-                    .connections
-                    .iter()
-                    .flatten()
-                    .filter(|it| it.ticks.is_some() || it.topic.is_some())
-                    .count();
+                let open = self.connections.iter().flatten().filter(|it| it.is_stream()).count();
                 let text =
                     format!("sse_open_streams {open}\nsse_events_sent_total {}\n", self.sent);
                 self.write_plain(slot, "200 OK", &text)
             }
             ("GET", "/ticks") => self.start_ticks(slot, query),
+            ("GET", "/simulation") => self.follow(slot, request.last_event_id),
             (method, path) => match (method, path.strip_prefix("/messages/")) {
                 ("GET", Some(topic)) => self.subscribe(slot, topic),
                 ("POST", Some(topic)) => self.publish(slot, topic, &request.body),
@@ -303,16 +267,18 @@ impl Floor {
                 query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
             value.map_or(Some(default), |value| value.parse().ok())
         };
-        let (Some(interval_ms @ 1..), Some(count), Some(stamp)) =
-            (number("interval_ms", 1000), number("count", u64::MAX), number("stamp", 0))
-        else {
-            return self.write_plain(
-                slot,
-                "400 Bad Request",
-                "the floor ticks each 1 ms or more\n",
-            );
+        let (Some(interval_ms), Some(count), Some(stamp), Some(align)) = (
+            number("interval_ms", 1000),
+            number("count", u64::MAX),
+            number("stamp", 0),
+            number("align", 0),
+        ) else {
+            return self.write_plain(slot, "400 Bad Request", "not a number\n");
         };
-        let start_ns = unix_ns();
+        let mut start_ns = unix_ns();
+        if align == 1 && interval_ms > 0 {
+            start_ns = start_ns.next_multiple_of(interval_ms * MILLISECOND_NS);
+        }
         let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
         connection.ticks = Some(Ticks {
             n: 1,
@@ -362,6 +328,7 @@ impl Floor {
     fn fan_out(&mut self, topic: &str, n: u64, frame: &[u8]) {
         let Some(state) = self.topics.get_mut(topic) else { return };
         self.out.clear();
+        self.faults.spin(n);
         self.faults.apply(n, frame, &mut state.held, &mut self.out);
         if self.out.is_empty() {
             return;
@@ -380,13 +347,16 @@ impl Floor {
     }
 
     fn emit_due(&mut self) {
+        // Fixed: unpaced streams are due again at once, and others want their turn.
+        let now_ns = unix_ns();
         while let Some(Reverse((due_ns, _))) = self.due.peek() {
-            if *due_ns > unix_ns() {
+            if *due_ns > now_ns {
                 return;
             }
             let Some(Reverse((_, due))) = self.due.pop() else { return };
             match due {
                 Due::Publish { topic, frame, n } => self.fan_out(&topic, n, &frame),
+                Due::Simulation => self.simulate(),
                 Due::Tick { slot, generation } => {
                     if self.tick(slot, generation).is_err() {
                         self.close(slot);
@@ -402,25 +372,21 @@ impl Floor {
         if connection.generation != generation {
             return Ok(());
         }
-        let n = ticks.n;
-        let scheduled_ns = ticks.start_ns + (n - 1) * ticks.interval_ns;
-        let event = if ticks.stamp {
-            format!(
-                "id: {n}\ndata: {{\"n\":{n},\"scheduled_ns\":{scheduled_ns},\"emitted_ns\":{},\
-                 \"pad\":\"\"}}\n\n",
-                unix_ns()
-            )
-        } else {
-            format!("id: {n}\ndata: Hello! This is event {n}\n\n")
-        };
+        if ticks.interval_ns == 0 {
+            return self.pour(slot);
+        }
+        let (n, due_ns) = (ticks.n, ticks.due_ns());
+        if !self.stalled && self.faults.stalls_at(n) {
+            self.stalled = true;
+            self.faults.stall();
+        }
         self.out.clear();
-        self.faults.apply(n, &chunk(event.as_bytes()), &mut ticks.held, &mut self.out);
-        ticks.n += 1;
+        ticks.render(self.faults, &mut self.out);
         if ticks.n > ticks.count {
             connection.ticks = None;
             self.out.extend_from_slice(b"0\r\n\r\n");
         } else {
-            let mut due_ns = scheduled_ns + ticks.interval_ns + self.faults.delay_ns();
+            let mut due_ns = due_ns + ticks.interval_ns + self.faults.delay_ns();
             if !self.exact_timers {
                 due_ns = due_ns.next_multiple_of(MILLISECOND_NS);
             }
@@ -428,6 +394,54 @@ impl Floor {
         }
         self.sent += 1;
         if self.out.is_empty() { Ok(()) } else { connection.write(&self.out) }
+    }
+
+    /// Sends unpaced ticks until the reader is behind or it is another one's turn.
+    fn pour(&mut self, slot: usize) -> Result<(), Gone> {
+        let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
+        if !connection.pending.is_empty() {
+            return Ok(());
+        }
+        let Some(ticks) = &mut connection.ticks else { return Ok(()) };
+        self.out.clear();
+        while self.out.len() < BURST_BYTES && ticks.n <= ticks.count {
+            ticks.render(self.faults, &mut self.out);
+            self.sent += 1;
+        }
+        if ticks.n > ticks.count {
+            connection.ticks = None;
+            self.out.extend_from_slice(b"0\r\n\r\n");
+        } else {
+            let tick = Due::Tick { slot, generation: connection.generation };
+            self.due.push(Reverse((unix_ns(), tick)));
+        }
+        connection.write(&self.out)
+    }
+
+    /// Starts a stream of prices, after the ones missed since `last_event_id`.
+    fn follow(&mut self, slot: usize, last_event_id: Option<u64>) -> Result<(), Gone> {
+        let now_n = unix_ns() / SIMULATION_NS;
+        let next = last_event_id.map_or(now_n, |it| (it + 1).max(now_n - SIMULATION_KEPT + 1));
+        let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
+        connection.next = Some(next);
+        connection.write(STREAM_HEAD)?;
+        if !self.simulated {
+            self.simulated = true;
+            self.due.push(Reverse(((now_n + 1) * SIMULATION_NS, Due::Simulation)));
+        }
+        let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
+        connection.catch_up(now_n)
+    }
+
+    fn simulate(&mut self) {
+        let now_n = unix_ns() / SIMULATION_NS;
+        self.due.push(Reverse(((now_n + 1) * SIMULATION_NS, Due::Simulation)));
+        for slot in 0..self.connections.len() {
+            let Some(connection) = &mut self.connections[slot] else { continue };
+            if connection.next.is_some() && connection.catch_up(now_n).is_err() {
+                self.close(slot);
+            }
+        }
     }
 
     fn write_plain(&mut self, slot: usize, status: &str, body: &str) -> Result<(), Gone> {
@@ -449,46 +463,11 @@ impl Floor {
     /// Ends every stream whole.
     fn end(&mut self) -> io::Result<()> {
         for connection in self.connections.iter_mut().flatten() {
-            if connection.ticks.is_some() || connection.topic.is_some() {
+            if connection.is_stream() {
                 // A peer that is gone needs no end.
                 let _ = connection.write(b"0\r\n\r\n");
             }
         }
         Ok(())
-    }
-}
-
-impl Connection {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        let mut written = 0;
-        if self.pending.is_empty() {
-            written = self.write_some(bytes)?;
-        }
-        self.pending.extend_from_slice(&bytes[written..]);
-        if self.pending.len() > PENDING_MAX_BYTES { Err(Gone) } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<(), Gone> {
-        while !self.pending.is_empty() {
-            let pending = std::mem::take(&mut self.pending);
-            let written = self.write_some(&pending);
-            self.pending = pending;
-            match written? {
-                0 => break,
-                written => self.pending.drain(..written),
-            };
-        }
-        Ok(())
-    }
-
-    fn write_some(&mut self, bytes: &[u8]) -> Result<usize, Gone> {
-        loop {
-            match self.stream.write(bytes) {
-                Ok(written) => return Ok(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(Gone),
-            }
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The `sse-bench` command.
 
+mod pages;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +10,7 @@ use anyhow::{Context, Result};
 use bench::report::{self, Report};
 use bench::run::Profile;
 use bench::{conformance, fleet, floor, load, run};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The harness could not do what it was asked to.
 const EXIT_COULD_NOT_RUN: u8 = 2;
@@ -18,7 +20,8 @@ const EXIT_COULD_NOT_RUN: u8 = 2;
 /// Without a subcommand it does the main job: it builds every server of the workspace, checks that
 /// each conforms, measures what each costs, prints a table, and writes a report.
 #[derive(Parser)]
-#[command(name = "sse-bench", version, args_conflicts_with_subcommands = true)]
+#[command(name = "sse-bench", version, propagate_version = true)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
   sse-bench                                   all servers, in under 4 minutes once built
@@ -27,6 +30,7 @@ Examples:
   sse-bench conform server http://HOST/PATH   does this server conform? Any language will do
   sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
   sse-bench report --splice README.md DIR     put a report's summary into a document
+  sse-bench compare DIR DIR                   is the second better or worse?
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 struct Cli {
@@ -39,8 +43,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Build, check and measure the servers, and write a report (the default)
+    #[command(after_help = "\
+Examples:
+  sse-bench run --only axum,poem
+  sse-bench run --profile standard --out target/standard
+
+Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
     Run(run::Args),
-    /// Check whether a server conforms
+    /// Check whether a server or a client conforms
     #[command(subcommand)]
     Conform(Conform),
     /// Hold many streams of any server open, and count what comes
@@ -49,7 +59,29 @@ enum Command {
     #[command(subcommand)]
     List(List),
     /// Print a report again, or put its summary into a document
+    #[command(after_help = "\
+Examples:
+  sse-bench report target/sse-bench/20261120-124048
+  sse-bench report --splice README.md bench/results/2026-11-20-epyc-2-cores")]
     Report(ReportArgs),
+    /// Compare two reports, with intervals and verdicts; more reports give a trend
+    Compare(report::compare::Args),
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  source <(sse-bench completions bash)
+  sse-bench completions zsh > ~/.zfunc/_sse-bench
+  sse-bench completions fish > ~/.config/fish/completions/sse-bench.fish")]
+    Completions {
+        /// The shell
+        shell: pages::Known,
+    },
+    /// Print the manual page, or write one for each subcommand
+    #[command(after_help = "\
+Examples:
+  sse-bench man | man -l -
+  sse-bench man --directory ~/.local/share/man/man1")]
+    Man(pages::ManArgs),
     /// Serve the physical floor: the least that a server on this host can cost
     #[command(hide = true)]
     Floor(floor::Args),
@@ -59,6 +91,8 @@ enum Command {
 enum Conform {
     /// Check a server of the workspace by name, or any server by URL
     Server(Box<conformance::ServerArgs>),
+    /// Check a client: a command, a test service, or a browser
+    Client(Box<conformance::ClientArgs>),
     /// Merge the JSON files of several runs into one matrix
     Report(conformance::ReportArgs),
 }
@@ -66,14 +100,20 @@ enum Conform {
 #[derive(Subcommand)]
 enum List {
     /// The cases of the conformance suite
+    #[command(after_help = "\
+Examples:
+  sse-bench list cases | grep S5          those about timing
+  sse-bench list cases --json | jq '.cases[] | select(.level == \"MUST\") | .claim'")]
     Cases(conformance::ListArgs),
     /// The servers of the workspace
+    #[command(after_help = "Examples:\n  sse-bench list servers --json | jq -r '.[].name'")]
     Servers {
         /// Write the list as JSON
         #[arg(long)]
         json: bool,
     },
     /// The workloads and the questions that they answer
+    #[command(after_help = "Examples:\n  sse-bench list workloads --json | jq -r '.[].question'")]
     Workloads {
         /// Write the list as JSON
         #[arg(long)]
@@ -95,10 +135,14 @@ fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Conform(Conform::Server(args)) => conformance::run_server(&args),
+        Command::Conform(Conform::Client(args)) => conformance::run_client(&args),
         Command::Conform(Conform::Report(args)) => conformance::merge_reports(&args),
         Command::Load(args) => load::run(&args),
         Command::List(list) => print_list(&list),
         Command::Report(args) => print_report(&args),
+        Command::Compare(args) => report::compare::run(&args),
+        Command::Completions { shell } => pages::completions(Cli::command(), shell),
+        Command::Man(args) => pages::man(Cli::command(), &args),
         Command::Floor(args) => floor::serve(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -129,12 +173,12 @@ fn print_list(list: &List) -> Result<ExitCode> {
             }
         }
         List::Workloads { json } => {
-            let workloads = Profile::all().remove(0).workloads;
+            let workloads = Profile::all().swap_remove(1).workloads;
             if *json {
                 writeln!(out, "{}", serde_json::to_string_pretty(&workloads)?)?;
             } else {
                 for it in &workloads {
-                    writeln!(out, "{:<10} {}", it.name, it.question)?;
+                    writeln!(out, "{:<16} {}", it.name, it.question)?;
                 }
             }
         }

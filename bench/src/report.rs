@@ -1,31 +1,51 @@
 //! A report: what was measured, as data. Text and Markdown are renderings of it.
 //!
 //! `report.json` holds a [`Report`]. Every window that was measured stands in it with its faults;
-//! summaries are medians over rounds, and ratios are taken to the floor *within* a round before the
-//! median, so that noise which hits both cancels.
+//! summaries are medians over rounds, and ratios are taken to the floor *within* a round before
+//! they are averaged, so that noise which hits both cancels.
 
+pub mod compare;
 mod environment;
+mod figure;
+pub mod hlog;
+mod html;
+mod plot;
 mod render;
 mod splice;
+mod summary;
 mod table;
+mod trust;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
+pub use figure::{Distribution, FIGURES, Figure, HEADLINES, Unit, figure, significant};
+pub use html::html;
 pub use render::{markdown, summary_markdown, text};
 pub use splice::splice;
+pub(crate) use summary::used;
+pub use summary::{Measure, Summary};
+pub use trust::{Trust, TwinTest};
 
 use crate::load::Workload;
-use crate::stats::{Slope, Spread};
+use crate::load::ledger::Step;
+use crate::stats::Ratio;
 
 /// The version of the JSON. It grows when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// What the second copy of a server has behind its name.
+pub const TWIN: &str = " (twin)";
 
 /// The file in a report's folder that holds the data.
 const JSON_NAME: &str = "report.json";
+
+/// The file in a report's folder for a browser.
+const HTML_NAME: &str = "report.html";
 
 /// The file in a report's folder for people.
 const MARKDOWN_NAME: &str = "report.md";
@@ -45,16 +65,48 @@ pub struct Report {
     pub profile: String,
     /// The seed of the order in which windows were measured.
     pub seed: u64,
-    /// Whether it ran to its end; a run that was interrupted reports what it has.
-    pub complete: bool,
+    /// Whether it was interrupted, and reports what it had until then.
+    pub partial: bool,
     /// Where it ran.
     pub environment: Environment,
+    /// What the harness found of known truths before it measured.
+    pub self_check: Vec<Check>,
+    /// What the generator takes beside a bare receive loop.
+    pub bare_loop: Option<BareLoop>,
+    /// How far the numbers can be believed.
+    pub trust: Trust,
     /// What was measured.
     pub workloads: Vec<Workload>,
     /// A row for each server and encoding; the floor is the first.
     pub rows: Vec<Row>,
     /// What a reader must know about this run in particular.
     pub notes: Vec<String>,
+}
+
+/// A known truth, and what the harness made of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What the server or the host was made to do.
+    pub what: String,
+    /// What had to be found.
+    pub truth: String,
+    /// What was found.
+    pub found: String,
+    /// Whether that is the truth.
+    pub passed: bool,
+}
+
+/// The generator's CPU time for an event, beside that of a loop that only receives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BareLoop {
+    /// The generator's, nanoseconds, the median of the pairs.
+    pub generator_ns: f64,
+    /// The bare loop's.
+    pub bare_ns: f64,
+    /// The one divided by the other, pair by pair.
+    pub ratio: Ratio,
+    /// The ratio must not be above this.
+    pub limit: f64,
 }
 
 /// One server in one encoding.
@@ -68,8 +120,15 @@ pub struct Row {
     pub framework_version: String,
     /// `shared` or `native`; nothing for the floor.
     pub encoding: Option<String>,
+    /// The row of which this is a second copy under another name.
+    #[serde(default)]
+    pub twin_of: Option<String>,
     /// Nothing if the suite was not asked (the floor, or a run without it).
     pub conformance: Option<Conformance>,
+    /// Calls that write, for each delivered event of a broadcast, counted in a run of its own;
+    /// nothing if they cannot be counted here.
+    #[serde(default)]
+    pub write_calls_per_event: Option<f64>,
     /// Why the row has no numbers at all: it does not build or start.
     pub error: Option<String>,
     /// One for each workload that was measured.
@@ -98,8 +157,10 @@ pub struct Conformance {
 pub struct Cell {
     /// The workload's name.
     pub workload: String,
-    /// One for each round.
+    /// One for each round, and those that were repeated.
     pub windows: Vec<Window>,
+    /// The latencies of all rounds that count, merged.
+    pub latency: Option<Distribution>,
     /// Over the rounds; nothing if one of them has a fault.
     pub summary: Option<Summary>,
 }
@@ -111,8 +172,14 @@ pub struct Window {
     pub round: u32,
     /// Its place in the order of the run, from 1.
     pub position: u32,
+    /// From 1; more if the one before was disturbed.
+    pub attempt: u32,
     /// Why its numbers do not count, or nothing.
     pub fault: Option<String>,
+    /// Why the host was not quiet, or nothing.
+    pub poisoned: Option<String>,
+    /// What the host did meanwhile.
+    pub host: Hiccup,
     /// Deliveries due.
     pub expected: u64,
     /// Deliveries that came.
@@ -123,39 +190,67 @@ pub struct Window {
     pub duplicates: u64,
     /// Events out of order.
     pub out_of_order: u64,
-    /// From scheduled to received.
-    pub latency: Option<Latency>,
-    /// CPU time of the server for each delivered event, nanoseconds; on loopback it includes the
-    /// receiving half of TCP.
-    pub cpu_ns_per_event: Option<f64>,
-    /// Resident memory against open streams.
-    pub memory: Option<Memory>,
+    /// `latency` (received − scheduled), `emit_lateness` (sent − scheduled), `transit` (received −
+    /// sent), `connect_time`, `time_to_headers`, `time_to_first_byte`, `time_to_first_event`,
+    /// `fanout_skew` (last − first subscriber).
+    pub distributions: BTreeMap<String, Distribution>,
+    /// Everything else, by name; the unit is the last word.
+    pub figures: BTreeMap<String, f64>,
+    /// Memory against open streams.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<MemoryPoint>,
+    /// The steps of a search for the highest rate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
+    /// Deliveries by the time they came at, in steps of 100 ms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Step>,
     /// The harness's own share in it.
     pub generator: Generator,
 }
 
-/// Percentiles of one window, nanoseconds.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Latency {
-    /// Half are faster.
-    pub p50_ns: u64,
-    /// 9 of 10 are faster.
-    pub p90_ns: u64,
-    /// 99 of 100 are faster.
-    pub p99_ns: u64,
-    /// The slowest.
-    pub max_ns: u64,
-    /// Deliveries that the percentiles are of.
-    pub samples: u64,
+/// What the host did during a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hiccup {
+    /// Share of time that a spinning thread lost, on the worse core, before or after, 0 to 1.
+    pub spin_loss: f64,
+    /// The longest it was away, nanoseconds.
+    pub spin_gap_ns: u64,
+    /// Share of time that the hypervisor took, 0 to 1.
+    pub steal: f64,
+    /// Share of time in which some task waited for a core (PSI), 0 to 1; the server's own threads
+    /// count too.
+    pub pressure: f64,
+    /// CPU time of neither server nor harness, as a share of one core.
+    pub foreign: f64,
 }
 
-/// Resident memory at several counts of open streams.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Memory {
-    /// Open streams and resident bytes.
-    pub points: Vec<(u64, u64)>,
-    /// Bytes for one more stream.
-    pub slope: Slope,
+/// Memory at one count of open streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPoint {
+    /// Open streams.
+    pub streams: u64,
+    /// Resident bytes of the server.
+    pub resident_bytes: u64,
+    /// Kernel memory (slab) of the whole host, both ends of each connection.
+    pub kernel_bytes: u64,
+}
+
+/// One step of a search for the highest rate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Deliveries due in a second.
+    pub offered_per_s: f64,
+    /// Deliveries that came.
+    pub achieved_per_s: f64,
+    /// Latency.
+    pub p50_ns: u64,
+    /// Latency, which the objective is about.
+    pub p99_ns: u64,
+    /// Everything came, and in time.
+    pub met: bool,
+    /// The generator, not the server, may have set the pace.
+    pub generator_bound: bool,
 }
 
 /// How the generator itself fared.
@@ -171,47 +266,30 @@ pub struct Generator {
     pub publish_lateness_p99_ns: u64,
 }
 
-/// A cell over its rounds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Summary {
-    /// Deliveries due, all rounds together.
-    pub expected: u64,
-    /// Deliveries that came.
-    pub delivered: u64,
-    /// Latency samples, all rounds together.
-    pub samples: u64,
-    /// Median latency, nanoseconds.
-    pub p50_ns: Option<Measure>,
-    /// 99th percentile, nanoseconds.
-    pub p99_ns: Option<Measure>,
-    /// Slowest, nanoseconds; its `max` is the slowest of all rounds.
-    pub max_ns: Option<Measure>,
-    /// CPU for each delivered event, nanoseconds.
-    pub cpu_ns_per_event: Option<Measure>,
-    /// Resident bytes for one more stream.
-    pub bytes_per_stream: Option<Measure>,
-}
+/// The share of its core at which the generator, not the server, sets the pace.
+pub const BOUND_SHARE: f64 = 0.9;
 
-/// A value over the rounds, absolute and as a multiple of the floor's in the same round.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Measure {
-    /// As measured.
-    pub value: Spread,
-    /// Divided by the floor's; nothing without a floor.
-    pub ratio: Option<Spread>,
+impl Generator {
+    /// Whether the generator may have been the bottleneck.
+    pub fn is_bound(&self) -> bool {
+        self.cpu_share >= BOUND_SHARE
+    }
 }
 
 impl Report {
     /// Fills in the summaries from the windows.
     pub fn summarise(&mut self) {
-        let floor: Vec<Cell> = match self.rows.iter().find(|row| row.is_floor()) {
-            Some(row) => row.cells.clone(),
-            None => Vec::new(),
-        };
+        self.isolate();
+        let floor: Vec<Cell> = self
+            .rows
+            .iter()
+            .find(|row| row.is_floor())
+            .map_or_else(Vec::new, |it| it.cells.clone());
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
             let floor = floor.iter().find(|it| it.workload == cell.workload);
-            cell.summary = summary(&cell.windows, floor.map_or(&[], |it| &it.windows));
+            cell.summary = summary::of(&cell.windows, floor.map_or(&[], |it| &it.windows));
         }
+        self.judge();
     }
 
     /// Whether a server lost, doubled or misordered an event, failed a case or did not run.
@@ -222,7 +300,7 @@ impl Report {
         })
     }
 
-    /// Writes `report.json` and `report.md` into `folder`.
+    /// Writes `report.json`, `report.md` and `report.html` into `folder`.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -232,6 +310,7 @@ impl Report {
         let mut json = serde_json::to_string_pretty(self)?;
         json.push('\n');
         std::fs::write(folder.join(JSON_NAME), json).with_context(cannot)?;
+        std::fs::write(folder.join(HTML_NAME), html(self)).with_context(cannot)?;
         std::fs::write(folder.join(MARKDOWN_NAME), markdown(self)).with_context(cannot)
     }
 
@@ -256,6 +335,14 @@ impl Report {
 }
 
 impl Row {
+    /// What names it in the run: server and encoding.
+    pub fn key(&self) -> String {
+        match &self.encoding {
+            Some(encoding) => format!("{} {encoding}", self.server),
+            None => self.server.clone(),
+        }
+    }
+
     /// Whether this is the floor.
     pub fn is_floor(&self) -> bool {
         self.encoding.is_none()
@@ -277,77 +364,9 @@ impl Row {
 impl Cell {
     /// The first fault of its windows, with the round.
     pub fn fault(&self) -> Option<String> {
-        self.windows.iter().find_map(|window| {
+        used(&self.windows).into_iter().find_map(|window| {
             let fault = window.fault.as_ref()?;
             Some(format!("{fault} (round {})", window.round))
         })
-    }
-}
-
-fn summary(windows: &[Window], floor: &[Window]) -> Option<Summary> {
-    if windows.is_empty() || windows.iter().any(|it| it.fault.is_some()) {
-        return None;
-    }
-    let measure = |of: fn(&Window) -> Option<f64>| -> Option<Measure> {
-        let value = Spread::of(windows.iter().filter_map(of))?;
-        let ratios = windows.iter().filter_map(|window| {
-            let same = floor.iter().find(|it| it.round == window.round && it.fault.is_none())?;
-            Some(of(window)? / of(same).filter(|it| *it > 0.0)?)
-        });
-        Some(Measure { value, ratio: Spread::of(ratios) })
-    };
-    Some(Summary {
-        expected: windows.iter().map(|it| it.expected).sum(),
-        delivered: windows.iter().map(|it| it.delivered).sum(),
-        samples: windows.iter().filter_map(|it| it.latency).map(|it| it.samples).sum(),
-        p50_ns: measure(|it| Some(it.latency?.p50_ns as f64)),
-        p99_ns: measure(|it| Some(it.latency?.p99_ns as f64)),
-        max_ns: measure(|it| Some(it.latency?.max_ns as f64)),
-        cpu_ns_per_event: measure(|it| it.cpu_ns_per_event),
-        bytes_per_stream: measure(|it| Some(it.memory.as_ref()?.slope.per_x)),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) fn window(round: u32, p50_ns: u64, cpu: f64) -> Window {
-        Window {
-            round,
-            expected: 100,
-            delivered: 100,
-            latency: Some(Latency {
-                p50_ns,
-                p90_ns: p50_ns,
-                p99_ns: p50_ns * 2,
-                max_ns: p50_ns * 3,
-                samples: 100,
-            }),
-            cpu_ns_per_event: Some(cpu),
-            ..Window::default()
-        }
-    }
-
-    #[test]
-    fn ratios_are_taken_within_a_round() {
-        // A noisy second round hits both alike: the ratio stays 2.
-        let floor = [window(1, 100, 10.0), window(2, 500, 50.0)];
-        let server = [window(2, 1000, 100.0), window(1, 200, 20.0)];
-        let summary = summary(&server, &floor).unwrap();
-        let ratio = summary.p50_ns.unwrap().ratio.unwrap();
-        assert_eq!((ratio.min, ratio.median, ratio.max), (2.0, 2.0, 2.0));
-        assert_eq!(summary.p50_ns.unwrap().value.median, 600.0);
-        assert_eq!(summary.samples, 200);
-    }
-
-    #[test]
-    fn one_fault_voids_the_cell() {
-        let mut bad = window(2, 1, 1.0);
-        bad.fault = Some("3 events lost".into());
-        let cell =
-            Cell { workload: "ticks".into(), windows: vec![window(1, 1, 1.0), bad], summary: None };
-        assert!(summary(&cell.windows, &[]).is_none());
-        assert_eq!(cell.fault().unwrap(), "3 events lost (round 2)");
     }
 }

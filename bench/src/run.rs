@@ -1,11 +1,15 @@
 //! `sse-bench run`: build, check, measure, report.
 //!
 //! Every window is a fresh server process. Windows are measured in rounds: each round visits every
-//! server and the floor once for each workload, in a random order that the report's seed gives
-//! again, so that a slow minute of the host does not fall on one server.
+//! server, a second copy of one of them, and the floor once for each workload, in a balanced random
+//! order that the report's seed gives again, so that a slow minute of the host does not fall on one
+//! server. A window in which the host was disturbed is measured again.
 
+mod calls;
 mod check;
+mod gate;
 mod progress;
+mod rounds;
 mod self_check;
 mod window;
 
@@ -21,6 +25,7 @@ use jiff::Timestamp;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::progress::Progress;
+use self::rounds::Rounds;
 use self::window::Cores;
 use crate::fleet::{self, Launch, Package};
 use crate::load::Workload;
@@ -32,18 +37,19 @@ const EXIT_SELF_CHECK_FAILED: u8 = 3;
 /// Descriptors that a window needs beside one for each connection: epoll, timers, pipes, files.
 pub(crate) const SPARE_FDS: u64 = 64;
 
-/// Starting and stopping a server, for the estimate of the time left.
-const OVERHEAD: Duration = Duration::from_millis(200);
-
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How thorough: quick (under 4 minutes once built) or standard (under 20)
+    /// How thorough: quick (under 4 minutes once built), standard (under 20) or full
     #[arg(long, default_value = "quick", value_name = "NAME")]
     profile: String,
-    /// Only these servers, by name or folder, with commas [default: all]
+    /// Only these servers, by name or folder, with commas; `floor` alone measures only what this
+    /// host and this harness can do [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
+    /// Go on if the self-check fails, and say so in the report: for tests of the harness
+    #[arg(long, hide = true)]
+    unchecked: bool,
     /// Only these workloads, with commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     workloads: Vec<String>,
@@ -58,33 +64,68 @@ pub struct Args {
     seed: Option<u64>,
 }
 
+/// The server that is in every run, and that has no package.
+const FLOOR: &str = "floor";
+
 /// How thorough a run is.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// What people call it.
     pub name: &'static str,
-    /// How often each server meets each workload.
-    pub rounds: u32,
-    /// What it meets.
+    /// How long a run of it may take, builds excluded: windows are measured again only as long as
+    /// there is time for it.
+    pub at_most: Duration,
+    /// What each server meets, and how often.
     pub workloads: Vec<Workload>,
 }
 
 impl Profile {
     /// Every profile, the quickest first.
     pub fn all() -> Vec<Profile> {
-        let workloads = |messages, events| {
-            vec![Workload::broadcast(messages), Workload::ticks(events), Workload::idle()]
+        let thorough = |k: u32| {
+            vec![
+                Workload::broadcast(1000, 40, 25, 5 * k),
+                Workload::ticks(4, 4 * k),
+                Workload::aligned(2, 3 * k),
+                Workload::broadcast(1, 10, 50, 3 * k),
+                Workload::broadcast(100, 20, 25, 3 * k),
+                Workload::broadcast(5000, 200, 6, 2 * k),
+                Workload::broadcast(10_000, 400, 4, 2 * k),
+                Workload::firehose(20_000, 3 * k),
+                Workload::connect_storm(2000, 3 * k),
+                Workload::idle(2000, k),
+                Workload::churn(200, k),
+                Workload::stalled(0, 2 * k),
+                Workload::stalled(100, 2 * k),
+                Workload::stalled(10, 2 * k),
+                Workload::restart(500, k),
+                Workload::max_rate(k),
+            ]
         };
         vec![
-            Profile { name: "quick", rounds: 3, workloads: workloads(25, 4) },
-            Profile { name: "standard", rounds: 10, workloads: workloads(50, 8) },
+            Profile {
+                name: "quick",
+                at_most: Duration::from_secs(4 * 60),
+                workloads: vec![
+                    Workload::broadcast(1000, 40, 15, 4),
+                    Workload::ticks(2, 3),
+                    Workload::firehose(10_000, 1),
+                    Workload::idle(1000, 1),
+                ],
+            },
+            Profile {
+                name: "standard",
+                at_most: Duration::from_secs(20 * 60),
+                workloads: thorough(1),
+            },
+            Profile { name: "full", at_most: Duration::from_secs(90 * 60), workloads: thorough(3) },
         ]
     }
 
     fn find(name: &str) -> Result<Profile> {
         let all = Profile::all();
         let known: Vec<_> = all.iter().map(|it| it.name).collect();
-        let known = known.join(" or ");
+        let known = known.join(", ");
         all.into_iter()
             .find(|it| it.name == name)
             .with_context(|| format!("there is no profile {name:?}; choose {known}"))
@@ -124,36 +165,77 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
 
+    let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
     let mut progress = Progress::new();
+    let checked = Instant::now();
     let floor = std::env::current_exe().context("cannot find the harness's own binary")?;
     let floor = Launch { binary: floor, args: vec!["floor".into()], core: None };
-    progress.say("self-check: the floor lies by a known amount");
-    if let Some(fault) = self_check::fault(&floor)? {
+    let (cores, core_note) = Cores::choose();
+    progress.say("self-check: known truths");
+    let self_check = self_check::run(&floor, &cores)?;
+    if let Some(it) = self_check.iter().find(|it| !it.passed && !args.unchecked) {
         progress.end();
-        eprintln!("sse-bench: the self-check failed, so no number is to be believed: {fault}");
+        let busy = self_check::quiet(&cores).map_or(String::new(), |why| {
+            format!("; the host is busy ({why}): try when it is quiet")
+        });
+        eprintln!(
+            "sse-bench: the self-check failed, so no number is to be believed: {}: {} in truth, \
+             found {}{busy}",
+            it.what, it.truth, it.found
+        );
         return Ok(ExitCode::from(EXIT_SELF_CHECK_FAILED));
     }
+    let unchecked_note = self_check
+        .iter()
+        .any(|it| !it.passed)
+        .then(|| "The self-check failed: no number here is to be believed.".to_owned());
+    progress.say("self-check: the generator beside a bare receive loop");
+    let (bare_loop, bare_note) = match self_check::bare_loop(&floor, &cores) {
+        Ok(found) => (Some(found), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    let checks = checked.elapsed();
     let mut contestants = build(&packages, floor, &interrupted, &mut progress)?;
-    let timed = Instant::now();
+    // From here on as if the build had taken no time.
+    let timed = Instant::now().checked_sub(checks).unwrap_or_else(Instant::now);
     if !args.skip_conformance {
         check::check_all(&mut contestants, &interrupted, &mut progress);
     }
+    add_twin(&mut contestants);
 
-    let (cores, core_note) = Cores::choose();
-    let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
     environment.server_core = cores.server;
     environment.generator_core = cores.generator;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32));
     for contestant in &mut contestants {
+        // The twin is there to agree in the headlines.
+        let twin = contestant.row.twin_of.is_some();
         contestant.row.cells = workloads
             .iter()
-            .map(|it| Cell { workload: it.name.clone(), windows: Vec::new(), summary: None })
+            .filter(|it| !twin || it.has_headlines())
+            .map(|it| Cell {
+                workload: it.name.clone(),
+                windows: Vec::new(),
+                latency: None,
+                summary: None,
+            })
             .collect();
     }
-    measure(&mut contestants, &workloads, profile.rounds, cores, seed, &interrupted, &mut progress);
+    let calls =
+        if calls::can_count() { calls::TAKES * contestants.len() as u32 } else { Duration::ZERO };
+    let rounds = Rounds {
+        workloads: &workloads,
+        cores: &cores,
+        seed,
+        at_most: profile.at_most.saturating_sub(timed.elapsed() + calls),
+        interrupted: &interrupted,
+    };
+    let logs = rounds.measure(&mut contestants, &mut progress);
+    if calls::can_count() && !interrupted.load(Ordering::Relaxed) {
+        count_calls(&mut contestants, &cores, &mut progress);
+    }
     progress.end();
 
-    let complete = !interrupted.load(Ordering::Relaxed);
+    let partial = interrupted.load(Ordering::Relaxed);
     let mut report = Report {
         schema: report::SCHEMA,
         began: format!("{began:.0}"),
@@ -161,16 +243,26 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         command: command_line(),
         profile: profile.name.into(),
         seed,
-        complete,
+        partial,
         environment,
+        self_check,
+        bare_loop,
+        trust: report::Trust::default(),
         workloads,
         rows: contestants.into_iter().map(|it| it.row).collect(),
-        notes: core_note.into_iter().chain(debug_note()).collect(),
+        notes: core_note
+            .into_iter()
+            .chain(debug_note())
+            .chain(unchecked_note)
+            .chain(bare_note)
+            .collect(),
     };
     report.summarise();
+    rounds::merge(&mut report, &logs);
     report.save(&folder)?;
+    rounds::save(&folder, &logs)?;
     write!(io::stdout(), "{}\nWritten to {}\n", report::text(&report), shown(&folder))?;
-    Ok(ExitCode::from(u8::from(!(complete && report.is_as_expected()))))
+    Ok(ExitCode::from(u8::from(partial || !report.is_as_expected())))
 }
 
 fn select_workloads(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>> {
@@ -185,7 +277,8 @@ fn select_workloads(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>
 
 fn select_packages(all: Vec<Package>, only: &[String]) -> Result<Vec<Package>> {
     let mut chosen = Vec::new();
-    for name in only {
+    // The floor is in every run.
+    for name in only.iter().filter(|it| *it != FLOOR) {
         chosen.push(fleet::find(&all, name)?.name.clone());
     }
     Ok(all.into_iter().filter(|it| only.is_empty() || chosen.contains(&it.name)).collect())
@@ -208,11 +301,13 @@ fn build(
 ) -> Result<Vec<Contestant>> {
     let mut contestants = vec![Contestant {
         row: Row {
-            server: "floor".into(),
-            framework: "floor".into(),
+            server: FLOOR.into(),
+            framework: FLOOR.into(),
             framework_version: env!("CARGO_PKG_VERSION").into(),
             encoding: None,
+            twin_of: None,
             conformance: None,
+            write_calls_per_event: None,
             error: None,
             cells: Vec::new(),
         },
@@ -232,7 +327,9 @@ fn build(
                     framework: package.framework.clone(),
                     framework_version: package.framework_version.clone(),
                     encoding: Some(encoding.clone()),
+                    twin_of: None,
                     conformance: None,
+                    write_calls_per_event: None,
                     error: built.as_ref().err().map(|error| format!("{error:#}")),
                     cells: Vec::new(),
                 },
@@ -244,49 +341,32 @@ fn build(
     Ok(contestants)
 }
 
-fn measure(
-    contestants: &mut [Contestant],
-    workloads: &[Workload],
-    rounds: u32,
-    cores: Cores,
-    seed: u64,
-    interrupted: &AtomicBool,
-    progress: &mut Progress,
-) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let running: Vec<usize> =
-        (0..contestants.len()).filter(|index| contestants[*index].launch.is_some()).collect();
-    let once: Duration =
-        workloads.iter().map(|it| Duration::from_nanos(it.duration_ns()) + OVERHEAD).sum();
-    progress.expect(once * rounds * running.len() as u32);
-    let mut position = 0;
-    for round in 1..=rounds {
-        for (place, workload) in workloads.iter().enumerate() {
-            let mut order = running.clone();
-            random.shuffle(&mut order);
-            for index in order {
-                let contestant = &mut contestants[index];
-                let Some(launch) = &contestant.launch else { continue };
-                if interrupted.load(Ordering::Relaxed) {
-                    return;
-                }
-                position += 1;
-                let row = &contestant.row;
-                let encoding = row.encoding.as_deref().unwrap_or_default();
-                progress.step(
-                    &format!(
-                        "measure round {round}/{rounds}  {}  {} {encoding}",
-                        workload.name, row.server
-                    ),
-                    Duration::from_nanos(workload.duration_ns()) + OVERHEAD,
-                );
-                let window = window::measure(launch, workload, cores);
-                contestant.row.cells[place].windows.push(report::Window {
-                    round,
-                    position,
-                    ..window
-                });
-            }
+/// A second copy of the first server under another name: the two must not differ.
+fn add_twin(contestants: &mut Vec<Contestant>) {
+    let original = contestants.iter().find(|it| !it.row.is_floor() && it.launch.is_some());
+    let Some(original) = original else { return };
+    let twin = Contestant {
+        row: Row {
+            twin_of: Some(original.row.key()),
+            server: format!("{}{}", original.row.server, report::TWIN),
+            framework: format!("{}{}", original.row.framework, report::TWIN),
+            conformance: None,
+            ..original.row.clone()
+        },
+        launch: original.launch.clone(),
+        package: None,
+    };
+    contestants.push(twin);
+}
+
+fn count_calls(contestants: &mut [Contestant], cores: &Cores, progress: &mut Progress) {
+    let scratch = std::env::temp_dir();
+    for contestant in contestants.iter_mut().filter(|it| it.row.twin_of.is_none()) {
+        let Some(launch) = &contestant.launch else { continue };
+        progress.say(&format!("count write calls  {}", contestant.row.key()));
+        match calls::per_event(launch, cores, &scratch) {
+            Ok(calls) => contestant.row.write_calls_per_event = Some(calls),
+            Err(error) => progress.say(&format!("no write calls: {error:#}")),
         }
     }
 }
@@ -317,22 +397,36 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_those_that_exist() {
         let error = Profile::find("fast").unwrap_err().to_string();
-        assert_eq!(error, "there is no profile \"fast\"; choose quick or standard");
+        assert_eq!(error, "there is no profile \"fast\"; choose quick, standard, full");
         let all = || Profile::find("quick").unwrap().workloads;
         let error = select_workloads(all(), &["nope".into()]).unwrap_err().to_string();
-        assert!(error.contains("broadcast, ticks, idle"), "{error}");
+        assert!(error.contains("broadcast-1000, ticks"), "{error}");
         assert_eq!(select_workloads(all(), &["ticks".into()]).unwrap().len(), 1);
     }
 
+    /// Five frameworks in two encodings, one in one, a twin, and the floor.
     #[test]
-    fn the_quick_profile_fits_its_time() {
-        let profile = Profile::find("quick").unwrap();
-        let once: Duration = profile
-            .workloads
-            .iter()
-            .map(|it| Duration::from_nanos(it.duration_ns()) + OVERHEAD)
-            .sum();
-        // Five frameworks in two encodings, one in one, and the floor; the rest is for conformance.
-        assert!(once * profile.rounds * 12 < Duration::from_secs(4 * 60 - 50), "{once:?}");
+    fn profiles_fit_their_time() {
+        for profile in Profile::all() {
+            let all: Duration = profile
+                .workloads
+                .iter()
+                .map(|it| rounds::takes(it) * it.rounds * (12 + u32::from(it.has_headlines())))
+                .sum();
+            // The rest is for the self-check, the bare loop, conformance, the write calls, and for
+            // what has to be measured again.
+            let rest = Duration::from_secs(60) + profile.at_most / 20;
+            assert!(all + rest < profile.at_most, "{}: {all:?}", profile.name);
+        }
+    }
+
+    #[test]
+    fn every_shape_is_in_the_standard_profile_and_names_are_unique() {
+        let all = Profile::find("standard").unwrap().workloads;
+        let names: std::collections::BTreeSet<_> = all.iter().map(|it| &it.name).collect();
+        assert_eq!(names.len(), all.len());
+        let shapes: std::collections::HashSet<_> =
+            all.iter().map(|it| std::mem::discriminant(&it.shape)).collect();
+        assert_eq!(shapes.len(), 8);
     }
 }

@@ -1,6 +1,12 @@
-//! The little statistics that a report needs: medians over rounds, ranges, and a slope.
+//! The statistics that a report needs: medians over rounds, intervals of ratios, slopes, orders.
+
+mod interval;
+mod order;
 
 use serde::{Deserialize, Serialize};
+
+pub use interval::{BCA_ROUNDS, CONFIDENCE, EQUIVALENT, Method, Ratio, Verdict, bca, t_quantile};
+pub use order::balanced;
 
 /// A value over several rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

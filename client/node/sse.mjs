@@ -25,7 +25,7 @@ const MAX_BACKOFF_MS = 30_000;
 /** As many as https://fetch.spec.whatwg.org/#http-redirect-fetch allows. */
 const MAX_REDIRECTS = 20;
 
-/** Characters of one event: above what is seen in practice, little enough for a small machine. */
+/** Characters of an event's data, and of any line's value: above what is seen, little enough for a small machine. */
 const MAX_EVENT_CHARS = 16 << 20;
 
 /** TCP's own probes find a peer that vanished without a word. */
@@ -83,12 +83,12 @@ export class Parser {
   #add(piece) {
     this.#pieces.push(piece);
     this.#lineChars += piece.length;
-    this.#limit(this.#lineChars);
+    // Of a line whose end has not come the name is not known; `event: ` and `retry: ` are the longest that count.
+    this.#limit(this.#lineChars - "event: ".length);
   }
 
   #limit(chars) {
-    // A name and its colon come on top, hence not the exact number.
-    if (chars > this.#maxEventChars + 8) {
+    if (chars > this.#maxEventChars) {
       throw new RangeError(`an event is larger than ${this.#maxEventChars} characters`);
     }
   }
@@ -98,13 +98,15 @@ export class Parser {
     const name = colon < 0 ? line : line.slice(0, colon);
     const space = line[colon + 1] === " " ? 1 : 0;
     const value = colon < 0 ? "" : line.slice(colon + 1 + space);
+    this.#limit(value.length);
     switch (name) {
       case "":
         return { comment: value };
       case "data":
         this.#dataLines.push(value);
         this.#dataChars += value.length + 1;
-        this.#limit(this.#dataChars);
+        // Without the last line's LF, as in the event.
+        this.#limit(this.#dataChars - 1);
         return null;
       case "event":
         this.#event = value;

@@ -1,25 +1,10 @@
 // The parser, through ../vectors/*.json; their README says what the files hold.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
 import test from "node:test";
 
 import { Parser } from "./sse.mjs";
-
-const folder = new URL("../vectors/", import.meta.url);
-const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
-
-function bytesOf(text) {
-  if (typeof text === "string") return Buffer.from(text, "utf8");
-  const piece = (part) => {
-    if (typeof part === "string") return Buffer.from(part, "utf8");
-    if (part.hex !== undefined) return Buffer.from(part.hex, "hex");
-    return Buffer.from(part.repeat.repeat(part.times), "utf8");
-  };
-  return Buffer.concat(text.map(piece));
-}
-
-const textOf = (text) => bytesOf(text).toString("utf8");
+import { bytesOf, files, textOf, vectorsOf, withLineEnd } from "./vectors.mjs";
 
 function parse(chunks) {
   const parser = new Parser();
@@ -47,17 +32,10 @@ function* cuts(stream) {
   }
 }
 
-/** Every LF replaced, byte for byte: a stream need not be UTF-8. */
-function withLineEnd(stream, lineEnd) {
-  return Buffer.from(stream.toString("latin1").replaceAll("\n", lineEnd), "latin1");
-}
-
 assert.notEqual(files.length, 0, "there are vectors");
 for (const file of files) {
   test(file, () => {
-    const { schema, vectors } = JSON.parse(readFileSync(new URL(file, folder), "utf8"));
-    assert.equal(schema, "sse-vectors/1");
-    for (const vector of vectors) {
+    for (const vector of vectorsOf(file)) {
       const expected = {
         events: vector.events.map((event) => ({ ...event, data: textOf(event.data) })),
         comments: (vector.comments ?? []).map(textOf),
@@ -82,6 +60,10 @@ for (const file of files) {
 test("an event past the limit is an error, in one line or in many", () => {
   const run = (text) => [...new Parser({ maxEventChars: 100 }).push(Buffer.from(text))];
   assert.equal(run(`data: ${"x".repeat(100)}\n\n`).length, 1);
+  assert.throws(() => run(`data: ${"x".repeat(101)}\n`), RangeError);
+  assert.equal(run(`data:${"x".repeat(49)}\ndata:${"x".repeat(50)}\n\n`).length, 1);
+  assert.throws(() => run(`data:${"x".repeat(50)}\ndata:${"x".repeat(50)}\n`), RangeError);
+  assert.throws(() => run(`id:${"x".repeat(101)}\n`), RangeError);
   assert.throws(() => run(`data: ${"x".repeat(200)}`), RangeError);
   assert.throws(() => run("data: xxxxxxxxx\n".repeat(20)), RangeError);
   assert.throws(() => run(`:${"x".repeat(200)}`), RangeError);

@@ -177,7 +177,14 @@ impl Feed {
 
     /// `GET /metrics`: the Prometheus text.
     pub fn metrics(&self) -> String {
-        self.stats.prometheus()
+        let Settings { server, encoding, .. } = self.settings;
+        let encoding = encoding.name();
+        let counters = self.stats.prometheus();
+        format!(
+            "# HELP sse_server_info Which server this is, and how its events get onto the wire.\n\
+             # TYPE sse_server_info gauge\n\
+             sse_server_info{{server=\"{server}\",encoding=\"{encoding}\"}} 1\n{counters}"
+        )
     }
 
     /// `GET /script`.
@@ -253,6 +260,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Encoding;
 
     fn feed(change: impl FnOnce(&mut Settings)) -> Feed {
         let mut settings = Settings::for_tests();
@@ -273,6 +281,16 @@ mod tests {
     fn finished_tasks_are_no_stream() {
         let feed = feed(|_| ());
         assert!(feed.tasks("", Some(b"25")).expect("answered").is_none());
+    }
+
+    #[test]
+    fn metrics_name_the_server_and_its_encoding() {
+        let feed = feed(|settings| {
+            settings.server = "sse-newcomer";
+            settings.encoding = Encoding::Native;
+        });
+        let info = "\nsse_server_info{server=\"sse-newcomer\",encoding=\"native\"} 1\n";
+        assert!(feed.metrics().contains(info), "{}", feed.metrics());
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! Code is here only if it would be the same text in all six: what events say ([`source`],
 //! [`topic`]), how they look on the wire ([`wire`]), when they flow ([`stream`]), what requests
 //! mean ([`contract`], [`problem`]), how a server is told what to do ([`mod@settings`], [`listen`],
-//! [`shutdown`]). It knows no HTTP type and no framework. [`Feed`] ties it together; a server's
+//! [`shutdown`], [`Failure`]). It knows no HTTP type and no framework. [`Feed`] ties it together; a server's
 //! handlers call its methods.
 
 pub mod bus;
 pub mod clock;
 pub mod contract;
 pub mod event;
+mod failure;
 mod feed;
 pub mod listen;
 pub mod page;
@@ -25,5 +26,6 @@ pub mod wire;
 mod wire_log;
 
 pub use self::event::Event;
+pub use self::failure::Failure;
 pub use self::feed::{Feed, Opened, Publisher};
 pub use self::problem::Problem;

@@ -17,16 +17,34 @@ pub enum Encoding {
     Native,
 }
 
+impl Encoding {
+    /// Its value on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::Shared => "shared",
+            Encoding::Native => "native",
+        }
+    }
+}
+
+/// What the help ends with; PORT and NAME become the server's own.
+const EXAMPLES: &str = "\
+Examples:
+  NAME                             then open http://127.0.0.1:PORT in a browser
+  NAME --port 0 --wire-log         any free port; tells what goes over the wire
+  NAME --encoding native           the framework's own way
+  curl -N 'http://127.0.0.1:PORT/ticks?interval_ms=500'
+  curl -N http://127.0.0.1:PORT/messages/news &
+  curl -d 'Hello' http://127.0.0.1:PORT/messages/news";
+
 /// What a server is told when it starts. Every flag is also an environment variable.
 #[derive(Debug, Clone, Parser)]
-#[command(
-    version,
-    after_help = "Try it:\n  curl -N 'http://127.0.0.1:PORT/ticks?interval_ms=500'\n  \
-                  curl -N http://127.0.0.1:PORT/messages/news &\n  \
-                  curl -d 'Hello' http://127.0.0.1:PORT/messages/news\n\
-                  Or open http://127.0.0.1:PORT in a browser."
-)]
+#[command(version)]
 pub struct Settings {
+    /// The package of the server that was started; not a setting.
+    #[arg(skip)]
+    pub server: &'static str,
+
     /// Address to listen on.
     #[arg(long, env = "SSE_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
@@ -117,9 +135,11 @@ impl Settings {
             .name(name)
             .bin_name(name)
             .about(about)
+            .after_help(EXAMPLES.replace("PORT", &port).replace("NAME", name))
             .mut_arg("port", |arg| arg.default_value(port));
         let matches = command.get_matches();
-        Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let settings = Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Settings { server: name, ..settings }
     }
 
     /// After so much silence a comment is sent.
@@ -157,6 +177,13 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn encodings_have_the_names_that_the_command_line_takes() {
+        for encoding in Encoding::value_variants() {
+            assert_eq!(Encoding::from_str(encoding.name(), false), Ok(*encoding));
+        }
     }
 
     #[test]

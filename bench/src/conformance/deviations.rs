@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::cases;
+use super::is_case;
 use super::verdict::Known;
 
 /// What a server is known to do otherwise, with the reason.
@@ -100,19 +100,31 @@ impl Deviations {
         })
     }
 
+    /// These entries.
+    ///
+    /// # Errors
+    /// When one names a case that does not exist, or two the same.
+    pub fn of(entries: Vec<Deviation>) -> Result<Deviations, String> {
+        Deviations { entries, parity: Vec::new() }.checked()
+    }
+
     fn parse(text: &str) -> Result<Deviations, String> {
         let deviations: Deviations =
             toml::from_str(text).map_err(|error| error.to_string().replace('\n', " "))?;
-        for entry in &deviations.entries {
-            if !cases().any(|case| case.id == entry.case) {
+        deviations.checked()
+    }
+
+    fn checked(self) -> Result<Deviations, String> {
+        for entry in &self.entries {
+            if !is_case(&entry.case) {
                 return Err(format!("no case {:?}; see sse-bench list cases", entry.case));
             }
             let same = |it: &&Deviation| it.case == entry.case && it.encoding == entry.encoding;
-            if deviations.entries.iter().filter(same).count() > 1 {
+            if self.entries.iter().filter(same).count() > 1 {
                 return Err(format!("case {:?} is listed twice", entry.case));
             }
         }
-        Ok(deviations)
+        Ok(self)
     }
 }
 

@@ -1,86 +1,54 @@
-//! `--explain S4.07`: what a case sends, and how a server that misses it is mended.
-
-mod table;
+//! `--explain`: what is said of every case, whichever side it is about.
 
 use std::fmt::Write as _;
 
-use super::rules::RULES;
-use super::select::Profile;
-use super::{Case, Target, category_name};
+use super::{Case, Level};
 
-/// What a case sends, and how to fix a server that misses it.
+/// What a case sends, and how to fix whoever misses it.
 #[derive(Clone, Copy, Debug)]
 pub struct Advice {
     /// What the suite sends or does.
     pub sends: &'static str,
-    /// What to change in a server that misses it.
+    /// What to change in a server or client that misses it.
     pub fix: &'static str,
 }
 
-/// The advice for a case.
-pub fn advice(id: &str) -> Option<Advice> {
-    table::ADVICE.iter().find(|it| it.0 == id).map(|it| Advice { sends: it.1, fix: it.2 })
+/// An explanation, line by line.
+pub(super) struct Facts {
+    out: String,
 }
 
-/// All there is to say of a case.
-pub fn explain(case: &Case) -> String {
-    let mut out = format!("{}\n{}\n\n", case.name(), case.claim);
-    let target = Target::contract(([127, 0, 0, 1], 1).into(), None);
-    let needs: Vec<_> = case.needs.iter().map(ToString::to_string).collect();
-    let mut line = |what: &str, text: &str| {
-        let _ = writeln!(out, "{what:<9} {text}");
-    };
-    let meaning = match case.level {
-        super::Level::Must => "MUST: a miss is a FAIL",
-        super::Level::MustContract => {
-            "MUST* of this project's own contract, not of a standard: a miss is a FAIL, but only a \
-             server that offers the contract's endpoints is asked"
-        }
-        super::Level::Should => "SHOULD: a miss is NON-STRICT, unexpected with --strict",
-        super::Level::Info => "INFO: nothing is demanded, a fact is recorded",
-    };
-    line("level", meaning);
-    line("source", case.source);
-    line("category", category_name(case.category()));
-    line("needs", &if needs.is_empty() { "any URL of a stream".into() } else { needs.join(", ") });
-    line("profile", &format!("{} and larger", Profile::of(case, &target)));
-    let depends = case.depends_on();
-    if !depends.is_empty() {
-        line("rests on", &format!("{} (else it is BLOCKED)", depends.join(", ")));
-    }
-    for rule in RULES.iter().filter(|rule| rule.cases().contains(&case.id)) {
-        line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
-    }
-    if let Some(advice) = advice(case.id) {
-        line("sent", advice.sends);
-        line("expected", case.claim);
-        line("to fix", advice.fix);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::conformance::cases;
-
-    #[test]
-    fn every_case_has_its_advice() {
-        let missing: Vec<_> =
-            cases().filter(|case| advice(case.id).is_none()).map(Case::name).collect();
-        assert!(missing.is_empty(), "bench/src/conformance/explain/table.rs lacks {missing:?}");
-        for (id, sends, fix) in table::ADVICE {
-            assert!(!sends.is_empty() && !fix.is_empty(), "{id}");
-            assert_eq!(table::ADVICE.iter().filter(|it| it.0 == *id).count(), 1, "{id}");
-        }
+impl Facts {
+    /// Name, claim, level, source, category.
+    pub(super) fn of<T, N>(case: &Case<T, N>) -> Facts {
+        let mut facts = Facts { out: format!("{}\n{}\n\n", case.name(), case.claim) };
+        let meaning = match case.level {
+            Level::Must => "MUST: a miss is a FAIL",
+            Level::MustContract => {
+                "MUST* of this project's own contract, not of a standard: a miss is a FAIL, but \
+                 only a server that offers the contract's endpoints is asked"
+            }
+            Level::Should => "SHOULD: a miss is NON-STRICT, unexpected with --strict",
+            Level::Info => "INFO: nothing is demanded, a fact is recorded",
+        };
+        facts.line("level", meaning);
+        facts.line("source", case.source);
+        facts.line("category", case.category().name());
+        facts
     }
 
-    #[test]
-    fn an_explanation_says_all_there_is() {
-        let case = cases().find(|case| case.id == "S4.07").unwrap();
-        let text = explain(case);
-        for words in [case.claim, case.source, "MUST*", "script", "to fix", "S1.02", "contract"] {
-            assert!(text.contains(words), "{words}: {text}");
+    /// Another line.
+    pub(super) fn line(&mut self, what: &str, text: &str) {
+        let _ = writeln!(self.out, "{what:<9} {text}");
+    }
+
+    /// What is sent and how to fix it; the whole text.
+    pub(super) fn advice(mut self, claim: &str, advice: Option<Advice>) -> String {
+        if let Some(advice) = advice {
+            self.line("sent", advice.sends);
+            self.line("expected", claim);
+            self.line("to fix", advice.fix);
         }
+        self.out
     }
 }

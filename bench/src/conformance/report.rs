@@ -1,6 +1,7 @@
 //! Reports: JSON is the data, everything else is a rendering of it.
 //!
-//! A [`Document`] holds any number of [`Run`]s, one a server and encoding; documents of different
+//! A [`Document`] holds any number of [`Run`]s, one a server and encoding, or
+//! one a client; documents of different
 //! days and machines merge into one matrix. The form of the JSON is in `report/schema.json`.
 
 mod html;
@@ -18,8 +19,8 @@ pub use junit::junit;
 pub use markdown::{markdown, summary_markdown};
 pub use terminal::{Paint, failure_text, run_text, summary_table};
 
-use super::run::in_order;
-use super::{CaseResult, Level, Profile, Summary, category_name};
+use super::judge::in_order;
+use super::{CaseResult, Category, Level, Profile, Side, Summary};
 
 /// The name and the version of the JSON form; a change that readers would notice raises it.
 pub const SCHEMA: &str = "sse-conformance-report/1";
@@ -37,24 +38,29 @@ pub struct Document {
     pub runs: Vec<Run>,
 }
 
-/// What came of one server with one encoding.
+/// What came of one server with one encoding, or of one client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// What it is called in tables: `axum`, or what `--name` says.
     pub name: String,
-    /// The URL, or the package of this workspace.
-    pub server: String,
+    /// Of a server the URL, or the package of this workspace. Either this or `client` is there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server: Option<String>,
+    /// Of a client the command, or what else it was driven by.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client: Option<String>,
     /// The value of `--encoding`, for a server that has several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub encoding: Option<String>,
-    /// What it is written with: `axum 0.8.9`.
+    /// What it is written with: `axum 0.8.9`; of a client the version, if it says one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub framework: Option<String>,
     /// [`super::SUITE_VERSION`]: results of different versions do not compare.
     pub suite_version: u32,
-    /// How much of the server was used.
-    pub profile: Profile,
+    /// How much of the server was used; clients have no such choice.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub profile: Option<Profile>,
     /// Whether a missed recommendation counts as unexpected.
     pub strict: bool,
     /// `--time-scale`.
@@ -90,11 +96,11 @@ impl Document {
                 schema: Option<String>,
             }
             let version: Version = serde_json::from_str(&text)
-                .with_context(|| format!("{shown} is no report of conform server --json"))?;
+                .with_context(|| format!("{shown} is no report of sse-bench conform --json"))?;
             match version.schema.as_deref() {
                 Some(SCHEMA) => {}
                 Some(other) => bail!("{shown} has the form {other:?}; this command reads {SCHEMA}"),
-                None => bail!("{shown} is no report of conform server --json (no \"schema\")"),
+                None => bail!("{shown} is no report of sse-bench conform --json (no \"schema\")"),
             }
             let document: Document = serde_json::from_str(&text)
                 .with_context(|| format!("{shown} is not a whole report"))?;
@@ -151,12 +157,12 @@ impl Document {
         rows
     }
 
-    /// Rows by category, with the category's number.
-    fn categories(&self) -> Vec<(u32, Vec<&CaseResult>)> {
-        let mut categories: Vec<(u32, Vec<&CaseResult>)> = Vec::new();
+    /// Rows by category.
+    fn categories(&self) -> Vec<(Category, Vec<&CaseResult>)> {
+        let mut categories: Vec<(Category, Vec<&CaseResult>)> = Vec::new();
         for row in self.rows() {
             match categories.last_mut() {
-                Some((number, rows)) if *number == row.category() => rows.push(row),
+                Some((category, rows)) if *category == row.category() => rows.push(row),
                 _ => categories.push((row.category(), vec![row])),
             }
         }
@@ -181,6 +187,23 @@ impl Run {
         in_order(&mut self.results);
         self.summary = Summary::of(&self.results, self.strict);
         self
+    }
+
+    /// The server's URL or package, or the client's command.
+    pub fn subject(&self) -> &str {
+        self.server.as_deref().or(self.client.as_deref()).unwrap_or_default()
+    }
+
+    /// Which side was checked.
+    pub fn side(&self) -> Side {
+        if self.client.is_some() { Side::Client } else { Side::Server }
+    }
+
+    fn side_word(&self) -> &'static str {
+        match self.side() {
+            Side::Server => "server",
+            Side::Client => "client",
+        }
     }
 
     /// The result of a case, if it ran.
@@ -211,8 +234,14 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {shown}; choose another file"))
 }
 
-fn category_title(number: u32) -> String {
-    format!("{number} {}", category_name(number))
+/// Whom the document is about.
+fn subjects(document: &Document) -> &'static str {
+    let has = |side| document.runs.iter().any(|run| run.side() == side);
+    match (has(Side::Server), has(Side::Client)) {
+        (true, true) => "servers and clients",
+        (false, true) => "clients",
+        _ => "servers",
+    }
 }
 
 /// The word for a level in reports of several servers.
@@ -249,11 +278,12 @@ pub(super) mod tests {
         };
         let run = |name: &str, results: Vec<CaseResult>| Run {
             name: name.to_owned(),
-            server: "http://127.0.0.1:1/<x>".to_owned(),
+            server: Some("http://127.0.0.1:1/<x>".to_owned()),
+            client: None,
             encoding: None,
             framework: Some("x 1.2 <3>".to_owned()),
             suite_version: 1,
-            profile: Profile::Full,
+            profile: Some(Profile::Full),
             strict: false,
             time_scale: 1.0,
             began: "2026-11-20T12:00:00Z".to_owned(),

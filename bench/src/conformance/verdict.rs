@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Level, Need};
+use super::{Category, Level};
 
 /// The judgement on one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,10 +16,10 @@ pub enum Verdict {
     Fail,
     /// Nothing was demanded; a fact was recorded.
     Info,
-    /// The server does not offer what the case needs, the stream does not show it, or the profile
-    /// leaves it out.
+    /// The server or client does not offer what the case needs, the stream does not show it, or the
+    /// profile leaves it out.
     Skip,
-    /// A case that it depends on failed, or the server no longer answers: it says nothing.
+    /// A case that it depends on failed, or there is no answer any more: it says nothing.
     Blocked,
     /// The harness could not do its part.
     Error,
@@ -62,8 +62,8 @@ impl Verdict {
             Verdict::NonStrict => "a recommendation is missed; conforming all the same",
             Verdict::Fail => "a requirement is missed",
             Verdict::Info => "nothing is demanded; a fact was recorded",
-            Verdict::Skip => "the server does not offer what the case needs, or it was left out",
-            Verdict::Blocked => "what it depends on failed, or the server no longer answered",
+            Verdict::Skip => "what the case needs is not offered, or it was left out",
+            Verdict::Blocked => "what it depends on failed, or there was no answer any more",
             Verdict::Error => "the harness could not do its part",
         }
     }
@@ -81,17 +81,17 @@ pub struct CaseResult {
     pub level: Level,
     /// The text that demands it.
     pub source: String,
-    /// One sentence that is true of a conforming server.
+    /// One sentence that is true of whoever conforms.
     pub claim: String,
-    /// What the server must offer for it, beyond a URL.
+    /// What the server or client must offer for it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub needs: Vec<Need>,
+    pub needs: Vec<String>,
     /// The judgement.
     pub verdict: Verdict,
     /// For a miss: what was expected.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expected: Option<String>,
-    /// For a miss: what the server did. Otherwise a fact, or the reason why it was not judged.
+    /// For a miss: what was done. Otherwise a fact, or the reason why it was not judged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub actual: Option<String>,
     /// For a miss: the bytes of the dialogue with their times, an excerpt.
@@ -100,7 +100,7 @@ pub struct CaseResult {
     /// For a miss: one line of shell that holds the dialogue again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reproduce: Option<String>,
-    /// Why a miss is expected of this server, from `deviations.toml` or a baseline.
+    /// Why a miss is expected, from `deviations.toml`, `client.toml` or a baseline.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deviation: Option<Known>,
     /// How long it took, milliseconds.
@@ -126,10 +126,9 @@ impl CaseResult {
         format!("{}-{}", self.id, self.slug)
     }
 
-    /// The number of the category; 0 for an id of another form.
-    pub fn category(&self) -> u32 {
-        let digits = self.id.trim_start_matches('S').split('.').next().unwrap_or_default();
-        digits.parse().unwrap_or_default()
+    /// Which category it belongs to.
+    pub fn category(&self) -> Category {
+        Category::of(&self.id)
     }
 
     /// Whether the claim was missed, a recommendation included.
@@ -137,7 +136,7 @@ impl CaseResult {
         matches!(self.verdict, Verdict::Fail | Verdict::NonStrict)
     }
 
-    /// Whether it was missed, as is known of this server.
+    /// Whether it was missed, as is known.
     pub fn is_known(&self) -> bool {
         self.is_miss() && self.deviation.is_some()
     }
@@ -169,11 +168,11 @@ pub struct Summary {
     pub non_strict: usize,
     /// Requirements missed.
     pub failed: usize,
-    /// Of the missed ones, those that are known of this server.
+    /// Of the missed ones, those that are known.
     pub deviations: usize,
     /// Facts recorded.
     pub info: usize,
-    /// What the server does not offer, or the profile leaves out.
+    /// What is not offered, or the profile leaves out.
     pub skipped: usize,
     /// Cases that could not be judged: blocked, harness errors.
     pub not_judged: usize,

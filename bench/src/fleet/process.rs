@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 
-use super::{Usage, last_line};
+use super::{Tie, Usage, last_line};
 
 /// Time a server gets to print its ready line. All six need well under a second; a debug build on a
 /// busy two-core machine needs a few.
@@ -47,10 +47,12 @@ impl Launch {
     }
 }
 
-/// A running server. Dropping it kills the process.
+/// A running server. Dropping it kills the process, and so does the end of this one.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// Until the child is reaped.
+    tie: Option<Tie>,
     addr: SocketAddr,
     stderr: Arc<Mutex<VecDeque<u8>>>,
 }
@@ -61,8 +63,20 @@ impl Server {
     /// # Errors
     /// When it cannot be started or pinned, exits early, or stays silent for [`READY_DEADLINE`].
     pub fn start(launch: &Launch) -> Result<Server> {
+        Server::start_on(launch, 0)
+    }
+
+    /// As [`Server::start`], on this port: a server that comes back where it was.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_on(launch: &Launch, port: u16) -> Result<Server> {
         let shown = launch.binary.display();
-        let mut child = spawn(launch).with_context(|| format!("cannot start {shown}"))?;
+        let mut child = spawn(launch, port).with_context(|| format!("cannot start {shown}"))?;
+        let tie = Tie::process(Pid::from_child(&child)).inspect_err(|_| {
+            let _ = child.kill();
+        });
+        let tie = Some(tie.context("cannot start /bin/sh")?);
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let child_stderr = child.stderr.take().expect("stderr was asked to be a pipe");
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
@@ -85,7 +99,8 @@ impl Server {
             let _ = io::copy(&mut stdout, &mut io::sink());
         });
 
-        let mut server = Server { child, addr: SocketAddr::from(([0, 0, 0, 0], 0)), stderr };
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server { child, tie, addr, stderr };
         match ready.recv_timeout(READY_DEADLINE) {
             Ok(line) => {
                 server.addr = ready_addr(&line).ok_or_else(|| {
@@ -138,7 +153,9 @@ impl Server {
     /// # Errors
     /// When the system refuses to say.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+        let ended = self.child.try_wait()?;
+        self.tie.take_if(|_| ended.is_some());
+        Ok(ended)
     }
 
     /// Sends a signal, for instance a second SIGTERM.
@@ -173,7 +190,7 @@ impl Server {
 
     fn wait(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
         loop {
-            match self.child.try_wait()? {
+            match self.ended()? {
                 Some(status) => return Ok(Some(status)),
                 None if Instant::now() >= deadline => return Ok(None),
                 None => thread::sleep(Duration::from_millis(1)),
@@ -193,6 +210,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         // Both fail only if it has been reaped already.
         let _ = self.child.kill();
+        self.tie = None;
         let _ = self.child.wait();
     }
 }
@@ -241,11 +259,11 @@ pub fn raise_fd_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-fn spawn(launch: &Launch) -> Result<Child> {
+fn spawn(launch: &Launch, port: u16) -> Result<Child> {
     let mut command = Command::new(&launch.binary);
     command
         .args(&launch.args)
-        .args(["--port", "0"])
+        .args(["--port", &port.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -2,6 +2,11 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::publisher::Publish;
+use super::stamp::StampReader;
 
 /// Everything that one run of the generator does, in Unix nanoseconds.
 #[derive(Debug, Clone)]
@@ -14,32 +19,42 @@ pub struct Plan {
     pub target: String,
     /// When each subscriber connects, in rising order.
     pub connect_at_ns: Vec<u64>,
+    /// Every so many-th subscriber asks for the stream and never reads; 0 = none.
+    pub stalled_each: u64,
     /// When all of them must have their response head; if not, the run ends.
     pub up_by_ns: u64,
+    /// What the generator publishes itself.
+    pub publish: Option<Publish>,
     /// Where the times come from that events are due at.
     pub schedule: Schedule,
+    /// How an event says when it was due.
+    pub stamp: StampReader,
     /// Events that are due in this span are measured; those before it warm the server up.
     pub window_ns: Range<u64>,
     /// When the observer is called, in rising order.
     pub marks_ns: Vec<u64>,
+    /// Whether the observer is called once more when everything is complete.
+    pub mark_at_end: bool,
     /// When to stop.
     pub stop: Stop,
+    /// Set by someone else, it stops the run.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 /// Which events are due, and when.
 #[derive(Debug, Clone)]
 pub enum Schedule {
-    /// The generator publishes: all subscribers get the same events.
-    Published {
-        /// Path of the POST.
-        path: String,
-        /// When each message is published.
-        pace: Pace,
-    },
+    /// All subscribers get the same events, published at these times.
+    Published(Pace),
     /// Each stream ticks for itself, from its first event's time on.
     OfStream {
         /// Between two events.
         interval_ns: u64,
+    },
+    /// Each stream gets so many events, numbered from 1 by their ids, as fast as it reads.
+    Counted {
+        /// How many.
+        events: u64,
     },
     /// Unknown: what comes is counted, and has a latency if it says when it was due.
     Stamped,
@@ -78,6 +93,25 @@ pub enum Stop {
         /// But then at the latest.
         at_latest_ns: u64,
     },
+    /// When so many events of the window have come.
+    AfterEvents {
+        /// How many, all streams together.
+        events: u64,
+        /// But then at the latest.
+        at_latest_ns: u64,
+    },
     /// At this time.
     At(u64),
+}
+
+impl Stop {
+    /// When the run is over in any case.
+    pub fn at_latest_ns(self) -> u64 {
+        match self {
+            Stop::WhenComplete { at_latest_ns } | Stop::AfterEvents { at_latest_ns, .. } => {
+                at_latest_ns
+            }
+            Stop::At(end_ns) => end_ns,
+        }
+    }
 }

@@ -6,8 +6,56 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::plan::Pace;
 use super::response::{Piece, ResponseDecoder};
 use super::stamp::Stamp;
+
+/// What to publish, where and when.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where the server listens.
+    pub addr: SocketAddr,
+    /// What the `Host` field says.
+    pub host: String,
+    /// Path and query of the POST.
+    pub path: String,
+    /// What is in it.
+    pub body: Body,
+    /// When.
+    pub pace: Pace,
+}
+
+/// The body of a message.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Our own stamp, with so many filler bytes.
+    Stamp {
+        /// Filler bytes.
+        pad_bytes: usize,
+    },
+    /// This text, in which `{n}`, `{scheduled_ns}`, `{scheduled_ms}` and `{stamp}` are replaced.
+    Template(String),
+}
+
+impl Body {
+    fn write(&self, stamp: Stamp, out: &mut String) {
+        out.clear();
+        match self {
+            Body::Stamp { pad_bytes } => stamp.write(*pad_bytes, out),
+            Body::Template(text) => {
+                let mut whole = String::new();
+                stamp.write(0, &mut whole);
+                out.push_str(
+                    &text
+                        .replace("{n}", &stamp.n.to_string())
+                        .replace("{scheduled_ns}", &stamp.scheduled_ns.to_string())
+                        .replace("{scheduled_ms}", &(stamp.scheduled_ns / 1_000_000).to_string())
+                        .replace("{stamp}", &whole),
+                );
+            }
+        }
+    }
+}
 
 /// A connection that publishes one message at a time.
 ///
@@ -15,9 +63,8 @@ use super::stamp::Stamp;
 /// the schedule, that is seen.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    addr: SocketAddr,
+    what: Publish,
     token: Token,
-    path: String,
     stream: Option<TcpStream>,
     decoder: ResponseDecoder,
     status: u16,
@@ -28,11 +75,10 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(addr: SocketAddr, path: &str, token: Token) -> Publisher {
+    pub(super) fn new(what: &Publish, token: Token) -> Publisher {
         Publisher {
-            addr,
+            what: what.clone(),
             token,
-            path: path.to_owned(),
             stream: None,
             decoder: ResponseDecoder::default(),
             status: 0,
@@ -46,7 +92,7 @@ impl Publisher {
     /// Connects, unless it is connected.
     pub(super) fn connect(&mut self, registry: &Registry) -> io::Result<()> {
         if self.stream.is_none() {
-            let mut stream = TcpStream::connect(self.addr)?;
+            let mut stream = TcpStream::connect(self.what.addr)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut stream, self.token, interest)?;
             let _ = stream.set_nodelay(true);
@@ -62,15 +108,9 @@ impl Publisher {
     }
 
     /// Sends one message.
-    pub(super) fn publish(
-        &mut self,
-        stamp: Stamp,
-        now_ns: u64,
-        registry: &Registry,
-    ) -> io::Result<()> {
+    pub(super) fn publish(&mut self, stamp: Stamp, registry: &Registry) -> io::Result<()> {
         self.connect(registry)?;
-        self.body.clear();
-        stamp.write(now_ns, &mut self.body);
+        self.what.body.write(stamp, &mut self.body);
         self.request.clear();
         self.written = 0;
         self.waiting = true;
@@ -78,8 +118,8 @@ impl Publisher {
             self.request,
             "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\n\
              Content-Length: {}\r\n\r\n{}",
-            self.path,
-            self.addr,
+            self.what.path,
+            self.what.host,
             self.body.len(),
             self.body
         )?;
@@ -111,9 +151,9 @@ impl Publisher {
                 match piece {
                     Piece::Head(head) => self.status = head.status,
                     Piece::Body(_) => {}
-                    Piece::End if self.status == 201 => self.waiting = false,
+                    Piece::End if (200..300).contains(&self.status) => self.waiting = false,
                     Piece::End => {
-                        return Err(io::Error::other(format!("answered {}, not 201", self.status)));
+                        return Err(io::Error::other(format!("answered {}, not 2xx", self.status)));
                     }
                 }
             }

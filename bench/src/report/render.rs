@@ -1,38 +1,39 @@
 //! A report as text and as Markdown.
 
 use super::table::Table;
-use super::{Cell, Measure, Report, Row, Summary, Window};
+use super::{Cell, FIGURES, HEADLINES, Measure, Report, Row, Summary, Unit, Window};
+use super::{figure, significant};
 use crate::load::{Shape, Workload};
-use crate::stats::Spread;
+use crate::stats::{CONFIDENCE, Ratio, Spread};
 
 /// The workload whose figures stand in the summary.
-const HEADLINE: &str = "broadcast";
+pub(super) const HEADLINE: &str = "broadcast-1000";
 
 /// The share of a window waited for a core from which a reader is warned; a quiet host stays below
-/// a tenth of it.
-const BUSY_SHARE: f64 = 0.02;
+/// 3 %.
+const BUSY_SHARE: f64 = 0.05;
 
 /// In place of what was not measured.
-const NOTHING: &str = "–";
-
-/// The share of its core at which the generator, not the server, sets the pace.
-const BOUND_SHARE: f64 = 0.9;
+pub(super) const NOTHING: &str = "–";
 
 /// What the numbers do not mean; the same in every report.
-const LIMITS: &[&str] = &[
+pub(super) const LIMITS: &[&str] = &[
     "One host: server and generator talk over loopback, so there is no network in the latency, and \
      the server's CPU time includes the receiving half of TCP.",
     "Two cores, shared with the rest of the host (one for the server, one for the generator). A \
      server that would use eight cores well does not show it here.",
     "Latency counts from the time an event was scheduled for. In a broadcast it is mostly the time \
      to write to the subscribers before: read it as a multiple of the floor.",
-    "Paced loads, far below saturation: this is not a maximum rate.",
+    "Paced loads are far below saturation. In firehose and max-rate the generator shares the work \
+     and may be what sets the pace: where it was, it is said, and the number is a lower bound.",
     "CPU time for an event includes what the server does while it waits, divided by the events of \
      this rate.",
-    "Few rounds: the range in brackets is the smallest and largest round, not a confidence \
-     interval. Ranges that overlap show no difference.",
-    "Memory is the slope of resident memory over open idle streams; what the kernel keeps for a \
-     socket is not in it.",
+    "The range in round brackets is the smallest and largest round, not a confidence interval. \
+     The interval in square brackets is of the ratio to the floor; two servers whose intervals \
+     overlap are not shown to differ.",
+    "Memory is the slope over open idle streams: resident memory of the server, and slabs of the \
+     kernel for both ends of the connection, on a host where others use slabs too.",
+    "The user and system split of CPU time is sampled by the kernel's tick: approximate.",
     "No TLS, no HTTP/2, no proxy.",
     "Made and published by the authors of these servers; nobody else has reviewed it.",
 ];
@@ -62,6 +63,11 @@ pub fn markdown(report: &Report) -> String {
     out.push_str("\n## Remarks\n\n");
     for line in remarks(report) {
         out.push_str(&format!("- {line}\n"));
+    }
+    out.push_str("\n## Known truths\n\n");
+    for it in &report.self_check {
+        let passed = if it.passed { "found" } else { "MISSED" };
+        out.push_str(&format!("- {}: {} in truth, {passed}: {}\n", it.what, it.truth, it.found));
     }
     out.push_str("\n## Cases missed\n\n");
     for row in &report.rows {
@@ -99,15 +105,14 @@ pub fn summary_markdown(report: &Report) -> String {
     )
 }
 
-fn tables(report: &Report) -> Vec<(String, Table)> {
+/// Every table: the summary first.
+pub(super) fn tables(report: &Report) -> Vec<(String, Table)> {
     let mut tables = vec![summary(report)];
-    let timed = report.workloads.iter().filter(|it| !matches!(it.shape, Shape::Idle { .. }));
-    tables.extend(timed.map(|workload| latency(report, workload)));
-    tables.push(cost(report));
+    tables.extend(report.workloads.iter().map(|workload| figures(report, workload)));
     tables
 }
 
-fn summary(report: &Report) -> (String, Table) {
+pub(super) fn summary(report: &Report) -> (String, Table) {
     let header = [
         "server",
         "encoding",
@@ -120,9 +125,10 @@ fn summary(report: &Report) -> (String, Table) {
         "max ms",
         "CPU ns/event",
         "KiB/stream",
+        "writes/event",
     ];
     let mut table = Table::new(2, &header);
-    for row in &report.rows {
+    for row in report.rows.iter().filter(|it| it.twin_of.is_none()) {
         let mut cells = name(row);
         cells.push(match &row.conformance {
             Some(it) => format!("{}/{}", it.passed, it.failed),
@@ -133,80 +139,84 @@ fn summary(report: &Report) -> (String, Table) {
             continue;
         }
         let sum = |of: fn(&Window) -> u64| -> u64 {
-            row.cells.iter().flat_map(|it| &it.windows).map(of).sum()
+            row.cells.iter().flat_map(|it| super::used(&it.windows)).map(of).sum()
         };
         cells.push(format!("{}/{}", sum(|it| it.delivered), sum(|it| it.expected)));
         cells.push(sum(|it| it.gaps).to_string());
         cells.push(sum(|it| it.duplicates).to_string());
         let headline = row.cell(HEADLINE).and_then(|it| it.summary.as_ref());
-        let of = |of: fn(&Summary) -> Option<Measure>| headline.and_then(of);
-        cells.push(brief(of(|it| it.p50_ns), milliseconds));
-        cells.push(brief(of(|it| it.p99_ns), milliseconds));
-        cells.push(slowest(of(|it| it.max_ns)));
-        cells.push(brief(of(|it| it.cpu_ns_per_event), whole));
-        let memory = row.cells.iter().find_map(|it| it.summary.as_ref()?.bytes_per_stream);
-        cells.push(memory.map_or(NOTHING.into(), |it| kibibytes(it.value.median)));
+        let of = |name: &str| headline.and_then(|it| it.get(name));
+        let brief = |name: &str| brief(of(name), name);
+        cells.push(brief("latency_p50_ns"));
+        cells.push(brief("latency_p99_ns"));
+        cells.push(slowest(of("latency_max_ns")));
+        cells.push(brief("cpu_ns_per_event"));
+        let memory =
+            row.cells.iter().find_map(|it| it.summary.as_ref()?.get("resident_bytes_per_stream"));
+        cells.push(memory.map_or(NOTHING.into(), |it| Unit::Kibibytes.write(it.value.median)));
+        cells.push(row.write_calls_per_event.map_or(NOTHING.into(), significant));
         table.row(cells);
     }
     let headline = report.workloads.iter().find(|it| it.name == HEADLINE);
     let title = match headline.map(|it| &it.shape) {
-        Some(Shape::Broadcast { subscribers, interval_ms, .. }) => format!(
+        Some(Shape::Broadcast { subscribers, interval_us, .. }) => format!(
             "Summary: conformance; deliveries of all workloads; latency and CPU of a broadcast to \
-             {subscribers} streams each {interval_ms} ms; memory of an idle stream"
+             {subscribers} streams each {} ms; memory of an idle stream; calls that write",
+            interval_us / 1000
         ),
         _ => "Summary".into(),
     };
     (title, table)
 }
 
-fn latency(report: &Report, workload: &Workload) -> (String, Table) {
-    let header =
-        ["server", "encoding", "p50 ms", "× floor", "p99 ms", "× floor", "max ms", "rounds × n"];
+/// What one workload says of each server.
+fn figures(report: &Report, workload: &Workload) -> (String, Table) {
+    let shown: Vec<_> = FIGURES
+        .iter()
+        .filter(|figure| {
+            let mut cells = cells_of(report, &workload.name);
+            let has = |it: &Summary| it.get(figure.name).is_some();
+            cells.any(|(_, it)| it.summary.as_ref().is_some_and(has))
+        })
+        .collect();
+    let mut header = vec!["server", "encoding"];
+    for figure in &shown {
+        header.push(figure.title);
+        if HEADLINES.contains(&figure.name) {
+            header.push("× floor [95 %]");
+        }
+    }
+    header.push("rounds, n");
     let mut table = Table::new(2, &header);
-    for (cells, cell) in cells_of(report, &workload.name) {
+    for (mut cells, cell) in cells_of(report, &workload.name) {
         let Some(summary) = &cell.summary else {
             table.error(cells, &error_of(cell));
             continue;
         };
-        let each = summary.samples / (cell.windows.len() as u64).max(1);
-        let rest = [
-            ranged(summary.p50_ns, milliseconds),
-            ratio(summary.p50_ns),
-            ranged(summary.p99_ns, milliseconds),
-            ratio(summary.p99_ns),
-            slowest(summary.max_ns),
-            format!("{} × {each}", cell.windows.len()),
-        ];
-        table.row(cells.into_iter().chain(rest).collect());
-    }
-    (format!("Latency, {}: {}", workload.name, workload.question), table)
-}
-
-fn cost(report: &Report) -> (String, Table) {
-    let header = ["server", "encoding", "workload", "CPU ns/event", "× floor", "KiB/stream", "R²"];
-    let mut table = Table::new(3, &header);
-    for workload in &report.workloads {
-        for (mut cells, cell) in cells_of(report, &workload.name) {
-            cells.push(workload.name.clone());
-            let Some(summary) = &cell.summary else {
-                table.error(cells, &error_of(cell));
-                continue;
-            };
-            let fits = cell.windows.iter().filter_map(|it| it.memory.as_ref());
-            let fit = Spread::of(fits.map(|it| it.slope.r_squared));
-            let rest = [
-                ranged(summary.cpu_ns_per_event, whole),
-                ratio(summary.cpu_ns_per_event),
-                ranged(summary.bytes_per_stream, kibibytes),
-                fit.map_or(NOTHING.into(), |it| format!("{:.3}", it.min)),
-            ];
-            table.row(cells.into_iter().chain(rest).collect());
+        for figure in &shown {
+            let measure = summary.get(figure.name);
+            cells.push(if figure.name == "latency_max_ns" {
+                slowest(measure)
+            } else {
+                ranged(measure, figure.unit)
+            });
+            if HEADLINES.contains(&figure.name) {
+                cells.push(ratio(measure));
+            }
         }
+        let n = cell.latency.as_ref().map_or(summary.delivered, |it| it.n);
+        let disturbed = match summary.poisoned {
+            0 => String::new(),
+            it => format!(", {it} disturbed"),
+        };
+        let bound = if summary.generator_bound { ", generator-bound" } else { "" };
+        cells.push(format!("{}, n {n}{disturbed}{bound}", summary.rounds));
+        table.row(cells);
     }
-    ("Cost: CPU for a delivered event, resident memory for an open stream".into(), table)
+    (format!("{}: {}", workload.name, workload.question), table)
 }
 
-fn cells_of<'r>(
+pub(super) fn cells_of<'r>(
     report: &'r Report,
     workload: &'r str,
 ) -> impl Iterator<Item = (Vec<String>, &'r Cell)> {
@@ -217,7 +227,7 @@ fn error_of(cell: &Cell) -> String {
     format!("error: {}", cell.fault().unwrap_or_else(|| "not measured".into()))
 }
 
-fn name(row: &Row) -> Vec<String> {
+pub(super) fn name(row: &Row) -> Vec<String> {
     let server = match &row.encoding {
         Some(_) => format!("{} {}", row.framework, row.framework_version),
         None => row.server.clone(),
@@ -225,9 +235,9 @@ fn name(row: &Row) -> Vec<String> {
     vec![server, row.encoding.clone().unwrap_or_else(|| NOTHING.into())]
 }
 
-fn remarks(report: &Report) -> Vec<String> {
+pub(super) fn remarks(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
-    if !report.complete {
+    if report.partial {
         lines.insert(0, "This run was interrupted: it shows what was measured until then.".into());
     }
     for row in &report.rows {
@@ -240,12 +250,13 @@ fn remarks(report: &Report) -> Vec<String> {
             ));
         }
     }
-    lines.push(
-        "× is the multiple of the floor: a bare one-thread server, measured in the same rounds. \
-         Medians over rounds; in brackets the smallest and the largest round; max is the slowest \
-         of all rounds."
-            .into(),
-    );
+    lines.extend(trust(report));
+    lines.push(format!(
+        "× is the multiple of the floor: a bare one-thread server, measured in the same rounds; in \
+         square brackets its {:.0} % interval over rounds. Medians over rounds; in round brackets \
+         the smallest and the largest round; max is the slowest of all rounds.",
+        100.0 * CONFIDENCE
+    ));
     lines.push(
         "In ticks the timers of the floor, as those of most servers, wake on whole milliseconds, \
          once for all events of it: half a millisecond of the latency is that choice. One that \
@@ -257,7 +268,8 @@ fn remarks(report: &Report) -> Vec<String> {
             .rows
             .iter()
             .flat_map(|it| &it.cells)
-            .flat_map(|it| &it.windows)
+            .filter(|it| it.summary.as_ref().is_some_and(|it| it.get("latency_p50_ns").is_some()))
+            .flat_map(|it| super::used(&it.windows))
             .map(|it| it.generator)
     };
     let most = |of: fn(&super::Generator) -> f64| {
@@ -284,10 +296,11 @@ fn remarks(report: &Report) -> Vec<String> {
         );
     }
     for row in &report.rows {
-        let bound = |it: &&Cell| it.windows.iter().any(|it| it.generator.cpu_share >= BOUND_SHARE);
+        let bound = |it: &&Cell| it.summary.as_ref().is_some_and(|it| it.generator_bound);
         for cell in row.cells.iter().filter(bound) {
             lines.push(format!(
-                "Generator-bound: {}, {}. Its numbers are the generator's, not the server's.",
+                "Generator-bound: {}, {}. Its rate and latency are a bound, not the server's own; \
+                 compare its CPU time.",
                 name(row).join(" "),
                 cell.workload
             ));
@@ -296,7 +309,46 @@ fn remarks(report: &Report) -> Vec<String> {
     lines
 }
 
-fn environment(report: &Report) -> Vec<(&'static str, String)> {
+/// How far the run can be believed, in words.
+pub(super) fn trust(report: &Report) -> Vec<String> {
+    let trust = &report.trust;
+    let mut lines = Vec::new();
+    for why in &trust.cannot_tell {
+        lines.push(format!("THIS RUN CANNOT TELL: {why}."));
+    }
+    if let Some(twin_of) = &trust.twin_of {
+        let within = trust.twin.iter().filter(|it| it.ratio.contains_one()).count();
+        lines.push(format!(
+            "Two copies of {twin_of} under two names: {within} of {} intervals ({:.1} % each) \
+             contain 1.",
+            trust.twin.len(),
+            100.0 * trust.twin_confidence
+        ));
+    }
+    lines.push(format!(
+        "{} windows; the host was disturbed in {}, {} were measured again.",
+        trust.windows, trust.poisoned, trust.repeated
+    ));
+    if let Some(it) = &report.bare_loop {
+        let fine = if it.ratio.estimate <= it.limit { "within" } else { "ABOVE" };
+        lines.push(format!(
+            "The generator takes {:.0} ns of CPU for an event, a bare receive loop {:.0} ns: {} \
+             times as much, {fine} the limit of {}.",
+            it.generator_ns,
+            it.bare_ns,
+            interval(it.ratio),
+            it.limit
+        ));
+    }
+    let passed = report.self_check.iter().filter(|it| it.passed).count();
+    lines.push(format!(
+        "Self-check: {passed} of {} known truths were found.",
+        report.self_check.len()
+    ));
+    lines
+}
+
+pub(super) fn environment(report: &Report) -> Vec<(&'static str, String)> {
     let it = &report.environment;
     let core = |core: Option<usize>| core.map_or("not pinned".into(), |it| format!("core {it}"));
     let machine = if it.virtual_machine { ", virtual machine" } else { "" };
@@ -316,33 +368,41 @@ fn environment(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// `1.93 ×1.40`
-fn brief(measure: Option<Measure>, number: fn(f64) -> String) -> String {
+fn brief(measure: Option<&Measure>, name: &str) -> String {
+    let unit = figure(name).map_or(Unit::Number, |it| it.unit);
     let Some(measure) = measure else { return NOTHING.into() };
     match measure.ratio {
-        Some(ratio) => format!("{} ×{}", number(measure.value.median), significant(ratio.median)),
-        None => number(measure.value.median),
+        Some(ratio) => {
+            format!("{} ×{}", unit.write(measure.value.median), significant(ratio.estimate))
+        }
+        None => unit.write(measure.value.median),
     }
 }
 
 /// `1.93 (1.88–2.04)`
-fn ranged(measure: Option<Measure>, number: fn(f64) -> String) -> String {
-    measure.map_or(NOTHING.into(), |it| range(it.value, number))
-}
-
-/// `1.40 (1.22–1.49)`
-fn ratio(measure: Option<Measure>) -> String {
-    measure.and_then(|it| it.ratio).map_or(NOTHING.into(), |it| range(it, significant))
-}
-
-fn range(spread: Spread, number: fn(f64) -> String) -> String {
-    let Spread { median, min, max, n } = spread;
+fn ranged(measure: Option<&Measure>, unit: Unit) -> String {
+    let Some(Spread { median, min, max, n }) = measure.map(|it| it.value) else {
+        return NOTHING.into();
+    };
     if n == 1 {
-        return number(median);
+        return unit.write(median);
     }
-    format!("{} ({}–{})", number(median), number(min), number(max))
+    format!("{} ({}–{})", unit.write(median), unit.write(min), unit.write(max))
 }
 
-fn slowest(measure: Option<Measure>) -> String {
+/// `1.40 [1.22–1.49]`
+fn ratio(measure: Option<&Measure>) -> String {
+    measure.and_then(|it| it.ratio).map_or(NOTHING.into(), interval)
+}
+
+pub(super) fn interval(Ratio { estimate, low, high, n, .. }: Ratio) -> String {
+    if n == 1 {
+        return significant(estimate);
+    }
+    format!("{} [{}–{}]", significant(estimate), significant(low), significant(high))
+}
+
+fn slowest(measure: Option<&Measure>) -> String {
     measure.map_or(NOTHING.into(), |it| milliseconds(it.value.max))
 }
 
@@ -350,28 +410,10 @@ fn milliseconds(ns: f64) -> String {
     significant(ns / 1e6)
 }
 
-fn whole(value: f64) -> String {
-    format!("{value:.0}")
-}
-
-fn kibibytes(bytes: f64) -> String {
-    format!("{:.1}", bytes / 1024.0)
-}
-
-/// Three digits that count, but whole numbers whole.
-fn significant(value: f64) -> String {
-    match value.abs() {
-        it if it >= 100.0 => format!("{value:.0}"),
-        it if it >= 10.0 => format!("{value:.1}"),
-        it if it >= 0.1 || it == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::tests::window;
-    use super::super::{Conformance, SCHEMA};
+pub(super) mod tests {
+    use super::super::summary::tests::window;
+    use super::super::{Conformance, SCHEMA, Trust};
     use super::*;
     use crate::report::Environment;
 
@@ -381,6 +423,7 @@ mod tests {
             framework: server.into(),
             framework_version: "1.2.3".into(),
             encoding: encoding.map(str::to_owned),
+            twin_of: None,
             conformance: encoding.map(|_| Conformance {
                 suite_version: 1,
                 passed: 40,
@@ -389,12 +432,13 @@ mod tests {
                 unexpected: Vec::new(),
                 took_s: 1.0,
             }),
+            write_calls_per_event: encoding.map(|_| 1.0),
             error: None,
-            cells: vec![Cell { workload: HEADLINE.into(), windows, summary: None }],
+            cells: vec![Cell { workload: HEADLINE.into(), windows, latency: None, summary: None }],
         }
     }
 
-    fn report() -> Report {
+    pub(in crate::report) fn report() -> Report {
         let mut lost = window(1, 300_000, 20.0);
         lost.fault = Some("3 events lost".into());
         lost.gaps = 3;
@@ -405,9 +449,12 @@ mod tests {
             command: "sse-bench".into(),
             profile: "quick".into(),
             seed: 1,
-            complete: true,
+            partial: false,
             environment: Environment::default(),
-            workloads: vec![Workload::broadcast(20)],
+            self_check: Vec::new(),
+            bare_loop: None,
+            trust: Trust::default(),
+            workloads: vec![Workload::broadcast(1000, 40, 20, 1)],
             rows: vec![
                 row("floor", None, vec![window(1, 100_000, 10.0)]),
                 row("good", Some("shared"), vec![window(1, 200_000, 20.0)]),
@@ -441,7 +488,7 @@ mod tests {
         let words: Vec<_> = line.split_whitespace().collect();
         let expected = [
             "good", "1.2.3", "shared", "40/1", "100/100", "0", "0", "0.20", "×2.00", "0.40",
-            "×2.00", "0.60", "20", "×2.00", "–",
+            "×2.00", "0.60", "20", "×2.00", "–", "1.00",
         ];
         assert_eq!(words, expected);
     }
@@ -455,7 +502,7 @@ mod tests {
         assert_eq!(markdown(&read), markdown(&report));
         let json = folder.join("report.json");
         let other =
-            std::fs::read_to_string(&json).unwrap().replace("\"schema\": 1", "\"schema\": 9");
+            std::fs::read_to_string(&json).unwrap().replace("\"schema\": 2", "\"schema\": 9");
         std::fs::write(&json, other).unwrap();
         let error = Report::load(&folder).unwrap_err().to_string();
         assert!(error.contains("schema 9"), "{error}");

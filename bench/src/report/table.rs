@@ -56,6 +56,34 @@ impl Table {
         out
     }
 
+    /// For a browser; `escape` makes text safe.
+    pub(super) fn html(&self, escape: fn(&str) -> String) -> String {
+        let mut out = String::from("<div class=\"wide\"><table><thead><tr>");
+        for (column, cell) in self.header.iter().enumerate() {
+            let class = if column < self.words { "" } else { " class=\"n\"" };
+            out.push_str(&format!("<th{class}>{}</th>", escape(cell)));
+        }
+        out.push_str("</tr></thead><tbody>");
+        for row in &self.rows {
+            let (Row::Cells(cells) | Row::Error(cells, _)) = row;
+            out.push_str("<tr>");
+            for (column, cell) in cells.iter().enumerate() {
+                let class = if column < self.words { "" } else { " class=\"n\"" };
+                out.push_str(&format!("<td{class}>{}</td>", escape(cell)));
+            }
+            if let Row::Error(_, text) = row {
+                let span = self.header.len().saturating_sub(cells.len()).max(1);
+                out.push_str(&format!(
+                    "<td colspan=\"{span}\" class=\"bad\">{}</td>",
+                    escape(text)
+                ));
+            }
+            out.push_str("</tr>");
+        }
+        out.push_str("</tbody></table></div>");
+        out
+    }
+
     /// For Markdown.
     pub(super) fn markdown(&self) -> String {
         let mut out = format!("| {} |\n|", self.header.join(" | "));

@@ -34,16 +34,21 @@ pub(super) fn check_all(
         }
         thread::scope(|scope| {
             for contestant in group {
-                scope.spawn(|| check_one(contestant));
+                scope.spawn(|| check_one(contestant, interrupted));
             }
         });
     }
 }
 
-fn check_one(contestant: &mut Contestant) {
+fn check_one(contestant: &mut Contestant, interrupted: &AtomicBool) {
     let (Some(launch), Some(package)) = (&contestant.launch, &contestant.package) else { return };
     let encoding = contestant.row.encoding.as_deref().unwrap_or_default();
-    match check(package, encoding, launch) {
+    let found = check(package, encoding, launch);
+    if interrupted.load(Ordering::Relaxed) {
+        // Ctrl-C in a terminal ends the server too: that is not its fault.
+        return;
+    }
+    match found {
         Ok(conformance) => contestant.row.conformance = Some(conformance),
         Err(error) => contestant.row.error = Some(format!("{error:#}")),
     }

@@ -1,76 +1,294 @@
-//! The harness against a known truth, before it says anything about a server.
+//! The harness against known truths, before it says anything about a server.
 
-use anyhow::Result;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use crate::fleet::{Launch, Server};
-use crate::load::generator::{self, Outcome};
+use anyhow::{Context, Result};
+
+use super::gate::{self, Gate};
+use super::window::{self, Cores};
+use crate::fleet::{self, Launch, Server};
+use crate::load::bare;
+use crate::load::generator::Outcome;
 use crate::load::plan::Stop;
 use crate::load::{Shape, Workload};
-use crate::timer::{MILLISECOND_NS, unix_ns};
+use crate::report::{BareLoop, Check};
+use crate::stats::{CONFIDENCE, Ratio, Spread};
+use crate::timer::MILLISECOND_NS;
 
-/// Enough to be sure, and few enough to take a second on any host.
-const SUBSCRIBERS: u64 = 100;
+/// One event in so many is dropped, or doubled.
+const ONE_IN: u64 = 10_000;
 
-/// Messages; the faults below hit 3, 2 and 2 of them.
-const MESSAGES: u64 = 25;
+/// Streams and events of the counting checks: three of each stream's events are hit.
+const STREAMS: u64 = 10;
+const EVENTS: u64 = 30_000;
 
-/// What the floor is told to do: drop 7, 14, 21; double 10, 20; swap 12 and 24 with the next.
-const FAULTS: [&str; 8] = [
-    "--fault-drop-each",
-    "7",
-    "--fault-duplicate-each",
-    "10",
-    "--fault-swap-each",
-    "12",
-    "--fault-delay-us",
-    "20000",
-];
-const DROPPED: u64 = 3 * SUBSCRIBERS;
-const DOUBLED: u64 = 2 * SUBSCRIBERS;
-const SWAPPED: u64 = 2 * SUBSCRIBERS;
-const DELAY_NS: u64 = 20 * MILLISECOND_NS;
+/// What every second message is late by, and how exactly that must be found.
+const DELAY_NS: u64 = MILLISECOND_NS;
+const DELAY_WITHIN: f64 = 0.02;
 
-/// What the harness got wrong about a floor that lies, or nothing.
+/// Messages of the check on delay: half are late.
+const DELAY_MESSAGES: u64 = 320;
+
+/// The delay is measured again so often if the host was busy; counts are exact the first time.
+const DELAY_TRIES: u32 = 6;
+
+/// The server that does nothing for this long, and must not hide it.
+const STALL_MS: u64 = 200;
+
+/// The generator's CPU time for an event may be this much of a bare loop's.
+const BARE_LIMIT: f64 = 1.25;
+
+/// Pairs of the generator and the bare loop.
+const BARE_PAIRS: usize = 5;
+
+/// Every check, in order.
 ///
 /// # Errors
 /// When the floor does not start or stop.
-pub(super) fn fault(floor: &Launch) -> Result<Option<String>> {
-    let server = Server::start(&floor.clone().with_args(FAULTS))?;
-    let shape = Shape::Broadcast {
-        subscribers: SUBSCRIBERS,
-        interval_ms: 10,
-        warm_up: 0,
-        messages: MESSAGES,
-    };
-    let workload = Workload { shape, ..Workload::broadcast(MESSAGES) };
-    let mut plan = workload.plan(server.addr(), unix_ns());
-    // Some events never come, so there is no "complete" to wait for.
-    plan.stop = Stop::At(plan.window_ns.end + 10 * DELAY_NS);
-    let outcome = generator::run(&plan, unix_ns, |_| {})?;
-    server.stop()?;
-    Ok(judge(&outcome))
+pub(super) fn run(floor: &Launch, cores: &Cores) -> Result<Vec<Check>> {
+    let floor = Launch { core: cores.server, ..floor.clone() };
+    Ok(vec![
+        delayed(&floor, cores)?,
+        dropped(&floor, cores)?,
+        doubled(&floor, cores)?,
+        swapped(&floor, cores)?,
+        stalled(&floor, cores)?,
+        stamped_late(&floor, cores)?,
+        starved(&floor, cores)?,
+    ])
 }
 
-fn judge(outcome: &Outcome) -> Option<String> {
-    let due = SUBSCRIBERS * MESSAGES;
-    [
-        ("expected", outcome.expected, due),
-        ("delivered", outcome.delivered, due - DROPPED),
-        ("lost", outcome.gaps, DROPPED),
-        ("doubled", outcome.duplicates, DOUBLED),
-        ("out of order", outcome.out_of_order, SWAPPED),
-        ("corrupt", outcome.corrupt + outcome.off_schedule + outcome.early, 0),
-        // The histogram rounds by a thousandth.
-        (
-            "latencies below the delay",
-            u64::from(outcome.latency_ns.min() < DELAY_NS / 1000 * 999),
-            0,
-        ),
-    ]
-    .into_iter()
-    .find(|(_, found, truth)| found != truth)
-    .map(|(what, found, truth)| {
-        let failure = outcome.first_failure.as_deref().unwrap_or("no connection failed");
-        format!("{found} {what}, {truth} in truth ({failure})")
+fn outcome(floor: &Launch, faults: &[&str], shape: Shape, cores: &Cores) -> Result<Outcome> {
+    let server = Server::start(&floor.clone().with_args(faults.iter().copied()))?;
+    let addr = server.addr();
+    let workload = Workload { shape, ..Workload::ticks(1, 1) };
+    let plan = move |now_ns| {
+        let mut plan = workload.plan(addr, now_ns).expect("these shapes are one run of the loop");
+        // Some events never come, so waiting for them would only take time.
+        if let Stop::WhenComplete { at_latest_ns } = plan.stop
+            && matches!(workload.shape, Shape::Firehose { .. })
+        {
+            plan.stop = Stop::WhenComplete {
+                at_latest_ns: at_latest_ns.min(now_ns + 10_000 * MILLISECOND_NS),
+            };
+        }
+        plan
+    };
+    let (outcome, _) = window::generate(plan, server.pid(), false, cores)?;
+    server.stop()?;
+    Ok(outcome)
+}
+
+fn delayed(floor: &Launch, cores: &Cores) -> Result<Check> {
+    let faults = ["--fault-delay-us", "1000", "--fault-delay-each", "2"];
+    let shape = Shape::Broadcast {
+        subscribers: 1,
+        interval_us: 3000,
+        warm_up: 0,
+        messages: DELAY_MESSAGES,
+        pad_bytes: 0,
+        stalled_each: 0,
+    };
+    let mut found_ns = 0.0;
+    for _ in 0..DELAY_TRIES {
+        let outcome = outcome(floor, &faults, shape.clone(), cores)?;
+        // Of the quickest tenth: what is slower is the host's doing, and hits both alike.
+        let quick = |parity: usize| {
+            let mine = outcome.messages.iter().skip(parity).step_by(2).filter(|it| it.count > 0);
+            let mut all: Vec<u64> = mine.map(|it| it.first_ns - it.scheduled_ns).collect();
+            all.sort_unstable();
+            all.get(all.len() / 10).map(|it| *it as f64)
+        };
+        // Numbers begin at 1: those late are at the odd places.
+        if let (Some(prompt), Some(late)) = (quick(0), quick(1)) {
+            found_ns = late - prompt;
+        }
+        if (found_ns / DELAY_NS as f64 - 1.0).abs() <= DELAY_WITHIN {
+            break;
+        }
+    }
+    Ok(Check {
+        what: "every second message is sent 1 ms later".into(),
+        truth: format!("+{} µs, within 2 %", DELAY_NS / 1000),
+        found: format!("{:+.1} µs", found_ns / 1e3),
+        passed: (found_ns / DELAY_NS as f64 - 1.0).abs() <= DELAY_WITHIN,
     })
+}
+
+fn counted(what: &str, truth: [u64; 3], outcome: &Outcome) -> Check {
+    let words = |[lost, doubled, moved]: [u64; 3]| {
+        format!("{lost} lost, {doubled} doubled, {moved} out of order")
+    };
+    let found = [outcome.gaps, outcome.duplicates, outcome.out_of_order];
+    Check {
+        what: what.into(),
+        truth: words(truth),
+        found: words(found),
+        passed: found == truth && outcome.delivered == outcome.expected - truth[0],
+    }
+}
+
+fn firehose() -> Shape {
+    Shape::Firehose { subscribers: STREAMS, events: EVENTS }
+}
+
+fn dropped(floor: &Launch, cores: &Cores) -> Result<Check> {
+    let found = outcome(floor, &["--fault-drop-each", "10000"], firehose(), cores)?;
+    let truth = [STREAMS * EVENTS / ONE_IN, 0, 0];
+    Ok(counted("one event in 10 000 is not sent", truth, &found))
+}
+
+fn doubled(floor: &Launch, cores: &Cores) -> Result<Check> {
+    let found = outcome(floor, &["--fault-duplicate-each", "10000"], firehose(), cores)?;
+    let truth = [0, STREAMS * EVENTS / ONE_IN, 0];
+    Ok(counted("one event in 10 000 is sent twice", truth, &found))
+}
+
+fn swapped(floor: &Launch, cores: &Cores) -> Result<Check> {
+    let shape = Shape::Firehose { subscribers: 1, events: ONE_IN };
+    let found = outcome(floor, &["--fault-swap-each", "7001"], shape, cores)?;
+    Ok(counted("one pair of 10 000 events is swapped", [0, 0, 1], &found))
+}
+
+fn ticks() -> Shape {
+    Shape::Ticks { subscribers: 10, interval_ms: 25, warm_up: 2, events: 16, aligned: false }
+}
+
+fn stalled(floor: &Launch, cores: &Cores) -> Result<Check> {
+    let faults = ["--fault-stall-at", "16", "--fault-stall-ms", "200"];
+    let found = outcome(floor, &faults, ticks(), cores)?;
+    let max_ms = found.latency_ns.max() / MILLISECOND_NS;
+    Ok(Check {
+        what: format!("the server does nothing for {STALL_MS} ms, with honest stamps"),
+        truth: format!("a latency of {STALL_MS} ms or more"),
+        found: format!("{max_ms} ms at the most"),
+        // The histogram rounds by a thousandth.
+        passed: max_ms >= STALL_MS * 99 / 100,
+    })
+}
+
+fn stamped_late(floor: &Launch, cores: &Cores) -> Result<Check> {
+    let faults = ["--fault-stall-at", "16", "--fault-stall-ms", "200", "--fault-restamp"];
+    let found = outcome(floor, &faults, ticks(), cores)?;
+    Ok(Check {
+        what: format!("the server does nothing for {STALL_MS} ms, and stamps as if on time"),
+        truth: "stamps off the schedule".into(),
+        found: format!("{} stamps off the schedule", found.off_schedule),
+        passed: found.off_schedule > 0 && found.fault().is_some(),
+    })
+}
+
+fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
+    let stop = AtomicBool::new(false);
+    let why = thread::scope(|scope| -> Result<Option<String>> {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                if let Some(core) = cores.generator {
+                    // Without pinning nobody is starved, and the check fails as it should.
+                    let _ = fleet::pin_current_thread(core);
+                }
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let shape = Shape::Broadcast {
+            subscribers: 200,
+            interval_us: 10_000,
+            warm_up: 2,
+            messages: 20,
+            pad_bytes: 0,
+            stalled_each: 0,
+        };
+        let workload = Workload { shape, ..Workload::ticks(1, 1) };
+        let (window, _) = window::measure(floor, &workload, cores);
+        stop.store(true, Ordering::Relaxed);
+        Ok(window.poisoned.or(window.fault))
+    })?;
+    Ok(Check {
+        what: "three spinning threads share the generator's core".into(),
+        truth: "the window is poisoned".into(),
+        found: why.clone().unwrap_or_else(|| "nothing".into()),
+        passed: why.is_some(),
+    })
+}
+
+/// Whether the host was quiet just now, in words if not.
+pub(super) fn quiet(cores: &Cores) -> Option<String> {
+    let mut gate = Gate::open(&cores.both());
+    gate.start();
+    let host = gate.close(0, &cores.both());
+    gate::poisoned(&host, &crate::report::Generator::default())
+}
+
+/// The generator beside a bare receive loop, under the same broadcast of the same floor.
+///
+/// # Errors
+/// When the floor does not start, or a byte is missed.
+pub(super) fn bare_loop(floor: &Launch, cores: &Cores) -> Result<BareLoop> {
+    let floor = Launch { core: cores.server, ..floor.clone() };
+    let (subscribers, interval_ms, messages) = (1000, 20, 24);
+    let workload = Workload::broadcast(subscribers, interval_ms, messages, 1);
+    let every = std::time::Duration::from_millis(interval_ms);
+    let (mut ours, mut bares, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut failure = None;
+    for _ in 0..BARE_PAIRS {
+        // On a busy host one of them may miss its time; the others still compare.
+        match pair(&floor, cores, &workload, every) {
+            Ok((our_ns, bare_ns)) => {
+                ours.push(our_ns);
+                bares.push(bare_ns);
+                ratios.push(our_ns / bare_ns);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    if ratios.len() < 2 {
+        let failure = failure.map_or(String::new(), |it| format!(": {it:#}"));
+        anyhow::bail!("the generator was not compared with a bare loop{failure}");
+    }
+    let median = |values: Vec<f64>| Spread::of(values).map_or(f64::NAN, |it| it.median);
+    Ok(BareLoop {
+        generator_ns: median(ours),
+        bare_ns: median(bares),
+        ratio: Ratio::of(ratios, CONFIDENCE).context("the bare loop took no time")?,
+        limit: BARE_LIMIT,
+    })
+}
+
+/// CPU time for an event, nanoseconds: the generator's, then the bare loop's.
+fn pair(
+    floor: &Launch,
+    cores: &Cores,
+    workload: &Workload,
+    every: std::time::Duration,
+) -> Result<(f64, f64)> {
+    let Shape::Broadcast { subscribers, messages, .. } = workload.shape else {
+        anyhow::bail!("only a broadcast can be compared");
+    };
+    let server = Server::start(floor)?;
+    let addr = server.addr();
+    let plan = |now_ns| workload.plan(addr, now_ns).expect("a broadcast is one run");
+    let (outcome, readings) = window::generate(plan, server.pid(), false, cores)?;
+    if let Some(fault) = outcome.fault() {
+        anyhow::bail!("{fault}");
+    }
+    let (first, last) = readings.first().zip(readings.last()).context("no mark was met")?;
+    let events = last.events - first.events;
+    let our_ns = (last.generator_cpu_ns - first.generator_cpu_ns) as f64 / events as f64;
+    server.stop()?;
+    let server = Server::start(floor)?;
+    let addr = server.addr();
+    let bare = thread::scope(|scope| {
+        let bare = scope.spawn(|| {
+            if let Some(core) = cores.generator {
+                fleet::pin_current_thread(core)?;
+            }
+            bare::measure(addr, subscribers, every, messages)
+        });
+        bare.join().expect("the loop has nothing that panics")
+    })?;
+    server.stop()?;
+    Ok((our_ns, bare.cpu_ns_per_event))
 }

@@ -1,19 +1,31 @@
 //! One window: a fresh server, one workload, and what `/proc` says of it.
 
+use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::thread;
 
 use anyhow::Result;
-use rustix::time::{ClockId, clock_gettime};
+use hdrhistogram::Histogram;
 
+use super::gate::{self, Gate};
 use crate::fleet::{self, Launch, Server, Usage};
+use crate::load::bare::thread_cpu_ns;
+use crate::load::churn::{self, Way};
 use crate::load::generator::{self, Mark, Outcome};
-use crate::load::{Shape, Workload};
-use crate::report::{Generator, Latency, Memory, Window};
+use crate::load::plan::Plan;
+use crate::load::{Shape, Workload, storm};
+use crate::report::{Distribution, Generator, MemoryPoint, Probe, Window};
 use crate::stats::Slope;
-use crate::timer::{SECOND_NS, unix_ns};
+use crate::timer::unix_ns;
+
+/// Deliveries a second are searched for until the bounds are this close.
+const RATE_STEP: f64 = 1.05;
+
+/// Windows that confirm a rate.
+const CONFIRMATIONS: usize = 3;
 
 /// Where server and generator run, so that they do not share a core.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Cores {
     pub(super) server: Option<usize>,
     pub(super) generator: Option<usize>,
@@ -40,76 +52,142 @@ impl Cores {
             }
         }
     }
+
+    /// Both, for who looks at the host.
+    pub(super) fn both(&self) -> Vec<usize> {
+        [self.server, self.generator].into_iter().flatten().collect()
+    }
 }
+
+/// A window, and its raw latencies if it has some.
+pub(super) type Measured = (Window, Option<Histogram<u64>>);
 
 /// Starts the server, runs the workload once, stops the server.
 ///
 /// Whatever goes wrong is the window's fault and ends up in its `fault`.
-pub(super) fn measure(launch: &Launch, workload: &Workload, cores: Cores) -> Window {
-    measured(launch, workload, cores)
-        .unwrap_or_else(|error| Window { fault: Some(format!("{error:#}")), ..Window::default() })
+pub(super) fn measure(launch: &Launch, workload: &Workload, cores: &Cores) -> Measured {
+    let launch = Launch { core: cores.server, ..launch.clone() };
+    let mut gate = Gate::open(&cores.both());
+    let measured = match workload.shape {
+        Shape::Churn { streams } => churned(&launch, streams).map(|it| (it, None)),
+        Shape::Restart { streams, retry_ms } => {
+            restarted(&launch, streams, retry_ms, cores).map(|it| (it, None))
+        }
+        Shape::MaxRate { .. } => searched(&launch, workload, cores).map(|it| (it, None)),
+        _ => planned(&launch, workload, cores, &mut gate),
+    };
+    let (mut window, histogram) = measured.unwrap_or_else(|error| {
+        (Window { fault: Some(format!("{error:#}")), ..Window::default() }, None)
+    });
+    let server_ns = window.figures.remove("server_cpu_ns");
+    window.host = gate.close(server_ns.unwrap_or(0.0) as u64, &cores.both());
+    if server_ns.is_none() {
+        // Whose CPU time it was is not known for servers that came and went.
+        window.host.foreign = 0.0;
+    }
+    window.poisoned = gate::poisoned(&window.host, &window.generator);
+    (window, histogram)
 }
 
-fn measured(launch: &Launch, workload: &Workload, cores: Cores) -> Result<Window> {
-    let launch = Launch { core: cores.server, ..launch.clone() };
-    let mut server = Server::start(&launch)?;
+fn planned(
+    launch: &Launch,
+    workload: &Workload,
+    cores: &Cores,
+    gate: &mut Gate,
+) -> Result<Measured> {
+    let mut server = Server::start(launch)?;
+    gate.start();
+    let (before_ns, _) = fleet::cpu_of(server.pid())?;
+    let memory = matches!(workload.shape, Shape::Idle { .. });
     let (addr, pid) = (server.addr(), server.pid());
-    let watch_memory = matches!(workload.shape, Shape::Idle { .. });
-    let (outcome, readings) = thread::scope(|scope| {
-        let generator = scope.spawn(|| -> Result<(Outcome, Vec<Reading>)> {
-            if let Some(core) = cores.generator {
-                fleet::pin_current_thread(core)?;
-            }
-            let mut readings = Vec::new();
-            let plan = workload.plan(addr, unix_ns());
-            let outcome = generator::run(&plan, unix_ns, |mark| {
-                readings.extend(Reading::take(pid, mark, watch_memory));
-            })?;
-            Ok((outcome, readings))
-        });
-        generator.join().expect("the generator has nothing that panics")
-    })?;
-
-    let mut window = window(&outcome, &readings, watch_memory);
+    let plan = |now_ns| workload.plan(addr, now_ns).expect("the caller has handled the others");
+    let (outcome, readings) = generate(plan, pid, memory, cores)?;
+    let after_ns = fleet::cpu_of(server.pid()).map_or(before_ns, |it| it.0);
+    let mut window = window(workload, &outcome, &readings);
+    window.figures.insert("server_cpu_ns".into(), (after_ns - before_ns) as f64);
     if let Some(status) = server.ended()? {
         let stderr = server.stderr();
         let words = stderr.lines().last().unwrap_or_default();
         window.fault = Some(format!("the server ended by itself ({status}) {words}"));
-        return Ok(window);
+        return Ok((window, None));
     }
     let stopped = server.stop()?;
     if !stopped.status.success() {
         window.fault.get_or_insert(format!("after SIGTERM: {}", stopped.status));
     }
-    Ok(window)
+    Ok((window, Some(outcome.latency_ns)))
+}
+
+/// Runs the generator on its core, with a reading at each mark.
+pub(super) fn generate(
+    plan: impl FnOnce(u64) -> Plan + Send,
+    pid: u32,
+    memory: bool,
+    cores: &Cores,
+) -> Result<(Outcome, Vec<Reading>)> {
+    thread::scope(|scope| {
+        let generator = scope.spawn(|| -> Result<(Outcome, Vec<Reading>)> {
+            if let Some(core) = cores.generator {
+                fleet::pin_current_thread(core)?;
+            }
+            let mut readings = Vec::new();
+            let plan = plan(unix_ns());
+            let outcome = generator::run(&plan, unix_ns, |mark| {
+                readings.extend(Reading::take(pid, &mark, memory));
+            })?;
+            Ok((outcome, readings))
+        });
+        generator.join().expect("the generator has nothing that panics")
+    })
 }
 
 /// What was read at a mark.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+pub(super) struct Reading {
     open: u64,
     at_ns: u64,
     server_cpu_ns: u64,
-    generator_cpu_ns: u64,
+    user_ticks: f64,
+    system_ticks: f64,
+    pub(super) generator_cpu_ns: u64,
     generator_waited_ns: u64,
     rss_bytes: u64,
+    kernel_bytes: u64,
+    pub(super) events: u64,
+    reads: u64,
+    bytes: u64,
 }
 
 impl Reading {
     /// Nothing if the server is gone; the generator notices that in its own way.
-    fn take(pid: u32, mark: Mark, memory: bool) -> Option<Reading> {
+    fn take(pid: u32, mark: &Mark<'_>, memory: bool) -> Option<Reading> {
         let (server_cpu_ns, _) = fleet::cpu_of(pid).ok()?;
         let rss_bytes = if memory { Usage::of(pid).ok()?.rss_bytes } else { 0 };
-        let own = clock_gettime(ClockId::ThreadCPUTime);
+        let (user_ticks, system_ticks) = ticks_of(pid);
         Some(Reading {
             open: mark.open,
             at_ns: unix_ns(),
             server_cpu_ns,
-            generator_cpu_ns: own.tv_sec as u64 * SECOND_NS + own.tv_nsec as u64,
+            user_ticks,
+            system_ticks,
+            generator_cpu_ns: thread_cpu_ns(),
             generator_waited_ns: waited_ns(),
             rss_bytes,
+            kernel_bytes: if memory { slab_bytes() } else { 0 },
+            events: mark.outcome.events,
+            reads: mark.received.reads,
+            bytes: mark.received.bytes,
         })
     }
+}
+
+/// Ticks of user and system time: sampled by the kernel, good for a split and not for a sum.
+fn ticks_of(pid: u32) -> (f64, f64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in brackets may hold spaces; user and system time are the 12th and 13th after it.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = rest.split_ascii_whitespace().skip(11).map(|it| it.parse().unwrap_or(0.0));
+    (fields.next().unwrap_or(0.0), fields.next().unwrap_or(0.0))
 }
 
 /// How long the calling thread wanted a core and had none, nanoseconds.
@@ -118,7 +196,14 @@ fn waited_ns() -> u64 {
     text.split_ascii_whitespace().nth(1).and_then(|it| it.parse().ok()).unwrap_or(0)
 }
 
-fn window(outcome: &Outcome, readings: &[Reading], watch_memory: bool) -> Window {
+/// Kernel memory in slabs, the whole host's.
+fn slab_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|it| it.strip_prefix("Slab:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
+fn window(workload: &Workload, outcome: &Outcome, readings: &[Reading]) -> Window {
     let mut window = Window {
         fault: outcome.fault(),
         expected: outcome.expected,
@@ -126,37 +211,259 @@ fn window(outcome: &Outcome, readings: &[Reading], watch_memory: bool) -> Window
         gaps: outcome.gaps,
         duplicates: outcome.duplicates,
         out_of_order: outcome.out_of_order,
+        timeline: outcome.timeline.clone(),
         ..Window::default()
     };
-    if watch_memory {
-        let points: Vec<(u64, u64)> = readings.iter().map(|it| (it.open, it.rss_bytes)).collect();
-        let floats: Vec<_> = points.iter().map(|(x, y)| (*x as f64, *y as f64)).collect();
-        window.memory = Slope::of(&floats).map(|slope| Memory { points, slope });
-    } else {
-        let latency = &outcome.latency_ns;
-        window.latency = (!latency.is_empty()).then(|| Latency {
-            p50_ns: latency.value_at_quantile(0.50),
-            p90_ns: latency.value_at_quantile(0.90),
-            p99_ns: latency.value_at_quantile(0.99),
-            max_ns: latency.max(),
-            samples: latency.len(),
-        });
+    let distributions = [
+        ("latency", &outcome.latency_ns),
+        ("emit_lateness", &outcome.emit_lateness_ns),
+        ("transit", &outcome.transit_ns),
+        ("connect_time", &outcome.connect_ns),
+        ("time_to_headers", &outcome.headers_ns),
+        ("time_to_first_byte", &outcome.first_byte_ns),
+        ("time_to_first_event", &outcome.first_event_ns),
+        ("fanout_skew", &outcome.skew_ns),
+    ];
+    for (name, histogram) in distributions {
+        let found = Distribution::of(histogram);
+        // Where the opening is not what is asked, or waits for a publication, it says nothing.
+        let opening = name.starts_with("time_to") || name == "connect_time";
+        let asked = matches!(workload.shape, Shape::Ticks { .. } | Shape::ConnectStorm { .. });
+        if let Some(found) = found.filter(|_| asked || !opening) {
+            window.distributions.insert(name.into(), found);
+        }
     }
+    let figures = &mut window.figures;
+    let mut note = |name: &str, value: f64| {
+        if value.is_finite() {
+            figures.insert(name.into(), value);
+        }
+    };
+    match &workload.shape {
+        Shape::Idle { .. } => {
+            let points: Vec<MemoryPoint> = readings
+                .iter()
+                .map(|it| MemoryPoint {
+                    streams: it.open,
+                    resident_bytes: it.rss_bytes,
+                    kernel_bytes: it.kernel_bytes,
+                })
+                .collect();
+            for (name, of) in [
+                ("resident", (|it| it.resident_bytes) as fn(&MemoryPoint) -> u64),
+                ("kernel", |it| it.kernel_bytes),
+            ] {
+                let line: Vec<_> =
+                    points.iter().map(|it| (it.streams as f64, of(it) as f64)).collect();
+                if let Some(slope) = Slope::of(&line) {
+                    note(&format!("{name}_bytes_per_stream"), slope.per_x);
+                    note(&format!("{name}_r_squared"), slope.r_squared);
+                }
+            }
+            window.memory = points;
+            return window;
+        }
+        Shape::Firehose { .. } => {
+            note("events_per_s", outcome.delivered as f64 / (outcome.events_span_ns as f64 / 1e9));
+        }
+        Shape::ConnectStorm { streams } => {
+            note("streams_per_s", *streams as f64 / (outcome.all_started_ns as f64 / 1e9));
+        }
+        Shape::Broadcast { stalled_each, .. } => {
+            let gaps: Vec<f64> = outcome
+                .messages
+                .iter()
+                .filter(|it| it.count > 1)
+                .map(|it| (it.last_ns - it.first_ns) as f64 / 1e3 / (it.count - 1) as f64)
+                .collect();
+            note("us_per_recipient", gaps.iter().sum::<f64>() / gaps.len() as f64);
+            if *stalled_each > 0 {
+                note("stalled_closed", outcome.stalled_closed as f64);
+            }
+        }
+        _ => {}
+    }
+    note("completeness", outcome.delivered as f64 / outcome.expected as f64);
     if let (Some(first), Some(last)) = (readings.first(), readings.last())
         && last.at_ns > first.at_ns
     {
-        let cpu_ns = last.server_cpu_ns.saturating_sub(first.server_cpu_ns);
+        let cpu_ns = last.server_cpu_ns.saturating_sub(first.server_cpu_ns) as f64;
+        note("cpu_ns_per_event", cpu_ns / outcome.delivered as f64);
+        let (user, system) =
+            (last.user_ticks - first.user_ticks, last.system_ticks - first.system_ticks);
+        note("cpu_user_share_approximate", user / (user + system));
+        note(
+            "bytes_per_event",
+            (last.bytes - first.bytes) as f64 / (last.events - first.events) as f64,
+        );
         let share = |of: fn(&Reading) -> u64| {
             (of(last) - of(first)) as f64 / (last.at_ns - first.at_ns) as f64
         };
-        window.cpu_ns_per_event =
-            (outcome.delivered > 0).then(|| cpu_ns as f64 / outcome.delivered as f64);
         window.generator = Generator {
             cpu_share: share(|it| it.generator_cpu_ns),
             waited_share: share(|it| it.generator_waited_ns),
-            events_per_read: outcome.events as f64 / outcome.reads.max(1) as f64,
+            events_per_read: (last.events - first.events) as f64
+                / (last.reads - first.reads).max(1) as f64,
             publish_lateness_p99_ns: outcome.publish_lateness_ns.value_at_quantile(0.99),
         };
     }
     window
+}
+
+fn churned(launch: &Launch, streams: u64) -> Result<Window> {
+    let server = Server::start(&launch.clone().with_args(churn::server_args()))?;
+    let mut window = Window::default();
+    for (name, way) in [("fin", Way::Fin), ("rst", Way::Rst), ("silence", Way::Silence)] {
+        let found = churn::clean_up(server.addr(), server.pid(), streams, way)?;
+        if let Some(all_ns) = found.all_ns {
+            window.figures.insert(format!("clean_up_{name}_ns"), all_ns as f64);
+            window.figures.insert(format!("clean_up_{name}_half_ns"), found.half_ns as f64);
+        }
+        window.figures.insert(format!("clean_up_{name}_left"), found.left as f64);
+    }
+    server.stop()?;
+    Ok(window)
+}
+
+fn restarted(launch: &Launch, streams: u64, retry_ms: u64, cores: &Cores) -> Result<Window> {
+    let server = Server::start(launch)?;
+    let addr = server.addr();
+    let second = Mutex::new(None);
+    let restart = || {
+        let killed_ns = unix_ns();
+        // Dropping it kills it with SIGKILL.
+        drop(server);
+        let again = Server::start_on(launch, addr.port())?;
+        *second.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(again);
+        Ok((killed_ns, unix_ns()))
+    };
+    let recovery = thread::scope(|scope| {
+        let loop_ = scope.spawn(|| {
+            if let Some(core) = cores.generator {
+                fleet::pin_current_thread(core)?;
+            }
+            storm::run(addr, streams, retry_ms, unix_ns(), restart)
+        });
+        loop_.join().expect("the loop has nothing that panics")
+    })?;
+    if let Some(server) = second.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        server.stop()?;
+    }
+    let mut window =
+        Window { gaps: recovery.lost, duplicates: recovery.repeated, ..Window::default() };
+    let mut note = |name: &str, value: u64| window.figures.insert(name.into(), value as f64);
+    note("lost", recovery.lost);
+    note("repeated", recovery.repeated);
+    note("retries", recovery.retries);
+    note("down_ns", recovery.down_ns);
+    if let Some(live_ns) = recovery.live_99_ns {
+        note("recovery_99_ns", live_ns);
+    }
+    if let Some(live_ns) = recovery.live_all_ns {
+        note("recovery_all_ns", live_ns);
+    }
+    if recovery.live_all_ns.is_none() {
+        window.fault = Some("not all streams were live again".into());
+    } else if recovery.lost + recovery.repeated + recovery.gap_events > 0 {
+        let (lost, repeated) = (recovery.lost, recovery.repeated);
+        window.fault = Some(format!(
+            "{lost} events lost and {repeated} repeated over a restart, {} gap events",
+            recovery.gap_events
+        ));
+    }
+    Ok(window)
+}
+
+fn searched(launch: &Launch, workload: &Workload, cores: &Cores) -> Result<Window> {
+    let Shape::MaxRate { subscribers, p99_us, low_per_s, high_per_s } = workload.shape else {
+        return Ok(Window::default());
+    };
+    let mut window = Window::default();
+    let mut probe = |rate: f64| -> Result<bool> {
+        let found = probe(launch, subscribers, rate, p99_us * 1000, cores)?;
+        window.probes.push(found);
+        Ok(found.met)
+    };
+    let (mut low, mut high) = (low_per_s as f64, high_per_s as f64);
+    let mut found = None;
+    if probe(low)? {
+        found = Some(low);
+        while high / low > RATE_STEP {
+            let middle = (low * high).sqrt();
+            if probe(middle)? {
+                (low, found) = (middle, Some(middle));
+            } else {
+                high = middle;
+            }
+        }
+    }
+    // A rate counts if it holds three times in a row; else the next lower one is tried.
+    let mut confirmed = None;
+    for _ in 0..5 {
+        let Some(rate) = found else { break };
+        let mut holds = true;
+        for _ in 0..CONFIRMATIONS {
+            holds = holds && probe(rate)?;
+        }
+        if holds {
+            confirmed = Some(rate);
+            break;
+        }
+        found = Some(rate / RATE_STEP / RATE_STEP);
+    }
+    match confirmed {
+        Some(rate) => {
+            window.figures.insert("max_rate_per_s".into(), rate);
+            // What stopped it is what the lowest rate that failed says.
+            let failed = window.probes.iter().filter(|it| !it.met);
+            let lowest = failed.min_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
+            if lowest.is_some_and(|it| it.generator_bound) {
+                window.generator.cpu_share = 1.0;
+            }
+        }
+        None => window.fault = Some(format!("no rate from {low_per_s}/s on holds")),
+    }
+    Ok(window)
+}
+
+fn probe(
+    launch: &Launch,
+    subscribers: u64,
+    rate: f64,
+    p99_ns: u64,
+    cores: &Cores,
+) -> Result<Probe> {
+    let per_s = rate / subscribers as f64;
+    let workload = Workload {
+        shape: Shape::Broadcast {
+            subscribers,
+            interval_us: (1e6 / per_s) as u64,
+            warm_up: 4,
+            // Half a second.
+            messages: (per_s / 2.0) as u64,
+            pad_bytes: 0,
+            stalled_each: 0,
+        },
+        ..workload_of_probes()
+    };
+    let server = Server::start(launch)?;
+    let addr: SocketAddr = server.addr();
+    let plan = |now_ns| workload.plan(addr, now_ns).expect("a broadcast is one run of the loop");
+    let (outcome, readings) = generate(plan, server.pid(), false, cores)?;
+    drop(server);
+    let window = window(&workload, &outcome, &readings);
+    let latency = &outcome.latency_ns;
+    let found_ns = latency.value_at_quantile(0.99);
+    Ok(Probe {
+        offered_per_s: rate,
+        achieved_per_s: outcome.events as f64 / (outcome.events_span_ns.max(1) as f64 / 1e9),
+        p50_ns: latency.value_at_quantile(0.50),
+        p99_ns: found_ns,
+        met: window.fault.is_none() && !latency.is_empty() && found_ns <= p99_ns,
+        generator_bound: window.generator.is_bound(),
+    })
+}
+
+fn workload_of_probes() -> Workload {
+    Workload::max_rate(1)
 }

@@ -79,14 +79,14 @@ impl Log {
     }
 
     /// A number for a new connection, from 1.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         let mut entries = self.lock();
         entries.connections += 1;
         entries.connections
     }
 
     /// Adds an entry; keeps the beginning and the end of a long dialogue.
-    pub(super) fn add(&self, connection: usize, side: Side, bytes: &[u8]) {
+    pub(crate) fn add(&self, connection: usize, side: Side, bytes: &[u8]) {
         let mut entries = self.lock();
         let at = entries.start.elapsed();
         entries.latest = connection;

@@ -10,7 +10,8 @@ mod target;
 mod schema;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use bench::conformance::report::JSON_SCHEMA;
 use serde_json::{Value, json};
@@ -169,6 +170,95 @@ fn files_of_several_runs_become_one_matrix_and_a_summary_in_a_document() {
 }
 
 #[test]
+fn a_client_is_told_of_like_a_server_and_beside_one() {
+    let folder = Folder::new("sides");
+    let [client, server, html, md, junit] =
+        ["c.json", "s.json", "m.html", "m.md", "c.xml"].map(|it| folder.file(it));
+    // No client at all: every verdict but PASS is there.
+    let args = ["--cmd", "true", "--caps", "none", "--name", "none", "--patience-ms", "200"];
+    let outputs = ["--json", &client, "--junit", &junit];
+    let output = command(&[&["conform", "client"][..], &args, &outputs].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let schema: Value = serde_json::from_str(JSON_SCHEMA).unwrap();
+    let report: Value = serde_json::from_str(&folder.read("c.json")).unwrap();
+    assert_eq!(schema::faults(&schema, &report), [""; 0]);
+    assert_eq!(report["runs"][0]["client"], "true");
+    let results = report["runs"][0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), 131);
+    assert!(results[0]["dialogue"].is_string() && results[0]["reproduce"].is_string());
+    let suites = quick_junit::Report::deserialize_from_str(&folder.read("c.xml")).unwrap();
+    assert_eq!((suites.tests, suites.failures), (131, 1));
+
+    let target = Hostile::start(serve_events);
+    ok(&["conform", "server", &target.url(), "--only", "S1.01", "--json", &server]);
+    let table = ok(&["conform", "report", &client, &server, "--html", &html, "--md", &md]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let text = folder.read("m.md");
+    let [servers, clients] = ["### 1 handshake", "### 1 request"].map(|it| text.find(it).unwrap());
+    assert!(servers < clients, "{text}");
+    assert!(folder.read("m.html").contains("servers and clients"));
+    let text = ok(&["conform", "client", "--explain", "C6.20"]);
+    for words in ["C6.20-last-id-utf8", "MUST", "to fix", "sent", "reconnects"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let list = ok(&["list", "cases"]);
+    assert!(list.contains("S1.01-status-200") && list.contains("C9.05-event-shape"), "{list}");
+}
+
+#[test]
+fn clients_are_folders_with_their_known_misses() {
+    let folder = Folder::new("clients");
+    let at = |name: &str| folder.0.join("bench/clients").join(name);
+    for name in ["quiet", "shared"] {
+        std::fs::create_dir_all(at(name)).unwrap();
+    }
+    // What adapters share is no client.
+    std::fs::write(at("shared").join("adapter.mjs"), "").unwrap();
+    let manifest = |more: &str| {
+        let text = format!(
+            "name = \"Quiet\"\nversion = \"1.2\"\nbuild = [\"touch\", \"built\"]\n\
+             command = [\"sh\", \"./quiet.sh\"]\ncapabilities = [\"R\", \"Cm\"]\npatience_ms = 100\n{more}"
+        );
+        std::fs::write(at("quiet").join("client.toml"), text).unwrap();
+    };
+    std::fs::write(at("quiet").join("quiet.sh"), "test -f built && exit 7\n").unwrap();
+    let run = |args: &[&str]| {
+        let args = [&["conform", "client"][..], args].concat();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
+        command.args(args).current_dir(&folder.0).output().unwrap()
+    };
+    let known =
+        "[[deviation]]\ncase = \"C1.01\"\nreason = \"it asks for nothing\"\nversion = \"1.2\"\n";
+    manifest(known);
+    let json = folder.file("a.json");
+    let output = run(&["all", "--only", "C1.01,C9.01", "--json", &json]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(stdout.contains("KNOWN") && stdout.contains("it asks for nothing"), "{stdout}");
+    let report: Value = serde_json::from_str(&folder.read("a.json")).unwrap();
+    let run_of = &report["runs"][0];
+    assert_eq!((&run_of["name"], &run_of["framework"]), (&json!("Quiet"), &json!("Quiet 1.2")));
+    // It ran in its folder, after its build.
+    let actual = run_of["results"][0]["actual"].as_str().unwrap();
+    assert!(actual.contains("exit code 7"), "{actual}");
+    assert_eq!(run_of["results"][1]["verdict"], "skip");
+    manifest("");
+    assert_eq!(run(&["quiet", "--only", "C1.01"]).status.code(), Some(1));
+    for (args, more) in [
+        (&["nobody"][..], ""),
+        (&["all"], "colour = \"red\"\n"),
+        (&["all"], "[[deviation]]\ncase = \"C1.99\"\nreason = \"\"\nversion = \"1\"\n"),
+        (&["quiet", "--cmd", "true"], ""),
+        (&[], ""),
+    ] {
+        manifest(more);
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?} {more}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{args:?} {more}");
+    }
+}
+
+#[test]
 fn explanations_and_mistakes() {
     let text = ok(&["conform", "server", "--explain", "S4.07"]);
     for words in ["S4.07-leading-space", "MUST*", "to fix", "sent"] {
@@ -218,6 +308,61 @@ fn a_server_is_started_stopped_and_started_again_by_its_command() {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_err(),
         "the server is stopped at the end"
     );
+}
+
+#[test]
+fn what_was_started_ends_with_a_harness_that_is_killed() {
+    let server = own_server().expect("it builds");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = format!("{} --port {port} --conformance", server.to_str().unwrap());
+    let url = format!("http://127.0.0.1:{port}/ticks");
+    // A case that takes a while keeps the harness there.
+    for args in [&[&url, "--start-cmd", &start][..], &["std-sockets"]] {
+        let mut harness = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+            .args(["conform", "server", "--only", "S8.09"])
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = eventually(|| server_of(harness.id()));
+        harness.kill().unwrap();
+        harness.wait().unwrap();
+        eventually(|| program(pid).is_none().then_some(()));
+    }
+}
+
+/// What comes about within 30 s.
+fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within 30 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The program that a process runs, and its parent; `None` if it has ended.
+fn program(pid: u32) -> Option<(String, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (program, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+    let (state, rest) = rest.split_once(' ')?;
+    let parent = rest.split(' ').next()?.parse().ok()?;
+    // A zombie has ended; nobody has asked yet how.
+    (state != "Z").then(|| (program.to_owned(), parent))
+}
+
+/// The server that a harness has started, once the shell stands beside it that will end it.
+fn server_of(harness: u32) -> Option<u32> {
+    let all = std::fs::read_dir("/proc").expect("Linux");
+    let pids = all.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
+    let children: Vec<(u32, String)> = pids
+        .filter_map(|pid| program(pid).filter(|it| it.1 == harness).map(|it| (pid, it.0)))
+        .collect();
+    let started = |name: &str| children.iter().find(|(_, program)| program.starts_with(name));
+    started("sh").and(started("sse-std")).map(|(pid, _)| *pid)
 }
 
 fn own_server() -> Option<PathBuf> {

@@ -19,9 +19,9 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, faults: &mut Vec
             "enum" if !demand.as_array().unwrap().contains(value) => fault("none of the words"),
             "minimum" if value.as_f64() < demand.as_f64() => fault("too small"),
             // The one pattern of the schema, without a crate for such.
-            "pattern" if demand == "^S[0-9]+\\.[0-9][0-9]$" => {
+            "pattern" if demand == "^[SC][0-9]+\\.[0-9][0-9]$" => {
                 let id = value.as_str().unwrap_or_default();
-                let parts = id.strip_prefix('S').and_then(|it| it.split_once('.'));
+                let parts = id.strip_prefix(['S', 'C']).and_then(|it| it.split_once('.'));
                 let digits = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
                 if !parts.is_some_and(|(a, b)| digits(a) && digits(b) && b.len() == 2) {
                     fault("no id");

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("closes-a-stalled-reader", closes_a_stalled_reader),
     ("keeps-no-queue-for-slow-readers", keeps_no_queue_for_slow_readers),
     ("prints-one-line", prints_one_line),
+    ("fails-in-one-line", fails_in_one_line),
 ];
 
 fn main() -> ExitCode {
@@ -301,6 +302,22 @@ fn prints_one_line(package: &Package) -> Result<(), Failed> {
     let stderr = server.stderr();
     if !stderr.contains("/ticks?count=2") {
         return Err(format!("--wire-log tells nothing of the requests: {stderr:?}").into());
+    }
+    Ok(())
+}
+
+/// Whoever takes a port that is taken reads one line with advice, whatever the environment says.
+fn fails_in_one_line(package: &Package) -> Result<(), Failed> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port().to_string();
+    let output = Command::new(servers::binary(package)?)
+        .args(["--port", &port])
+        .env("RUST_BACKTRACE", "1")
+        .output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let is_one_line = stderr.starts_with("Error: cannot listen on") && stderr.lines().count() == 1;
+    if output.status.code() != Some(1) || !is_one_line || !stderr.contains("--port 0") {
+        return Err(format!("{}: {stderr}", output.status).into());
     }
     Ok(())
 }

@@ -18,9 +18,8 @@ use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bench::conformance::{
-    Case, CaseResult, Deviations, Level, Selection, Target, Verdict, cases, check_each,
-};
+use bench::conformance::server::{Case, Selection, Target, cases, check_each};
+use bench::conformance::{CaseResult, Deviations, Level, Verdict};
 use bench::fleet::{Launch, Server};
 use libtest_mimic::{Arguments, Failed, Trial};
 

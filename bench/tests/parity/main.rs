@@ -1,9 +1,10 @@
 //! All servers answer the same requests with the same status, headers and bytes.
 //!
 //! Each row of the table in `requests.rs` is one test: it goes to every server, the answers must be
-//! equal, and the status is the one that the contract names. What belongs to one process (host,
-//! epoch of the ids) is replaced before the comparison. Where a framework answers by itself, before
-//! any code of its user sees the request, `[[parity]]` in the server's `deviations.toml` says so.
+//! equal, and the status is the one that the contract names. What belongs to one process (name,
+//! host, epoch of the ids) is replaced before the comparison. Where a framework answers by itself,
+//! before any code of its user sees the request, `[[parity]]` in the server's `deviations.toml` says
+//! so.
 
 mod requests;
 #[path = "../servers/mod.rs"]
@@ -46,6 +47,7 @@ type Fleet = Arc<Vec<Running>>;
 
 struct Running {
     name: String,
+    package: String,
     server: Server,
     /// Of its ids, in this process.
     epoch: String,
@@ -88,7 +90,7 @@ fn compare(probe: &Probe) -> std::result::Result<(), String> {
     let mut deviating = Vec::new();
     for running in fleet.iter() {
         let host = running.server.addr().to_string();
-        let words = Words { host: &host, epoch: &running.epoch, moment };
+        let words = Words { server: &running.package, host: &host, epoch: &running.epoch, moment };
         let given = ask(probe, &words);
         let given = given.map_err(|(error, log)| format!("{error}\n{}", log.render()));
         match running.deviations.parity().iter().any(|it| it.request == probe.name) {
@@ -139,7 +141,8 @@ fn fleet(setup: Setup) -> std::result::Result<Fleet, String> {
             .map_err(|error| format!("{} tells no epoch: {error}", package.name))?;
         let deviations = Deviations::read(&package.folder)?;
         let name = package.short_name().to_owned();
-        fleet.push(Running { name, server, epoch, deviations });
+        let package = package.name.clone();
+        fleet.push(Running { name, package, server, epoch, deviations });
     }
     let fleet = Arc::new(fleet);
     fleets.insert(setup, Arc::clone(&fleet));
@@ -173,8 +176,10 @@ fn epoch(host: &str, setup: Setup) -> Result<String> {
     Ok(id.map(|(epoch, _)| epoch.to_owned()).unwrap_or_else(|| format!("none in {body}")))
 }
 
-/// What stands for HOST, EPOCH, SECONDS and TENTHS in a request.
+/// What stands for HOST, EPOCH, SECONDS and TENTHS in a request, and what is the server's own in an
+/// answer.
 struct Words<'a> {
+    server: &'a str,
     host: &'a str,
     epoch: &'a str,
     moment: Duration,
@@ -199,6 +204,7 @@ impl Words<'_> {
     fn take_out(&self, bytes: &[u8]) -> String {
         let bytes = replace(bytes, self.host.as_bytes(), b"HOST");
         let bytes = replace(&bytes, self.epoch.as_bytes(), b"EPOCH");
+        let bytes = replace(&bytes, self.server.as_bytes(), b"SERVER");
         bytes.escape_ascii().to_string()
     }
 }

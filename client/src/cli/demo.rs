@@ -10,13 +10,18 @@ mod servers;
 mod state;
 mod tap;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use jiff::Timestamp;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -26,6 +31,10 @@ use self::state::{App, Effect, Message};
 /// Messages on their way to the screen. More than one screen of them waits in the pipes and sockets
 /// they come from.
 const QUEUE: usize = 256;
+
+/// Set to `main` or `task`, it makes the end of the demo a panic there: a test sees that this, too,
+/// gives the terminal back. Release builds have no such ear.
+const PANIC: &str = "SSE_DEMO_PANIC";
 
 /// Thirty pictures a second are enough for reading, and leave the core to the servers.
 const FRAME: Duration = Duration::from_millis(33);
@@ -68,19 +77,19 @@ impl Demo {
             let package = packages[package].clone();
             lanes.push(Runner::start(number, package, app.scenario(), sender.clone()).await?);
         }
-        // A closed window too must not leave servers behind.
+        // A closed window too must not leave servers behind, nor a terminal that is not given back.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
-        // From here on the terminal is ours; a panic gives it back too.
-        let mut terminal =
-            ratatui::try_init().context("cannot take the terminal; try another one")?;
+        let mut terminal = take_terminal().context("cannot take the terminal; try another one")?;
         let _restore = Restore;
         read_keys(sender);
         let mut frames = tokio::time::interval(FRAME);
         let mut changed = true;
-        while !app.is_over() {
+        while !app.is_over() && TAKEN.load(Ordering::Relaxed) {
             let message = tokio::select! {
                 message = messages.recv() => message,
+                _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 _ = hang_up.recv() => break,
                 _ = frames.tick() => {
@@ -96,6 +105,12 @@ impl Demo {
             for effect in app.update(Timestamp::now(), message) {
                 perform(&mut lanes, &packages, effect);
             }
+        }
+        if cfg!(debug_assertions) {
+            panic_if_asked().await;
+        }
+        if !TAKEN.load(Ordering::Relaxed) {
+            bail!("a part of the demo broke; see what it said above");
         }
         for lane in &mut lanes {
             lane.stop();
@@ -119,12 +134,44 @@ fn perform(lanes: &mut [Runner], packages: &[servers::Package], effect: Effect) 
     }
 }
 
+async fn panic_if_asked() {
+    let place = std::env::var(PANIC).unwrap_or_default();
+    match place.as_str() {
+        "main" => panic!("{PANIC}={place}"),
+        "task" => drop(tokio::spawn(async move { panic!("{PANIC}={place}") }).await),
+        _ => {}
+    }
+}
+
+/// Whether the terminal is ours. Giving it back twice would put the cursor where it was before, and
+/// the next line over what a panic says.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes the terminal; a panic, of whichever thread, gives it back before it is told.
+fn take_terminal() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        give_back();
+        tell(panic);
+    }));
+    TAKEN.store(true, Ordering::Relaxed);
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen)?;
+    Terminal::new(CrosstermBackend::new(io::stdout()))
+}
+
+fn give_back() {
+    if TAKEN.swap(false, Ordering::Relaxed) {
+        ratatui::restore();
+    }
+}
+
 /// Gives the terminal back, whichever way the demo ends.
 struct Restore;
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        ratatui::restore();
+        give_back();
     }
 }
 

@@ -22,12 +22,9 @@ Examples:
                                                                 <!-- sse-bench conform report -->
                                                                 <!-- /sse-bench conform report -->")]
 pub struct ReportArgs {
-    /// What `conform server --json` wrote
+    /// What `conform server --json` or `conform client --json` wrote
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Write all in one JSON file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
     /// Where else it goes
     #[command(flatten)]
     pub outputs: Outputs,
@@ -43,9 +40,6 @@ pub struct ReportArgs {
 pub fn merge_reports(args: &ReportArgs) -> Result<ExitCode> {
     let document = Document::read(&args.files)?;
     ensure!(!document.runs.is_empty(), "there is no run in these files; nothing was written");
-    if let Some(path) = &args.json {
-        document.write(path)?;
-    }
     args.outputs.write(&document)?;
     if let Some(path) = &args.splice {
         let shown = path.display();

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Document, Run, category_title, level_word};
-use crate::conformance::{CaseResult, Verdict, explain};
+use super::{Document, Run, level_word, subjects};
+use crate::conformance::{CaseResult, Verdict, advice};
 
 const STYLE: &str = include_str!("matrix.css");
 
@@ -36,11 +36,13 @@ struct Page<'d> {
 impl Page<'_> {
     fn top(&mut self) {
         let document = self.document;
-        self.add("<header>\n<h1>SSE conformance</h1>\n<p>What each server of Server-Sent Events ");
-        self.add(
-            "makes of the cases of <code>sse-bench conform server</code>. Follow a letter to ",
+        let subjects = subjects(document);
+        let _ = write!(
+            self.out,
+            "<header>\n<h1>SSE conformance</h1>\n<p>What each of these {subjects} makes of the \
+             cases of <code>sse-bench conform</code>. Follow a letter to what was expected, what \
+             happened, and the bytes.</p>\n<ul class=\"legend\">\n"
         );
-        self.add("what was expected, what happened, and the bytes.</p>\n<ul class=\"legend\">\n");
         for verdict in Verdict::ALL {
             let class = class(verdict);
             let letter = letter(verdict);
@@ -52,7 +54,7 @@ impl Page<'_> {
         }
         self.add("<li><span class=\"v fail known\">F</span> <b>†</b> a miss that is known and ");
         self.add("listed, with its reason</li>\n</ul>\n</header>\n");
-        self.add("<div class=\"scroll\"><table class=\"summary\">\n<thead><tr><th>server</th>");
+        self.add("<div class=\"scroll\"><table class=\"summary\">\n<thead><tr><th></th>");
         for word in ["passed", "missed", "failed", "known", "facts", "skipped", "not judged"] {
             let _ = write!(self.out, "<th>{word}</th>");
         }
@@ -86,7 +88,7 @@ impl Page<'_> {
             let _ = writeln!(
                 self.out,
                 "<td>{}{strict}{scale}</td><td>{}</td><td>{}</td><td>{:.1} s</td></tr>",
-                run.profile,
+                run.profile.map_or_else(|| "–".to_owned(), |it| it.to_string()),
                 run.suite_version,
                 escaped(run.began.get(..16).unwrap_or(&run.began)),
                 run.took_ms as f64 / 1e3,
@@ -107,12 +109,12 @@ impl Page<'_> {
             );
         }
         self.add("<th class=\"claim\">claim</th></tr></thead>\n");
-        for (number, rows) in document.categories() {
+        for (category, rows) in document.categories() {
             let _ = writeln!(
                 self.out,
                 "<tbody><tr class=\"category\"><th class=\"case\">{}</th><td colspan=\"{}\"></td>\
                  <td class=\"claim\"></td></tr>",
-                category_title(number),
+                category,
                 document.runs.len()
             );
             for row in rows {
@@ -153,8 +155,8 @@ impl Page<'_> {
     fn cases(&mut self) {
         let document = self.document;
         self.add("<h2>Cases</h2>\n");
-        for (number, rows) in document.categories() {
-            let _ = writeln!(self.out, "<h3>{}</h3>", category_title(number));
+        for (category, rows) in document.categories() {
+            let _ = writeln!(self.out, "<h3>{category}</h3>");
             for row in rows {
                 let id = escaped(&row.id);
                 let _ = write!(
@@ -165,7 +167,7 @@ impl Page<'_> {
                     escaped(&row.source),
                     escaped(&row.claim),
                 );
-                if let Some(advice) = explain::advice(&row.id) {
+                if let Some(advice) = advice(&row.id) {
                     let _ = writeln!(
                         self.out,
                         "<details class=\"how\"><summary>What is sent, how to fix it</summary>\

@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::terminal::{Paint, failure_text};
 use super::{Document, Run};
-use crate::conformance::{CaseResult, Verdict, category_name};
+use crate::conformance::{CaseResult, Verdict};
 
 /// One suite a run, one test a case.
 ///
@@ -14,11 +14,11 @@ use crate::conformance::{CaseResult, Verdict, category_name};
 /// and a skip are skipped tests that say why. A recommendation missed is a success with a remark,
 /// unless the run was strict.
 pub fn junit(document: &Document) -> String {
-    let mut report = Report::new("sse-bench conform server");
+    let mut report = Report::new("sse-bench conform");
     for run in &document.runs {
         let mut suite = TestSuite::new(run.label());
         suite.set_time(Duration::from_millis(run.took_ms));
-        suite.add_property(("server", run.server.as_str()));
+        suite.add_property((run.side_word(), run.subject()));
         suite.add_property(("suite-version", run.suite_version.to_string().as_str()));
         suite.add_test_cases(run.results.iter().map(|result| test_case(run, result)));
         report.add_test_suite(suite);
@@ -56,7 +56,7 @@ fn test_case(run: &Run, result: &CaseResult) -> TestCase {
     };
     let is_success = matches!(status, TestCaseStatus::Success { .. });
     let mut case = TestCase::new(result.name(), status);
-    case.set_classname(format!("{}.{}", run.label(), category_name(result.category())));
+    case.set_classname(format!("{}.{}", run.label(), result.category().name()));
     case.set_time(Duration::from_secs_f64(result.took_ms.max(0.0) / 1e3));
     if is_success && !actual.is_empty() {
         case.set_system_out(format!("{}: {actual}", result.verdict.word()));

@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{Document, Run, category_title, counted, level_word};
-use crate::conformance::{CaseResult, Verdict};
+use super::{Document, Run, counted, level_word};
+use crate::conformance::{CaseResult, Side, Verdict};
 
 /// The whole report: a summary, the matrix, and each miss.
 pub fn markdown(document: &Document) -> String {
     let mut out = format!("# SSE conformance\n\n{}", summary_markdown(document));
     let _ = write!(out, "\n## Matrix\n\n{}\n", legend());
-    for (number, rows) in document.categories() {
-        let _ = write!(out, "\n### {}\n\n| case | level |", category_title(number));
+    for (category, rows) in document.categories() {
+        let _ = write!(out, "\n### {category}\n\n| case | level |");
         for run in &document.runs {
             let _ = write!(out, " {} |", escaped(&run.label()));
         }
@@ -42,9 +42,13 @@ pub fn markdown(document: &Document) -> String {
 
 /// One row a run: what a README shows.
 pub fn summary_markdown(document: &Document) -> String {
-    let mut out = String::from(
-        "| server | encoding | passed | recommendations missed | failed | known | facts | skipped \
-         |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    // Clients have no encodings to choose from.
+    let only_clients = document.runs.iter().all(|run| run.side() == Side::Client);
+    let (who, rule) =
+        if only_clients { ("client", "---") } else { ("server | encoding", "--- | ---") };
+    let mut out = format!(
+        "| {who} | passed | recommendations missed | failed | known | facts | skipped |\n\
+         | {rule} | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for run in &document.runs {
         let it = &run.summary;
@@ -55,15 +59,19 @@ pub fn summary_markdown(document: &Document) -> String {
             Some(framework) => framework.clone(),
             None => run.name.clone(),
         };
+        let encoding = match &run.encoding {
+            _ if only_clients => String::new(),
+            Some(encoding) => format!(" | {encoding}"),
+            None => " | –".to_owned(),
+        };
         let not_judged = match it.not_judged {
             0 => String::new(),
             count => format!(" + {count} not judged"),
         };
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {}{not_judged} |",
+            "| {}{encoding} | {} | {} | {} | {} | {} | {}{not_judged} |",
             escaped(&name),
-            run.encoding.as_deref().unwrap_or("–"),
             it.passed,
             it.non_strict,
             it.failed,

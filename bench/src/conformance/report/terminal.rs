@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use super::markdown::summary_words;
-use super::{Document, Run, category_title, counted};
+use super::{Document, Run, counted};
 use crate::conformance::{CaseResult, Verdict};
 
 /// Colours, or none.
@@ -67,7 +67,7 @@ impl Paint {
 pub fn run_text(run: &Run, verbose: bool, paint: Paint) -> String {
     let mut out = String::new();
     let one = Document::new(vec![run.clone()]);
-    for (number, rows) in one.categories() {
+    for (category, rows) in one.categories() {
         let counts: Vec<_> = Verdict::ALL
             .iter()
             .filter_map(|verdict| {
@@ -75,7 +75,7 @@ pub fn run_text(run: &Run, verbose: bool, paint: Paint) -> String {
                 (count > 0).then(|| format!("{count} {}", verdict.word().to_lowercase()))
             })
             .collect();
-        let title = format!("{:<14}", category_title(number));
+        let title = format!("{category:<14}");
         let _ = writeln!(out, "{} {}", paint.bold(&title), paint.faint(&counts.join(", ")));
         for result in rows {
             result_text(result, run.strict, verbose, paint, &mut out);

@@ -166,7 +166,8 @@ fn panes(frame: &mut Frame<'_>, app: &App, lane: &Lane, paint: Paint, area: Rect
     let address = lane.address.map(|it| format!(" :{}", it.port())).unwrap_or_default();
     let spinner = if lane.server == Phase::Building { spinner() } else { "" };
     let name = format!(" SERVER {}{address} {spinner}", package.short_name());
-    let server_block = block(&name, &lane.server, paint);
+    let server_block =
+        block(&name, &lane.server, paint).title_bottom(progress(lane, paint, server.width));
     let mut client_block = block(" CLIENT EventSource ", &lane.client, paint);
     if !lane.last_event_id.is_empty() {
         let id = Text::from(vec![
@@ -208,12 +209,16 @@ fn grid(frame: &mut Frame<'_>, app: &App, paint: Paint, area: Rect) {
         // A client has nothing to say before its server is there.
         let of = if lane.server == Phase::Open { &lane.client } else { &lane.server };
         let block = block(&format!(" {} {spinner}", package.short_name()), of, paint).title_bottom(
-            Text::from(vec![
-                paint.span(Tone::Quiet, format!(" {}", counts(lane))),
-                lost(lane, paint),
-                Span::raw(" "),
-            ])
-            .right_aligned(),
+            if lane.server == Phase::Building {
+                progress(lane, paint, cell.width)
+            } else {
+                Text::from(vec![
+                    paint.span(Tone::Quiet, format!(" {}", counts(lane))),
+                    lost(lane, paint),
+                    Span::raw(" "),
+                ])
+                .right_aligned()
+            },
         );
         let inner = block.inner(cell);
         frame.render_widget(block, cell);
@@ -222,6 +227,18 @@ fn grid(frame: &mut Frame<'_>, app: &App, paint: Paint, area: Rect) {
             frame.render_widget(paint.line(line, inner.width), Rect { y, height: 1, ..inner });
         }
     }
+}
+
+/// What cargo is at, for the lower border: the first build of a server takes its time.
+fn progress(lane: &Lane, paint: Paint, width: u16) -> Text<'static> {
+    if lane.progress.is_empty() {
+        return Text::default();
+    }
+    let line = Line::new("").part(Tone::Quiet, &lane.progress);
+    let mut text = paint.line(&line, width.saturating_sub(4));
+    text.spans.insert(0, Span::raw(" "));
+    text.push_span(Span::raw(" "));
+    text
 }
 
 fn block(name: &str, state: &Phase, paint: Paint) -> Block<'static> {
@@ -262,7 +279,7 @@ fn key_lines(app: &App, width: u16) -> Vec<Text<'static>> {
         }
         let Some(line) = lines.last_mut() else { continue };
         let style = if is_chosen { Modifier::REVERSED } else { Modifier::empty() };
-        line.push_span(Span::raw(if width_so_far == 0 { " " } else { "  " }));
+        line.push_span(Span::raw(if line.width() == 0 { " " } else { "  " }));
         line.push_span(Span::styled(key, Style::new().add_modifier(Modifier::BOLD)));
         line.push_span(Span::raw(" "));
         line.push_span(Span::styled(name, Style::new().add_modifier(style)));

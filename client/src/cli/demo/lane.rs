@@ -139,7 +139,10 @@ impl Runner {
             }
             let build = async {
                 let _ = say(Saw::Building).await;
-                servers::build(&package).await
+                // The next line makes good for one that finds no room.
+                let progress =
+                    |line| drop(messages.try_send(Message::Saw(lane, Saw::Progress(line))));
+                servers::build(&package, progress).await
             };
             let binary = tokio::select! {
                 binary = build => binary,

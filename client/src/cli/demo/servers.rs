@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
@@ -73,24 +74,38 @@ pub(super) fn position(packages: &[Package], name: &str) -> anyhow::Result<usize
 /// Cargo builds one package at a time anyway; waiting for its lock would only add noise.
 static BUILDING: Mutex<()> = Mutex::const_new(());
 
-/// Builds a server if need be, and says where its binary is.
-pub(super) async fn build(package: &Package) -> anyhow::Result<PathBuf> {
+/// Builds a server if need be, and says where its binary is; cargo's own words go to `progress`.
+pub(super) async fn build(package: &Package, progress: impl Fn(String)) -> anyhow::Result<PathBuf> {
     let _alone = BUILDING.lock().await;
-    let output = Command::new(cargo())
-        .args(["build", "--message-format", "json", "--package", &package.name])
+    let mut child = Command::new(cargo())
+        .args(["build", "--message-format", "json-render-diagnostics", "--package", &package.name])
         .arg("--manifest-path")
         .arg(package.folder.join("Cargo.toml"))
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await?;
-    if !output.status.success() {
+        .spawn()?;
+    let mut stdout = child.stdout.take().expect("piped above");
+    let stderr = child.stderr.take().expect("piped above");
+    let mut messages = Vec::new();
+    let (read, ()) = tokio::join!(stdout.read_to_end(&mut messages), tell(stderr, progress));
+    read?;
+    if !child.wait().await?.success() {
         bail!("it does not build; see cargo build -p {}", package.name);
     }
-    let lines = output.stdout.split(|byte| *byte == b'\n');
+    let lines = messages.split(|byte| *byte == b'\n');
     let artifacts = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     let mut binaries = artifacts.filter_map(|it| it["executable"].as_str().map(PathBuf::from));
     binaries.next().context("it has no binary; a server needs src/main.rs")
+}
+
+/// Hands on each line of cargo's, such as `Compiling tokio v1.54.1`.
+async fn tell(stderr: impl AsyncRead + Unpin, progress: impl Fn(String)) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        progress(line.trim().to_owned());
+    }
 }
 
 fn cargo() -> OsString {

@@ -60,6 +60,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) enum Saw {
     Building,
+    /// What cargo says while it builds.
+    Progress(String),
     Listening(SocketAddr),
     /// The server has ended, perhaps for this reason.
     Stopped(Option<String>),
@@ -113,6 +115,8 @@ pub(super) enum Phase {
 pub(super) struct Lane {
     pub(super) package: usize,
     pub(super) address: Option<SocketAddr>,
+    /// The newest line of cargo's, as long as it builds.
+    pub(super) progress: String,
     pub(super) server: Phase,
     pub(super) client: Phase,
     pub(super) last_event_id: String,
@@ -129,6 +133,7 @@ impl Lane {
         Self {
             package,
             address: None,
+            progress: String::new(),
             server: Phase::Away,
             client: Phase::Connecting,
             last_event_id: String::new(),
@@ -309,10 +314,17 @@ impl App {
     fn saw(&mut self, now: Timestamp, number: usize, saw: &Saw) {
         let Some(lane) = self.lanes.get_mut(number) else { return };
         match saw {
+            Saw::Progress(line) => lane.progress.clone_from(line),
             Saw::Building => (lane.server, lane.address) = (Phase::Building, None),
-            Saw::Listening(address) => (lane.server, lane.address) = (Phase::Open, Some(*address)),
+            Saw::Listening(address) => {
+                (lane.server, lane.address) = (Phase::Open, Some(*address));
+                lane.progress.clear();
+            }
             Saw::Stopped(None) => (lane.server, lane.address) = (Phase::Away, None),
-            Saw::Stopped(Some(why)) => lane.server = Phase::Ended(why.clone()),
+            Saw::Stopped(Some(why)) => {
+                lane.server = Phase::Ended(why.clone());
+                lane.progress.clear();
+            }
             Saw::Failed(why) => lane.client = Phase::Ended(why.clone()),
             Saw::Connecting => lane.client = Phase::Connecting,
             Saw::Head(_) => {

@@ -15,6 +15,7 @@ pub(super) fn parsed(saw: &Saw) -> Vec<(Side, Line)> {
     let quiet = |text: &str| Line::new("").part(Tone::Quiet, text);
     let plain = || Line::new("");
     match saw {
+        Saw::Progress(_) => Vec::new(),
         Saw::Building => server(quiet("building, if need be")),
         Saw::Listening(address) => {
             server(plain().part(Tone::Good, "listening").part(Tone::Plain, &address.to_string()))
@@ -34,9 +35,11 @@ pub(super) fn parsed(saw: &Saw) -> Vec<(Side, Line)> {
         }
         Saw::Comment(text) => client(comment(text)),
         Saw::Retry(delay) => client(retry(delay.as_millis())),
+        // Two lines, so that neither is cut on a narrow screen.
         Saw::Lost { reason, after } => {
-            let again = format!("again in {:.1} s:", after.as_secs_f64());
-            client(plain().part(Tone::Warn, &again).part(Tone::Warn, reason))
+            let again = format!("connecting again in {:.1} s", after.as_secs_f64());
+            let line = |text: &str| (Side::Client, plain().part(Tone::Warn, text));
+            vec![line(reason), line(&again)]
         }
         Saw::Closed => {
             let line = Line::new("closed").part(Tone::Quiet, TO_CLIENT);

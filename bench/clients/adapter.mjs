@@ -1,0 +1,78 @@
+// What the adapters in JavaScript share: the harness's side of the conversation, for anything that is an EventSource.
+
+import { readFileSync, writeSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+export const options = JSON.parse(process.env.SSE_CASE_OPTIONS || "{}");
+
+/** One record a line. It blocks, as `process.stdout` does not: a harness that does not listen slows the client down. */
+export const say = (record) => sayLine(JSON.stringify(record));
+
+export function sayLine(line) {
+  let rest = Buffer.from(`${line}\n`);
+  while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
+}
+
+/** The version in the manifest of an installed package. */
+export const versionOf = (manifest) => JSON.parse(readFileSync(manifest, "utf8")).version;
+
+/** Passes on what the harness tells. Ends with stdin, which the harness closes when it has seen enough. */
+export function obey(told) {
+  const lines = createInterface({ input: process.stdin });
+  lines.on("line", (line) => told(JSON.parse(line).cmd));
+  lines.on("close", () => process.exit(0));
+}
+
+/** Runs one case; `open(url)` makes the EventSource. */
+export function adapt({ name, version, capabilities, open }) {
+  if (process.argv.includes("--describe")) return say({ name, version, capabilities });
+  const source = open(process.argv.at(-1));
+  const { heard, close } = watch(source, options, say);
+  // Listeners get only the types that they ask for; here all of them pass.
+  const dispatch = source.dispatchEvent;
+  source.dispatchEvent = (event) => {
+    heard(event);
+    return dispatch.call(source, event);
+  };
+  obey((command) => command === "close" && close());
+}
+
+/**
+ * Says what an EventSource does: pass each event to `heard`. `more` adds what else a record should tell of an event.
+ *
+ * It goes into pages as text, hence needs nothing of this module.
+ */
+export function watch(source, options, say, more = () => ({})) {
+  let state;
+  let events = 0;
+  const readyState = () => {
+    if (source.readyState === state) return;
+    state = source.readyState;
+    say({ k: "state", v: state });
+  };
+  const close = () => {
+    source.close();
+    if (state === 2) return;
+    readyState();
+    say({ k: "closed" });
+  };
+  const heard = (event) => {
+    readyState();
+    const { type } = event;
+    // A server may call its events "open" and "error" too.
+    if ("lastEventId" in event) {
+      const { data, lastEventId: id } = event;
+      say({ k: "event", type, data, id, ...more(event) });
+      events += 1;
+      if (events === options.closeAfterEvents) close();
+    } else if (type === "open") {
+      say({ k: "open", ...more(event) });
+    } else {
+      const fatal = state === 2;
+      say({ k: "error", fatal, ...more(event) });
+      if (fatal) say({ k: "closed" });
+    }
+  };
+  readyState();
+  return { heard, close };
+}

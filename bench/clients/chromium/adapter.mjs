@@ -1,0 +1,56 @@
+// Chromium's EventSource. The browser lives in a process of its own (browser.mjs), which many cases share: it is started
+// by the first, and ends when none has come for a while.
+
+import { execFileSync, spawn } from "node:child_process";
+import { connect } from "node:net";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+import { obey, options, say, sayLine } from "../adapter.mjs";
+import { findChromium, SOCKET } from "./where.mjs";
+
+/** A cold start on a busy machine takes seconds. */
+const START_LIMIT_MS = 30_000;
+const POLL_MS = 50;
+
+if (process.argv.includes("--describe")) {
+  const [version] = execFileSync(findChromium(), ["--version"], { encoding: "utf8" }).match(/[0-9.]+/);
+  say({ name: "chromium", version, capabilities: ["R", "St", "Br", "Gz", "Ch"] });
+} else {
+  runCase(await browser());
+}
+
+function runCase(socket) {
+  socket.write(`${JSON.stringify({ url: process.argv.at(-1), options })}\n`);
+  const lines = createInterface({ input: socket });
+  lines.on("line", (line) => (line[0] === "!" ? console.error(line.slice(1)) : sayLine(line)));
+  // The page, or all of Chromium, has crashed.
+  socket.on("error", () => {});
+  socket.on("close", () => process.exit(1));
+  obey((command) => socket.write(`${JSON.stringify({ command })}\n`));
+}
+
+async function browser() {
+  const deadline = Date.now() + START_LIMIT_MS;
+  let started = false;
+  for (;;) {
+    try {
+      return await open();
+    } catch (error) {
+      if (Date.now() > deadline) throw new Error(`no Chromium behind ${SOCKET}: ${error.message}`);
+    }
+    if (!started) {
+      const script = fileURLToPath(new URL("browser.mjs", import.meta.url));
+      spawn(process.execPath, [script], { detached: true, stdio: "ignore" }).unref();
+      started = true;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function open() {
+  return new Promise((resolve, reject) => {
+    const socket = connect(SOCKET, () => resolve(socket));
+    socket.once("error", reject);
+  });
+}

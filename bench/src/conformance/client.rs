@@ -1,0 +1,34 @@
+//! Cases about clients: what a reader of events must, should and may do.
+//!
+//! A client is driven in one of three ways: it is a command (`exec.rs`), or stands behind the REST
+//! protocol of launchdarkly/sse-contract-tests (`service.rs`), or is the browser that opened a page
+//! (`page.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
+//! raw socket (`stage.rs`), and compare what it reports.
+
+mod cases;
+mod command;
+mod driver;
+mod exec;
+mod explain;
+mod folder;
+mod page;
+mod request;
+mod run;
+mod seen;
+mod segments;
+mod service;
+mod stage;
+mod trial;
+mod vectors;
+
+pub use cases::all as cases;
+pub use command::{ClientArgs, run_client};
+pub use driver::Capability;
+pub use explain::advice;
+pub use run::check_command;
+pub use trial::Trial;
+
+use super::{Fault, Outcome, expect};
+
+/// One claim about a client, with the dialogue that tests it.
+pub type Case = super::Case<Trial, Capability>;

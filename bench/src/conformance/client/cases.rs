@@ -1,0 +1,112 @@
+//! The cases, one file a category; the categories' numbers are frozen.
+
+mod c01_request;
+mod c02_lines;
+mod c03_fields;
+mod c04_encoding;
+mod c05_dispatch;
+mod c06_reconnect;
+mod c06_retry;
+mod c07_answers;
+mod c08_limits;
+mod c08_streams;
+mod c09_browser;
+
+use super::driver::Capability;
+use super::trial::Trial;
+use super::{Case, vectors};
+use crate::conformance::{Cost, Level, Outcome};
+
+/// The header that this is often about.
+const ID: &str = "Last-Event-ID";
+
+/// All cases in the order of their ids.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        c01_request::CASES,
+        c02_lines::CASES,
+        c03_fields::CASES,
+        c04_encoding::CASES,
+        c05_dispatch::CASES,
+        c06_reconnect::FAILURES,
+        c06_retry::CASES,
+        c06_reconnect::IDS,
+        c07_answers::CASES,
+        c08_limits::CASES,
+        c08_streams::CASES,
+        c09_browser::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+const fn case(
+    id: &'static str,
+    slug: &'static str,
+    level: Level,
+    needs: &'static [Capability],
+    source: &'static str,
+    claim: &'static str,
+    run: fn(&Trial) -> Outcome,
+) -> Case {
+    Case { id, slug, level, source, needs, cost: &[], claim, run }
+}
+
+/// The same, and nothing else may run beside it.
+const fn alone(case: &Case) -> Case {
+    Case { cost: &[Cost::Alone], ..*case }
+}
+
+/// The same, and it takes more than ten seconds.
+const fn long(case: &Case) -> Case {
+    Case { cost: &[Cost::Long], ..*case }
+}
+
+/// A case whose streams and events stand in `client/vectors/`.
+const fn parsed(id: &'static str, slug: &'static str, claim: &'static str) -> Case {
+    case(id, slug, Level::Must, &[], "HTML 9.2.6", claim, vectors::run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_well_formed_ascending_and_unique() {
+        let key = |case: &Case| {
+            let (category, number) = case.id.strip_prefix('C')?.split_once('.')?;
+            let digits = number.len() == 2 && number.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then_some((category.parse::<u32>().ok()?, number.parse::<u32>().ok()?))
+        };
+        let keys: Vec<_> = all().map(|case| key(case).expect(case.id)).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
+        let counts = [11, 16, 26, 10, 10, 25, 17, 11, 5];
+        for (count, category) in counts.iter().zip(1..) {
+            let cases = all().filter(|case| case.category().number == category);
+            assert_eq!(cases.count(), *count, "category {category}");
+        }
+    }
+
+    #[test]
+    fn slugs_and_claims_read_well() {
+        for case in all() {
+            let slug_is_fine = case
+                .slug
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || b"-0123456789".contains(&byte));
+            assert!(slug_is_fine, "{}", case.name());
+            assert!(case.claim.ends_with('.') && case.claim.len() < 140, "{}", case.name());
+            assert!(!case.source.is_empty(), "{}", case.name());
+        }
+    }
+
+    #[test]
+    fn cases_that_are_data_have_data() {
+        let data: Vec<_> =
+            all().filter(|case| case.run as *const () == vectors::run as *const ()).collect();
+        assert!(data.len() > 35, "{}", data.len());
+        for case in data {
+            assert!(!vectors::of_case(case.id).is_empty(), "{} has no vector", case.name());
+        }
+    }
+}

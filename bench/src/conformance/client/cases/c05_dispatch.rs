@@ -1,0 +1,217 @@
+//! Category 5: what is reported, when, and what is not.
+
+use std::time::Duration;
+
+use super::{case, parsed};
+use crate::conformance::client::Case;
+use crate::conformance::client::driver::{Capability, Options};
+use crate::conformance::client::seen::Saw;
+use crate::conformance::client::stage::Exchange;
+use crate::conformance::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
+use crate::conformance::expect::{ensure, equal, fact, miss, pass};
+use crate::conformance::{Level, Outcome};
+
+use Capability::{Br, Ch, Op, R, St};
+
+/// How soon the connection has to end when a client is closed.
+const CLOSING: Duration = Duration::from_secs(1);
+
+pub(super) static CASES: &[Case] = &[
+    case(
+        "C5.01",
+        "open",
+        Level::Must,
+        &[Op],
+        "HTML 9.2.3",
+        "The stream is reported open with its head, before any event.",
+        |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            // Nothing but the head is there, so it is all that can be meant.
+            dialogue.until("open reported, before any event was sent", |saw| *saw == Saw::Open)?;
+            stream.chunk(b"data: a\n\n");
+            dialogue.until_data("a")?;
+            pass()
+        },
+    ),
+    case(
+        "C5.02",
+        "open-once",
+        Level::Must,
+        &[Op],
+        "HTML 9.2.3",
+        "Each connection is reported open once.",
+        |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            for n in 0..20 {
+                stream.chunk(format!(": comment\n\nid: {n}\ndata: a\n\n").as_bytes());
+            }
+            dialogue.events_to_mark(&mut stream)?;
+            let opened = dialogue.seen.iter().filter(|it| it.saw == Saw::Open).count();
+            ensure(opened == 1, "open reported once", format!("{opened} times"))?;
+            pass()
+        },
+    ),
+    case(
+        "C5.03",
+        "states",
+        Level::Must,
+        &[St, R],
+        "HTML 9.2.3",
+        "readyState is 1 when open, 0 while it reconnects, 2 after a failure.",
+        |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
+            dialogue.request()?.answer("404 Not Found");
+            let _ = dialogue.until("readyState 2", |saw| *saw == Saw::State(2));
+            let states: Vec<u8> = dialogue
+                .seen
+                .iter()
+                .filter_map(|it| match it.saw {
+                    Saw::State(state) => Some(state),
+                    _ => None,
+                })
+                .collect();
+            let mut changes = states.clone();
+            changes.dedup();
+            // The first 0 is the state it was made with, not a change of it.
+            let changes = changes.strip_prefix(&[0]).unwrap_or(&changes);
+            ensure(changes == [1, 0, 2], "readyState 1, 0, 2", format!("{states:?}"))?;
+            pass()
+        },
+    ),
+    parsed(
+        "C5.04",
+        "incomplete-eof",
+        "A block without its blank line is no event, and its id does not count.",
+    ),
+    parsed("C5.05", "partial-line-eof", "A line without its end does not count."),
+    case(
+        "C5.06",
+        "partial-then-reconnect",
+        Level::Must,
+        &[R],
+        "HTML 9.2.6",
+        "Nothing of a block that was cut off mixes into the next connection.",
+        |trial| {
+            let left: [&[u8]; 3] = [
+                b"event: left\nid: 9\ndata: left\n",
+                b"event: left\ndata: le",
+                b"data: left\ndata: \xe2\x82",
+            ];
+            trial.each(&left, |left| {
+                let (event_types, options) = (vec!["left".to_owned()], Options::default());
+                let (mut dialogue, mut stream) =
+                    trial.asked_with(&Options { event_types, ..options })?;
+                stream.open();
+                stream.chunk(format!("retry: {RETRY_MS}\n\n").as_bytes());
+                stream.chunk(left);
+                drop(stream);
+                let mut stream = dialogue.request()?;
+                stream.open();
+                stream.chunk(b"\ndata: right\n\n");
+                same_events(&dialogue.events_to_mark(&mut stream)?, &[message("right", "")])
+            })?;
+            pass()
+        },
+    ),
+    case(
+        "C5.07",
+        "close-silent",
+        Level::Must,
+        &[],
+        "HTML 9.2.2",
+        "Nothing is reported after close, though events are under way.",
+        |trial| {
+            let (mut dialogue, stream) = trial.asked()?;
+            let _sending = flood(stream);
+            dialogue.until_data("0")?;
+            let later = dialogue.close()?;
+            let shown: Vec<_> = later.iter().take(3).map(Saw::shown).collect();
+            ensure(later.is_empty(), "nothing after closed", shown.join(", "))?;
+            pass()
+        },
+    ),
+    case(
+        "C5.08",
+        "close-socket",
+        Level::Should,
+        &[],
+        "HTML 9.2.9, 9.2.2",
+        "The connection ends within a second of close.",
+        |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            stream.chunk(b"data: a\n\n");
+            dialogue.until_data("a")?;
+            dialogue.client.close();
+            let began = std::time::Instant::now();
+            let within = CLOSING.mul_f64(trial.ms(1000).as_secs_f64());
+            match stream.gone_within(within) {
+                Some(at) => fact(format!("{:.1} ms", at.duration_since(began).as_secs_f64() * 1e3)),
+                None => Err(miss(format!("its end within {within:?}"), "it is still open")),
+            }
+        },
+    ),
+    case(
+        "C5.09",
+        "close-in-handler",
+        Level::Should,
+        &[Ch],
+        "HTML 9.2.2",
+        "close within an event's handler keeps back the events behind it, and ends the connection.",
+        |trial| {
+            let options = Options { close_after_events: Some(2), ..Options::default() };
+            let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+            stream.open();
+            stream.chunk(b"data: a\n\ndata: b\n\ndata: c\n\ndata: d\n\n");
+            let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
+            dialogue.until("closed reported", over)?;
+            while dialogue.look(std::time::Instant::now() + trial.ms(300))?.is_some() {}
+            same_events(&dialogue.events(), &[message("a", ""), message("b", "")])?;
+            let gone = stream.gone_within(CLOSING.mul_f64(trial.ms(1000).as_secs_f64()));
+            ensure(gone.is_some(), "the connection ended", "it is still open")?;
+            pass()
+        },
+    ),
+    case(
+        "C5.10",
+        "origin",
+        Level::Must,
+        &[Br],
+        "HTML 9.2.6",
+        "The origin of an event is that of the URL after redirects.",
+        origin,
+    ),
+];
+
+/// Sends events until nobody takes them, without waiting.
+fn flood(mut stream: Exchange) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        stream.open();
+        for n in 0..200_000 {
+            stream.send(&crate::conformance::client::stage::chunk(
+                format!("data: {n}\n\n").as_bytes(),
+            ));
+            if stream.is_broken() {
+                return;
+            }
+        }
+    })
+}
+
+fn origin(trial: &Trial) -> Outcome {
+    let there = trial.stage()?;
+    let (mut dialogue, mut first): (Dialogue<'_>, _) = trial.asked()?;
+    first.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
+    let Some(mut stream) = there.request(trial.patience()) else {
+        return Err(miss("the redirect followed", dialogue.reported()));
+    };
+    stream.open();
+    stream.chunk(b"data: a\n\n");
+    let event = dialogue.until_data("a")?;
+    let expected = there.url("");
+    equal("origin", event.origin.as_deref().unwrap_or("none"), &expected)?;
+    pass()
+}

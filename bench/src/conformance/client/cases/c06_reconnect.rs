@@ -1,0 +1,327 @@
+//! Category 6: reconnecting after failures, and the last event id.
+
+use std::time::{Duration, Instant};
+
+use super::{ID, case};
+use crate::conformance::client::driver::{Capability, Options};
+use crate::conformance::client::request::Request;
+use crate::conformance::client::seen::Saw;
+use crate::conformance::client::stage::Exchange;
+use crate::conformance::client::trial::{Dialogue, RETRY_MS, Trial};
+use crate::conformance::client::{Case, Fault};
+use crate::conformance::expect::{ensure, fact, miss, pass};
+use crate::conformance::{Level, Outcome};
+
+use Capability::{Op, R};
+
+/// How long nobody listens, and how much longer a client may take to notice that somebody does.
+const AWAY: Duration = Duration::from_secs(2);
+const PATIENCE_AWAY: Duration = Duration::from_secs(20);
+
+pub(super) static FAILURES: &[Case] = &[
+    case(
+        "C6.01",
+        "clean-end",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3",
+        "When the body ends the client says so with an error, and reconnects.",
+        |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.stream(&hello());
+            reconnected(&mut dialogue)?;
+            // Its own words for the end, where it has some, come before it is open again.
+            let error = dialogue.seen.iter().any(|it| it.saw == Saw::Error { fatal: false });
+            ensure(error || !trial.has(Op), "an error reported before", dialogue.reported())?;
+            pass()
+        },
+    ),
+    case(
+        "C6.02",
+        "rst",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3",
+        "When the connection is reset the client reconnects.",
+        |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            stream.chunk(&hello());
+            dialogue.until_data("hello")?;
+            stream.reset();
+            reconnected(&mut dialogue)?;
+            pass()
+        },
+    ),
+    case(
+        "C6.03",
+        "truncated-chunk",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3",
+        "When the connection ends without the last chunk the client reconnects.",
+        |trial| {
+            trial.each(&[&b""[..], b"20\r\ndata: cut"], |cut| {
+                let (mut dialogue, mut stream) = trial.asked()?;
+                stream.open();
+                stream.chunk(&hello());
+                stream.send(cut);
+                drop(stream);
+                reconnected(&mut dialogue)
+            })?;
+            pass()
+        },
+    ),
+    case(
+        "C6.04",
+        "refused-then-up",
+        Level::Should,
+        &[R],
+        "HTML 9.2.3",
+        "While nobody listens the client keeps trying.",
+        |trial| {
+            let closed = trial.closed()?;
+            let options = Options { initial_delay_ms: Some(RETRY_MS), ..Options::default() };
+            let mut client = trial.client(&closed.url("/events"), &options)?;
+            let until = Instant::now() + AWAY.mul_f64(trial.ms(1000).as_secs_f64());
+            while Instant::now() < until {
+                client.next(until)?;
+                if let Some(how) = &client.ended {
+                    return Err(miss("a client that keeps trying", format!("it ended: {how}")));
+                }
+            }
+            let stage = closed.open(trial.log());
+            let stage = stage.map_err(|error| Fault::Harness(format!("cannot listen: {error}")))?;
+            let mut dialogue = Dialogue { trial, stage, client, seen: Vec::new() };
+            let began = Instant::now();
+            let mut stream =
+                dialogue.request_within(PATIENCE_AWAY.mul_f64(trial.ms(1000).as_secs_f64()))?;
+            stream.open();
+            stream.chunk(&hello());
+            dialogue.until_data("hello")?;
+            fact(format!("asked {:.1} s after the port was open", began.elapsed().as_secs_f64()))
+        },
+    ),
+];
+
+pub(super) static IDS: &[Case] = &[
+    case(
+        "C6.14",
+        "last-id",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3, 9.2.4",
+        "The last event id is sent when reconnecting, exactly.",
+        |trial| sent_back(trial, &[b"id: abc-1:2/3\ndata: a\n\n"], "abc-1:2/3"),
+    ),
+    case(
+        "C6.15",
+        "last-id-kept",
+        Level::Must,
+        &[R],
+        "HTML 9.2.6",
+        "An id is sent though later events had none.",
+        |trial| sent_back(trial, &[b"id: abc\ndata: a\n\ndata: b\n\n: c\n\nevent: d\n\n"], "abc"),
+    ),
+    case(
+        "C6.16",
+        "last-id-updated",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3",
+        "An id of a later connection takes the place of the earlier one.",
+        |trial| sent_back(trial, &[b"id: abc\ndata: a\n\n", b"id: def\ndata: b\n\n"], "def"),
+    ),
+    case(
+        "C6.17",
+        "last-id-reset",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3, 9.2.6",
+        "After an empty id no Last-Event-ID is sent, though one was sent before.",
+        |trial| {
+            trial.each(
+                &[
+                    vec![&b"id: abc\ndata: a\n\nid:\ndata: b\n\n"[..]],
+                    vec![&b"id: abc\ndata: a\n\n"[..], b"id\ndata: b\n\n"],
+                ],
+                |streams| is_sent(trial, streams, b""),
+            )?;
+            pass()
+        },
+    ),
+    case(
+        "C6.18",
+        "last-id-undispatched",
+        Level::Must,
+        &[R],
+        "HTML 9.2.6",
+        "The id of a block without its blank line does not count.",
+        |trial| {
+            trial.each(
+                &[&b"id: abc\ndata: a\n\nid: def\ndata: b\n"[..], b"id: abc\ndata: a\n\nid: def"],
+                |stream| is_sent(trial, &[stream], b"abc"),
+            )?;
+            pass()
+        },
+    ),
+    case(
+        "C6.19",
+        "last-id-only-block",
+        Level::Must,
+        &[R],
+        "HTML 9.2.6",
+        "The id of a block without data counts.",
+        |trial| sent_back(trial, &[b"data: a\n\nid: abc\n\n"], "abc"),
+    ),
+    case(
+        "C6.20",
+        "last-id-utf8",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3, 9.2.4",
+        "An id is sent as UTF-8, byte for byte.",
+        |trial| {
+            trial.each(&["…", "日本語", "é", "😀 a"], |id| {
+                let stream = format!("id: {id}\ndata: a\n\n");
+                is_sent(trial, &[stream.as_bytes()], id.as_bytes())
+            })?;
+            pass()
+        },
+    ),
+    case(
+        "C6.21",
+        "last-id-spaces",
+        Level::Should,
+        &[R],
+        "HTML 9.2.3, RFC 9110 5.5",
+        "White space in an id arrives, but for what HTTP trims at its ends.",
+        |trial| {
+            trial.each(&["a b", "a  b ", "a\tb", " a"], |id| {
+                let stream = format!("id: {id}\ndata: a\n\n");
+                is_sent(trial, &[stream.as_bytes()], id.trim_matches([' ', '\t']).as_bytes())
+            })?;
+            pass()
+        },
+    ),
+    case(
+        "C6.22",
+        "last-id-control",
+        Level::Should,
+        &[R],
+        "RFC 9110 5.5, GHSA-q9qx-47rg-rhc7",
+        "An id that HTTP cannot carry injects nothing, and does not keep the client from reconnecting.",
+        |trial| {
+            trial.each(&["a\u{1}b", "a\u{7f}b", "a\u{1b}[0m"], |id| {
+                let (mut dialogue, mut stream) = trial.asked()?;
+                let text = format!("retry: {RETRY_MS}\nid: {id}\ndata: a\n\n");
+                stream.stream(text.as_bytes());
+                let again = dialogue.request()?;
+                let values = again.request.all(ID);
+                let fine = match values.as_slice() {
+                    [] => true,
+                    // As it was, or without what cannot be carried: nobody is misled.
+                    [value] => *value == id.as_bytes() || !value.iter().any(u8::is_ascii_control),
+                    _ => false,
+                };
+                ensure(fine, format!("one {ID}, or none"), again.request.shown(ID))
+            })?;
+            pass()
+        },
+    ),
+    case(
+        "C6.23",
+        "last-id-survives-failure",
+        Level::Must,
+        &[R],
+        "HTML 9.2.3",
+        "An attempt that fails does not lose the id.",
+        |trial| {
+            let mut dialogue = trial.dialogue(&Options::default())?;
+            let text = format!("retry: {RETRY_MS}\nid: abc\ndata: a\n\n");
+            dialogue.request()?.stream(text.as_bytes());
+            for _ in 0..2 {
+                let again = dialogue.request_within(trial.patience() * 2)?;
+                carries(&again.request, b"abc")?;
+                again.reset();
+            }
+            carries(&dialogue.request_within(trial.patience() * 2)?.request, b"abc")?;
+            pass()
+        },
+    ),
+    case(
+        "C6.24",
+        "original-url",
+        Level::Should,
+        &[R],
+        // The request is made again, and by then Fetch has added the redirection to its URLs.
+        "HTML 9.2.3, practice; Fetch can be read otherwise",
+        "Reconnections begin at the URL that was given, not where it redirected to.",
+        |trial| {
+            let (mut dialogue, mut first) = trial.asked()?;
+            first.answer("307 Temporary Redirect\r\nLocation: /there");
+            drop(first);
+            dialogue.request()?.stream(&hello());
+            let again = dialogue.request()?;
+            let target = again.request.target.as_str();
+            ensure(target == "/events", "a request of /events", target)?;
+            pass()
+        },
+    ),
+    case(
+        "C6.25",
+        "no-reconnect-after-close",
+        Level::Must,
+        &[R],
+        "HTML 9.2.2, 9.2.3",
+        "A client that is closed while it waits does not reconnect.",
+        |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.stream(b"retry: 1000\ndata: hello\n\n");
+            dialogue.until_data("hello")?;
+            if trial.has(Op) {
+                dialogue.until("an error reported", |saw| matches!(saw, Saw::Error { .. }))?;
+            }
+            dialogue.client.close();
+            dialogue.no_request(Duration::from_secs(3).mul_f64(trial.ms(1000).as_secs_f64()))?;
+            pass()
+        },
+    ),
+];
+
+/// A stream that asks for a short reconnection time, and one event.
+fn hello() -> Vec<u8> {
+    format!("retry: {RETRY_MS}\ndata: hello\n\n").into_bytes()
+}
+
+/// Waits for the next request, opens it, and sees an event of it reported.
+fn reconnected(dialogue: &mut Dialogue<'_>) -> Result<(), Fault> {
+    let mut stream: Exchange = dialogue.request()?;
+    stream.open();
+    stream.chunk(b"data: again\n\n");
+    dialogue.until_data("again").map(|_| ())
+}
+
+fn sent_back(trial: &Trial, streams: &[&[u8]], id: &str) -> Outcome {
+    is_sent(trial, streams, id.as_bytes())?;
+    pass()
+}
+
+/// Plays streams on one connection after the other; the request behind them carries this id.
+fn is_sent(trial: &Trial, streams: &[&[u8]], id: &[u8]) -> Result<(), Fault> {
+    let mut dialogue = trial.dialogue(&Options::default())?;
+    for stream in streams {
+        let text = [format!("retry: {RETRY_MS}\n\n").as_bytes(), stream].concat();
+        dialogue.request()?.stream(&text);
+    }
+    carries(&dialogue.request()?.request, id)
+}
+
+fn carries(request: &Request, id: &[u8]) -> Result<(), Fault> {
+    let values = request.all(ID);
+    let (fine, expected) = match id {
+        b"" => (values.is_empty(), format!("no {ID}")),
+        id => (values == [id], format!("{ID}: {}", id.escape_ascii())),
+    };
+    ensure(fine, expected, request.shown(ID))
+}

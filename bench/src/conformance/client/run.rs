@@ -1,0 +1,216 @@
+//! Runs the cases on a client.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::driver::{Capability, Driver};
+use super::exec::Exec;
+use super::trial::Trial;
+use super::{Case, cases};
+use crate::conformance::case::is_selected;
+use crate::conformance::judge::{each, in_order, judged, patiently};
+use crate::conformance::{CaseResult, Cost, Deviations, Fault, Verdict};
+
+/// Clients that run at a time where nobody says otherwise: they wait more than they compute.
+pub(super) const PARALLEL: usize = 8;
+/// Cases that measure time and run side by side: they wait, and a busy machine would spoil them.
+const PARALLEL_TIMED: usize = 4;
+
+/// Without these nothing can be said of a client: it asks, and it reports an event.
+const ROOTS: [&str; 2] = ["C1.01", "C2.01"];
+/// Without this nothing can be said of how it reconnects.
+const RECONNECTS: &str = "C6.01";
+
+/// Which cases to run, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) only: Vec<String>,
+    pub(super) skip: Vec<String>,
+    pub(super) patience: Duration,
+    pub(super) scale: f64,
+    /// The command line that checks this client again, without `--only`.
+    pub(super) again: String,
+}
+
+impl Plan {
+    /// Checks that the words mean cases.
+    pub(super) fn checked(self) -> Result<Plan, String> {
+        for word in self.only.iter().chain(&self.skip) {
+            if !cases().any(|case| case.matches(word)) {
+                return Err(format!(
+                    "no case matches {word:?}; write C3, C2.07 or a slug (sse-bench list cases)"
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The cases to run, in the order of their ids.
+    pub(super) fn cases(&self) -> Vec<&'static Case> {
+        cases()
+            .filter(|case| is_selected(&self.only, &self.skip, |word| case.matches(word)))
+            .collect()
+    }
+}
+
+/// What came of the cases that others depend on.
+type Verdicts = HashMap<&'static str, Verdict>;
+
+/// Runs the cases of the plan; results in the order of the ids. `ended` is told of each.
+pub(super) fn check(
+    driver: &Arc<dyn Driver>,
+    plan: &Plan,
+    deviations: &Deviations,
+    ended: &(dyn Fn() + Sync),
+) -> Vec<CaseResult> {
+    let run = Run { driver, plan, deviations };
+    let selected = plan.cases();
+    let (mut verdicts, mut results) = (Verdicts::new(), Vec::new());
+    let judge = |case: &&'static Case, verdicts: &Verdicts| {
+        let result = run.judge(case, verdicts);
+        ended();
+        result
+    };
+    for case in selected.iter().filter(|case| rank_of(case) == Rank::Root) {
+        let result = judge(case, &verdicts);
+        verdicts.insert(case.id, result.verdict);
+        results.push(result);
+    }
+    let group = |rank: Rank, parallel: usize| {
+        let cases: Vec<_> = selected.iter().copied().filter(|it| rank_of(it) == rank).collect();
+        each(&cases, parallel, |case| judge(case, &verdicts))
+    };
+    let parallel = driver.parallel();
+    let waiting = thread::scope(|scope| {
+        // They wait, and do nothing meanwhile.
+        let waiting = scope.spawn(|| group(Rank::Waits, parallel));
+        results.extend(group(Rank::Any, parallel));
+        results.extend(group(Rank::Timed, parallel.min(PARALLEL_TIMED)));
+        results.extend(group(Rank::Alone, 1));
+        waiting.join().expect("cases' panics are caught")
+    });
+    results.extend(waiting);
+    in_order(&mut results);
+    results
+}
+
+/// Checks a client that is a command, with these capabilities (`R,St`), on these cases.
+///
+/// # Errors
+/// One line, if a word is no capability or no case, or the command has no words.
+pub fn check_command(
+    command: &[String],
+    capabilities: &str,
+    only: &[String],
+    patience: Duration,
+    scale: f64,
+) -> Result<Vec<CaseResult>, String> {
+    let capabilities: Result<Vec<Capability>, String> =
+        capabilities.split(',').map(str::parse).collect();
+    let here = std::env::current_dir().map_err(|error| error.to_string())?;
+    let exec = Exec::words(command, here, PARALLEL).map_err(|error| format!("{error:#}"))?;
+    let driver: Arc<dyn Driver> = Arc::new(exec.with_capabilities(&capabilities?));
+    let (only, skip, again) = (only.to_vec(), Vec::new(), command.join(" "));
+    let plan = Plan { only, skip, patience, scale, again }.checked()?;
+    Ok(check(&driver, &plan, &Deviations::default(), &|| ()))
+}
+
+/// When a case runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    /// First, before all that depends on it.
+    Root,
+    /// From then on, beside the others.
+    Waits,
+    Any,
+    /// When fewer run.
+    Timed,
+    /// When nothing else runs but what waits.
+    Alone,
+}
+
+fn rank_of(case: &Case) -> Rank {
+    const TIMED: &[&str] = &["C2.07", "C2.08", "C5.08", "C5.09", "C7.16"];
+    let is_retry = ("C6.05"..="C6.13").contains(&case.id);
+    match case.id {
+        id if ROOTS.contains(&id) || id == RECONNECTS => Rank::Root,
+        _ if case.cost.contains(&Cost::Long) => Rank::Waits,
+        _ if case.cost.contains(&Cost::Alone) => Rank::Alone,
+        id if is_retry || TIMED.contains(&id) => Rank::Timed,
+        _ => Rank::Any,
+    }
+}
+
+/// The cases that must hold for this one to say anything.
+pub(super) fn depends_on(case: &Case) -> Vec<&'static str> {
+    let roots = ROOTS.iter().copied().take_while(|id| *id != case.id);
+    let needs_it = case.needs.contains(&Capability::R) && case.id != RECONNECTS;
+    roots.chain(needs_it.then_some(RECONNECTS)).collect()
+}
+
+struct Run<'r> {
+    driver: &'r Arc<dyn Driver>,
+    plan: &'r Plan,
+    deviations: &'r Deviations,
+}
+
+impl Run<'_> {
+    fn judge(&self, case: &'static Case, verdicts: &Verdicts) -> CaseResult {
+        let missing = case.needs.iter().find(|it| !self.driver.capabilities().contains(it));
+        let broken = depends_on(case).into_iter().find_map(|id| {
+            let verdict = verdicts.get(id)?;
+            let says_nothing = matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error);
+            says_nothing.then(|| format!("{id}, which it depends on, is {}", verdict.word()))
+        });
+        let unmet = match (missing, broken) {
+            (Some(need), _) => {
+                Some(Fault::Skip(format!("the client does not offer: {need}, {}", need.meaning())))
+            }
+            (None, Some(words)) => Some(Fault::Unreachable(words)),
+            (None, None) => None,
+        };
+        if unmet.is_some() {
+            let trial = self.trial(case);
+            return judged(case, &trial, self.deviations, unmet);
+        }
+        let once = || {
+            let trial = self.trial(case);
+            let mut result = judged(case, &trial, self.deviations, None);
+            if result.is_miss() {
+                result.dialogue = Some(trial.log().render());
+                result.reproduce = Some(format!("{} --only {}", self.plan.again, case.id));
+            }
+            result
+        };
+        match rank_of(case) {
+            Rank::Timed | Rank::Alone | Rank::Waits => patiently(once),
+            Rank::Any | Rank::Root => once(),
+        }
+    }
+
+    fn trial(&self, case: &Case) -> Trial {
+        Trial::new(case.id, self.driver, self.plan.patience, self.plan.scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_case_depends_on_runs_before_it() {
+        for case in cases() {
+            for id in depends_on(case) {
+                let root = cases().find(|it| it.id == id).unwrap();
+                assert!(rank_of(root) == Rank::Root, "{} rests on {id}", case.id);
+            }
+        }
+        let of = |id: &str| depends_on(cases().find(|it| it.id == id).unwrap());
+        assert_eq!(of("C1.01"), [""; 0]);
+        assert_eq!(of("C2.01"), ["C1.01"]);
+        assert_eq!(of("C6.01"), ["C1.01", "C2.01"]);
+        assert_eq!(of("C6.14"), ["C1.01", "C2.01", "C6.01"]);
+    }
+}

@@ -1,0 +1,251 @@
+//! What a client under test was seen to do, and the bounded way from it to the case.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+/// What may wait for a case, bytes. Whoever sends more is not read until the case has caught up:
+/// so a client's flood neither fills the memory nor is mistaken for silence.
+const WAITING_BYTES: usize = 32 * 1024 * 1024;
+/// What a thing that waits costs beside its text: some of them are small.
+const OVERHEAD_BYTES: usize = 128;
+
+/// An event as the client reported it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Event {
+    /// The type.
+    #[serde(rename = "type", default = "message")]
+    pub(super) event: String,
+    #[serde(default)]
+    pub(super) data: String,
+    /// The last event id at that time.
+    #[serde(default)]
+    pub(super) id: String,
+    /// Where it came from; browsers tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<String>,
+}
+
+/// One thing that a client reported or that became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Saw {
+    Open,
+    Event(Event),
+    Comment(String),
+    Error {
+        fatal: bool,
+    },
+    State(u8),
+    Closed,
+    /// What kind of object a browser's event was: `open`, whether trusted, bubbling, cancelable.
+    Shape(&'static str, [bool; 3]),
+    /// Something that is not in the protocol.
+    Garbage(String),
+    /// The client has ended: how, and its last words.
+    Exit(String),
+}
+
+/// When it was seen.
+#[derive(Clone, Debug)]
+pub(super) struct Sighting {
+    pub(super) at: Instant,
+    pub(super) saw: Saw,
+}
+
+/// From the thread that reads what a client says to the case.
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    sightings: VecDeque<Sighting>,
+    bytes: usize,
+    /// Nobody reads any more: what comes is thrown away.
+    is_closed: bool,
+}
+
+impl Inbox {
+    /// Adds a sighting; waits while too much is unread. `false` if nobody will read it.
+    pub(super) fn put(&self, saw: Saw) -> bool {
+        let at = Instant::now();
+        let size = saw.size();
+        let mut waiting = self.lock();
+        while waiting.bytes > WAITING_BYTES && !waiting.is_closed {
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if waiting.is_closed {
+            return false;
+        }
+        waiting.bytes += size;
+        waiting.sightings.push_back(Sighting { at, saw });
+        self.changed.notify_all();
+        true
+    }
+
+    /// The next sighting, if there is one before the deadline.
+    pub(super) fn next(&self, deadline: Instant) -> Option<Sighting> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(sighting) = waiting.sightings.pop_front() {
+                waiting.bytes -= sighting.saw.size();
+                self.changed.notify_all();
+                return Some(sighting);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let left = left.min(Duration::from_secs(3600));
+            let woken = self.changed.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        waiting.sightings.clear();
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing in a critical section panics half way.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Saw {
+    /// Reads a line of the protocol.
+    pub(super) fn from_line(line: &[u8]) -> Saw {
+        #[derive(Deserialize)]
+        #[serde(tag = "k", rename_all = "lowercase")]
+        enum Line {
+            Open,
+            Event(Event),
+            Comment { text: String },
+            Error { fatal: Option<bool> },
+            State { v: u8 },
+            Closed,
+        }
+        match serde_json::from_slice(line) {
+            Ok(Line::Open) => Saw::Open,
+            Ok(Line::Event(event)) => Saw::Event(event),
+            Ok(Line::Comment { text }) => Saw::Comment(text),
+            Ok(Line::Error { fatal }) => Saw::Error { fatal: fatal.unwrap_or_default() },
+            Ok(Line::State { v }) => Saw::State(v),
+            Ok(Line::Closed) => Saw::Closed,
+            Err(error) => {
+                let excerpt = &line[..line.len().min(80)];
+                Saw::Garbage(format!("\"{}\" ({error})", excerpt.escape_ascii()))
+            }
+        }
+    }
+
+    /// What else a line says of an event object, if its client is a browser.
+    pub(super) fn shape_in(line: &[u8]) -> Option<Saw> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            k: &'a str,
+            trusted: bool,
+            bubbles: bool,
+            cancelable: bool,
+        }
+        memchr::memmem::find(line, b"\"trusted\"")?;
+        let line: Line<'_> = serde_json::from_slice(line).ok()?;
+        let kind = ["open", "event", "error"].into_iter().find(|it| *it == line.k)?;
+        Some(Saw::Shape(kind, [line.trusted, line.bubbles, line.cancelable]))
+    }
+
+    /// What it is called in a report.
+    pub(super) fn shown(&self) -> String {
+        const CHARS: usize = 200;
+        let cut = |text: &str| match text.char_indices().nth(CHARS) {
+            Some((at, _)) => format!("{:?}… ({} bytes)", &text[..at], text.len()),
+            None => format!("{text:?}"),
+        };
+        match self {
+            Saw::Open => "open".to_owned(),
+            Saw::Event(it) => {
+                format!("event {} {} id {}", cut(&it.event), cut(&it.data), cut(&it.id))
+            }
+            Saw::Comment(text) => format!("comment {}", cut(text)),
+            Saw::Error { fatal: true } => "error (fatal)".to_owned(),
+            Saw::Error { fatal: false } => "error".to_owned(),
+            Saw::State(state) => format!("readyState {state}"),
+            Saw::Closed => "closed".to_owned(),
+            Saw::Shape(kind, [trusted, bubbles, cancelable]) => format!(
+                "{kind} with isTrusted {trusted}, bubbles {bubbles}, cancelable {cancelable}"
+            ),
+            Saw::Garbage(text) => format!("a line out of the protocol: {text}"),
+            Saw::Exit(how) => format!("ended: {how}"),
+        }
+    }
+
+    fn size(&self) -> usize {
+        OVERHEAD_BYTES
+            + match self {
+                Saw::Event(it) => it.event.len() + it.data.len() + it.id.len(),
+                Saw::Comment(text) | Saw::Garbage(text) | Saw::Exit(text) => text.len(),
+                _ => 0,
+            }
+    }
+}
+
+fn message() -> String {
+    "message".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_protocol_are_read_and_others_are_garbage() {
+        let read = |line: &str| Saw::from_line(line.as_bytes());
+        assert_eq!(read(r#"{"k":"open"}"#), Saw::Open);
+        assert_eq!(read(r#"{"k":"error","fatal":true}"#), Saw::Error { fatal: true });
+        assert_eq!(read(r#"{"k":"error"}"#), Saw::Error { fatal: false });
+        assert_eq!(read(r#"{"k":"state","v":2}"#), Saw::State(2));
+        let event =
+            Event { event: "a".into(), data: "b\n".into(), id: String::new(), origin: None };
+        let line = r#"{"k":"event","type":"a","data":"b\n","id":"","more":1}"#;
+        assert_eq!(read(line), Saw::Event(event));
+        let shape =
+            Saw::shape_in(br#"{"k":"open","trusted":true,"bubbles":false,"cancelable":false}"#);
+        assert_eq!(shape, Some(Saw::Shape("open", [true, false, false])));
+        assert_eq!(Saw::shape_in(br#"{"k":"open"}"#), None);
+        for line in ["", "open", "{}", r#"{"k":"opened"}"#, r#"{"k":"state","v":-1}"#, "[1]"] {
+            assert!(matches!(read(line), Saw::Garbage(_)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flood_waits_for_its_reader() {
+        let inbox = Arc::new(Inbox::default());
+        let theirs = Arc::clone(&inbox);
+        let flood = thread::spawn(move || {
+            let text = "x".repeat(1024 * 1024);
+            let mut count = 0;
+            while theirs.put(Saw::Comment(text.clone())) {
+                count += 1;
+            }
+            count
+        });
+        for _ in 0..100 {
+            assert!(inbox.next(Instant::now() + Duration::from_secs(10)).is_some());
+        }
+        assert!(inbox.lock().bytes < WAITING_BYTES + 2 * 1024 * 1024);
+        inbox.close();
+        assert!(flood.join().unwrap() >= 100);
+        assert!(inbox.next(Instant::now()).is_none());
+    }
+}

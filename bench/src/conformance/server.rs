@@ -1,0 +1,35 @@
+//! Cases about servers: what a server of events must, should and may do.
+//!
+//! A server is seen only through its socket and, for the cases on shutdown, its process. Cases that
+//! need more than a URL say so in `needs`: the script endpoint, topics, metrics, the process.
+
+mod case;
+mod cases;
+mod command;
+mod explain;
+mod grammar;
+mod metrics;
+mod own;
+mod process;
+mod reproduce;
+mod rules;
+mod run;
+mod script;
+mod select;
+mod target;
+mod test_binary;
+mod topic;
+
+pub use case::{Case, Need};
+pub use cases::all as cases;
+pub use command::{ServerArgs, run_server};
+pub use explain::advice;
+pub use process::{Control, Ended, OwnProcess};
+pub use rules::{Coverage, RULES, Rule, rules_of};
+pub use run::{check, check_each};
+pub use select::{Pace, Profile, Selection};
+pub use target::Target;
+pub use test_binary::{conformance_launch, test_binary};
+
+use super::case::is_selected;
+use super::{CaseResult, Cost, Deviations, Fault, Level, Outcome, Verdict, expect, judge, report};

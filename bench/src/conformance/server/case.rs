@@ -1,0 +1,89 @@
+//! What a case about a server needs, costs and rests on.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cost, Target};
+
+/// One claim about a server, with the dialogue that tests it.
+pub type Case = super::super::Case<Target, Need>;
+
+impl Case {
+    /// Whether it takes more than 10 s against this target: a case for the full profile.
+    pub fn is_long(&self, target: &Target) -> bool {
+        self.cost.iter().any(|cost| match cost {
+            Cost::Long => true,
+            Cost::KeepAlive => target.keep_alive().is_none(),
+            Cost::Flood | Cost::Alone => false,
+        })
+    }
+
+    /// Whether it sends so much that a server of somebody else would feel it.
+    pub fn is_flood(&self) -> bool {
+        self.cost.contains(&Cost::Flood)
+    }
+
+    /// Whether other cases that run at the same time would spoil what it counts.
+    pub fn is_alone(&self) -> bool {
+        self.cost.contains(&Cost::Alone)
+    }
+
+    /// Whether it measures time, so that a busy machine can spoil it.
+    pub fn is_timed(&self) -> bool {
+        const TIMED: &[&str] = &["S7.05", "S7.06", "S8.01", "S8.02", "S11.01", "S11.02"];
+        self.category().number == 5 || TIMED.contains(&self.id)
+    }
+
+    /// The cases that must hold for this one to say anything.
+    ///
+    /// Nothing can be said of a stream that does not open; the cases of category 9 are about other
+    /// requests and stand for themselves.
+    pub fn depends_on(&self) -> Vec<&'static str> {
+        let mut ids = match self.id {
+            "S1.01" => vec![],
+            "S1.02" => vec!["S1.01"],
+            _ if self.category().number == 9 => vec![],
+            _ => vec!["S1.01", "S1.02"],
+        };
+        ids.extend(match self.category().number {
+            // What a server makes of a hard event is no news if it garbles an easy one.
+            4 | 10 if self.needs.contains(&Need::Script) && self.id != "S4.01" => Some("S4.01"),
+            6 if self.needs.contains(&Need::Topics) && self.id != "S6.01" => Some("S6.01"),
+            7 if self.id != "S7.01" => Some("S7.01"),
+            _ => None,
+        });
+        ids
+    }
+}
+
+/// What a case needs of a server beyond the URL of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// `GET /script?events=…`: events of the harness's choice through the normal encoder.
+    Script,
+    /// `GET` and `POST /messages/{topic}`: publish, subscribe, resume.
+    Topics,
+    /// `GET /metrics`: how many streams are open.
+    Metrics,
+    /// `GET /ticks`, `/time`, `/tasks`, `/simulation`: the other streams of the contract.
+    Endpoints,
+    /// The time between its keep-alive comments is known, and `--keep-alive-ms` sets it.
+    KeepAlive,
+    /// The process: it can be started and told to stop.
+    Process,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Need::Script => "script",
+            Need::Topics => "topics",
+            Need::Metrics => "metrics",
+            Need::Endpoints => "endpoints",
+            Need::KeepAlive => "keep-alive",
+            Need::Process => "process",
+        })
+    }
+}

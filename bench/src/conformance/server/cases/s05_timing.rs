@@ -1,0 +1,311 @@
+//! Category 5: when bytes leave the server.
+//!
+//! The catalogue asks for arrival within 100 ms of the slot and for the head within 1 s. A busy
+//! machine delays everybody, so here times are judged against the server's own schedule, with a
+//! whole interval of leeway, and a miss counts only when it comes three times.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::conformance::expect::{attempts, ensure, equal, fact, miss};
+use crate::conformance::server::grammar::{blocks, has, lines, show};
+use crate::conformance::server::own::Own;
+use crate::conformance::server::script::{self, data, hold};
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
+
+/// The silence before the first event of S5.01.
+const SILENCE: Duration = Duration::from_millis(1500);
+/// By how much the head must be ahead of it: two thirds of the silence are left to a busy machine.
+const HEAD_AHEAD: Duration = Duration::from_millis(500);
+/// The events of S5.02 and S5.04, and the time between two.
+const SLOTS: u32 = 5;
+const SLOT: Duration = Duration::from_millis(200);
+/// S5.03: groups of equal events, so that a short script makes many and their order shows.
+const GROUPS: usize = 20;
+const GROUP_EVENTS: usize = 50;
+const BURST: Duration = Duration::from_secs(2);
+/// HTML 9.2.7 advises a comment every 15 s or so; proxies cut after 30 s or 60 s.
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(20);
+/// How long S5.05 watches where the keep-alive is not known.
+const HEARTBEAT_WATCH: Duration = Duration::from_secs(35);
+/// What a busy machine may add to a keep-alive that is known.
+const HEARTBEAT_SLACK: Duration = Duration::from_secs(2);
+/// The silence of S5.08 where the keep-alive is not known: past the two minutes of many timeouts.
+const LONG_IDLE: Duration = Duration::from_secs(130);
+/// S5.07: events that take several writes, with pauses in which a heartbeat of 5 ms falls due.
+const LARGE_BYTES: usize = 200 * 1024;
+const LARGE_EVENTS: usize = 6;
+const LARGE_PAUSE_MS: u64 = 12;
+/// The connections of S5.09.
+const FRESH: usize = 100;
+/// S5.09 stops here: a slow stream has told enough.
+const FRESH_LIMIT: Duration = Duration::from_secs(3);
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "S5.01",
+        slug: "early-head",
+        level: Level::Should,
+        source: "HTML 9.2.3; practice: a client is open when it has the head",
+        needs: &[Need::Script],
+        cost: &[],
+        claim: "The head of a stream arrives at once, not with the first event.",
+        run: |target| attempts(|| early_head(target)),
+    },
+    Case {
+        id: "S5.02",
+        slug: "per-event-flush",
+        level: Level::Should,
+        source: "HTML 9.2.7",
+        needs: &[Need::Script],
+        cost: &[],
+        claim: "Each event arrives before the next one is due.",
+        run: |target| attempts(|| in_their_slots(target, None)),
+    },
+    Case {
+        id: "S5.03",
+        slug: "burst",
+        level: Level::Should,
+        source: "HTML 9.2.7",
+        needs: &[Need::Script],
+        cost: &[],
+        claim: "A thousand events without a pause arrive in order within two seconds.",
+        run: |target| attempts(|| burst(target)),
+    },
+    // A coded body is not decoded here: a coder that is flushed writes something for each event.
+    Case {
+        id: "S5.04",
+        slug: "gzip-flush",
+        level: Level::Should,
+        source: "HTML 9.2.7; RFC 9110 8.4",
+        needs: &[Need::Script],
+        cost: &[],
+        claim: "Each event arrives before the next one is due for clients that accept gzip, too.",
+        run: |target| attempts(|| in_their_slots(target, Some("gzip, br, zstd"))),
+    },
+    Case {
+        id: "S5.05",
+        slug: "heartbeat",
+        level: Level::Should,
+        source: "HTML 9.2.7",
+        needs: &[],
+        cost: &[Cost::KeepAlive],
+        claim: "A stream at rest says something at least every 20 seconds, as proxies want it.",
+        run: heartbeat,
+    },
+    Case {
+        id: "S5.06",
+        slug: "heartbeat-silent",
+        level: Level::Should,
+        source: "HTML 9.2.6, 9.2.7",
+        needs: &[],
+        cost: &[],
+        claim: "A heartbeat is a comment alone: it has no id and no event type.",
+        run: heartbeat_silent,
+    },
+    Case {
+        id: "S5.07",
+        slug: "heartbeat-atomic",
+        level: Level::Must,
+        source: "HTML 9.2.5",
+        needs: &[Need::Script, Need::KeepAlive, Need::Process],
+        cost: &[],
+        claim: "A heartbeat every 5 ms never lands within an event of 200 KiB.",
+        run: heartbeat_atomic,
+    },
+    Case {
+        id: "S5.08",
+        slug: "long-idle",
+        level: Level::Should,
+        source: "practice: timeouts of servers that cut quiet streams",
+        needs: &[Need::Script],
+        cost: &[Cost::KeepAlive],
+        claim: "A stream that was quiet for long is still open and delivers.",
+        run: |target| {
+            let idle = target.keep_alive().map_or(LONG_IDLE, |it| target.scaled(it * 5));
+            let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+            let items = [data("before"), json!({ "data": "after", "delay_ms": idle_ms })];
+            let mut stream = target.script(&items)?;
+            stream.set_patience(idle + target.patience());
+            let events = stream.read_to_end()?;
+            let data: Vec<_> = events.iter().map(|event| event.data.as_str()).collect();
+            equal("data", data.as_slice(), &["before", "after"])?;
+            fact(format!("{idle_ms} ms between two events"))
+        },
+    },
+    Case {
+        id: "S5.09",
+        slug: "first-event-latency",
+        level: Level::Info,
+        source: "practice: what a client waits for",
+        needs: &[],
+        cost: &[],
+        claim: "How long new connections wait for the head and for the first event.",
+        run: first_event_latency,
+    },
+];
+
+/// Milliseconds, for scripts and for words.
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn early_head(target: &Target) -> Outcome {
+    let silence = target.scaled(SILENCE);
+    let items = [json!({ "data": "late", "delay_ms": ms(silence) })];
+    let asked = Instant::now();
+    let mut stream = target.script(&items)?;
+    let head_at = asked.elapsed();
+    stream.take(1)?;
+    let ahead = asked.elapsed() - head_at;
+    let numbers = format!("head after {} ms, event {} ms later", ms(head_at), ms(ahead));
+    let expected = format!("the head at least {} ms before it", ms(target.scaled(HEAD_AHEAD)));
+    ensure(ahead >= target.scaled(HEAD_AHEAD), expected, &numbers)?;
+    fact(numbers)
+}
+
+/// The first event is due one slot after the head, and each may be a slot late but no more.
+fn in_their_slots(target: &Target, accept_encoding: Option<&str>) -> Outcome {
+    let slot = target.scaled(SLOT);
+    let event = |n| json!({ "data": format!("{n}"), "delay_ms": ms(slot) });
+    let mut items: Vec<Value> = (0..SLOTS).map(event).collect();
+    // The end of a stream would flush what was held back.
+    items.push(hold());
+    let mut request = target.get(&script::target(&items));
+    if let Some(codings) = accept_encoding {
+        request = request.header("Accept-Encoding", codings);
+    }
+    let mut stream = target.open(&request)?;
+    // Beyond that an event is late in any case.
+    stream.set_patience(slot * 3);
+    let coding = stream.head().value("content-encoding").unwrap_or_else(|| "identity".to_owned());
+    let head_at = Instant::now();
+    let mut late = Duration::ZERO;
+    for n in 1..=SLOTS {
+        let due = slot * n;
+        let arrived = if coding == "identity" {
+            stream.take(1).map(|_| ())
+        } else {
+            stream.next_piece().map(|_| ())
+        };
+        arrived?;
+        let behind = head_at.elapsed().saturating_sub(due);
+        late = late.max(behind);
+        let expected = format!("event {n} of {SLOTS} before the next one is due, {} ms", ms(slot));
+        ensure(behind < slot, expected, format!("it came {} ms late ({coding})", ms(behind)))?;
+    }
+    fact(format!("at most {} ms late ({coding})", ms(late)))
+}
+
+fn burst(target: &Target) -> Outcome {
+    let group = |n| json!({ "data": format!("{n}"), "repeat": GROUP_EVENTS });
+    let items: Vec<Value> = (0..GROUPS).map(group).collect();
+    let mut stream = target.script(&items)?;
+    let start = Instant::now();
+    let events = stream.take(GROUPS * GROUP_EVENTS)?;
+    let took = start.elapsed();
+    let data: Vec<_> = events.into_iter().map(|event| event.data).collect();
+    let expected: Vec<_> =
+        (0..GROUPS * GROUP_EVENTS).map(|n| (n / GROUP_EVENTS).to_string()).collect();
+    equal("data", &data, &expected)?;
+    let limit = target.scaled(BURST);
+    let numbers = format!("{} events in {} ms", data.len(), ms(took));
+    ensure(took <= limit, format!("all within {} ms", ms(limit)), &numbers)?;
+    fact(numbers)
+}
+
+fn heartbeat(target: &Target) -> Outcome {
+    let scripted = target.capabilities().contains(&Need::Script);
+    let idle = if scripted { script::target(&[hold()]) } else { target.path().to_owned() };
+    let mut stream = target.open(&target.get(&idle))?;
+    let (limit, watched) = match target.keep_alive() {
+        // Two heartbeats, so that the first is not mistaken for a greeting.
+        Some(keep_alive) => {
+            (keep_alive + target.scaled(HEARTBEAT_SLACK), (keep_alive * 5).div_f64(2.0))
+        }
+        None => (HEARTBEAT_LIMIT, HEARTBEAT_WATCH),
+    };
+    stream.set_patience(limit);
+    let (start, mut longest) = (Instant::now(), Duration::ZERO);
+    while start.elapsed() < watched {
+        let before = Instant::now();
+        if stream.next_piece()?.is_none() {
+            return Err(miss("a stream that stays open", "it ended"));
+        }
+        longest = longest.max(before.elapsed());
+    }
+    fact(format!("silent for {} ms at most", ms(longest)))
+}
+
+fn heartbeat_silent(target: &Target) -> Outcome {
+    let Some(keep_alive) =
+        target.keep_alive().filter(|_| target.capabilities().contains(&Need::Script))
+    else {
+        return heartbeat_seen(&target.watch()?.bytes());
+    };
+    let mut stream = target.script(&[json!({ "id": "7", "data": "a" }), hold()])?;
+    equal("data", stream.take(1)?[0].data.as_str(), "a")?;
+    stream.set_patience(keep_alive + target.scaled(HEARTBEAT_SLACK));
+    let before = stream.raw().len();
+    stream.next_piece()?;
+    let raw = stream.raw()[before..].to_vec();
+    let actual = format!("\"{}\"", raw.escape_ascii());
+    ensure(!stream.has_event(), "no event from a heartbeat", &actual)?;
+    // With or without its blank line: rocket's comes without.
+    let is_silent = lines(&raw).0.iter().all(|line| line.is_empty() || line[0] == b':');
+    ensure(is_silent, "a comment alone", &actual)?;
+    fact(format!("heartbeat {actual}"))
+}
+
+/// What can be said of the heartbeats of a stream that goes on: a comment may stand with an event.
+fn heartbeat_seen(bytes: &[u8]) -> Outcome {
+    let blocks = blocks(bytes);
+    let heartbeats: Vec<_> = blocks.iter().filter(|it| has(it, b"") && !has(it, b"data")).collect();
+    let Some(first) = heartbeats.first() else {
+        return Err(Fault::Skip("no heartbeat was seen".to_owned()));
+    };
+    for block in &heartbeats {
+        ensure(!has(block, b"id") && !has(block, b"event"), "a comment alone", show(block))?;
+    }
+    fact(format!("heartbeat {}", show(first)))
+}
+
+fn heartbeat_atomic(target: &Target) -> Outcome {
+    let own = Own::start(target, &[("--keep-alive-ms", "5")])?;
+    let item = json!({ "data": "x", "times": LARGE_BYTES, "delay_ms": LARGE_PAUSE_MS });
+    let items = vec![item; LARGE_EVENTS];
+    let mut stream = own.target.script(&items)?;
+    let events = stream.read_to_end()?;
+    let whole = "x".repeat(LARGE_BYTES);
+    for event in &events {
+        equal("data", &event.data, &whole)?;
+    }
+    equal("events", &events.len(), &LARGE_EVENTS)?;
+    fact(format!("{} heartbeats between {LARGE_EVENTS} events", stream.comments()))
+}
+
+fn first_event_latency(target: &Target) -> Outcome {
+    let start = Instant::now();
+    let (mut heads, mut events) = (Vec::new(), Vec::new());
+    while heads.len() < FRESH && start.elapsed() < target.scaled(FRESH_LIMIT) {
+        let asked = Instant::now();
+        let mut stream = target.stream()?;
+        heads.push(asked.elapsed());
+        if stream.next_event()?.is_some() {
+            events.push(asked.elapsed());
+        }
+    }
+    let describe = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        let at = |share: usize| times.get((times.len() * share / 100).min(times.len() - 1));
+        let text = |time: Option<&Duration>| time.map_or(0.0, |it| it.as_secs_f64() * 1e3);
+        format!("p50 {:.1} ms, p99 {:.1} ms", text(at(50)), text(at(99)))
+    };
+    if events.is_empty() {
+        return fact(format!("head {}, no event", describe(&mut heads)));
+    }
+    let count = heads.len();
+    let (heads, events) = (describe(&mut heads), describe(&mut events));
+    fact(format!("{count} connections: head {heads}; first event {events}"))
+}

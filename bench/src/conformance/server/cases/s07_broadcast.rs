@@ -1,0 +1,270 @@
+//! Category 7: one message, many streams.
+
+use std::net::Shutdown;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::conformance::expect::{attempts, ensure, equal, fact, pass, status_in};
+use crate::conformance::server::own::Own;
+use crate::conformance::server::topic::Topic;
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
+use crate::fleet::raise_fd_limit;
+use crate::wire::{self, Event, EventStream};
+
+/// The parallel publishers of S7.04.
+const PUBLISHERS: usize = 4;
+/// The messages of each.
+const MESSAGES_EACH: usize = 25;
+/// The streams of S7.05.
+const SUBSCRIBERS: usize = 1000;
+/// The largest message of the contract.
+const MESSAGE_BYTES: usize = 64 * 1024;
+/// The messages of S7.06: 6 MiB, more than sockets buffer.
+const DELIVERIES: usize = 100;
+/// What S7.06 grants in any case, for busy machines.
+const NEIGHBOUR_LIMIT: Duration = Duration::from_millis(500);
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "S7.01",
+        slug: "two-equal",
+        level: Level::MustContract,
+        source: "contract: every open stream of a topic gets every message",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "Two streams of a topic get the same 100 events under the same ids.",
+        run: |target| {
+            let topic = Topic::new(target, "two-equal");
+            let mut streams = [topic.subscribe(None)?, topic.subscribe(None)?];
+            topic.publish((0..100).map(|n| format!("m{n}")))?;
+            let [first, second] = &mut streams;
+            let (first, second) = (first.take(100)?, second.take(100)?);
+            equal("the other stream's events", &second, &first)?;
+            let expected: Vec<_> = (0..100).map(|n| format!("m{n}")).collect();
+            equal("data", &data_of(&first), &expected)?;
+            pass()
+        },
+    },
+    Case {
+        id: "S7.02",
+        slug: "late-joiner",
+        level: Level::MustContract,
+        source: "contract: without Last-Event-ID a stream is live only",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "A stream that joins late without Last-Event-ID gets later events only.",
+        run: |target| {
+            let topic = Topic::new(target, "late-joiner");
+            topic.publish((0..50).map(|n| format!("m{n}")))?;
+            let mut late = topic.subscribe(None)?;
+            topic.publish(["m50", "m51"])?;
+            equal("data", data_of(&late.take(2)?).as_slice(), &["m50".into(), "m51".into()])?;
+            pass()
+        },
+    },
+    Case {
+        id: "S7.03",
+        slug: "isolation",
+        level: Level::MustContract,
+        source: "contract: a topic is its name",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "A message reaches the streams of its own topic only.",
+        run: |target| {
+            let (one, other) = (Topic::new(target, "one"), Topic::new(target, "other"));
+            let mut stream = one.subscribe(None)?;
+            let mut other_stream = other.subscribe(None)?;
+            other.publish(["for the other"])?;
+            one.publish(["for one"])?;
+            equal("the first message", stream.take(1)?[0].data.as_str(), "for one")?;
+            let of_other = &other_stream.take(1)?[0].data;
+            equal("the other's first message", of_other.as_str(), "for the other")?;
+            pass()
+        },
+    },
+    Case {
+        id: "S7.04",
+        slug: "publisher-order",
+        level: Level::MustContract,
+        source: "contract: one order for a topic",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "The messages of each of four parallel publishers arrive in the order it sent them.",
+        run: publisher_order,
+    },
+    Case {
+        id: "S7.05",
+        slug: "thousand",
+        level: Level::Should,
+        source: "practice: one message, many streams",
+        needs: &[Need::Topics],
+        cost: &[Cost::Flood, Cost::Alone],
+        claim: "A thousand streams of a topic get all of 20 messages, in order.",
+        run: thousand,
+    },
+    Case {
+        id: "S7.06",
+        slug: "slow-neighbour",
+        level: Level::Should,
+        source: "practice: back-pressure of one stream is not felt by others",
+        needs: &[Need::Topics],
+        cost: &[Cost::Flood],
+        claim: "A stream that nobody reads delays no message of the others.",
+        run: |target| attempts(|| slow_neighbour(target)),
+    },
+    // Beyond the first catalogue: frameworks hand over what has arrived when a client breaks off.
+    Case {
+        id: "S7.07",
+        slug: "torn-body",
+        level: Level::MustContract,
+        source: "RFC 9112 8: an incomplete message; contract: a message is whole",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "A message whose body was cut short, by length or by chunk, is never published.",
+        run: torn_body,
+    },
+    Case {
+        id: "S7.08",
+        slug: "chunked-body",
+        level: Level::Must,
+        source: "RFC 9112 7.1",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "A message that is sent in chunks arrives as one.",
+        run: |target| {
+            let topic = Topic::new(target, "chunked-body");
+            let mut stream = topic.subscribe(None)?;
+            let request = target.request("POST", topic.path());
+            let mut bytes = request.header("Transfer-Encoding", "chunked").to_bytes();
+            bytes.extend_from_slice(b"3\r\nin \r\nA;x=y\r\ntwo chunks\r\n0\r\n\r\n");
+            status_in(&target.head_of_raw(&bytes)?, &[201])?;
+            equal("data", stream.take(1)?[0].data.as_str(), "in two chunks")?;
+            pass()
+        },
+    },
+    Case {
+        id: "S7.09",
+        slug: "body-limit",
+        level: Level::MustContract,
+        source: "contract: a message has at most 64 KiB; RFC 9110 15.5.14",
+        needs: &[Need::Topics],
+        cost: &[],
+        claim: "A message of 64 KiB is published, one of a byte more gets 413 and is not.",
+        run: |target| {
+            let topic = Topic::new(target, "body-limit");
+            let mut stream = topic.subscribe(None)?;
+            let refused = target.request("POST", topic.path()).body("x".repeat(MESSAGE_BYTES + 1));
+            status_in(&target.head(&refused)?, &[413])?;
+            topic.publish(["x".repeat(MESSAGE_BYTES)])?;
+            equal("bytes of the first message", &stream.take(1)?[0].data.len(), &MESSAGE_BYTES)?;
+            pass()
+        },
+    },
+];
+
+fn publisher_order(target: &Target) -> Outcome {
+    let topic = Topic::new(target, "publisher-order");
+    let mut stream = topic.subscribe(None)?;
+    thread::scope(|scope| {
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|p| {
+                let topic = &topic;
+                scope.spawn(move || topic.publish((0..MESSAGES_EACH).map(|n| format!("{p} {n}"))))
+            })
+            .collect();
+        let joined = publishers.into_iter().map(|it| it.join().expect("nothing here panics"));
+        joined.collect::<wire::Result<Vec<_>>>()
+    })?;
+    let data = data_of(&stream.take(PUBLISHERS * MESSAGES_EACH)?);
+    for p in 0..PUBLISHERS {
+        let prefix = format!("{p} ");
+        let received: Vec<_> = data.iter().filter_map(|it| it.strip_prefix(&prefix)).collect();
+        let sent: Vec<_> = (0..MESSAGES_EACH).map(|n| n.to_string()).collect();
+        ensure(
+            received == sent,
+            format!("the messages of publisher {p} in order: 0 to {}", MESSAGES_EACH - 1),
+            format!("{received:?}"),
+        )?;
+    }
+    pass()
+}
+
+fn thousand(target: &Target) -> Outcome {
+    // This side needs as many descriptors as the server; a limit that is too low shows as an error.
+    let _ = raise_fd_limit();
+    let own = Own::or_shared(target)?;
+    let topic = Topic::new(&own.target, "thousand");
+    let streams: wire::Result<Vec<_>> = (0..SUBSCRIBERS).map(|_| topic.subscribe(None)).collect();
+    let mut streams = streams?;
+    let expected: Vec<_> = (0..20).map(|n| format!("m{n}")).collect();
+    let start = Instant::now();
+    topic.publish(&expected)?;
+    let published = start.elapsed();
+    for (n, stream) in streams.iter_mut().enumerate() {
+        // 20 000 writes of a debug build on a busy machine: long, and no miss.
+        stream.set_patience(target.patience() * 4);
+        let data = data_of(&stream.take(expected.len())?);
+        equal(&format!("data of stream {n}"), &data, &expected)?;
+    }
+    let ms = |time: Duration| time.as_millis();
+    fact(format!(
+        "20 messages published in {} ms, read from {SUBSCRIBERS} streams after {} ms",
+        ms(published),
+        ms(start.elapsed())
+    ))
+}
+
+/// The bound is generous, three times the baseline and at least half a second: what is to be seen
+/// is a neighbour that is waited for, and that takes as long as the stall.
+fn slow_neighbour(target: &Target) -> Outcome {
+    let topic = Topic::new(target, "slow-neighbour");
+    let mut stream = topic.subscribe(None)?;
+    let baseline = slowest_delivery(&topic, &mut stream)?;
+    let slow = topic.subscribe(None)?;
+    let beside = slowest_delivery(&topic, &mut stream)?;
+    drop(slow);
+    let limit = (baseline * 3).max(target.scaled(NEIGHBOUR_LIMIT));
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    let numbers = format!("p99 {} beside it, {} without", ms(beside), ms(baseline));
+    ensure(beside <= limit, format!("p99 of at most {}", ms(limit)), &numbers)?;
+    fact(numbers)
+}
+
+/// The 99th percentile of the time from a publish to its event: the slowest but one of a hundred.
+fn slowest_delivery(topic: &Topic<'_>, stream: &mut EventStream) -> Result<Duration, Fault> {
+    let message = "x".repeat(MESSAGE_BYTES);
+    let mut publisher = topic.publisher()?;
+    let mut times = Vec::new();
+    for _ in 0..DELIVERIES {
+        let start = Instant::now();
+        publisher.publish(&message)?;
+        equal("bytes of a message", &stream.take(1)?[0].data.len(), &MESSAGE_BYTES)?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[DELIVERIES - 2])
+}
+
+fn torn_body(target: &Target) -> Outcome {
+    let topic = Topic::new(target, "torn-body");
+    let mut stream = topic.subscribe(None)?;
+    let request = || target.request("POST", topic.path());
+    let by_length = request().header("Content-Length", "10").to_bytes();
+    let by_chunk = request().header("Transfer-Encoding", "chunked").to_bytes();
+    for (head, torn) in [(by_length, &b"torn"[..]), (by_chunk, b"4\r\ntorn\r\n6\r\nto")] {
+        let mut connection = target.connect()?;
+        connection.send(&head)?;
+        connection.send(torn)?;
+        let closed = connection.socket().shutdown(Shutdown::Write);
+        closed.map_err(|error| Fault::Harness(format!("cannot close: {error}")))?;
+        // The server has seen the end when it answers or closes; either is fine.
+        let _ = connection.read_head();
+    }
+    topic.publish(["whole"])?;
+    equal("the first message", stream.take(1)?[0].data.as_str(), "whole")?;
+    pass()
+}
+
+fn data_of(events: &[Event]) -> Vec<String> {
+    events.iter().map(|event| event.data.clone()).collect()
+}

@@ -1,0 +1,78 @@
+//! Lies that the floor tells on request.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Known faults, for the harness's check of itself. 0 = none.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Faults {
+    /// Never send the events whose number is a multiple of this
+    // From the environment too, so that a test can have every floor of a run lie beyond the truth.
+    #[arg(long = "fault-drop-each", env = "FLOOR_FAULT_DROP_EACH", default_value_t = 0)]
+    pub drop_each: u64,
+    /// Send twice the events whose number is a multiple of this
+    #[arg(long = "fault-duplicate-each", default_value_t = 0)]
+    pub duplicate_each: u64,
+    /// Send after their successor the events whose number is a multiple of this
+    #[arg(long = "fault-swap-each", default_value_t = 0)]
+    pub swap_each: u64,
+    /// Send every event this much later, microseconds
+    #[arg(long = "fault-delay-us", default_value_t = 0)]
+    pub delay_us: u64,
+    /// Delay only messages whose number is a multiple of this, and those exactly, by spinning
+    #[arg(long = "fault-delay-each", default_value_t = 0)]
+    pub delay_each: u64,
+    /// Do nothing at all, once, before this tick of a stream, for as long as `--fault-stall-ms` says
+    #[arg(long = "fault-stall-at", default_value_t = 0)]
+    pub stall_at: u64,
+    /// How long to do nothing, milliseconds
+    #[arg(long = "fault-stall-ms", default_value_t = 0)]
+    pub stall_ms: u64,
+    /// Say that a tick was due when it is sent: what a server says that stamps late
+    #[arg(long = "fault-restamp")]
+    pub restamp: bool,
+}
+
+impl Faults {
+    /// Appends to `out` what is to be sent now that event `n` is due.
+    pub(super) fn apply(self, n: u64, frame: &[u8], held: &mut Vec<u8>, out: &mut Vec<u8>) {
+        let hits = |each: u64| each != 0 && n.is_multiple_of(each);
+        if hits(self.drop_each) {
+            return;
+        }
+        if hits(self.swap_each) {
+            held.extend_from_slice(frame);
+            return;
+        }
+        out.extend_from_slice(frame);
+        if hits(self.duplicate_each) {
+            out.extend_from_slice(frame);
+        }
+        out.append(held);
+    }
+
+    /// How much later every event is sent.
+    pub(super) fn delay_ns(self) -> u64 {
+        if self.delay_each == 0 { self.delay_us * 1000 } else { 0 }
+    }
+
+    /// Waits before message `n` if it is one of those to be late, exactly and without sleeping.
+    pub(super) fn spin(self, n: u64) {
+        if self.delay_each != 0 && n.is_multiple_of(self.delay_each) {
+            let until = Instant::now() + Duration::from_micros(self.delay_us);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Whether tick `n` is the one before which nothing is done.
+    pub(super) fn stalls_at(self, n: u64) -> bool {
+        self.stall_at != 0 && n == self.stall_at
+    }
+
+    /// Does nothing at all.
+    pub(super) fn stall(self) {
+        thread::sleep(Duration::from_millis(self.stall_ms));
+    }
+}

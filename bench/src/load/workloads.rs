@@ -1,0 +1,147 @@
+//! The workloads that a run is made of, each with its question.
+
+use super::{Shape, Workload};
+
+impl Workload {
+    fn new(name: &str, rounds: u32, question: &str, shape: Shape) -> Workload {
+        Workload { name: name.into(), question: question.into(), rounds, shape }
+    }
+
+    /// One message for so many subscribers.
+    pub fn broadcast(subscribers: u64, interval_ms: u64, messages: u64, rounds: u32) -> Workload {
+        let plural = if subscribers == 1 { "" } else { "s" };
+        Workload::new(
+            &format!("broadcast-{subscribers}"),
+            rounds,
+            &format!(
+                "One message for {subscribers} subscriber{plural}: when does each have it, and \
+                 what does a delivery cost the server?"
+            ),
+            Shape::Broadcast {
+                subscribers,
+                interval_us: interval_ms * 1000,
+                // Enough deliveries to warm up with.
+                warm_up: if subscribers > 1000 { 1 } else { 4 },
+                messages,
+                pad_bytes: 0,
+                stalled_each: 0,
+            },
+        )
+    }
+
+    /// 1000 streams, each with a schedule of its own.
+    pub fn ticks(events: u64, rounds: u32) -> Workload {
+        Workload::new(
+            "ticks",
+            rounds,
+            "1000 streams, each with its own timer: how late is an event, and what does one cost \
+             when no other is due?",
+            Shape::Ticks {
+                subscribers: 1000,
+                interval_ms: 250,
+                warm_up: 1,
+                events,
+                aligned: false,
+            },
+        )
+    }
+
+    /// 1000 streams, all due at once.
+    pub fn aligned(events: u64, rounds: u32) -> Workload {
+        Workload::new(
+            "ticks-aligned",
+            rounds,
+            "1000 streams whose timers are due at the same instant: how late is the last?",
+            Shape::Ticks { subscribers: 1000, interval_ms: 250, warm_up: 1, events, aligned: true },
+        )
+    }
+
+    /// As fast as the client reads.
+    pub fn firehose(events: u64, rounds: u32) -> Workload {
+        Workload::new(
+            "firehose",
+            rounds,
+            "20 streams that never wait: how many events a second, and what does one cost?",
+            Shape::Firehose { subscribers: 20, events },
+        )
+    }
+
+    /// Everyone at once.
+    pub fn connect_storm(streams: u64, rounds: u32) -> Workload {
+        Workload::new(
+            "connect-storm",
+            rounds,
+            "All streams opened at once: how soon does each have its first event?",
+            Shape::ConnectStorm { streams },
+        )
+    }
+
+    /// Streams that wait.
+    pub fn idle(most: u64, rounds: u32) -> Workload {
+        Workload::new(
+            "idle",
+            rounds,
+            "How much memory does one more open stream take, in the server and in the kernel?",
+            Shape::Idle { counts: vec![most / 20, most / 4, most / 2, most * 3 / 4, most] },
+        )
+    }
+
+    /// Streams that go away.
+    pub fn churn(streams: u64, rounds: u32) -> Workload {
+        Workload::new(
+            "churn",
+            rounds,
+            "A client leaves by FIN, by RST, or falls silent: when is its stream gone?",
+            Shape::Churn { streams },
+        )
+    }
+
+    /// Some readers do not read.
+    pub fn stalled(each: u64, rounds: u32) -> Workload {
+        let (name, question) = match each {
+            0 => ("readers-all", "Nobody stalls: what the next two are compared with."),
+            100 => ("stalled-1", "1 % of the readers never read: what do the others notice?"),
+            _ => ("stalled-10", "10 % of the readers never read: what do the others notice?"),
+        };
+        Workload::new(
+            name,
+            rounds,
+            question,
+            Shape::Broadcast {
+                subscribers: 500,
+                interval_us: 20_000,
+                warm_up: 4,
+                messages: 25,
+                pad_bytes: 4000,
+                stalled_each: each,
+            },
+        )
+    }
+
+    /// The server dies and comes back.
+    pub fn restart(streams: u64, rounds: u32) -> Workload {
+        Workload::new(
+            "restart",
+            rounds,
+            "The server is killed and started again, all clients come back and resume: is anything \
+             lost or repeated, and when do 99 % have live events again?",
+            Shape::Restart { streams, retry_ms: 500 },
+        )
+    }
+
+    /// How much before it is too slow.
+    pub fn max_rate(rounds: u32) -> Workload {
+        Workload::new(
+            "max-rate",
+            rounds,
+            "Broadcasts to 200 subscribers, faster and faster: up to which rate is the 99th \
+             percentile below 20 ms?",
+            Shape::MaxRate {
+                subscribers: 200,
+                p99_us: 20_000,
+                low_per_s: 10_000,
+                high_per_s: 640_000,
+            },
+        )
+    }
+}

@@ -1,0 +1,217 @@
+//! What is measured: names, units, and which way is better.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::Window;
+
+/// A figure that a report shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Figure {
+    /// Its name in the JSON.
+    pub name: &'static str,
+    /// In a table's header.
+    pub title: &'static str,
+    /// How it is written.
+    pub unit: Unit,
+    /// Whether more of it is better.
+    pub higher_is_better: bool,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Kept in nanoseconds, written in milliseconds.
+    Milliseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Kept in bytes, written in KiB.
+    Kibibytes,
+    /// A plain number.
+    Number,
+    /// Thousands.
+    Thousands,
+}
+
+const fn lower(name: &'static str, title: &'static str, unit: Unit) -> Figure {
+    Figure { name, title, unit, higher_is_better: false }
+}
+
+const fn higher(name: &'static str, title: &'static str, unit: Unit) -> Figure {
+    Figure { name, title, unit, higher_is_better: true }
+}
+
+/// The figures that tables show and comparisons judge, in their order.
+pub const FIGURES: &[Figure] = &[
+    lower("latency_p50_ns", "p50 ms", Unit::Milliseconds),
+    lower("latency_p99_ns", "p99 ms", Unit::Milliseconds),
+    lower("latency_max_ns", "max ms", Unit::Milliseconds),
+    lower("emit_lateness_p99_ns", "emit late p99 ms", Unit::Milliseconds),
+    lower("transit_p99_ns", "transit p99 ms", Unit::Milliseconds),
+    lower("cpu_ns_per_event", "CPU ns/event", Unit::Nanoseconds),
+    lower("fanout_skew_p50_ns", "skew p50 ms", Unit::Milliseconds),
+    lower("fanout_skew_p99_ns", "skew p99 ms", Unit::Milliseconds),
+    lower("us_per_recipient", "µs/recipient", Unit::Microseconds),
+    higher("events_per_s", "events/s, 1000", Unit::Thousands),
+    higher("max_rate_per_s", "events/s, 1000", Unit::Thousands),
+    higher("streams_per_s", "streams/s", Unit::Number),
+    lower("time_to_headers_p99_ns", "headers p99 ms", Unit::Milliseconds),
+    lower("time_to_first_byte_p99_ns", "first byte p99 ms", Unit::Milliseconds),
+    lower("time_to_first_event_p99_ns", "first event p99 ms", Unit::Milliseconds),
+    lower("bytes_per_event", "bytes/event", Unit::Number),
+    lower("write_calls_per_event", "writes/event", Unit::Number),
+    lower("resident_bytes_per_stream", "KiB/stream", Unit::Kibibytes),
+    lower("kernel_bytes_per_stream", "kernel KiB/stream", Unit::Kibibytes),
+    lower("clean_up_fin_ns", "FIN ms", Unit::Milliseconds),
+    lower("clean_up_rst_ns", "RST ms", Unit::Milliseconds),
+    lower("clean_up_silence_ns", "silence ms", Unit::Milliseconds),
+    lower("isolation_ratio", "p99 × without", Unit::Number),
+    lower("recovery_99_ns", "99 % live ms", Unit::Milliseconds),
+    lower("lost", "lost", Unit::Number),
+    lower("repeated", "repeated", Unit::Number),
+];
+
+/// The figures that the twin must agree in, and that a comparison judges first.
+pub const HEADLINES: [&str; 3] = ["cpu_ns_per_event", "latency_p50_ns", "latency_p99_ns"];
+
+/// The figure of this name.
+pub fn figure(name: &str) -> Option<&'static Figure> {
+    FIGURES.iter().find(|it| it.name == name)
+}
+
+impl Unit {
+    /// The unit's name behind a value, with a space.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Unit::Milliseconds => " ms",
+            Unit::Nanoseconds => " ns",
+            Unit::Microseconds => " µs",
+            Unit::Kibibytes => " KiB",
+            Unit::Thousands => " thousand",
+            Unit::Number => "",
+        }
+    }
+
+    /// A value in words of this unit, without its name.
+    pub fn write(self, value: f64) -> String {
+        match self {
+            Unit::Milliseconds => significant(value / 1e6),
+            Unit::Nanoseconds => format!("{value:.0}"),
+            Unit::Kibibytes => format!("{:.1}", value / 1024.0),
+            Unit::Thousands => significant(value / 1e3),
+            Unit::Microseconds | Unit::Number => significant(value),
+        }
+    }
+}
+
+/// Three digits that count, but whole numbers whole.
+pub fn significant(value: f64) -> String {
+    match value.abs() {
+        it if it >= 100.0 => format!("{value:.0}"),
+        it if it >= 10.0 => format!("{value:.1}"),
+        it if it >= 0.1 || it == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Percentiles of many values, nanoseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Values that it is of.
+    pub n: u64,
+    /// Half are faster.
+    pub p50_ns: u64,
+    /// 9 of 10 are faster.
+    pub p90_ns: u64,
+    /// 99 of 100 are faster.
+    pub p99_ns: u64,
+    /// 999 of 1000 are faster; only of 10⁵ values or more.
+    pub p999_ns: Option<u64>,
+    /// 9999 of 10 000 are faster; only of 10⁶ values or more.
+    pub p9999_ns: Option<u64>,
+    /// The slowest.
+    pub max_ns: u64,
+    /// The mean, never to be shown alone.
+    pub mean_ns: f64,
+    /// Quantiles and values for a chart, from the median up to where ten values are beyond; empty where none is
+    /// drawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(f64, u64)>,
+}
+
+/// Values from which on the 99.9th percentile is shown: a hundred lie beyond it.
+const P999_FROM: u64 = 100_000;
+
+/// Values from which on the 99.99th percentile is shown: a hundred lie beyond it.
+const P9999_FROM: u64 = 1_000_000;
+
+impl Distribution {
+    /// Of a histogram; `None` if it is empty.
+    pub fn of(histogram: &Histogram<u64>) -> Option<Distribution> {
+        let n = histogram.len();
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        (n > 0).then(|| Distribution {
+            n,
+            p50_ns: at(0.50),
+            p90_ns: at(0.90),
+            p99_ns: at(0.99),
+            p999_ns: (n >= P999_FROM).then(|| at(0.999)),
+            p9999_ns: (n >= P9999_FROM).then(|| at(0.9999)),
+            max_ns: histogram.max(),
+            mean_ns: histogram.mean(),
+            curve: Vec::new(),
+        })
+    }
+
+    /// The same, with the points of a chart, from the median on.
+    pub fn with_curve(histogram: &Histogram<u64>) -> Option<Distribution> {
+        let mut found = Distribution::of(histogram)?;
+        let mut beyond: f64 = 0.5;
+        while beyond * found.n as f64 >= 10.0 {
+            found.curve.push((1.0 - beyond, histogram.value_at_quantile(1.0 - beyond)));
+            beyond /= 1.5;
+        }
+        Some(found)
+    }
+}
+
+/// Every figure of a window: its own, and the percentiles of its distributions.
+pub(super) fn of_window(window: &Window) -> BTreeMap<String, f64> {
+    let mut all = window.figures.clone();
+    for (name, it) in &window.distributions {
+        all.insert(format!("{name}_p50_ns"), it.p50_ns as f64);
+        all.insert(format!("{name}_p99_ns"), it.p99_ns as f64);
+        all.insert(format!("{name}_max_ns"), it.max_ns as f64);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rare_percentiles_need_many_values() {
+        let mut histogram = crate::load::ledger::new_histogram();
+        for (count, p999, p9999) in
+            [(50_000, false, false), (100_000, true, false), (1_000_000, true, true)]
+        {
+            histogram.reset();
+            histogram.record_n(1000, count).unwrap();
+            let found = Distribution::of(&histogram).unwrap();
+            assert_eq!((found.p999_ns.is_some(), found.p9999_ns.is_some()), (p999, p9999));
+            assert_eq!((found.n, found.max_ns), (count, histogram.max()));
+        }
+        let curve = Distribution::with_curve(&histogram).unwrap().curve;
+        assert!(curve.last().unwrap().0 <= 0.99999 && curve.len() > 20);
+    }
+
+    #[test]
+    fn every_headline_is_a_figure() {
+        assert!(HEADLINES.iter().all(|it| figure(it).is_some()));
+    }
+}

@@ -1,0 +1,552 @@
+//! A report as one page that needs nothing else: no script, no font, no image from elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::plot::{self, Axis, Dot, Scale, Series, escape};
+use super::render::{self, LIMITS};
+use super::{Measure, Report, Row, Unit, significant};
+use crate::stats::EQUIVALENT;
+
+/// The page's style. The colours are Okabe and Ito's, darker on light and lighter on dark ground.
+const STYLE: &str = "\
+:root{color-scheme:light dark;--page:#fff;--ink:#1b1f24;--soft:#59636e;--line:#d5dae0;\
+--floor:#9aa3ad;--c0:#0072b2;--c1:#d55e00;--c2:#00845f;--c3:#aa4489;--c4:#a87400;--c5:#1b1f24;\
+--c6:#3b8fc4;--bad:#b3261e;--band:#0072b218}\
+@media(prefers-color-scheme:dark){:root{--page:#14171b;--ink:#e7eaee;--soft:#a3adb8;--line:#343b44;\
+--floor:#6b7480;--c0:#56a8e0;--c1:#ff8a3d;--c2:#2fc79b;--c3:#e08cc4;--c4:#f0b429;--c5:#e7eaee;\
+--c6:#8fd0ff;--bad:#ff8a80;--band:#56a8e022}}\
+*{box-sizing:border-box}body{margin:0 auto;max-width:1320px;padding:1rem;background:var(--page);\
+color:var(--ink);font:16px/1.5 system-ui,sans-serif}h1{line-height:1.2}h2{margin-top:2.5rem;\
+border-bottom:1px solid var(--line)}h3{margin:1.5rem 0 .3rem;line-height:1.3}p{max-width:75ch}\
+.soft{color:var(--soft)}.bad{color:var(--bad);font-weight:600}.wide{overflow-x:auto}\
+table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}\
+th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}\
+.n{text-align:right}td.bad,td.words{white-space:normal;min-width:20rem}\
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:1rem 2rem}\
+figure{margin:0;min-width:0;max-width:600px}svg{width:100%;height:auto;display:block}\
+svg text{fill:var(--soft);font-size:12px}svg .label,svg .name{fill:var(--ink)}\
+.grid{stroke:var(--line);fill:none}.one{stroke:var(--ink);stroke-dasharray:2 3}.band{fill:var(--band)}\
+.legend{display:flex;flex-wrap:wrap;gap:.1rem 1rem;padding:0;margin:.2rem 0;list-style:none;\
+font-size:.8rem}.legend i{display:inline-block;width:1.6rem;margin-right:.35rem;vertical-align:middle}\
+summary{cursor:pointer}ul.plain{padding-left:1.2rem;max-width:85ch}";
+
+/// When the largest value of a chart is so many times the smallest, its axis is logarithmic.
+const LINEAR_UP_TO: f64 = 20.0;
+
+/// The whole page.
+pub fn html(report: &Report) -> String {
+    let mut out = open(&format!("SSE servers measured, {}", report.began));
+    put(
+        &mut out,
+        format_args!(
+            "<h1>SSE servers measured</h1><p class=\"soft\">{}, profile {}, <code>{}</code>; one host, \
+         loopback, unreviewed.</p>",
+            escape(&report.began),
+            escape(&report.profile),
+            escape(&report.command)
+        ),
+    );
+    if report.partial {
+        out.push_str("<p class=\"bad\">Partial: this run was interrupted.</p>");
+    }
+    for why in &report.trust.cannot_tell {
+        put(&mut out, format_args!("<p class=\"bad\">This run cannot tell: {}.</p>", escape(why)));
+    }
+    let (title, table) = render::summary(report);
+    let columns = title.strip_prefix("Summary: ").unwrap_or(&title);
+    put(&mut out, format_args!("<h2>Summary</h2><p>Columns: {}.</p>", escape(columns)));
+    out.push_str(&table.html(escape));
+    out.push_str(
+        "<p class=\"soft\">× is the multiple of the floor, a bare one-thread server in \
+                  the same rounds.</p>",
+    );
+
+    out.push_str("<h2>Charts</h2><div class=\"charts\">");
+    for (title, caption, chart) in charts(report) {
+        put(
+            &mut out,
+            format_args!(
+                "<figure><h3>{}</h3>{chart}<figcaption class=\"soft\">{}</figcaption></figure>",
+                escape(&title),
+                escape(&caption)
+            ),
+        );
+    }
+    out.push_str("</div>");
+
+    out.push_str("<h2>How far it can be believed</h2><ul class=\"plain\">");
+    for line in render::remarks(report) {
+        put(&mut out, format_args!("<li>{}</li>", escape(&line)));
+    }
+    out.push_str("</ul><h3>Known truths, found before anything was measured</h3>");
+    out.push_str(
+        "<div class=\"wide\"><table><thead><tr><th>what was done</th><th>truth</th>\
+                  <th>found</th></tr></thead><tbody>",
+    );
+    for it in &report.self_check {
+        put(
+            &mut out,
+            format_args!(
+                "<tr><td>{}</td><td>{}</td><td{}>{}</td></tr>",
+                escape(&it.what),
+                escape(&it.truth),
+                if it.passed { " class=\"words\"" } else { " class=\"bad\"" },
+                escape(&it.found)
+            ),
+        );
+    }
+    out.push_str("</tbody></table></div>");
+
+    out.push_str("<h2>What the numbers do not mean</h2><ul class=\"plain\">");
+    for line in LIMITS {
+        put(&mut out, format_args!("<li>{}</li>", escape(line)));
+    }
+    out.push_str("</ul><h2>Every workload</h2>");
+    for (title, table) in render::tables(report).into_iter().skip(1) {
+        put(&mut out, format_args!("<h3>{}</h3>{}", escape(&title), table.html(escape)));
+    }
+    conformance(report, &mut out);
+    out.push_str("<h2>Where</h2><div class=\"wide\"><table><tbody>");
+    for (what, value) in render::environment(report) {
+        put(&mut out, format_args!("<tr><th>{what}</th><td>{}</td></tr>", escape(&value)));
+    }
+    out.push_str("</tbody></table></div></body></html>\n");
+    out
+}
+
+/// The head of a page, up to its body.
+pub(super) fn open(title: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><title>{}</title><style>{STYLE}</style>\
+         </head><body>",
+        escape(title)
+    )
+}
+
+fn conformance(report: &Report, out: &mut String) {
+    let checked: Vec<_> =
+        report.rows.iter().filter_map(|row| Some((row, row.conformance.as_ref()?))).collect();
+    if checked.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Conformance</h2><div class=\"wide\"><table><thead><tr><th>server</th>\
+                  <th class=\"n\">passed</th><th class=\"n\">failed</th><th>missed</th></tr></thead><tbody>");
+    for (row, it) in checked {
+        put(
+            out,
+            format_args!(
+                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"words\">{}</td></tr>",
+                escape(&render::name(row).join(" ")),
+                it.passed,
+                it.failed,
+                escape(&it.missed.join(", "))
+            ),
+        );
+    }
+    out.push_str("</tbody></table></div>");
+}
+
+/// Every chart that the report has data for: title, caption, SVG.
+fn charts(report: &Report) -> Vec<(String, String, String)> {
+    let looks = looks(report);
+    let mut charts = Vec::new();
+    for workload in &report.workloads {
+        charts.extend(latency(report, &workload.name, &looks));
+    }
+    for name in ["broadcast-1000", "ticks", "firehose"] {
+        charts.extend(bars(
+            report,
+            &looks,
+            name,
+            "cpu_ns_per_event",
+            "CPU time of the server for a delivered event, ns",
+            "takes the least CPU for an event",
+        ));
+    }
+    charts.extend(forest(report, &looks));
+    charts.extend(throughput(report, &looks));
+    charts.extend(fan_out(report, &looks));
+    charts.extend(bars(
+        report,
+        &looks,
+        "broadcast-1000",
+        "fanout_skew_p50_ns",
+        "from the first subscriber to the last, ms (median message)",
+        "spreads a message fastest",
+    ));
+    charts.extend(memory(report, &looks));
+    charts.extend(timeline(report, &looks));
+    charts.extend(bars(
+        report,
+        &looks,
+        "connect-storm",
+        "time_to_first_event_p99_ns",
+        "first event after the request, p99, ms",
+        "gives everyone a first event soonest",
+    ));
+    charts.extend(bars(
+        report,
+        &looks,
+        "restart",
+        "recovery_99_ns",
+        "from the kill until 99 % have live events, ms",
+        "is back soonest",
+    ));
+    charts
+}
+
+/// How a server is drawn everywhere: its framework's colour, dashed for the native encoding.
+struct Look {
+    colour: Option<usize>,
+    dashed: bool,
+}
+
+fn looks(report: &Report) -> BTreeMap<String, Look> {
+    let mut colours: Vec<&str> = Vec::new();
+    let mut looks = BTreeMap::new();
+    for row in &report.rows {
+        let colour = (!row.is_floor()).then(|| {
+            // The twin is the same server.
+            let server = row.server.trim_end_matches(super::TWIN);
+            colours.iter().position(|it| *it == server).unwrap_or_else(|| {
+                colours.push(server);
+                colours.len() - 1
+            })
+        });
+        let dashed = row.encoding.as_deref() == Some("native");
+        looks.insert(row.key(), Look { colour, dashed });
+    }
+    looks
+}
+
+/// The rows that are drawn: all but the twin.
+fn drawn(report: &Report) -> impl Iterator<Item = &Row> {
+    report.rows.iter().filter(|it| it.twin_of.is_none())
+}
+
+fn measure<'r>(row: &'r Row, workload: &str, name: &str) -> Option<&'r Measure> {
+    row.cell(workload)?.summary.as_ref()?.get(name)
+}
+
+fn line(row: &Row, looks: &BTreeMap<String, Look>, points: Vec<(f64, f64)>) -> Series {
+    let look = &looks[&row.key()];
+    Series { name: row.key(), colour: look.colour, dashed: look.dashed, points, hollow: Vec::new() }
+}
+
+/// The server with the lowest of these values, floor apart.
+fn lowest(values: &[(String, f64)]) -> Option<(&str, f64)> {
+    let servers = values.iter().filter(|it| it.0 != "floor");
+    servers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|it| (it.0.as_str(), it.1))
+}
+
+fn latency(
+    report: &Report,
+    workload: &str,
+    looks: &BTreeMap<String, Look>,
+) -> Option<(String, String, String)> {
+    // The workloads whose tail is a question of its own.
+    let wanted = ["broadcast-1000", "ticks", "ticks-aligned", "broadcast-1", "broadcast-5000"];
+    if !wanted.contains(&workload) {
+        return None;
+    }
+    let mut p99 = Vec::new();
+    let mut most: f64 = 10.0;
+    let series: Vec<Series> = drawn(report)
+        .filter_map(|row| {
+            let latency = row.cell(workload)?.latency.as_ref()?;
+            let rounds = measure(row, workload, "latency_p99_ns")?.value;
+            p99.push((row.key(), latency.p99_ns as f64, rounds));
+            let points: Vec<_> =
+                latency.curve.iter().map(|(q, ns)| (1.0 / (1.0 - q), *ns as f64 / 1e6)).collect();
+            most = most.max(points.last().map_or(0.0, |it| it.0));
+            Some(line(row, looks, points))
+        })
+        .collect();
+    p99.retain(|it| it.0 != "floor");
+    p99.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let (best, value, rounds) = p99.first()?;
+    // Ranges that overlap show no order.
+    let shared = match p99.get(1) {
+        Some((next, _, its)) if its.min <= rounds.max => format!("; {next} is within its range"),
+        _ => String::new(),
+    };
+    let mut x = Axis::new("percentile of deliveries", Scale::Log);
+    x.ticks =
+        [(2.0, "50"), (10.0, "90"), (100.0, "99"), (1e3, "99.9"), (1e4, "99.99"), (1e5, "99.999")]
+            .map(|(at, text)| (at, format!("{text} %")))
+            .into();
+    let y = Axis::new("latency from the schedule, ms", Scale::Log);
+    let title =
+        format!("{workload}: {best} has the lowest p99, {} ms{shared}", significant(value / 1e6));
+    let caption = "All rounds merged; ends where fewer than ten deliveries are beyond. Grey: the \
+                   floor, what the kernel alone takes.";
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+}
+
+fn bars(
+    report: &Report,
+    looks: &BTreeMap<String, Look>,
+    workload: &str,
+    name: &str,
+    label: &str,
+    finding: &str,
+) -> Option<(String, String, String)> {
+    let unit = super::figure(name).map_or(Unit::Number, |it| it.unit);
+    let scale = if unit == Unit::Milliseconds { 1e6 } else { 1.0 };
+    let mut values = Vec::new();
+    let mut rows: Vec<Dot> = drawn(report)
+        .filter_map(|row| {
+            let it = measure(row, workload, name)?.value;
+            values.push((row.key(), it.median));
+            Some(Dot {
+                name: row.key(),
+                colour: looks[&row.key()].colour,
+                low: it.min / scale,
+                value: it.median / scale,
+                high: it.max / scale,
+                label: unit.write(it.median),
+            })
+        })
+        .collect();
+    rows.sort_by(|a, b| a.value.total_cmp(&b.value));
+    let (best, value) = lowest(&values)?;
+    let mut servers = rows.iter().filter(|it| it.colour.is_some());
+    let (first, next) = (servers.next(), servers.next());
+    // Ranges that overlap show no order.
+    let shared = match (first, next) {
+        (Some(first), Some(next)) if next.low <= first.high => {
+            format!("; {} is within its range", next.name)
+        }
+        _ => String::new(),
+    };
+    let mut x = Axis::new(label, Scale::Linear);
+    x.from_zero = true;
+    let (least, most) = (rows.first()?.low, rows.last()?.value);
+    if least > 0.0 && most / least > LINEAR_UP_TO {
+        x = Axis::new(&format!("{label}, logarithmic"), Scale::Log);
+    }
+    let title =
+        format!("{workload}: {best} {finding}, {}{}{shared}", unit.write(value), unit.suffix());
+    let chart = plot::dots(&title, &x, &rows, None, None);
+    Some((title, "Dot: median of the rounds; line: smallest to largest round.".into(), chart))
+}
+
+fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<(String, String, String)> {
+    let mut charts = Vec::new();
+    for (workload, name, words) in [
+        ("broadcast-1000", "cpu_ns_per_event", "CPU for an event"),
+        ("broadcast-1000", "latency_p50_ns", "median latency"),
+        ("ticks", "latency_p50_ns", "median latency"),
+    ] {
+        let mut rows = Vec::new();
+        // The twin too: how far apart two equals lie is what to judge the others by.
+        for row in &report.rows {
+            let Some(ratio) = measure(row, workload, name).and_then(|it| it.ratio) else {
+                continue;
+            };
+            if row.is_floor() {
+                continue;
+            }
+            rows.push(Dot {
+                name: row.key(),
+                colour: looks[&row.key()].colour,
+                low: ratio.low,
+                value: ratio.estimate,
+                high: ratio.high,
+                label: render::interval(ratio),
+            });
+        }
+        rows.sort_by(|a, b| a.value.total_cmp(&b.value));
+        let mut servers = rows.iter().filter(|it| !it.name.contains(super::TWIN));
+        let (Some(first), Some(last)) = (servers.next(), rows.last()) else { continue };
+        let title = format!(
+            "{workload}: {words} is {} to {} times the floor's",
+            significant(first.value),
+            significant(last.value)
+        );
+        let x = Axis::new("multiple of the floor in the same round, 95 % interval", Scale::Log);
+        let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
+        let chart = plot::dots(&title, &x, &rows, Some(1.0), band);
+        let caption = "Intervals that overlap show no difference. Shaded: ±5 % of the floor.";
+        charts.push((title, caption.into(), chart));
+    }
+    charts
+}
+
+fn throughput(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+    let mut best: Option<(String, f64)> = None;
+    let mut bound_from = f64::INFINITY;
+    let series: Vec<Series> = drawn(report)
+        .filter_map(|row| {
+            let cell = row.cell("max-rate")?;
+            let window = super::used(&cell.windows).into_iter().find(|it| !it.probes.is_empty())?;
+            let mut probes: Vec<_> = window.probes.iter().filter(|it| it.p99_ns > 0).collect();
+            probes.sort_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
+            if let Some(rate) = window.figures.get("max_rate_per_s")
+                && !row.is_floor()
+                && best.as_ref().is_none_or(|it| it.1 < *rate)
+            {
+                best = Some((row.key(), *rate));
+            }
+            let bound = probes.iter().filter(|it| it.generator_bound);
+            bound_from = bound.map(|it| it.offered_per_s).fold(bound_from, f64::min);
+            let points =
+                probes.iter().map(|it| (it.offered_per_s / 1e3, it.p99_ns as f64 / 1e6)).collect();
+            let mut series = line(row, looks, points);
+            series.hollow = probes.iter().map(|it| it.generator_bound).collect();
+            Some(series)
+        })
+        .collect();
+    let (best, rate) = best?;
+    let x = Axis::new("deliveries offered, thousands a second", Scale::Log);
+    let y = Axis::new("p99 latency, ms", Scale::Log);
+    let title = format!(
+        "max-rate: {best} keeps p99 below 20 ms up to {} thousand/s",
+        significant(rate / 1e3)
+    );
+    let shaded = bound_from.is_finite().then_some(bound_from / 1e3);
+    let bound = if bound_from.is_finite() {
+        format!("From {} thousand a second on", significant(bound_from / 1e3))
+    } else {
+        "Nowhere".into()
+    };
+    let caption = format!(
+        "Each point is a window of the search. {bound} the generator was the bottleneck (hollow \
+         points, shaded): right of there it is the harness that is measured."
+    );
+    Some((title.clone(), caption, plot::lines(&title, &x, &y, &series, shaded)))
+}
+
+fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+    let counts: Vec<(f64, &str)> = report
+        .workloads
+        .iter()
+        .filter_map(|it| {
+            Some((it.name.strip_prefix("broadcast-")?.parse().ok()?, it.name.as_str()))
+        })
+        .collect();
+    let mut most = Vec::new();
+    let mut last_count = 0.0;
+    let series: Vec<Series> = drawn(report)
+        .filter_map(|row| {
+            let mut points: Vec<(f64, f64)> = counts
+                .iter()
+                .filter_map(|(count, name)| {
+                    Some((*count, measure(row, name, "latency_p50_ns")?.value.median / 1e6))
+                })
+                .collect();
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let last = points.last().filter(|_| points.len() > 1)?;
+            last_count = last.0;
+            most.push((row.key(), last.1 * 1e6));
+            let mut series = line(row, looks, points);
+            series.hollow = vec![false; series.points.len()];
+            Some(series)
+        })
+        .collect();
+    let (best, value) = lowest(&most)?;
+    let title = format!(
+        "Latency of a broadcast grows with its subscribers: at {last_count}, {best} has the lowest median, {} ms",
+        significant(value / 1e6)
+    );
+    let x = Axis::new("subscribers of one topic", Scale::Log);
+    let y = Axis::new("median latency, ms", Scale::Log);
+    let caption = "Mostly arithmetic: the subscribers are written to one after the other.";
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+}
+
+fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+    let mut slopes = Vec::new();
+    let series: Vec<Series> = drawn(report)
+        .filter_map(|row| {
+            let cell = row.cell("idle")?;
+            let slope = cell.summary.as_ref()?.get("resident_bytes_per_stream")?;
+            slopes.push((row.key(), slope.value.median));
+            let used = super::used(&cell.windows);
+            let window = used.first()?;
+            let points: Vec<_> = window
+                .memory
+                .iter()
+                .map(|it| (it.streams as f64, it.resident_bytes as f64 / f64::from(1 << 20)))
+                .collect();
+            let mut series = line(row, looks, points);
+            series.hollow = vec![false; series.points.len()];
+            Some(series)
+        })
+        .collect();
+    let (best, value) = lowest(&slopes)?;
+    let title = format!(
+        "idle: {best} takes the least memory for a stream, {} KiB",
+        Unit::Kibibytes.write(value)
+    );
+    let mut x = Axis::new("open streams", Scale::Linear);
+    x.from_zero = true;
+    let mut y = Axis::new("resident memory, MiB", Scale::Linear);
+    y.from_zero = true;
+    let caption = "The slope is what a stream takes; the start is the server itself.";
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+}
+
+fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+    let workload = "ticks";
+    let mut worst: Option<(String, f64)> = None;
+    let series: Vec<Series> = drawn(report)
+        .filter_map(|row| {
+            let cell = row.cell(workload)?;
+            let used = super::used(&cell.windows);
+            let window = used.last()?;
+            let points: Vec<_> = window
+                .timeline
+                .iter()
+                .enumerate()
+                .map(|(index, it)| (index as f64 / 10.0, it.max_ns as f64 / 1e6))
+                .filter(|it| it.1 > 0.0)
+                .collect();
+            let most = points.iter().map(|it| it.1).fold(0.0, f64::max);
+            if worst.as_ref().is_none_or(|it| it.1 < most) {
+                worst = Some((row.key(), most));
+            }
+            (points.len() > 1).then(|| line(row, looks, points))
+        })
+        .collect();
+    let (who, most) = worst?;
+    if series.is_empty() {
+        return None;
+    }
+    let title = format!(
+        "{workload} over time, last round: the slowest delivery took {} ms ({who})",
+        significant(most)
+    );
+    let x = Axis::new("seconds in the window", Scale::Linear);
+    let y = Axis::new("slowest delivery in 100 ms, ms", Scale::Log);
+    let caption = "A spike in one line is the server; a spike in all would be the host.";
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+}
+
+/// Writing to a String cannot fail.
+fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(what);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render::tests::report;
+    use super::*;
+
+    #[test]
+    fn the_page_needs_nothing_else_and_has_the_finding() {
+        let page = html(&report());
+        for outside in ["<script", "http://", "https://", "url(", "src=", "@import"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        assert!(page.contains("prefers-color-scheme:dark"));
+        assert!(
+            page.contains("broadcast-1000: good shared takes the least CPU for an event, 20 ns")
+        );
+        assert!(page.len() < 400_000);
+        assert!(!page.contains("NaN"));
+    }
+}

@@ -1,0 +1,218 @@
+//! A cell over its rounds: which windows count, their medians, and their ratios to the floor.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Report, Window, figure};
+use crate::load::{Shape, Workload};
+use crate::stats::{CONFIDENCE, Ratio, Spread};
+
+/// A cell over its rounds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Deliveries due, all rounds together.
+    pub expected: u64,
+    /// Deliveries that came.
+    pub delivered: u64,
+    /// Rounds that count.
+    pub rounds: u64,
+    /// Of these, rounds in which the host was disturbed.
+    pub poisoned: u64,
+    /// Whether the generator may have been the bottleneck in one of them.
+    pub generator_bound: bool,
+    /// By the name of the figure.
+    pub measures: BTreeMap<String, Measure>,
+}
+
+/// A value over the rounds, absolute and as a multiple of the floor's in the same round.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measure {
+    /// As measured.
+    pub value: Spread,
+    /// Round by round, in their order.
+    pub rounds: Vec<f64>,
+    /// Divided by the floor's; nothing without a floor.
+    pub ratio: Option<Ratio>,
+}
+
+impl Report {
+    /// Compares the windows with stalled readers with those of the same round without.
+    pub(super) fn isolate(&mut self) {
+        let stalls = |it: &&Workload| match it.shape {
+            Shape::Broadcast { stalled_each, .. } => stalled_each > 0,
+            _ => false,
+        };
+        let stalled: Vec<&Workload> = self.workloads.iter().filter(stalls).collect();
+        for workload in stalled {
+            let Shape::Broadcast { subscribers, interval_us, pad_bytes, .. } = workload.shape
+            else {
+                continue;
+            };
+            let without = self.workloads.iter().find(|it| match it.shape {
+                Shape::Broadcast {
+                    subscribers: s,
+                    interval_us: i,
+                    pad_bytes: p,
+                    stalled_each: 0,
+                    ..
+                } => (s, i, p) == (subscribers, interval_us, pad_bytes),
+                _ => false,
+            });
+            let Some(without) = without else { continue };
+            for row in &mut self.rows {
+                let p99 = |it: &Window| Some(it.distributions.get("latency")?.p99_ns as f64);
+                let calm: BTreeMap<u32, f64> =
+                    row.cell(&without.name).map_or_else(BTreeMap::new, |cell| {
+                        let used = used(&cell.windows);
+                        used.iter().filter_map(|it| Some((it.round, p99(it)?))).collect()
+                    });
+                let cell = row.cells.iter_mut().find(|it| it.workload == workload.name);
+                for window in cell.into_iter().flat_map(|it| &mut it.windows) {
+                    if let (Some(with), Some(calm)) = (p99(window), calm.get(&window.round)) {
+                        window.figures.insert("isolation_ratio".into(), with / calm);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The windows that count, by round: the last attempt of each, without those that were disturbed
+/// if at least half of the rounds, and two, are clean.
+///
+/// A disturbed window with a fault does not count as long as another is left: its fault may be the
+/// host's. A server that loses events loses them in clean windows too.
+pub(crate) fn used(windows: &[Window]) -> Vec<&Window> {
+    let mut last: BTreeMap<u32, &Window> = BTreeMap::new();
+    for window in windows {
+        let before = last.get(&window.round);
+        if before.is_none_or(|it| it.poisoned.is_some() && it.attempt < window.attempt) {
+            last.insert(window.round, window);
+        }
+    }
+    let all: Vec<&Window> = last.into_values().collect();
+    let clean: Vec<&Window> = all.iter().copied().filter(|it| it.poisoned.is_none()).collect();
+    let enough = clean.len() >= all.len().div_ceil(2).max(all.len().min(2));
+    if enough {
+        return clean;
+    }
+    let excused = |it: &&Window| it.poisoned.is_some() && it.fault.is_some();
+    let rest: Vec<&Window> = all.iter().copied().filter(|it| !excused(it)).collect();
+    if rest.is_empty() { all } else { rest }
+}
+
+/// Round by round, one figure of `of` divided by that of `to`.
+pub(super) fn ratios(of: &[&Window], to: &[&Window], name: &str) -> Vec<f64> {
+    let value = |window: &Window| figure::of_window(window).get(name).copied();
+    of.iter()
+        .filter_map(|window| {
+            let same = to.iter().find(|it| it.round == window.round && it.fault.is_none())?;
+            Some(value(window)? / value(same).filter(|it| *it > 0.0)?)
+        })
+        .collect()
+}
+
+pub(super) fn of(windows: &[Window], floor: &[Window]) -> Option<Summary> {
+    let (windows, floor) = (used(windows), used(floor));
+    if windows.is_empty() || windows.iter().any(|it| it.fault.is_some()) {
+        return None;
+    }
+    let mut rounds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for window in &windows {
+        for (name, value) in figure::of_window(window) {
+            rounds.entry(name).or_default().push(value);
+        }
+    }
+    let measures = rounds.into_iter().filter_map(|(name, rounds)| {
+        let value = Spread::of(rounds.iter().copied())?;
+        let ratio = Ratio::of(ratios(&windows, &floor, &name), CONFIDENCE);
+        Some((name, Measure { value, rounds, ratio }))
+    });
+    Some(Summary {
+        expected: windows.iter().map(|it| it.expected).sum(),
+        delivered: windows.iter().map(|it| it.delivered).sum(),
+        rounds: windows.len() as u64,
+        poisoned: windows.iter().filter(|it| it.poisoned.is_some()).count() as u64,
+        generator_bound: windows.iter().any(|it| it.generator.is_bound()),
+        measures: measures.collect(),
+    })
+}
+
+impl Summary {
+    /// The measure of this name.
+    pub fn get(&self, name: &str) -> Option<&Measure> {
+        self.measures.get(name)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::{Cell, Distribution};
+    use super::*;
+
+    pub(in crate::report) fn window(round: u32, p50_ns: u64, cpu: f64) -> Window {
+        let latency = Distribution {
+            n: 100,
+            p50_ns,
+            p90_ns: p50_ns,
+            p99_ns: p50_ns * 2,
+            max_ns: p50_ns * 3,
+            ..Distribution::default()
+        };
+        Window {
+            round,
+            attempt: 1,
+            expected: 100,
+            delivered: 100,
+            distributions: [("latency".to_owned(), latency)].into(),
+            figures: [("cpu_ns_per_event".to_owned(), cpu)].into(),
+            ..Window::default()
+        }
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        // A noisy second round hits both alike: the ratio stays 2.
+        let floor = [window(1, 100, 10.0), window(2, 500, 50.0)];
+        let server = [window(2, 1000, 100.0), window(1, 200, 20.0)];
+        let summary = of(&server, &floor).unwrap();
+        let p50 = summary.get("latency_p50_ns").unwrap();
+        let ratio = p50.ratio.unwrap();
+        assert!([ratio.low, ratio.estimate, ratio.high].iter().all(|it| (it - 2.0).abs() < 1e-9));
+        assert_eq!(p50.value.median, 600.0);
+    }
+
+    #[test]
+    fn one_fault_voids_the_cell() {
+        let mut bad = window(2, 1, 1.0);
+        bad.fault = Some("3 events lost".into());
+        let windows = vec![window(1, 1, 1.0), bad];
+        let cell = Cell { workload: "ticks".into(), windows, latency: None, summary: None };
+        assert!(of(&cell.windows, &[]).is_none());
+        assert_eq!(cell.fault().unwrap(), "3 events lost (round 2)");
+    }
+
+    #[test]
+    fn a_disturbed_window_does_not_count_once_it_was_repeated() {
+        let mut bad = window(1, 9000, 900.0);
+        bad.poisoned = Some("a spinning thread lost 30 %".into());
+        bad.fault = Some("3 events lost".into());
+        let mut again = window(1, 200, 20.0);
+        again.attempt = 2;
+        let summary = of(&[bad.clone(), again, window(2, 200, 20.0)], &[]).unwrap();
+        assert_eq!((summary.rounds, summary.poisoned), (2, 0));
+        assert_eq!(summary.get("cpu_ns_per_event").unwrap().value.max, 20.0);
+        // Disturbed and faulty, it does not count beside one that is only disturbed.
+        let mut other = window(2, 300, 30.0);
+        other.poisoned = Some("others used 50 % of a core".into());
+        let summary = super::of(&[bad.clone(), other], &[]).unwrap();
+        assert_eq!((summary.rounds, summary.poisoned), (1, 1));
+        // But alone it is all there is to say.
+        assert!(super::of(&[bad.clone()], &[]).is_none());
+        // With no clean round, it counts, and that is said.
+        bad.fault = None;
+        let summary = super::of(&[bad], &[]).unwrap();
+        assert_eq!((summary.rounds, summary.poisoned), (1, 1));
+    }
+}

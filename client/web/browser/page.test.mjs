@@ -1,0 +1,509 @@
+// The page in Chromium, against each server of the workspace.
+
+import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { after, before, describe, it } from "node:test";
+
+import axe from "axe-core";
+
+import { bytesOf, files, textOf, vectorsOf, withLineEnd } from "../../node/vectors.mjs";
+import { launch } from "./chromium.mjs";
+import { Server, artefacts, build, servers } from "./servers.mjs";
+import { NARROW, PATIENCE_MS, Visit, WIDE, messages, state, ticks } from "./visit.mjs";
+
+/** Fast enough for a test, slow enough for two cores. */
+const ARGS = ["--tick-interval-ms", "200"];
+
+/** Chromium comes back after 3 s, unless a server says `retry`. */
+const RECONNECTION_S = 3;
+
+/** One test, in a debug build, beside all others. */
+const TEST_MS = 80_000;
+
+/** Text that is something else to whoever does not treat it as text. */
+const HOSTILE = [
+  `<img src=x onerror="window.hacked = 'img'">`,
+  `</script><script>window.hacked = "script"</script>`,
+  `"><svg onload="window.hacked = 'svg'">`,
+  "\u202Egnp.exe \u202D\u2066",
+  "one\ntwo\n\nid: 99\nevent: gap\ndata: {}",
+  "data: x\n\nevent: close\ndata: {\"tasks\":2}\n\n",
+  "&lt;b&gt; &amp; ${7 * 7} {{7 * 7}} %3Cb%3E",
+  "",
+];
+
+/** What the policy has to forbid one by one when [`attack`] is tried. */
+const DIRECTIVES = ["script-src-elem", "script-src-attr", "connect-src", "img-src", "style-src-elem", "frame-src", "form-action"];
+
+const fleet = servers.map((server) => ({ ...server, binary: build(server) }));
+
+let browser;
+before(async () => {
+  // What an earlier run left is not this one's.
+  rmSync(artefacts, { recursive: true, force: true });
+  browser = await launch();
+});
+after(() => browser.close());
+
+describe("the page", { concurrency: fleet.length }, () => {
+  for (const { name, package: package_, encodings, binary } of fleet) {
+    describe(name, { concurrency: false }, () => {
+      let server;
+      before(async () => {
+        server = await Server.start(binary, { args: ARGS });
+      });
+      after(() => server?.kill());
+
+      /** A test with a visitor of its own, who leaves a picture behind when it fails. */
+      function test(claim, run, options) {
+        it(claim, { timeout: TEST_MS }, async () => {
+          const visit = await Visit.begin(browser, server, options);
+          try {
+            await run(visit);
+          } catch (error) {
+            await visit.picture(`${name} failed - ${claim}`.replace(/[^\w -]/g, "")).catch(() => {});
+            if (visit.said.length) error.message += `\nconsole: ${visit.said.join("\n")}`;
+            throw error;
+          } finally {
+            await visit.end();
+          }
+        });
+      }
+
+      test("loads without a word on the console, and ticks arrive", async (visit) => {
+        const page = await visit.open();
+        assert.equal(visit.answer.status(), 200);
+        assertConsecutive(await ticks(page, 5));
+        for (const panel of ["messages", "time", "simulation"]) await state(page, panel, /^Open/);
+        await page.locator("#server", { hasText: "shared encoding" }).waitFor();
+        assert.equal(await page.locator("#server strong").textContent(), package_);
+        await page.waitForFunction(() => /^\d\d:\d\d:\d\d$/.test(document.getElementById("clock").textContent));
+        await page.waitForFunction(() => document.querySelectorAll("#prices li").length > 1);
+        assert.deepEqual(visit.said, []);
+        assert.deepEqual(visit.requests.filter((it) => it.foreign), []);
+        await visit.picture(name);
+      });
+
+      test("two windows exchange messages and share five streams", async (visit) => {
+        const one = await visit.open();
+        for (const panel of ["messages", "ticks", "time", "simulation"]) await state(one, panel, /^Open/);
+        const two = await visit.open();
+        await state(two, "messages", /^Open/);
+        await say(one, "Is anybody there?");
+        assert.deepEqual(await messages(two, 1), ["Is anybody there?"]);
+        await say(two, "Yes ✓");
+        for (const page of [one, two]) assert.deepEqual(await messages(page, 2), ["Is anybody there?", "Yes ✓"]);
+        // Four streams of the first window, one of the second: the sixth connection is for sending.
+        await state(two, "ticks", /^Waiting: five streams/);
+        await one.getByRole("button", { name: "Close Clock" }).click();
+        await state(two, "ticks", /^Open/);
+        assertConsecutive(await ticks(two, 2));
+        assert.deepEqual(visit.said, []);
+      });
+
+      test("messages sent while its stream was closed come when it is opened again", async (visit) => {
+        const page = await visit.open();
+        await page.locator("#topic").fill("missed");
+        await page.locator("#topic").press("Tab");
+        await state(page, "messages", /^Open/);
+        await server.publish("missed", "before");
+        await messages(page, 1);
+        await page.getByRole("button", { name: "Close Messages" }).click();
+        await server.publish("missed", "meanwhile");
+        await page.getByRole("button", { name: "Open Messages" }).click();
+        assert.deepEqual(await messages(page, 2), ["before", "meanwhile"]);
+        assert.deepEqual(visit.said, []);
+      });
+
+      test("tasks run to close and do not come back", async (visit) => {
+        await visit.reroute("/tasks", "step_ms=40");
+        const page = await visit.open();
+        await page.getByRole("button", { name: "Start Tasks" }).click();
+        await state(page, "tasks", /^Done/);
+        assert.deepEqual(await page.getByRole("progressbar", { name: /^Task [12]$/ }).evaluateAll((bars) => bars.map((bar) => bar.value)), [100, 100]);
+        assert.deepEqual(await page.locator(".task .done").allTextContents(), ["done", "done"]);
+        // The page's clock tells when an EventSource that was not closed would have been back.
+        await clockMoves(page, RECONNECTION_S + 2);
+        assert.equal(visit.asked("/tasks").length, 1);
+        await state(page, "tasks", /^Done/);
+        assert.deepEqual(visit.said, []);
+      });
+
+      test("the drop button resumes, and nothing is lost", async (visit) => {
+        const page = await visit.open();
+        await ticks(page, 3);
+        await page.getByRole("button", { name: "Drop the connection of Ticks" }).click();
+        const last = Number((await state(page, "ticks", /^Dropped after/)).match(/\d+/)[0]);
+        await state(page, "ticks", new RegExp(`^Open, resumed after ${last}$`));
+        assertConsecutive(await ticks(page, last + 3));
+        assert.equal(visit.asked("/ticks").at(-1).path, `/ticks?last_event_id=${last}`);
+        assert.match(await page.locator("#tally").textContent(), /over 2 connections, 0 lost$/);
+        const told = page.locator("#lifecycle-log");
+        await told.getByText(`event ${last + 1} follows ${last}: nothing is missing.`).waitFor();
+        assert.deepEqual(visit.said, []);
+      });
+
+      it("goes on without a gap when its server is killed or stopped, and started again", { timeout: TEST_MS }, async () => {
+        let mortal = await Server.start(binary, { args: ARGS });
+        const visit = await Visit.begin(browser, mortal);
+        try {
+          const page = await visit.open();
+          await state(page, "messages", /^Open/);
+          await mortal.publish("lobby", "before");
+          await messages(page, 1);
+          await ticks(page, 3);
+          for (const [n, end] of ["kill", "stop"].entries()) {
+            const ended = await mortal[end]();
+            if (end === "stop") assert.deepEqual(ended, { code: 0, signal: null });
+            await state(page, "ticks", /^Lost/);
+            const seen = (await ticks(page, 3)).length;
+            mortal = await Server.start(binary, { port: mortal.port, args: ARGS });
+            assertConsecutive(await ticks(page, seen + 3));
+            assert.match(await page.locator("#tally").textContent(), new RegExp(`over ${n + 2} connections, 0 lost$`));
+            const headers = await visit.asked("/ticks").at(-1).request.allHeaders();
+            assert.equal(headers["last-event-id"], `${seen}`);
+            // Its messages are gone with it, and the page says so.
+            await page.locator("#messages .gap", { hasText: "the server has started anew" }).waitFor();
+            await mortal.publish("lobby", `after ${end}`);
+            await messages(page, n + 2);
+          }
+          assert.deepEqual(await messages(page, 3), ["before", "after kill", "after stop"]);
+          // All of it was told to a screen reader.
+          const news = await page.evaluate(() => window.news.join());
+          for (const words of ["connection lost", "connected again", "gap"]) assert.match(news, new RegExp(words));
+          const other = visit.said.filter((it) => !/^Failed to load resource: net::ERR_/.test(it));
+          assert.deepEqual(other, []);
+        } finally {
+          await visit.picture(`${name} restarted`).catch(() => {});
+          await visit.end();
+          await mortal.kill();
+        }
+      });
+
+      test("hostile messages stay text", async (visit) => {
+        const page = await visit.open();
+        await state(page, "messages", /^Open/);
+        await page.locator("#wire-stream").selectOption("messages");
+        await page.getByRole("button", { name: "Open On the wire" }).click();
+        await state(page, "wire", /^Open/);
+        for (const text of HOSTILE) await server.publish("lobby", text);
+        assert.deepEqual(await messages(page, HOSTILE.length), HOSTILE);
+        // What was sent as one message came as one event, whatever lines it has.
+        const lines = page.locator("#wire-lines");
+        await page.waitForFunction((n) => document.querySelectorAll("#wire-lines .dispatch").length >= n, HOSTILE.length);
+        assert.equal(await lines.locator(".dispatch").count(), HOSTILE.length);
+        assert.ok((await lines.textContent()).includes(HOSTILE[0]));
+        const tags = await page.evaluate(() => {
+          const inside = document.querySelectorAll("#log *, #wire-lines *");
+          return [...new Set([...inside].map((it) => it.localName))].sort();
+        });
+        assert.deepEqual(tags, ["div", "span"]);
+        assert.equal(await page.evaluate(() => window.hacked), undefined);
+        await page.locator("#topic").fill("<b>");
+        await page.locator("#topic").press("Tab");
+        assert.equal(await page.locator("#messages-path").textContent(), "/messages/lobby");
+        assert.deepEqual(visit.said, []);
+      });
+
+      test("its policy lets no other script run and no request leave", async (visit) => {
+        const trap = await Trap.start();
+        try {
+          const page = await visit.open();
+          await state(page, "messages", /^Open/);
+          await page.evaluate(attack, trap.url);
+          await page.waitForFunction((all) => all.every((it) => window.blocked.includes(it)), DIRECTIVES);
+          assert.deepEqual(await page.evaluate(() => window.ran), []);
+          const before = (await ticks(page, 1)).length;
+          assertConsecutive(await ticks(page, before + 2));
+          assert.deepEqual(trap.requests, []);
+        } finally {
+          await trap.end();
+        }
+      });
+
+      for (const encoding of encodings.filter((it) => it !== "shared")) {
+        it(`works with the ${encoding} encoding`, { timeout: TEST_MS }, async () => {
+          const other = await Server.start(binary, { args: [...ARGS, "--encoding", encoding] });
+          const visit = await Visit.begin(browser, other);
+          try {
+            const page = await visit.open();
+            await page.locator("#server", { hasText: `${encoding} encoding` }).waitFor();
+            await state(page, "messages", /^Open/);
+            await say(page, "Is anybody there?");
+            assert.deepEqual(await messages(page, 1), ["Is anybody there?"]);
+            assertConsecutive(await ticks(page, 3));
+            assert.deepEqual(visit.said, []);
+          } finally {
+            await visit.end();
+            await other.kill();
+          }
+        });
+      }
+    });
+  }
+});
+
+// What is the same whoever serves it, and wants the machine for itself.
+describe("the page itself", () => {
+  let server;
+  before(async () => {
+    server = await Server.start(fleet[0].binary, { args: ARGS });
+  });
+  after(() => server.kill());
+
+  async function visiting(options, run) {
+    const visit = await Visit.begin(browser, server, options);
+    try {
+      await run(visit, await visit.open());
+    } finally {
+      await visit.end();
+    }
+  }
+
+  for (const file of files) {
+    it(`reads lines as the standard says: ${file}`, { timeout: TEST_MS }, () => visiting({}, async (_, page) => {
+      for (const vector of vectorsOf(file)) {
+        const expected = {
+          events: vector.events.map((event) => ({ ...event, data: textOf(event.data) })),
+          comments: (vector.comments ?? []).map(textOf),
+          retries: vector.retries ?? [],
+          lastEventId: vector.last_event_id,
+        };
+        const stream = bytesOf(vector.stream);
+        const forms = stream.includes("\r") ? [stream] : [stream, withLineEnd(stream, "\r\n")];
+        for (const form of forms) {
+          for (const seen of await page.evaluate(readLines, form.toString("base64"))) {
+            assert.deepEqual(seen, expected, `${vector.case} ${vector.name}: ${vector.claim}`);
+          }
+        }
+      }
+    }));
+  }
+
+  it("draws the chart more often than events come, but once a second where motion is not wanted", { timeout: TEST_MS }, async () => {
+    const draws = async (reducedMotion) => {
+      let count;
+      await visiting({ reducedMotion }, async (_, page) => {
+        await state(page, "simulation", /^Open/);
+        count = await page.evaluate(countDraws, 30);
+      });
+      return count;
+    };
+    const [moving, still] = [await draws("no-preference"), await draws("reduce")];
+    assert.ok(moving > 30, `${moving} frames for 30 events`);
+    assert.ok(still <= 6, `${still} frames for 30 events`);
+  });
+
+  it("has no fault that axe finds, and fits, narrow and wide, light and dark", { timeout: TEST_MS }, () => visiting({}, async (visit, page) => {
+    await visit.reroute("/tasks", "step_ms=40");
+    await state(page, "messages", /^Open/);
+    await page.getByRole("button", { name: "Start Tasks" }).click();
+    await state(page, "tasks", /^Done/);
+    await page.getByRole("button", { name: "Open On the wire" }).click();
+    await say(page, "Does it fit? A line that is long enough to be broken somewhere: " + "word ".repeat(20));
+    await messages(page, 1);
+    await ticks(page, 3);
+    await page.evaluate(axe.source);
+    for (const [width, viewport] of [["wide", WIDE], ["narrow", NARROW]]) {
+      await page.setViewportSize(viewport);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${width}: scrolls sideways`);
+      for (const colorScheme of ["light", "dark"]) {
+        await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+        await visit.picture(`page ${width} ${colorScheme}`);
+        const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
+        const told = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((it) => it.html).join(" ")}`);
+        assert.deepEqual(told, [], `${width} ${colorScheme}`);
+      }
+    }
+    // WCAG 2.2, 1.4.10: as on a screen of 320 px.
+    await page.setViewportSize({ width: 320, height: 640 });
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "320 px: scrolls sideways");
+  }));
+
+  it("can be used with the keyboard alone", { timeout: TEST_MS }, () => visiting({}, async (visit, page) => {
+    await state(page, "messages", /^Open/);
+    const stops = await page.evaluate(() => {
+      const all = [...document.querySelectorAll("button, input, select, [tabindex]")];
+      return all.filter((it) => it.checkVisibility()).map((it, n) => (it.dataset.stop = `${n}`));
+    });
+    const reached = [];
+    for (const _ of stops) {
+      await page.keyboard.press("Tab");
+      reached.push(await page.evaluate(() => {
+        const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+        const ring = outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
+        return document.activeElement.dataset.stop + (ring ? "" : " without a ring");
+      }));
+    }
+    assert.deepEqual(reached, stops);
+    const tabTo = async (selector) => {
+      for (const _ of stops) {
+        await page.keyboard.press("Tab");
+        if (await page.evaluate((it) => document.activeElement.matches(it), selector)) return;
+      }
+      assert.fail(`${selector} is out of reach`);
+    };
+    await tabTo("#text");
+    await page.keyboard.type("By hand");
+    await page.keyboard.press("Enter");
+    assert.deepEqual(await messages(page, 1), ["By hand"]);
+    await tabTo("#drop");
+    await page.keyboard.press("Space");
+    await state(page, "ticks", /^Dropped/);
+    await tabTo("#tasks .toggle");
+    await page.keyboard.press("Enter");
+    await state(page, "tasks", /^Open/);
+    assert.deepEqual(visit.said, []);
+  }));
+
+  it("does not read every event to a screen reader", { timeout: TEST_MS }, () => visiting({}, async (visit, page) => {
+    for (const panel of ["messages", "ticks", "time", "simulation"]) await state(page, panel, /^Open/);
+    await page.getByRole("button", { name: "Start Tasks" }).click();
+    await state(page, "tasks", /^Open/);
+    await page.evaluate(listen);
+    await clockMoves(page, 3);
+    assert.deepEqual(await page.evaluate(() => window.heard), []);
+    await say(page, "A message is read");
+    await page.waitForFunction(() => window.heard.join().includes("A message is read"));
+  }));
+
+  it("would be at its visitors' mercy without its policy: what these tests try does harm", { timeout: TEST_MS }, async () => {
+    const trap = await Trap.start();
+    try {
+      await visiting({ bypassCSP: true }, async (_, page) => {
+        await page.evaluate(attack, trap.url);
+        await page.waitForFunction(() => ["script", "handler"].every((it) => window.ran.includes(it)));
+        await trap.sprung("/script", "/image", "/style", "/frame", "/events", "/fetch", "/form");
+      });
+    } finally {
+      await trap.end();
+    }
+  });
+});
+
+function assertConsecutive(ids) {
+  assert.deepEqual(ids, ids.map((_, n) => n + 1));
+}
+
+async function say(page, words) {
+  await page.locator("#text").fill(words);
+  await page.locator("#text").press("Enter");
+  await page.waitForFunction(() => document.getElementById("text").value === "");
+}
+
+/** Waits until the server's clock, as the page shows it, has moved on by so many seconds. */
+async function clockMoves(page, seconds) {
+  const clock = page.locator("#clock");
+  await clock.filter({ hasText: /\d/ }).waitFor();
+  const start = await clock.textContent();
+  await page.waitForFunction(({ start, seconds }) => {
+    const ms = (clock) => Date.parse(`1970-01-01T${clock}Z`);
+    const passed = ms(document.getElementById("clock").textContent) - ms(start);
+    return passed < 0 || passed >= seconds * 1000;
+  }, { start, seconds });
+}
+
+/** In the page: what somebody would try who got HTML into it. Resolves when each try has come to its end. */
+async function attack(trap) {
+  window.ran = [];
+  window.blocked = [];
+  document.addEventListener("securitypolicyviolation", (event) => window.blocked.push(event.effectiveDirective));
+  const add = (tag, fields) => document.body.appendChild(Object.assign(document.createElement(tag), fields));
+  const load = (tag, fields) => new Promise((end) => add(tag, { onload: end, onerror: end, ...fields }));
+  add("script", { textContent: "window.ran.push('script')" });
+  add("div", { innerHTML: `<img src="data:," onerror="window.ran.push('handler')">` });
+  add("iframe", { name: "nowhere" });
+  add("form", { action: `${trap}/form`, method: "post", target: "nowhere" }).submit();
+  const source = new EventSource(`${trap}/events`);
+  await Promise.all([
+    load("script", { src: `${trap}/script` }),
+    load("img", { src: `${trap}/image` }),
+    load("link", { rel: "stylesheet", href: `${trap}/style` }),
+    load("iframe", { src: `${trap}/frame` }),
+    new Promise((end) => (source.onerror = end)),
+    fetch(`${trap}/fetch`).catch(() => {}),
+  ]);
+  source.close();
+}
+
+/** In the page: gathers what a screen reader would be told, in `window.heard`. */
+function listen() {
+  const live = "[aria-live]:not([aria-live=off]), [role=status], [role=alert], [role=log]:not([aria-live=off]), output";
+  window.heard = [];
+  new MutationObserver((records) => {
+    for (const { target } of records) {
+      const region = (target.nodeType === Node.ELEMENT_NODE ? target : target.parentElement)?.closest(live);
+      if (region) window.heard.push(region.textContent);
+    }
+  }).observe(document, { childList: true, characterData: true, subtree: true });
+}
+
+/** In the page: what its own reader of lines makes of a stream, however that is cut. */
+function readLines(base64) {
+  const bytes = Uint8Array.from(atob(base64), (it) => it.charCodeAt(0));
+  return [bytes.length, 1, 2, 3, 7].map((size) => {
+    const [decoder, lines, block] = [new TextDecoder(), new Lines(), newBlock()];
+    const seen = { events: [], comments: [], retries: [] };
+    for (let at = 0; at < bytes.length; at += size) {
+      const text = decoder.decode(bytes.subarray(at, at + size), { stream: true });
+      for (const [line] of lines.push(text)) {
+        const { event, comment, retryMs } = interpret(line, block);
+        if (event) seen.events.push(event);
+        if (comment !== undefined) seen.comments.push(comment);
+        if (retryMs !== undefined) seen.retries.push(retryMs);
+      }
+    }
+    return { ...seen, lastEventId: block.lastEventId };
+  });
+}
+
+/** In the page: how often the chart is drawn while so many events come. */
+function countDraws(events) {
+  let draws = 0;
+  const { clearRect } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.clearRect = function (...area) {
+    draws++;
+    clearRect.apply(this, area);
+  };
+  return new Promise((resolve) => {
+    simulation.source.addEventListener("prices", () => --events || resolve(draws));
+  });
+}
+
+/** A server of another origin, to which no request should come. */
+class Trap {
+  requests = [];
+  #waiting = () => {};
+
+  static async start() {
+    const trap = new Trap();
+    trap.server = createServer((request, response) => {
+      trap.requests.push(request.url);
+      response.writeHead(200, { "Access-Control-Allow-Origin": "*" }).end();
+      trap.#waiting();
+    });
+    await new Promise((resolve) => trap.server.listen(0, "127.0.0.1", resolve));
+    trap.url = `http://127.0.0.1:${trap.server.address().port}`;
+    return trap;
+  }
+
+  /** Until each of these was asked for. */
+  async sprung(...paths) {
+    const missing = () => paths.filter((path) => !this.requests.includes(path));
+    await new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`nobody asked for ${missing()}`)), PATIENCE_MS);
+      this.#waiting = () => {
+        if (missing().length) return;
+        clearTimeout(late);
+        resolve();
+      };
+      this.#waiting();
+    });
+  }
+
+  async end() {
+    this.server.closeAllConnections();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}

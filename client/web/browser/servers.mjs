@@ -1,0 +1,84 @@
+// The servers of this workspace as processes: found by their manifests, built, started, killed.
+
+import { execFileSync, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../../", import.meta.url));
+
+/** How long a server may take until it listens: a debug build on a busy machine. */
+const READY_MS = 20_000;
+
+const metadata = JSON.parse(cargo("metadata", "--no-deps", "--locked", "--format-version", "1"));
+
+/** Screenshots go here, beside what cargo makes. */
+export const artefacts = `${metadata.target_directory}/page`;
+
+/** Packages with `[package.metadata.server]`; `SSE_TEST_SERVERS=axum,poem` restricts a run. */
+export const servers = metadata.packages
+  .filter((it) => it.metadata?.server)
+  .map((it) => ({ package: it.name, name: it.name.replace(/^sse-/, ""), ...it.metadata.server }))
+  .filter((it) => !process.env.SSE_TEST_SERVERS || process.env.SSE_TEST_SERVERS.split(",").includes(it.name));
+if (!servers.length) throw new Error("no server: is SSE_TEST_SERVERS right?");
+
+/** Builds a server; the path of its binary. One package at a time: together they would share features. */
+export function build(server) {
+  const messages = cargo("build", "--quiet", "--locked", "--message-format", "json", "-p", server.package);
+  const built = messages.trim().split("\n").map((line) => JSON.parse(line));
+  return built.findLast((it) => it.executable).executable;
+}
+
+function cargo(...args) {
+  const stdio = ["ignore", "pipe", "inherit"];
+  return execFileSync("cargo", args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 26, stdio });
+}
+
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+/** A server process. */
+export class Server {
+  #child;
+
+  /** Starts it; `port` 0 takes any. */
+  static async start(binary, { port = 0, args = [] } = {}) {
+    const server = new Server();
+    server.#child = spawn(binary, ["--port", port, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = server.#child;
+    running.add(child);
+    server.ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
+    const late = setTimeout(() => child.kill("SIGKILL"), READY_MS);
+    const lines = createInterface({ input: child.stdout });
+    const firstLine = new Promise((resolve) => lines.once("line", resolve));
+    const line = await Promise.race([firstLine, server.ended.then(() => undefined)]);
+    clearTimeout(late);
+    const ready = line?.match(/^listening on (http:\/\/127\.0\.0\.1:(\d+))$/);
+    if (!ready) throw new Error(`${binary} is not ready: ${line ?? "it ended"}`);
+    server.url = ready[1];
+    server.port = Number(ready[2]);
+    return server;
+  }
+
+  /** Ends it the hard way: nobody is told anything. */
+  kill() {
+    return this.#end("SIGKILL");
+  }
+
+  /** Ends it as its operator would: each stream is told when to come back, and ends whole. */
+  stop() {
+    return this.#end("SIGTERM");
+  }
+
+  async #end(signal) {
+    this.#child.kill(signal);
+    const ended = await this.ended;
+    running.delete(this.#child);
+    return ended;
+  }
+
+  async publish(topic, body) {
+    const answer = await fetch(`${this.url}/messages/${topic}`, { method: "POST", body });
+    if (answer.status !== 201) throw new Error(`publishing got ${answer.status}`);
+    return (await answer.json()).id;
+  }
+}

@@ -1,0 +1,102 @@
+// Somebody who looks at the page: a browser context with its windows, and what they said on the console.
+
+import { artefacts } from "./servers.mjs";
+
+/** For everything that is waited for: debug builds and a software-drawn browser on two busy cores. */
+export const PATIENCE_MS = 30_000;
+
+export const WIDE = { width: 1400, height: 1000 };
+export const NARROW = { width: 390, height: 844 };
+
+/** Windows that share storage, locks and connections, as those of one person do. */
+export class Visit {
+  #context;
+  /** Console errors and warnings, exceptions, dialogs. There should be none. */
+  said = [];
+  /** Requests, in order: `{ path, request }`, or `{ foreign }` for one that left the origin. */
+  requests = [];
+
+  static async begin(browser, server, options = {}) {
+    const visit = new Visit();
+    visit.server = server;
+    // The chart would keep both cores busy; one test asks for motion.
+    visit.#context = await browser.newContext({ viewport: WIDE, reducedMotion: "reduce", ...options });
+    visit.#context.setDefaultTimeout(PATIENCE_MS);
+    await visit.#context.addInitScript(watch);
+    return visit;
+  }
+
+  /** Opens the page in one more window. */
+  async open() {
+    const page = await this.#context.newPage();
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type())) this.said.push(message.text());
+    });
+    page.on("pageerror", (error) => this.said.push(`${error}`));
+    page.on("dialog", (dialog) => {
+      this.said.push(`dialog: ${dialog.message()}`);
+      dialog.dismiss();
+    });
+    page.on("request", (request) => {
+      const url = new URL(request.url());
+      if (url.protocol === "data:") return;
+      const at = url.pathname + url.search;
+      this.requests.push(url.origin === this.server.url ? { path: at, request } : { foreign: url.href });
+    });
+    this.answer = await page.goto(`${this.server.url}/`);
+    return page;
+  }
+
+  /** How often a path was asked for, whatever the query. */
+  asked(path) {
+    return this.requests.filter((request) => request.path?.split("?")[0] === path);
+  }
+
+  /** Slows or hastens what the page asks for, without its knowledge. */
+  async reroute(path, query) {
+    await this.#context.route(`${this.server.url}${path}`, (route) => route.continue({ url: `${this.server.url}${path}?${query}` }));
+  }
+
+  /** A picture of each window, under `target/page`. */
+  async picture(name) {
+    for (const [n, page] of this.#context.pages().entries()) {
+      await page.screenshot({ path: `${artefacts}/${name}${n || ""}.png`, fullPage: true });
+    }
+  }
+
+  async end() {
+    await this.#context.close();
+  }
+}
+
+/** In the page: the id of every tick that was ever shown, beside the page's own count; what was announced. */
+function watch() {
+  window.shownTicks = [];
+  window.news = [];
+  new MutationObserver((records) => {
+    for (const { target, addedNodes } of records) {
+      if (target.id === "news") window.news.push(target.textContent);
+      if (target.id !== "tick-list") continue;
+      for (const line of addedNodes) window.shownTicks.push(Number(line.querySelector(".id").textContent));
+    }
+  }).observe(document, { childList: true, subtree: true });
+}
+
+/** Waits until so many ticks were shown; all of them. */
+export async function ticks(page, count) {
+  await page.waitForFunction((count) => window.shownTicks.length >= count, count);
+  return page.evaluate(() => window.shownTicks);
+}
+
+/** Waits until the state line of a panel matches. */
+export async function state(page, panel, words) {
+  const line = page.locator(`#${panel} .state`);
+  await line.filter({ hasText: words }).waitFor();
+  return line.textContent();
+}
+
+/** Waits until the log of messages shows so many; their texts. */
+export async function messages(page, count) {
+  await page.waitForFunction((count) => document.querySelectorAll("#log .data").length >= count, count);
+  return page.locator("#log .data").allTextContents();
+}

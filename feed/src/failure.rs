@@ -1,0 +1,42 @@
+//! Why a server cannot serve, for whoever started it.
+
+use std::error::Error;
+use std::{fmt, iter};
+
+/// What `main` returns: any error, printed as one line.
+///
+/// `anyhow` gives each cause lines of its own and, with `RUST_BACKTRACE=1` in the environment, a
+/// backtrace. That helps who wrote the program; who started it has mistyped a port.
+pub struct Failure(String);
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let causes = iter::successors(error.source(), |&cause| cause.source());
+        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        Failure(text.replace('\n', " "))
+    }
+}
+
+/// As `main` prints it, behind `Error: `.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot\nlisten")]
+    struct CannotListen(#[source] io::Error);
+
+    #[test]
+    fn is_one_line_with_its_causes() {
+        let failure = Failure::from(CannotListen(io::Error::other("the port is taken")));
+        assert_eq!(format!("{failure:?}"), "cannot listen: the port is taken");
+    }
+}
