@@ -37,6 +37,9 @@ node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || {
 # The demo is tried in a real terminal.
 command -v tmux >/dev/null || install tmux
 
+# It counts the parser's instructions.
+command -v valgrind >/dev/null || install valgrind
+
 # Every server stream is an open file, and the tests open thousands.
 ulimit -n "$(ulimit -Hn)"
 

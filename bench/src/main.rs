@@ -105,7 +105,7 @@ Examples:
   sse-bench list cases | grep S5          those about timing
   sse-bench list cases --json | jq '.cases[] | select(.level == \"MUST\") | .claim'")]
     Cases(conformance::ListArgs),
-    /// What the standards demand of a server, and which cases look at it, or why none does
+    /// What the standards demand, and which cases look at it, or why none does
     #[command(after_help = "\
 Examples:
   sse-bench list rules | grep ^D          those of HTTP

@@ -17,6 +17,8 @@ use sse_core::{SseDecoder, SseEvent};
 pub trait Subject<'a> {
     /// As it stands in reports.
     const NAME: &'static str;
+    /// Whether a line in twice as many pieces takes twice as long, and not four times.
+    const LINEAR: bool = true;
 
     /// A parser that will read these pieces, once in each round.
     fn new(pieces: &'a [Bytes]) -> Self;
@@ -133,6 +135,7 @@ pub struct EventsourceStream<'a> {
 
 impl<'a> Subject<'a> for EventsourceStream<'a> {
     const NAME: &'static str = "eventsource-stream";
+    const LINEAR: bool = false;
 
     fn new(pieces: &'a [Bytes]) -> Self {
         Self { stream: Rounds::new(pieces, |piece| &piece[..]).eventsource() }

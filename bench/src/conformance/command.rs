@@ -13,7 +13,7 @@ pub use merge::{ReportArgs, merge_reports};
 pub(super) use progress::Progress;
 
 use super::report::{Document, Paint, Run, html, junit, markdown, summary_table, write};
-use super::{SUITE_VERSION, Verdict, client, server};
+use super::{Coverage, Rule, SUITE_VERSION, Verdict, client, server};
 
 /// Everything as expected.
 const EXIT_EXPECTED: u8 = 0;
@@ -108,17 +108,18 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
     print(&text)
 }
 
-/// Prints what binds a server: id, source, rule, and the cases for it or why there is none.
+/// Prints what binds a server or a client: id, rule, source, and the cases or why there is none.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn list_rules(args: &ListArgs) -> Result<()> {
-    let reason = |rule: &server::Rule| match rule.coverage {
-        server::Coverage::Cases(_) => None,
-        server::Coverage::None(reason) => Some(reason),
+    let rules = server::RULES.iter().chain(client::RULES);
+    let reason = |rule: &Rule| match rule.coverage {
+        Coverage::Cases(_) => None,
+        Coverage::None(reason) => Some(reason),
     };
     if args.json {
-        let rules = server::RULES.iter().map(|rule| {
+        let rules = rules.map(|rule| {
             json!({
                 "id": rule.id, "source": rule.source, "rule": rule.text,
                 "cases": rule.cases(), "reason": reason(rule),
@@ -128,7 +129,7 @@ pub fn list_rules(args: &ListArgs) -> Result<()> {
         return print(&format!("{}\n", serde_json::to_string_pretty(&table)?));
     }
     let mut text = String::new();
-    for rule in server::RULES {
+    for rule in rules {
         let looks = reason(rule).map_or_else(|| rule.cases().join(" "), |it| format!("none: {it}"));
         text += &format!("{:<5} {} ({})\n      {looks}\n", rule.id, rule.text, rule.source);
     }

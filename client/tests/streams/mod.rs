@@ -48,7 +48,8 @@ pub fn fixtures() -> Vec<Fixture> {
                 "id: {n}\nevent: größe\ndata: 彼女は「はい」と言った。 Ça va très bien 😀 {n}\n\n"
             )
         }),
-        Fixture { cuts: &[("4 B", 4)], ..long_line() },
+        Fixture { cuts: &[("4 B", 4)], ..long_line("256 KiB line", 256) },
+        Fixture { cuts: &[("4 B", 4)], ..long_line("16 KiB line", 16) },
         Fixture {
             cuts: &[("whole", usize::MAX)],
             ..events("10 000 events", 10_000, |n| {
@@ -71,6 +72,6 @@ fn ids() -> Fixture {
 }
 
 /// A line that must not be searched again from its start with each piece.
-fn long_line() -> Fixture {
-    events("256 KiB line", 1, |_| format!("data: {}\n\n", "x".repeat(256 << 10)))
+fn long_line(name: &'static str, kib: usize) -> Fixture {
+    events(name, 1, |_| format!("data: {}\n\n", "x".repeat(kib << 10)))
 }
