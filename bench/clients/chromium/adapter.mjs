@@ -25,7 +25,7 @@ function runCase(socket) {
   const lines = createInterface({ input: socket });
   lines.on("line", (line) => (line[0] === "!" ? console.error(line.slice(1)) : sayLine(line)));
   // The page, or all of Chromium, has crashed.
-  socket.on("error", () => {});
+  lines.on("error", () => {});
   socket.on("close", () => process.exit(1));
   obey((command) => socket.write(`${JSON.stringify({ command })}\n`));
 }
@@ -51,6 +51,6 @@ async function browser() {
 function open() {
   return new Promise((resolve, reject) => {
     const socket = connect(SOCKET, () => resolve(socket));
-    socket.once("error", reject);
+    socket.on("error", reject);
   });
 }

@@ -111,8 +111,13 @@ class Chromium {
 async function runCase(chromium, socket) {
   let sessionId;
   const lines = createInterface({ input: socket });
-  const first = new Promise((resolve) => lines.once("line", (line) => resolve(JSON.parse(line))));
-  const { url, options } = await first;
+  // It passes on those of the socket: a client that was killed.
+  lines.on("error", () => {});
+  const gone = new Promise((resolve) => socket.once("close", resolve));
+  const first = new Promise((resolve) => lines.once("line", resolve));
+  const asked = await Promise.race([first, gone]);
+  if (typeof asked !== "string") return;
+  const { url, options } = JSON.parse(asked);
   const commands = [];
   lines.on("line", (line) => (sessionId ? command(line) : commands.push(line)));
   // A page that is gone needs no telling.
@@ -129,14 +134,14 @@ async function runCase(chromium, socket) {
     // An empty page of the right origin, which no server has to serve.
     const address = `${options.pageOrigin ?? new URL(url).origin}/blank`;
     const loaded = new Promise((resolve, reject) => {
-      let asked = false;
+      let served = false;
       chromium.hear(sessionId, (method, params) => {
         if (method === "Fetch.requestPaused") {
-          asked = true;
+          served = true;
           fulfil(call, params.requestId).catch(reject);
         }
         // Not the load of about:blank, which may be late.
-        if (method === "Page.loadEventFired" && asked) resolve();
+        if (method === "Page.loadEventFired" && served) resolve();
         if (method === "Runtime.bindingCalled") socket.write(`${params.payload}\n`);
         if (method === "Inspector.targetCrashed") socket.end("!the page has crashed\n");
       });
@@ -145,14 +150,14 @@ async function runCase(chromium, socket) {
     await call("Runtime.enable");
     await call("Fetch.enable", { patterns: [{ urlPattern: address }] });
     await call("Page.navigate", { url: address });
-    await loaded;
+    await Promise.race([loaded, gone]);
     await call("Fetch.disable");
     await call("Runtime.addBinding", { name: "tell" });
     const expression = `(${page})(${watch}, ${JSON.stringify(url)}, ${JSON.stringify(options)})`;
     const { exceptionDetails } = await call("Runtime.evaluate", { expression });
     if (exceptionDetails) throw new Error(exceptionDetails.exception.description);
     for (const line of commands) command(line);
-    await new Promise((resolve) => (socket.destroyed ? resolve() : socket.once("close", resolve)));
+    await gone;
   } finally {
     chromium.forget(sessionId);
     await chromium.call("Target.disposeBrowserContext", { browserContextId });

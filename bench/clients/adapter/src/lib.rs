@@ -56,6 +56,12 @@ pub async fn run(
         say(&json!({"name": name, "version": version, "capabilities": capabilities}));
         return;
     }
+    // A crate that panics ends the process at once: unwinding would wait for the thread that reads stdin.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(101);
+    }));
     let options = std::env::var("SSE_CASE_OPTIONS").unwrap_or_default();
     let options = if options.is_empty() { "{}" } else { &options };
     let mut options: Options =
