@@ -92,6 +92,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         b"\x80",
         b"\xc2\x85",
         b"\xe2\x80\xa8",
+        b":\n\n",
         b"data: a\n\n",
         b"id: 1\ndata: b\r\n\r\n",
     ]);

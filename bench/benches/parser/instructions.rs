@@ -6,8 +6,9 @@
 //! ```
 //!
 //! It runs itself under callgrind (`apt-get install valgrind`), which counts exactly: the numbers
-//! change with the code and the compiler only, not with what else runs on the machine. Fewer
-//! instructions than stored fail too, lest a later loss hide behind an old limit.
+//! change with the code, the compiler, and the processor, after which libraries choose their code;
+//! not with what else runs on the machine. Fewer instructions than stored fail too, lest a later
+//! loss hide behind an old limit.
 
 #[path = "../../../client/tests/streams/mod.rs"]
 mod streams;
@@ -26,10 +27,10 @@ use self::streams::fixtures;
 
 /// How far from the stored number a count may be.
 const TOLERANCE: f64 = 0.03;
-/// The same with another compiler than the one that made the stored numbers, which may generate
-/// other code from the same source.
-const TOLERANCE_OF_OTHER_COMPILERS: f64 = 0.3;
-/// The numbers, and the compiler that they hold for.
+/// The same with another compiler or processor than that of the stored numbers, where other code
+/// may run.
+const TOLERANCE_ELSEWHERE: f64 = 0.3;
+/// The numbers, and the compiler and the processor that they hold for.
 const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/parser/instructions.txt");
 /// `counted_round`, as callgrind calls it.
 const COUNTED_ROUND: &str = "parser_instructions::counted_round";
@@ -42,9 +43,9 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let counts = count()?;
-    let compiler = compiler()?;
+    let machine = machine()?;
     if env::args().any(|arg| arg == "--store") {
-        let mut text = format!("# {compiler}: instructions for a round of each fixture\n");
+        let mut text = format!("# {machine}: instructions for a round of each fixture\n");
         for (name, count) in &counts {
             writeln!(text, "{count:>9} {name}")?;
         }
@@ -52,8 +53,8 @@ fn main() -> Result<()> {
     }
     let stored = fs::read_to_string(STORED)
         .with_context(|| format!("{STORED} cannot be read; make it with `-- --store`"))?;
-    let same = stored.starts_with(&format!("# {compiler}:"));
-    let tolerance = if same { TOLERANCE } else { TOLERANCE_OF_OTHER_COMPILERS };
+    let same = stored.starts_with(&format!("# {machine}:"));
+    let tolerance = if same { TOLERANCE } else { TOLERANCE_ELSEWHERE };
     check(&counts, &stored, tolerance)
 }
 
@@ -125,9 +126,14 @@ fn count() -> Result<Vec<(String, u64)>> {
     Ok(counts)
 }
 
-fn compiler() -> Result<String> {
+/// The compiler and the processor.
+fn machine() -> Result<String> {
     let output = Command::new("rustc").arg("--version").output().context("rustc is not in PATH")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let compiler = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processors.lines().find_map(|line| line.strip_prefix("model name"));
+    let processor = processor.map_or("unknown", |name| name.trim_start_matches([' ', '\t', ':']));
+    Ok(format!("{compiler} on {processor}"))
 }
 
 /// What callgrind sees: for each fixture in each cut a round in which all buffers grow, twice as

@@ -58,6 +58,17 @@ fn a_comment_between_the_lines_of_an_event_does_not_disturb_it() {
 }
 
 #[test]
+fn a_keep_alive_ends_a_block_even_if_comments_are_skipped() {
+    let mut parser = Parser::new().skip_comments();
+    let streams = [&["data: a\n:\n\n"][..], &["data: a\n", ":\n\n"], &[":\n\n:\n\ndata: a\n\n:"]];
+    for pieces in streams {
+        let seen: Vec<Seen> =
+            pieces.iter().flat_map(|piece| parse(&mut parser, piece.as_bytes())).collect();
+        assert_eq!(seen, [event("message", "a", "")], "{pieces:?}");
+    }
+}
+
+#[test]
 fn a_reset_drops_the_incomplete_block_and_keeps_the_last_event_id() {
     let mut parser = Parser::new();
     parse(&mut parser, b"retry: 9\nid: 1\ndata: a\n\nid: 2\nevent: e\ndata: lost\xe2");

@@ -38,7 +38,19 @@ pub fn ours(pieces: &[&[u8]]) -> Result<(Vec<Seen>, String), ParseError> {
     Ok((seen, parser.last_event_id().to_owned()))
 }
 
-/// The same, by `push` and `next_item`.
+/// The same by a parser that skips comments, which has ways of its own through them.
+pub fn ours_without_comments(pieces: &[&[u8]]) -> Result<(Vec<Seen>, String), ParseError> {
+    let mut parser = Parser::new().skip_comments();
+    let mut seen = Vec::new();
+    for mut piece in pieces.iter().copied() {
+        while let Some(item) = parser.parse(&mut piece)? {
+            seen.push(item.into());
+        }
+    }
+    Ok((seen, parser.last_event_id().to_owned()))
+}
+
+/// The same as `ours`, by `push` and `next_item`.
 pub fn ours_pushed(pieces: &[&[u8]]) -> Result<(Vec<Seen>, String), ParseError> {
     let mut parser = Parser::new();
     let mut seen = Vec::new();
@@ -78,6 +90,9 @@ pub fn assert_same(pieces: &[&[u8]]) {
     assert_eq!((&seen, &id), (&pushed.0, &pushed.1), "pushed: {pieces:x?}");
     let whole = ours(&[&pieces.concat()]).expect("the same limit");
     assert_eq!((&seen, &id), (&whole.0, &whole.1), "whole: {pieces:x?}");
+    let skipped = ours_without_comments(pieces).expect("the same limit");
+    let others = seen.iter().filter(|item| !matches!(item, Seen::Comment(_)));
+    assert!(others.eq(&skipped.0) && id == skipped.1, "comments skipped: {pieces:x?}");
     let comparable = |item: &Seen| match item {
         Seen::Event(..) => true,
         Seen::Comment(_) => false,
