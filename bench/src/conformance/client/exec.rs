@@ -64,7 +64,7 @@ impl Exec {
         }
     }
 
-    /// A program and its arguments, run in a folder.
+    /// A program and its arguments, run in a folder of `bench/clients`.
     pub(super) fn words(words: &[String], folder: PathBuf, parallel: usize) -> Result<Exec> {
         let (program, arguments) = words.split_first().context("its command has no words")?;
         // A path is one from the folder; `Command` would look from where we are.
@@ -72,10 +72,12 @@ impl Exec {
             path if program.contains('/') => path.into_os_string(),
             _ => program.into(),
         };
+        // Relative: it stands in reports, which others read elsewhere.
+        let name = folder.file_name().unwrap_or_default().display();
         Ok(Exec {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
-            typed: format!("cd {} && {}", folder.display(), words.join(" ")),
+            typed: format!("cd bench/clients/{name} && {}", words.join(" ")),
             folder: Some(folder),
             capabilities: vec![Capability::Op],
             parallel,
