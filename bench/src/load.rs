@@ -309,6 +309,7 @@ fn bare_plan(
         mark_at_end: false,
         stop: Stop::WhenComplete { at_latest_ns: window_ns.end + GRACE_NS },
         window_ns,
+        stays_awake: false,
         cancel: None,
     }
 }

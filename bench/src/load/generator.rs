@@ -10,6 +10,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
@@ -77,7 +78,7 @@ pub fn run(
         }
         let next_mark_ns = plan.marks_ns.get(marks_met).copied();
         timer.set(generator.next_due_ns(now_ns).into_iter().chain(next_mark_ns).min())?;
-        match poll.poll(&mut events, None) {
+        match poll.poll(&mut events, plan.stays_awake.then_some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
         }

@@ -37,6 +37,8 @@ pub struct Plan {
     pub mark_at_end: bool,
     /// When to stop.
     pub stop: Stop,
+    /// Whether the generator asks again and again instead of sleeping until something happens.
+    pub stays_awake: bool,
     /// Set by someone else, it stops the run.
     pub cancel: Option<Arc<AtomicBool>>,
 }
