@@ -26,7 +26,7 @@ pub use cases::all as cases;
 pub use command::{ClientArgs, run_client};
 pub use driver::Capability;
 pub use explain::advice;
-pub use rules::{RULES, rules_of};
+pub use rules::RULES;
 pub use run::{check_command, depends_on};
 pub use trial::Trial;
 

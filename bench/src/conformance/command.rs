@@ -13,6 +13,7 @@ pub use merge::{ReportArgs, merge_reports};
 pub(super) use progress::Progress;
 
 use super::report::{Document, Paint, Run, html, junit, markdown, summary_table, write};
+use super::rule::{rule_ids_of, rules};
 use super::{Coverage, Rule, SUITE_VERSION, Verdict, client, server};
 
 /// Everything as expected.
@@ -82,7 +83,7 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
             json!({
                 "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
                 "needs": case.needs, "cost": case.cost,
-                "rules": server::rules_of(case.id).collect::<Vec<_>>(),
+                "rules": rule_ids_of(case.id),
                 "depends_on": case.depends_on(), "claim": case.claim,
             })
         });
@@ -90,7 +91,7 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
             json!({
                 "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
                 "needs": case.needs, "cost": case.cost,
-                "rules": client::rules_of(case.id).collect::<Vec<_>>(),
+                "rules": rule_ids_of(case.id),
                 "depends_on": client::depends_on(case), "claim": case.claim,
             })
         });
@@ -113,13 +114,12 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
 /// # Errors
 /// When stdout cannot be written.
 pub fn list_rules(args: &ListArgs) -> Result<()> {
-    let rules = server::RULES.iter().chain(client::RULES);
     let reason = |rule: &Rule| match rule.coverage {
         Coverage::Cases(_) => None,
         Coverage::None(reason) => Some(reason),
     };
     if args.json {
-        let rules = rules.map(|rule| {
+        let rules = rules().map(|rule| {
             json!({
                 "id": rule.id, "source": rule.source, "rule": rule.text,
                 "cases": rule.cases(), "reason": reason(rule),
@@ -129,7 +129,7 @@ pub fn list_rules(args: &ListArgs) -> Result<()> {
         return print(&format!("{}\n", serde_json::to_string_pretty(&table)?));
     }
     let mut text = String::new();
-    for rule in rules {
+    for rule in rules() {
         let looks = reason(rule).map_or_else(|| rule.cases().join(" "), |it| format!("none: {it}"));
         text += &format!("{:<5} {} ({})\n      {looks}\n", rule.id, rule.text, rule.source);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::rule::rules_of;
 use super::{Case, Level};
 
 /// What a case sends, and how to fix whoever misses it.
@@ -40,6 +41,13 @@ impl Facts {
     /// Another line.
     pub(super) fn line(&mut self, what: &str, text: &str) {
         let _ = writeln!(self.out, "{what:<9} {text}");
+    }
+
+    /// The rules that lead to the case.
+    pub(super) fn rules(&mut self, case: &str) {
+        for rule in rules_of(case) {
+            self.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
+        }
     }
 
     /// What is sent and how to fix it; the whole text.

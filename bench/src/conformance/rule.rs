@@ -1,5 +1,7 @@
 //! What the suite rests on: sentences that bind a server or a client, and the cases for them.
 
+use super::{client, server};
+
 /// One sentence that binds a server or a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
@@ -52,4 +54,58 @@ pub(super) const fn uncovered(
     reason: &'static str,
 ) -> Rule {
     Rule { id, text, source, coverage: Coverage::None(reason) }
+}
+
+/// Every rule, those of servers first.
+pub(super) fn rules() -> impl Iterator<Item = &'static Rule> {
+    server::RULES.iter().chain(client::RULES)
+}
+
+/// The rules that lead to a case.
+pub(super) fn rules_of(case: &str) -> impl Iterator<Item = &'static Rule> {
+    rules().filter(move |rule| rule.cases().contains(&case))
+}
+
+/// The ids of the rules that lead to a case.
+pub(super) fn rule_ids_of(case: &str) -> Vec<&'static str> {
+    rules_of(case).map(|rule| rule.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_has_cases_or_a_reason() {
+        for rule in rules() {
+            match rule.coverage {
+                Cases(ids) => assert!(!ids.is_empty(), "{} has no case and no reason", rule.id),
+                Coverage::None(reason) => assert!(reason.len() > 20, "{}: {reason}", rule.id),
+            }
+            assert!(!rule.source.is_empty() && rule.text.ends_with('.'), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn ids_are_unique_and_cases_known() {
+        let of_servers: HashSet<_> = server::cases().map(|case| case.id).collect();
+        let of_clients: HashSet<_> = client::cases().map(|case| case.id).collect();
+        for (rules, known) in [(server::RULES, of_servers), (client::RULES, of_clients)] {
+            let ids: HashSet<_> = rules.iter().map(|rule| rule.id).collect();
+            assert_eq!(ids.len(), rules.len());
+            for rule in rules {
+                let unknown = rule.cases().iter().find(|id| !known.contains(**id));
+                assert_eq!(unknown, None, "{}", rule.id);
+            }
+        }
+    }
+
+    #[test]
+    fn every_case_follows_from_a_rule() {
+        let ids = server::cases().map(|case| case.id).chain(client::cases().map(|case| case.id));
+        let lost: Vec<_> = ids.filter(|id| rules_of(id).next().is_none()).collect();
+        assert!(lost.is_empty(), "no rule leads to {lost:?}");
+    }
 }

@@ -25,7 +25,7 @@ pub use cases::all as cases;
 pub use command::{ServerArgs, run_server};
 pub use explain::advice;
 pub use process::{Control, Ended, OwnProcess};
-pub use rules::{RULES, rules_of};
+pub use rules::RULES;
 pub use run::{check, check_each};
 pub use select::{Pace, Profile, Selection};
 pub use target::Target;

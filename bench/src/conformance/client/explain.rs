@@ -2,7 +2,6 @@
 
 mod table;
 
-use super::rules::RULES;
 use super::run::depends_on;
 use super::{Case, vectors};
 use crate::conformance::explain::{Advice, Facts};
@@ -22,9 +21,7 @@ pub(super) fn explain(case: &Case) -> String {
     if !depends.is_empty() {
         facts.line("rests on", &format!("{} (else it is BLOCKED)", depends.join(", ")));
     }
-    for rule in RULES.iter().filter(|rule| rule.cases().contains(&case.id)) {
-        facts.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
-    }
+    facts.rules(case.id);
     let names: Vec<_> = vectors::of_case(case.id).iter().map(|it| it.name.as_str()).collect();
     if !names.is_empty() {
         facts.line("vectors", &format!("{} in client/vectors/", names.join(", ")));

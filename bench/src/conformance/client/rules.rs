@@ -5,11 +5,6 @@
 
 use crate::conformance::rule::{Rule, rule, uncovered};
 
-/// The ids of the rules that lead to a case.
-pub fn rules_of(case: &str) -> impl Iterator<Item = &'static str> {
-    RULES.iter().filter(move |rule| rule.cases().contains(&case)).map(|rule| rule.id)
-}
-
 /// Every rule.
 #[rustfmt::skip]
 pub static RULES: &[Rule] = &[
@@ -74,50 +69,26 @@ pub static RULES: &[Rule] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::super::cases;
     use super::*;
-    use crate::conformance::{Coverage, Level};
+    use crate::conformance::Level;
+    use crate::conformance::rule::rules_of;
 
     #[test]
-    fn every_sentence_of_the_standard_has_a_case_or_a_reason() {
+    fn every_sentence_is_a_rule() {
         let of_parsers = (1..=21).map(|n| format!("B{n}"));
         for id in of_parsers.chain((1..=15).map(|n| format!("C{n}"))) {
             let is_it =
                 |rule: &&Rule| rule.id.trim_end_matches(|it: char| it.is_ascii_lowercase()) == id;
             assert!(RULES.iter().any(|rule| is_it(&rule)), "{id} is missing");
         }
-        for rule in RULES {
-            match rule.coverage {
-                Coverage::Cases(ids) => assert!(!ids.is_empty(), "{}", rule.id),
-                Coverage::None(reason) => assert!(reason.len() > 20, "{}: {reason}", rule.id),
-            }
-            assert!(!rule.source.is_empty() && rule.text.ends_with('.'), "{}", rule.id);
-        }
     }
 
     #[test]
-    fn ids_are_unique_and_cases_known() {
-        let ids: HashSet<_> = RULES.iter().map(|rule| rule.id).collect();
-        assert_eq!(ids.len(), RULES.len());
-        for rule in RULES {
-            let unknown = rule.cases().iter().find(|id| !cases().any(|case| case.id == **id));
-            assert_eq!(unknown, None, "{}", rule.id);
-        }
-    }
-
-    #[test]
-    fn every_case_follows_from_a_rule_and_a_must_from_a_standard() {
-        for case in cases() {
-            let rules: Vec<_> = rules_of(case.id).collect();
-            assert!(!rules.is_empty(), "no rule leads to {}", case.id);
-            let by_standard = rules.iter().any(|id| id.starts_with(['B', 'C', 'H']));
-            assert!(
-                case.level != Level::Must || by_standard,
-                "{} is a MUST of no standard",
-                case.id
-            );
+    fn a_must_rests_on_a_standard() {
+        for case in cases().filter(|case| case.level == Level::Must) {
+            let by_standard = rules_of(case.id).any(|rule| rule.id.starts_with(['B', 'C', 'H']));
+            assert!(by_standard, "{} is a MUST of no standard", case.id);
         }
     }
 }

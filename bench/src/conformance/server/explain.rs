@@ -2,7 +2,6 @@
 
 mod table;
 
-use super::rules::RULES;
 use super::select::Profile;
 use super::{Case, Target};
 use crate::conformance::explain::{Advice, Facts};
@@ -24,9 +23,7 @@ pub fn explain(case: &Case) -> String {
     if !depends.is_empty() {
         facts.line("rests on", &format!("{} (else it is BLOCKED)", depends.join(", ")));
     }
-    for rule in RULES.iter().filter(|rule| rule.cases().contains(&case.id)) {
-        facts.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
-    }
+    facts.rules(case.id);
     facts.advice(case.claim, advice(case.id))
 }
 
@@ -39,7 +36,10 @@ mod tests {
     fn every_case_has_its_advice() {
         let missing: Vec<_> =
             cases().filter(|case| advice(case.id).is_none()).map(Case::name).collect();
-        assert!(missing.is_empty(), "bench/src/conformance/explain/table.rs lacks {missing:?}");
+        assert!(
+            missing.is_empty(),
+            "bench/src/conformance/server/explain/table.rs lacks {missing:?}"
+        );
         for (id, sends, fix) in table::ADVICE {
             assert!(!sends.is_empty() && !fix.is_empty(), "{id}");
             assert_eq!(table::ADVICE.iter().filter(|it| it.0 == *id).count(), 1, "{id}");
