@@ -22,7 +22,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-pub use environment::Environment;
+pub use environment::{Environment, cpu};
 pub use figure::{Distribution, FIGURES, Figure, HEADLINES, Unit, figure, significant};
 pub use html::html;
 pub use render::{markdown, summary_markdown, text};

@@ -21,6 +21,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
+use bench::report;
 use client::{Item, Parser};
 
 use self::streams::fixtures;
@@ -130,10 +131,7 @@ fn count() -> Result<Vec<(String, u64)>> {
 fn machine() -> Result<String> {
     let output = Command::new("rustc").arg("--version").output().context("rustc is not in PATH")?;
     let compiler = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = processors.lines().find_map(|line| line.strip_prefix("model name"));
-    let processor = processor.map_or("unknown", |name| name.trim_start_matches([' ', '\t', ':']));
-    Ok(format!("{compiler} on {processor}"))
+    Ok(format!("{compiler} on {}", report::cpu()))
 }
 
 /// What callgrind sees: for each fixture in each cut a round in which all buffers grow, twice as

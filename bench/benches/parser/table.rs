@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use bench::report::cpu;
 use serde::Deserialize;
 
 #[path = "../../../client/tests/streams/mod.rs"]
@@ -106,7 +107,7 @@ fn print(measured: &Measured) -> Result<()> {
     println!(
         "{}, {} cores. Noise: the median sample took {:.0} % more than the fastest in half of the \
          measurements, {:.0} % in the worst.",
-        processor(),
+        Some(cpu()).filter(|name| !name.is_empty()).unwrap_or("An unknown processor".into()),
         std::thread::available_parallelism()?,
         percent(noise[noise.len() / 2]),
         percent(noise[noise.len() - 1]),
@@ -120,10 +121,4 @@ fn three_digits(ns: f64) -> String {
     }
     let decimals = if ns < 10.0 { 2 } else { usize::from(ns < 100.0) };
     format!("{ns:.decimals$}")
-}
-
-fn processor() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or("An unknown processor", |(_, name)| name).to_owned()
 }

@@ -38,6 +38,15 @@ pub struct Environment {
     pub commit: String,
 }
 
+/// The model of the processor, as the kernel names it; empty if it does not.
+pub fn cpu() -> String {
+    cpu_of(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn cpu_of(cpuinfo: &str) -> String {
+    after(cpuinfo, "model name").trim_start_matches(':').trim().into()
+}
+
 impl Environment {
     /// Asks the system; what it does not say stays empty.
     pub fn read(open_files: u64, cores: usize) -> Environment {
@@ -51,7 +60,7 @@ impl Environment {
             commit.push_str("+changes");
         }
         Environment {
-            cpu: after(&cpuinfo, "model name").trim_start_matches(':').trim().into(),
+            cpu: cpu_of(&cpuinfo),
             cores,
             virtual_machine: after(&cpuinfo, "flags").split(' ').any(|it| it == "hypervisor"),
             memory_bytes: memory_kb.parse().unwrap_or(0) * 1024,
