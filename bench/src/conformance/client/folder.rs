@@ -12,6 +12,9 @@ use super::run::PARALLEL;
 use crate::conformance::{Deviation, Deviations};
 
 /// A folder with a client.
+/// Of what a failed build said, so many lines are shown, the last.
+const BUILD_LINES: usize = 20;
+
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     pub(super) name: String,
@@ -90,12 +93,17 @@ impl Folder {
                 .output()
                 .with_context(|| format!("{}: cannot run {program}", self.name))?;
             if !output.status.success() {
+                // Its last line seldom says why: what a compiler or a full disk said stands above it.
                 let words = String::from_utf8_lossy(&output.stderr);
-                let last = words.trim().lines().next_back().unwrap_or_default();
-                let by_hand = manifest.build.join(" ");
+                let lines: Vec<&str> = words.trim().lines().collect();
+                for line in &lines[lines.len().saturating_sub(BUILD_LINES)..] {
+                    eprintln!("  {line}");
+                }
                 bail!(
-                    "{}: {by_hand} failed ({last}); try it in {}",
+                    "{}: {} failed ({}); try it in {}",
                     self.name,
+                    manifest.build.join(" "),
+                    output.status,
                     self.path.display()
                 );
             }
