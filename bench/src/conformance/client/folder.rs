@@ -11,10 +11,10 @@ use super::exec::{Description, Exec};
 use super::run::PARALLEL;
 use crate::conformance::{Deviation, Deviations};
 
-/// A folder with a client.
 /// Of what a failed build said, so many lines are shown, the last.
 const BUILD_LINES: usize = 20;
 
+/// A folder with a client.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     pub(super) name: String,
