@@ -28,7 +28,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use self::connection::{Connection, Ticks};
+use self::connection::{Connection, Digits, Ticks};
 pub use self::fault::Faults;
 use self::http::{Gone, REQUEST_MAX_BYTES, Request, chunk};
 use crate::timer::{MILLISECOND_NS, Timer, unix_ns};
@@ -105,6 +105,9 @@ struct Floor {
     stalled: bool,
     accepted: u64,
     sent: u64,
+    /// One tick, the ticks of one write, and that write: memory that is used again.
+    event: Vec<u8>,
+    events: Vec<u8>,
     out: Vec<u8>,
 }
 
@@ -154,6 +157,8 @@ impl Floor {
             stalled: false,
             accepted: 0,
             sent: 0,
+            event: Vec::new(),
+            events: Vec::new(),
             out: Vec::new(),
         })
     }
@@ -286,6 +291,7 @@ impl Floor {
             interval_ns: interval_ms * MILLISECOND_NS,
             count,
             stamp: stamp == 1,
+            digits: Digits::one(),
             held: Vec::new(),
         });
         let tick = Due::Tick { slot, generation: connection.generation };
@@ -311,7 +317,8 @@ impl Floor {
             event.push(b'\n');
         }
         event.push(b'\n');
-        let frame = chunk(&event);
+        let mut frame = Vec::new();
+        chunk(&event, &mut frame);
         match self.faults.delay_ns() {
             0 => self.fan_out(topic, n, &frame),
             delay_ns => self.due.push(Reverse((
@@ -380,8 +387,10 @@ impl Floor {
             self.stalled = true;
             self.faults.stall();
         }
+        self.events.clear();
+        ticks.render(self.faults, &mut self.event, &mut self.events);
         self.out.clear();
-        ticks.render(self.faults, &mut self.out);
+        chunk(&self.events, &mut self.out);
         if ticks.n > ticks.count {
             connection.ticks = None;
             self.out.extend_from_slice(b"0\r\n\r\n");
@@ -403,11 +412,13 @@ impl Floor {
             return Ok(());
         }
         let Some(ticks) = &mut connection.ticks else { return Ok(()) };
-        self.out.clear();
-        while self.out.len() < BURST_BYTES && ticks.n <= ticks.count {
-            ticks.render(self.faults, &mut self.out);
+        self.events.clear();
+        while self.events.len() < BURST_BYTES && ticks.n <= ticks.count {
+            ticks.render(self.faults, &mut self.event, &mut self.events);
             self.sent += 1;
         }
+        self.out.clear();
+        chunk(&self.events, &mut self.out);
         if ticks.n > ticks.count {
             connection.ticks = None;
             self.out.extend_from_slice(b"0\r\n\r\n");

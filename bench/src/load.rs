@@ -110,6 +110,15 @@ pub enum Shape {
     Firehose {
         /// Streams that are open.
         subscribers: u64,
+        /// From when all are open, milliseconds.
+        warm_up_ms: u64,
+        /// Measured, milliseconds.
+        window_ms: u64,
+    },
+    /// Streams of so many events, as fast as they are read.
+    Counted {
+        /// Streams that are open.
+        subscribers: u64,
         /// Events of each.
         events: u64,
     },
@@ -155,6 +164,7 @@ impl Workload {
             Shape::Broadcast { subscribers, .. }
             | Shape::Ticks { subscribers, .. }
             | Shape::Firehose { subscribers, .. }
+            | Shape::Counted { subscribers, .. }
             | Shape::MaxRate { subscribers, .. } => *subscribers,
             Shape::ConnectStorm { streams }
             | Shape::Churn { streams }
@@ -172,7 +182,7 @@ impl Workload {
     /// How long it takes at the least, nanoseconds.
     pub fn duration_ns(&self) -> u64 {
         match self.shape {
-            Shape::Firehose { .. } => SECOND_NS,
+            Shape::Counted { .. } => SECOND_NS,
             Shape::ConnectStorm { .. } => SECOND_NS / 2,
             Shape::Churn { .. } => 4 * SECOND_NS,
             Shape::Restart { retry_ms, .. } => 2 * SECOND_NS + retry_ms * MILLISECOND_NS,
@@ -233,7 +243,19 @@ impl Workload {
                     ..bare_plan(addr, &target, connect, up_by_ns, window_ns)
                 }
             }
-            Shape::Firehose { subscribers, events } => {
+            Shape::Firehose { subscribers, warm_up_ms, window_ms } => {
+                let connect = Pace { first_ns: start_ns, every_ns, count: subscribers };
+                let up_by_ns = connect.time_ns(subscribers) + OPEN_NS;
+                let begin_ns = up_by_ns + warm_up_ms * MILLISECOND_NS;
+                let window_ns = begin_ns..begin_ns + window_ms * MILLISECOND_NS;
+                Plan {
+                    schedule: Schedule::Endless,
+                    marks_ns: vec![window_ns.start, window_ns.end],
+                    stop: Stop::At(window_ns.end),
+                    ..bare_plan(addr, "/ticks?interval_ms=0", connect, up_by_ns, window_ns)
+                }
+            }
+            Shape::Counted { subscribers, events } => {
                 let connect = Pace { first_ns: start_ns, every_ns, count: subscribers };
                 let target = format!("/ticks?interval_ms=0&count={events}");
                 let up_by_ns = connect.time_ns(subscribers) + SECOND_NS;

@@ -36,7 +36,7 @@ use crate::load::ledger::Step;
 use crate::stats::Ratio;
 
 /// The version of the JSON. It grows when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// What the second copy of a server has behind its name.
 pub const TWIN: &str = " (twin)";

@@ -91,7 +91,7 @@ impl Profile {
                 Workload::broadcast(100, 20, 25, 3 * k),
                 Workload::broadcast(5000, 200, 6, 2 * k),
                 Workload::broadcast(10_000, 400, 4, 2 * k),
-                Workload::firehose(20_000, 3 * k),
+                Workload::firehose(500, 3 * k),
                 Workload::connect_storm(2000, 3 * k),
                 Workload::idle(2000, k),
                 Workload::churn(200, k),
@@ -109,7 +109,7 @@ impl Profile {
                 workloads: vec![
                     Workload::broadcast(1000, 40, 15, 4),
                     Workload::ticks(2, 3),
-                    Workload::firehose(10_000, 1),
+                    Workload::firehose(500, 1),
                     Workload::idle(1000, 1),
                 ],
             },

@@ -168,8 +168,8 @@ fn aligned_ticks_are_due_at_the_same_instant() {
     assert!(outcome.latency_ns.len() == SUBSCRIBERS * 10);
 }
 
-fn firehose(subscribers: u64, events: u64) -> Workload {
-    Workload { shape: Shape::Firehose { subscribers, events }, ..Workload::ticks(0, 1) }
+fn counted(subscribers: u64, events: u64) -> Workload {
+    Workload { shape: Shape::Counted { subscribers, events }, ..Workload::ticks(0, 1) }
 }
 
 /// One in ten thousand, exactly, in three hundred thousand.
@@ -177,14 +177,27 @@ fn firehose(subscribers: u64, events: u64) -> Workload {
 fn a_rare_fault_is_counted_exactly() {
     for (fault, lost, doubled) in [("--fault-drop-each", 30, 0), ("--fault-duplicate-each", 0, 30)]
     {
-        let outcome = outcome(&firehose(10, 30_000), &[fault, "10000"]);
+        let outcome = outcome(&counted(10, 30_000), &[fault, "10000"]);
         assert_eq!((outcome.gaps, outcome.duplicates), (lost, doubled), "{fault}");
         assert_eq!(outcome.delivered, 300_000 - lost, "{fault}");
     }
-    let swapped = outcome(&firehose(1, 10_000), &["--fault-swap-each", "7001"]);
+    let swapped = outcome(&counted(1, 10_000), &["--fault-swap-each", "7001"]);
     assert_eq!((swapped.out_of_order, swapped.gaps, swapped.duplicates), (1, 0, 0));
-    let honest = outcome(&firehose(3, 10_000), &[]);
+    let honest = outcome(&counted(3, 10_000), &[]);
     assert_eq!((honest.fault(), honest.delivered), (None, 30_000));
+}
+
+/// A stream without end owes what is left out of it, not what was still to come.
+#[test]
+fn a_stream_without_end_is_checked_too() {
+    let endless = Shape::Firehose { subscribers: 3, warm_up_ms: 10, window_ms: 100 };
+    let endless = Workload { shape: endless, ..Workload::ticks(0, 1) };
+    let honest = outcome(&endless, &[]);
+    assert_eq!((honest.fault(), honest.delivered), (None, honest.expected));
+    assert!(honest.delivered > 10_000, "{}", honest.delivered);
+    let dropped = outcome(&endless, &["--fault-drop-each", "1000"]);
+    assert!(dropped.gaps > 3 && dropped.expected == dropped.delivered + dropped.gaps);
+    assert!(dropped.fault().unwrap().contains("events lost"), "{:?}", dropped.fault());
 }
 
 /// A server that stalls and says that nothing happened has moved its own schedule.

@@ -1,5 +1,7 @@
 //! As much HTTP/1.1 as the floor needs.
 
+use std::io::Write;
+
 /// Longest request, head and body: the contract's 64 KiB message and room for the head.
 pub(super) const REQUEST_MAX_BYTES: usize = 96 * 1024;
 
@@ -44,10 +46,13 @@ impl Request {
     }
 }
 
-/// One event as one chunk of a chunked body.
-pub(super) fn chunk(event: &[u8]) -> Vec<u8> {
-    let mut frame = format!("{:x}\r\n", event.len()).into_bytes();
-    frame.extend_from_slice(event);
-    frame.extend_from_slice(b"\r\n");
-    frame
+/// Appends events to `out` as one chunk of a chunked body; no events are no chunk, which would end it.
+pub(super) fn chunk(events: &[u8], out: &mut Vec<u8>) {
+    if events.is_empty() {
+        return;
+    }
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{:x}\r\n", events.len());
+    out.extend_from_slice(events);
+    out.extend_from_slice(b"\r\n");
 }

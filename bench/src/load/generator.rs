@@ -58,6 +58,7 @@ pub fn run(
     let mut events = Events::with_capacity(EVENTS_AT_ONCE);
     let mut buffer = vec![0; READ_BYTES];
     let mut generator = Generator::new(plan);
+    let mut unread = Vec::new();
     let mut marks_met = 0;
     loop {
         let now_ns = clock();
@@ -78,7 +79,8 @@ pub fn run(
         }
         let next_mark_ns = plan.marks_ns.get(marks_met).copied();
         timer.set(generator.next_due_ns(now_ns).into_iter().chain(next_mark_ns).min())?;
-        match poll.poll(&mut events, plan.stays_awake.then_some(Duration::ZERO)) {
+        let sleeps = !plan.stays_awake && generator.unread.is_empty();
+        match poll.poll(&mut events, (!sleeps).then_some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
         }
@@ -91,6 +93,11 @@ pub fn run(
                     generator.advance(index, until_closed, &mut buffer, &clock);
                 }
             }
+        }
+        // What these leave unread is for the next turn.
+        std::mem::swap(&mut unread, &mut generator.unread);
+        for (index, until_closed) in unread.drain(..) {
+            generator.advance(index, until_closed, &mut buffer, &clock);
         }
     }
     if plan.mark_at_end {
@@ -108,6 +115,8 @@ struct Generator<'p> {
     published: u64,
     ledger: Ledger<'p>,
     received: Received,
+    /// Subscribers that did not read all that was there, and whether the peer has closed.
+    unread: Vec<(usize, bool)>,
     late: bool,
     failed: usize,
     /// Subscribers that read.
@@ -135,6 +144,7 @@ impl<'p> Generator<'p> {
             ledger: Ledger::new(plan),
             live: plan.connect_at_ns.len() - stalled,
             received: Received::default(),
+            unread: Vec::new(),
             late: false,
             failed: 0,
         }
@@ -226,8 +236,10 @@ impl<'p> Generator<'p> {
                 |book, arrival| ledger.note(book, arrival),
             )
         });
-        if let Err(failure) = result {
-            self.subscriber_failed(index, &failure);
+        match result {
+            Ok(false) => {}
+            Ok(true) => self.unread.push((index, until_closed)),
+            Err(failure) => self.subscriber_failed(index, &failure),
         }
     }
 

@@ -160,7 +160,9 @@ impl<'p> Ledger<'p> {
         let interval_ns = match &self.plan.schedule {
             Schedule::Published(pace) => pace.every_ns,
             Schedule::OfStream { interval_ns } => *interval_ns,
-            Schedule::Counted { .. } => return self.note_counted(book, arrival),
+            Schedule::Counted { .. } | Schedule::Endless => {
+                return self.note_counted(book, arrival);
+            }
             Schedule::Stamped => return self.note_any(book, arrival),
             Schedule::Quiet => return,
         };
@@ -297,8 +299,13 @@ impl<'p> Ledger<'p> {
         }
         outcome.delivered = 0;
         for book in books.iter_mut().filter(|it| !it.stalled) {
-            // A stream that never said when it started owes at least the window.
-            book.sequence.end_at(if book.start_ns.is_some() { book.last } else { each });
+            if matches!(self.plan.schedule, Schedule::Endless) {
+                // The run ends in the middle of it: it owed what came, and what was left out.
+                outcome.expected += book.delivered + book.sequence.gaps;
+            } else {
+                // A stream that never said when it started owes at least the window.
+                book.sequence.end_at(if book.start_ns.is_some() { book.last } else { each });
+            }
             outcome.delivered += book.delivered;
             outcome.gaps += book.sequence.gaps;
             outcome.duplicates += book.sequence.duplicates;
@@ -317,7 +324,7 @@ impl<'p> Ledger<'p> {
             // The window is a multiple of the interval, so the phase of a stream does not matter.
             Schedule::OfStream { interval_ns } => (window.end - window.start) / interval_ns,
             Schedule::Counted { events } => *events,
-            Schedule::Stamped | Schedule::Quiet => 0,
+            Schedule::Endless | Schedule::Stamped | Schedule::Quiet => 0,
         }
     }
 

@@ -58,6 +58,8 @@ pub enum Schedule {
         /// How many.
         events: u64,
     },
+    /// Each stream gets events, numbered from 1 by their ids, as fast as it reads, without end.
+    Endless,
     /// Unknown: what comes is counted, and has a latency if it says when it was due.
     Stamped,
     /// Events are not looked at.

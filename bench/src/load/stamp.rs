@@ -111,11 +111,15 @@ pub fn number_of_id(id: &str) -> Option<u64> {
 /// The decimal number at the front, and what follows it.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut value: u64 = 0;
-    for byte in &text[..digits] {
-        value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+    let (number, rest) = text.split_at(digits);
+    // Any number of so many digits fits: no need to ask at each.
+    let (safe, last) = number.split_at(digits.min(19));
+    let digit = |byte: &u8| u64::from(byte - b'0');
+    let mut value = safe.iter().fold(0, |value: u64, byte| value * 10 + digit(byte));
+    for byte in last {
+        value = value.checked_mul(10)?.checked_add(digit(byte))?;
     }
-    (digits > 0).then_some((value, &text[digits..]))
+    (digits > 0).then_some((value, rest))
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ impl Workload {
     }
 
     /// As fast as the client reads.
-    pub fn firehose(events: u64, rounds: u32) -> Workload {
+    pub fn firehose(window_ms: u64, rounds: u32) -> Workload {
         Workload::new(
             "firehose",
             rounds,
             "20 streams that never wait: how many events a second, and what does one cost?",
-            Shape::Firehose { subscribers: 20, events },
+            Shape::Firehose { subscribers: 20, warm_up_ms: 100, window_ms },
         )
     }
 

@@ -67,7 +67,7 @@ fn outcome(floor: &Launch, faults: &[&str], shape: Shape, cores: &Cores) -> Resu
         let mut plan = workload.plan(addr, now_ns).expect("these shapes are one run of the loop");
         // Some events never come, so waiting for them would only take time.
         if let Stop::WhenComplete { at_latest_ns } = plan.stop
-            && matches!(workload.shape, Shape::Firehose { .. })
+            && matches!(workload.shape, Shape::Counted { .. })
         {
             plan.stop = Stop::WhenComplete {
                 at_latest_ns: at_latest_ns.min(now_ns + 10_000 * MILLISECOND_NS),
@@ -131,24 +131,24 @@ fn counted(what: &str, truth: [u64; 3], outcome: &Outcome) -> Check {
     }
 }
 
-fn firehose() -> Shape {
-    Shape::Firehose { subscribers: STREAMS, events: EVENTS }
+fn unpaced() -> Shape {
+    Shape::Counted { subscribers: STREAMS, events: EVENTS }
 }
 
 fn dropped(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let found = outcome(floor, &["--fault-drop-each", "10000"], firehose(), cores)?;
+    let found = outcome(floor, &["--fault-drop-each", "10000"], unpaced(), cores)?;
     let truth = [STREAMS * EVENTS / ONE_IN, 0, 0];
     Ok(counted("one event in 10 000 is not sent", truth, &found))
 }
 
 fn doubled(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let found = outcome(floor, &["--fault-duplicate-each", "10000"], firehose(), cores)?;
+    let found = outcome(floor, &["--fault-duplicate-each", "10000"], unpaced(), cores)?;
     let truth = [0, STREAMS * EVENTS / ONE_IN, 0];
     Ok(counted("one event in 10 000 is sent twice", truth, &found))
 }
 
 fn swapped(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let shape = Shape::Firehose { subscribers: 1, events: ONE_IN };
+    let shape = Shape::Counted { subscribers: 1, events: ONE_IN };
     let found = outcome(floor, &["--fault-swap-each", "7001"], shape, cores)?;
     Ok(counted("one pair of 10 000 events is swapped", [0, 0, 1], &found))
 }

@@ -263,9 +263,6 @@ fn window(workload: &Workload, outcome: &Outcome, readings: &[Reading]) -> Windo
             window.memory = points;
             return window;
         }
-        Shape::Firehose { .. } => {
-            note("events_per_s", outcome.delivered as f64 / (outcome.events_span_ns as f64 / 1e9));
-        }
         Shape::ConnectStorm { streams } => {
             note("streams_per_s", *streams as f64 / (outcome.all_started_ns as f64 / 1e9));
         }
@@ -288,7 +285,16 @@ fn window(workload: &Workload, outcome: &Outcome, readings: &[Reading]) -> Windo
         && last.at_ns > first.at_ns
     {
         let cpu_ns = last.server_cpu_ns.saturating_sub(first.server_cpu_ns) as f64;
-        note("cpu_ns_per_event", cpu_ns / outcome.delivered as f64);
+        let events = match workload.shape {
+            // It has no schedule that says which events are the window's: those between the marks.
+            Shape::Firehose { .. } => {
+                let events = (last.events - first.events) as f64;
+                note("events_per_s", events / ((last.at_ns - first.at_ns) as f64 / 1e9));
+                events
+            }
+            _ => outcome.delivered as f64,
+        };
+        note("cpu_ns_per_event", cpu_ns / events);
         let (user, system) =
             (last.user_ticks - first.user_ticks, last.system_ticks - first.system_ticks);
         note("cpu_user_share_approximate", user / (user + system));
