@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// What may wait for a case, bytes. Whoever sends more is not read until the case has caught up:
 /// so a client's flood neither fills the memory nor is mistaken for silence.
@@ -12,16 +12,16 @@ const WAITING_BYTES: usize = 32 * 1024 * 1024;
 /// What a thing that waits costs beside its text: some of them are small.
 const OVERHEAD_BYTES: usize = 128;
 
-/// An event as the client reported it.
+/// An event as the client reported it. Where its language has nothing, `null` is as good as silence.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Event {
     /// The type.
-    #[serde(rename = "type", default = "message")]
+    #[serde(rename = "type", default = "message", deserialize_with = "kind")]
     pub(super) event: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     pub(super) data: String,
     /// The last event id at that time.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     pub(super) id: String,
     /// Where it came from; browsers tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +199,14 @@ impl Saw {
 
 fn message() -> String {
     "message".to_owned()
+}
+
+fn kind<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_else(message))
+}
+
+fn text<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -372,6 +372,10 @@ mod tests {
         take(&callbacks.streams, "/nonsense", b"{}");
         assert_eq!(saw_in(b"{\"kind\":\"hello\"}"), []);
         assert!(matches!(saw_in(b"nonsense")[..], [Saw::Garbage(_)]));
+        // As Python's adapter writes an event without an id.
+        let nothing = saw_in(br#"{"kind":"event","event":{"type":null,"data":"a","id":null}}"#);
+        let [Saw::Event(event)] = &nothing[..] else { panic!("{nothing:?}") };
+        assert_eq!((&*event.event, &*event.data, &*event.id), ("message", "a", ""));
     }
 
     #[test]
