@@ -1,10 +1,16 @@
 //! An open event stream as an async `Stream`.
+//!
+//! A stream that always has another event ready must give up its thread now and then, or one fast
+//! reader of `/ticks?interval_ms=0` would keep the others, and new connections, waiting for seconds:
+//! the frameworks write on as long as the socket takes it. So every item is charged to the task's
+//! budget in the runtime ([`coop`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{EventStream, Next, NextFrame};
@@ -37,10 +43,14 @@ impl Stream for Frames {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Frames { stream, timer } = &mut *self;
+        let turn = ready!(coop::poll_proceed(cx));
         loop {
             let now = unix_ns();
             match stream.next_frame(now, cx.waker()) {
-                NextFrame::Frame(frame) => return Poll::Ready(Some(frame)),
+                NextFrame::Frame(frame) => {
+                    turn.made_progress();
+                    return Poll::Ready(Some(frame));
+                }
                 NextFrame::End => return Poll::Ready(None),
                 NextFrame::Wait(until) => ready!(timer.poll(now, until, cx)),
             }
@@ -60,14 +70,20 @@ impl Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let Events { stream, timer } = &mut *self;
+        let turn = ready!(coop::poll_proceed(cx));
         loop {
             let now = unix_ns();
-            match stream.next(now, cx.waker()) {
-                Next::Event(event) => return Poll::Ready(Some(event)),
-                Next::Shared(encoded) => return Poll::Ready(Some(encoded.event.clone())),
+            let event = match stream.next(now, cx.waker()) {
+                Next::Event(event) => event,
+                Next::Shared(encoded) => encoded.event.clone(),
                 Next::End => return Poll::Ready(None),
-                Next::Wait(until) => ready!(timer.poll(now, until, cx)),
-            }
+                Next::Wait(until) => {
+                    ready!(timer.poll(now, until, cx));
+                    continue;
+                }
+            };
+            turn.made_progress();
+            return Poll::Ready(Some(event));
         }
     }
 }
@@ -129,6 +145,21 @@ mod tests {
         publisher.publish("t", b"hello".to_vec()).expect("published");
         let event = first.await.expect("no panic").expect("an event");
         assert_eq!(event.data.as_deref(), Some("hello"));
+    }
+
+    /// On one thread: a reader who is always served must not keep the next one from its turn.
+    #[tokio::test]
+    async fn a_stream_that_never_waits_lets_others_run() {
+        let feed = Feed::new(Settings::for_tests());
+        let endless = || feed.ticks("interval_ms=0", None).expect("open").expect("a stream");
+        let frames = tokio::spawn(endless().frames().take(10_000).count());
+        let events = tokio::spawn(endless().events().take(10_000).count());
+        tokio::task::yield_now().await;
+        assert!(!frames.is_finished() && !events.is_finished());
+        assert_eq!(
+            (frames.await.expect("no panic"), events.await.expect("no panic")),
+            (10_000, 10_000)
+        );
     }
 
     #[tokio::test]
