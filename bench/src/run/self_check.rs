@@ -220,7 +220,7 @@ fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
 pub(super) fn quiet(cores: &Cores) -> Option<String> {
     let mut gate = Gate::open(&cores.both());
     gate.start();
-    let host = gate.close(0, &cores.both());
+    let host = gate.close(0, 0, &cores.both());
     gate::poisoned(&host, &crate::report::Generator::default())
 }
 

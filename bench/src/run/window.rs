@@ -80,7 +80,8 @@ pub(super) fn measure(launch: &Launch, workload: &Workload, cores: &Cores) -> Me
         (Window { fault: Some(format!("{error:#}")), ..Window::default() }, None)
     });
     let server_ns = window.figures.remove("server_cpu_ns");
-    window.host = gate.close(server_ns.unwrap_or(0.0) as u64, &cores.both());
+    let server_used_ns = server_ns.unwrap_or(0.0) as u64;
+    window.host = gate.close(server_used_ns, workload.connections(), &cores.both());
     if server_ns.is_none() {
         // Whose CPU time it was is not known for servers that came and went.
         window.host.foreign = 0.0;
