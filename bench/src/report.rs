@@ -27,6 +27,7 @@ pub use figure::{Distribution, FIGURES, Figure, HEADLINES, Unit, figure, signifi
 pub use html::html;
 pub use render::{markdown, summary_markdown, text};
 pub use splice::splice;
+use summary::Noises;
 pub(crate) use summary::used;
 pub use summary::{Measure, Summary};
 pub use trust::{Trust, TwinTest};
@@ -285,9 +286,17 @@ impl Report {
             .iter()
             .find(|row| row.is_floor())
             .map_or_else(Vec::new, |it| it.cells.clone());
+        let noises: BTreeMap<String, Noises> = self
+            .workloads
+            .iter()
+            .map(|it| (it.name.clone(), summary::noises(&self.rows, &it.name)))
+            .collect();
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
             let floor = floor.iter().find(|it| it.workload == cell.workload);
-            cell.summary = summary::of(&cell.windows, floor.map_or(&[], |it| &it.windows));
+            let floor = floor.map_or(&[][..], |it| &it.windows);
+            let none = Noises::new();
+            let noises = noises.get(&cell.workload).unwrap_or(&none);
+            cell.summary = summary::of(&cell.windows, floor, noises);
         }
         self.judge();
     }

@@ -1,11 +1,13 @@
 //! The statistics that a report needs: medians over rounds, intervals of ratios, slopes, orders.
 
 mod interval;
+mod noise;
 mod order;
 
 use serde::{Deserialize, Serialize};
 
 pub use interval::{BCA_ROUNDS, CONFIDENCE, EQUIVALENT, Method, Ratio, Verdict, bca, t_quantile};
+pub use noise::Noise;
 pub use order::balanced;
 
 /// A value over several rounds.

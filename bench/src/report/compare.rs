@@ -116,6 +116,10 @@ pub fn unlike(a: &Environment, b: &Environment) -> Option<String> {
 /// Every figure that both reports have.
 pub fn compare(a: &Report, b: &Report) -> Vec<Comparison> {
     let shaky = [a, b].iter().any(|it| !it.trust.cannot_tell.is_empty());
+    let disturbed = |row: &Row, workload: &str| {
+        let summary = row.cell(workload).and_then(|it| it.summary.as_ref());
+        summary.is_some_and(|it| it.poisoned > 0)
+    };
     let mut found = Vec::new();
     for workload in &b.workloads {
         if !a.workloads.iter().any(|it| it.name == workload.name && it.shape == workload.shape) {
@@ -123,6 +127,7 @@ pub fn compare(a: &Report, b: &Report) -> Vec<Comparison> {
         }
         for row in b.rows.iter().filter(|it| it.twin_of.is_none() && !it.is_floor()) {
             let Some(before) = a.rows.iter().find(|it| it.key() == row.key()) else { continue };
+            let shaky = shaky || [before, row].iter().any(|it| disturbed(it, &workload.name));
             for figure in FIGURES {
                 let of = |report: &Report, row: &Row| values(report, row, &workload.name, figure);
                 let (Some((old, old_is_ratio)), Some((new, new_is_ratio))) =

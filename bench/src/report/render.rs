@@ -90,25 +90,44 @@ pub fn markdown(report: &Report) -> String {
 pub fn summary_markdown(report: &Report) -> String {
     let (title, table) = summary(report);
     let it = &report.environment;
+    let floor = report.rows.iter().find(|row| row.is_floor());
+    let headline = floor.and_then(|row| row.cell(HEADLINE)?.summary.as_ref());
     let machine = if it.virtual_machine { "virtual " } else { "" };
     format!(
         "{title}.\n\n{}\n× is the multiple of the floor, a bare one-thread server in the same \
-         rounds. {} on {} {machine}cores of {}, Linux {}, {}, commit {}; loopback, one core for \
-         the server and one for the load.\n",
+         rounds; in brackets its {:.0} % interval over {} rounds, {} deliveries each. {}{} on {} \
+         {machine}cores of {}, Linux {}, {}, commit {}, `{}`; loopback, one core for the server \
+         and one for the load.\n",
         table.markdown(),
+        100.0 * CONFIDENCE,
+        headline.map_or(0, |it| it.rounds),
+        headline.map_or(0, |it| it.expected / it.rounds.max(1)),
+        doubt(report),
         report.began,
         it.cores,
         it.cpu,
         it.kernel,
         it.rustc,
         it.commit,
+        report.command,
     )
+}
+
+/// Why the summary proves nothing, if so.
+fn doubt(report: &Report) -> String {
+    let why = report.trust.cannot_tell.iter().map(|it| format!("**This run cannot tell: {it}.** "));
+    why.collect()
 }
 
 /// Every table: the summary first.
 pub(super) fn tables(report: &Report) -> Vec<(String, Table)> {
     let mut tables = vec![summary(report)];
-    tables.extend(report.workloads.iter().map(|workload| figures(report, workload)));
+    // Of an interrupted run, only what it came to.
+    let measured = |it: &&Workload| {
+        report.rows.iter().filter_map(|row| row.cell(&it.name)).any(|it| !it.windows.is_empty())
+    };
+    let measured = report.workloads.iter().filter(measured);
+    tables.extend(measured.map(|workload| figures(report, workload)));
     tables
 }
 
@@ -253,7 +272,8 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
     lines.extend(trust(report));
     lines.push(format!(
         "× is the multiple of the floor: a bare one-thread server, measured in the same rounds; in \
-         square brackets its {:.0} % interval over rounds. Medians over rounds; in round brackets \
+         square brackets its {:.0} % interval over rounds, with the noise of all servers in them. \
+         Medians over rounds; in round brackets \
          the smallest and the largest round; max is the slowest of all rounds.",
         100.0 * CONFIDENCE
     ));
@@ -316,11 +336,23 @@ pub(super) fn trust(report: &Report) -> Vec<String> {
     for why in &trust.cannot_tell {
         lines.push(format!("THIS RUN CANNOT TELL: {why}."));
     }
+    for why in &trust.doubts {
+        lines.push(format!("Doubtful: {why}."));
+    }
     if let Some(twin_of) = &trust.twin_of {
         let within = trust.twin.iter().filter(|it| it.ratio.contains_one()).count();
+        let found: Vec<String> = trust
+            .twin
+            .iter()
+            .map(|it| {
+                let title = figure(&it.figure).map_or(it.figure.as_str(), |it| it.title);
+                format!("{title} {}, n {}", interval(it.ratio), it.ratio.n)
+            })
+            .collect();
         lines.push(format!(
-            "Two copies of {twin_of} under two names: {within} of {} intervals ({:.1} % each) \
-             contain 1.",
+            "Two copies of {twin_of} under two names, over all rounds of all workloads: {}: \
+             {within} of {} intervals ({:.1} % each) contain 1.",
+            found.join("; "),
             trust.twin.len(),
             100.0 * trust.twin_confidence
         ));
@@ -367,14 +399,12 @@ pub(super) fn environment(report: &Report) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// `1.93 ×1.40`
+/// `1.93 ×1.40 [1.22–1.49]`
 fn brief(measure: Option<&Measure>, name: &str) -> String {
     let unit = figure(name).map_or(Unit::Number, |it| it.unit);
     let Some(measure) = measure else { return NOTHING.into() };
     match measure.ratio {
-        Some(ratio) => {
-            format!("{} ×{}", unit.write(measure.value.median), significant(ratio.estimate))
-        }
+        Some(ratio) => format!("{} ×{}", unit.write(measure.value.median), interval(ratio)),
         None => unit.write(measure.value.median),
     }
 }
@@ -396,7 +426,8 @@ fn ratio(measure: Option<&Measure>) -> String {
 }
 
 pub(super) fn interval(Ratio { estimate, low, high, n, .. }: Ratio) -> String {
-    if n == 1 {
+    // One round has no interval, and the floor is once the floor.
+    if n == 1 || low == high {
         return significant(estimate);
     }
     format!("{} [{}–{}]", significant(estimate), significant(low), significant(high))
@@ -501,9 +532,10 @@ pub(super) mod tests {
         let read = Report::load(&folder).unwrap();
         assert_eq!(markdown(&read), markdown(&report));
         let json = folder.join("report.json");
-        let other =
-            std::fs::read_to_string(&json).unwrap().replace("\"schema\": 2", "\"schema\": 9");
-        std::fs::write(&json, other).unwrap();
+        let text = std::fs::read_to_string(&json).unwrap();
+        let ours = format!("\"schema\": {}", super::super::SCHEMA);
+        assert!(text.contains(&ours));
+        std::fs::write(&json, text.replace(&ours, "\"schema\": 9")).unwrap();
         let error = Report::load(&folder).unwrap_err().to_string();
         assert!(error.contains("schema 9"), "{error}");
         std::fs::remove_dir_all(&folder).unwrap();

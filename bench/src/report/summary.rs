@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Window, figure};
+use super::{Report, Row, Window, figure};
 use crate::load::{Shape, Workload};
-use crate::stats::{CONFIDENCE, Ratio, Spread};
+use crate::stats::{CONFIDENCE, Noise, Ratio, Spread};
+
+/// How much a window varies under one workload, by the name of the figure.
+pub(super) type Noises = BTreeMap<String, Noise>;
 
 /// A cell over its rounds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -113,7 +116,21 @@ pub(super) fn ratios(of: &[&Window], to: &[&Window], name: &str) -> Vec<f64> {
         .collect()
 }
 
-pub(super) fn of(windows: &[Window], floor: &[Window]) -> Option<Summary> {
+/// The noise of each figure under one workload, from all rows that have it.
+pub(super) fn noises(rows: &[Row], workload: &str) -> Noises {
+    let mut values: BTreeMap<String, Vec<(usize, u32, f64)>> = BTreeMap::new();
+    for (server, row) in rows.iter().enumerate() {
+        let windows = row.cell(workload).map_or_else(Vec::new, |it| used(&it.windows));
+        for window in windows.into_iter().filter(|it| it.fault.is_none()) {
+            for (name, value) in figure::of_window(window) {
+                values.entry(name).or_default().push((server, window.round, value));
+            }
+        }
+    }
+    values.into_iter().filter_map(|(name, it)| Some((name, Noise::of(it)?))).collect()
+}
+
+pub(super) fn of(windows: &[Window], floor: &[Window], noises: &Noises) -> Option<Summary> {
     let (windows, floor) = (used(windows), used(floor));
     if windows.is_empty() || windows.iter().any(|it| it.fault.is_some()) {
         return None;
@@ -126,7 +143,8 @@ pub(super) fn of(windows: &[Window], floor: &[Window]) -> Option<Summary> {
     }
     let measures = rounds.into_iter().filter_map(|(name, rounds)| {
         let value = Spread::of(rounds.iter().copied())?;
-        let ratio = Ratio::of(ratios(&windows, &floor, &name), CONFIDENCE);
+        let noise = noises.get(&name).copied();
+        let ratio = Ratio::within(&ratios(&windows, &floor, &name), noise, CONFIDENCE);
         Some((name, Measure { value, rounds, ratio }))
     });
     Some(Summary {
@@ -176,7 +194,7 @@ pub(super) mod tests {
         // A noisy second round hits both alike: the ratio stays 2.
         let floor = [window(1, 100, 10.0), window(2, 500, 50.0)];
         let server = [window(2, 1000, 100.0), window(1, 200, 20.0)];
-        let summary = of(&server, &floor).unwrap();
+        let summary = of(&server, &floor, &Noises::new()).unwrap();
         let p50 = summary.get("latency_p50_ns").unwrap();
         let ratio = p50.ratio.unwrap();
         assert!([ratio.low, ratio.estimate, ratio.high].iter().all(|it| (it - 2.0).abs() < 1e-9));
@@ -189,7 +207,7 @@ pub(super) mod tests {
         bad.fault = Some("3 events lost".into());
         let windows = vec![window(1, 1, 1.0), bad];
         let cell = Cell { workload: "ticks".into(), windows, latency: None, summary: None };
-        assert!(of(&cell.windows, &[]).is_none());
+        assert!(of(&cell.windows, &[], &Noises::new()).is_none());
         assert_eq!(cell.fault().unwrap(), "3 events lost (round 2)");
     }
 
@@ -200,19 +218,19 @@ pub(super) mod tests {
         bad.fault = Some("3 events lost".into());
         let mut again = window(1, 200, 20.0);
         again.attempt = 2;
-        let summary = of(&[bad.clone(), again, window(2, 200, 20.0)], &[]).unwrap();
+        let summary = of(&[bad.clone(), again, window(2, 200, 20.0)], &[], &Noises::new()).unwrap();
         assert_eq!((summary.rounds, summary.poisoned), (2, 0));
         assert_eq!(summary.get("cpu_ns_per_event").unwrap().value.max, 20.0);
         // Disturbed and faulty, it does not count beside one that is only disturbed.
         let mut other = window(2, 300, 30.0);
         other.poisoned = Some("others used 50 % of a core".into());
-        let summary = super::of(&[bad.clone(), other], &[]).unwrap();
+        let summary = super::of(&[bad.clone(), other], &[], &Noises::new()).unwrap();
         assert_eq!((summary.rounds, summary.poisoned), (1, 1));
         // But alone it is all there is to say.
-        assert!(super::of(&[bad.clone()], &[]).is_none());
+        assert!(super::of(&[bad.clone()], &[], &Noises::new()).is_none());
         // With no clean round, it counts, and that is said.
         bad.fault = None;
-        let summary = super::of(&[bad], &[]).unwrap();
+        let summary = super::of(&[bad], &[], &Noises::new()).unwrap();
         assert_eq!((summary.rounds, summary.poisoned), (1, 1));
     }
 }

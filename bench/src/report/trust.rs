@@ -7,6 +7,10 @@ use super::figure::HEADLINES;
 use super::summary::{ratios, used};
 use crate::stats::{CONFIDENCE, Ratio};
 
+/// Of the rounds that count, how many may have been disturbed before the whole run proves nothing.
+/// Below that each is marked where it stands.
+const DISTURBED_MAX: f64 = 0.1;
+
 /// How far the numbers can be believed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trust {
@@ -22,20 +26,21 @@ pub struct Trust {
     pub poisoned_with_fault: u64,
     /// The server of which there were two copies.
     pub twin_of: Option<String>,
-    /// What the two differ in, which must be nothing.
+    /// What the two differ in, which must be nothing: one for each headline.
     pub twin: Vec<TwinTest>,
     /// The confidence of the intervals in `twin`: 1 − 0.05 / (their number), so that a sound run
-    /// fails one in twenty times, however many there are.
+    /// fails one in twenty times.
     pub twin_confidence: f64,
     /// Why the run cannot tell the servers apart, if it cannot.
     pub cannot_tell: Vec<String>,
+    /// What is doubtful in single cells, and is marked there.
+    #[serde(default)]
+    pub doubts: Vec<String>,
 }
 
-/// One figure of the two copies of one server.
+/// One figure of the two copies of one server, over every round of every workload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TwinTest {
-    /// The workload.
-    pub workload: String,
     /// The figure's name.
     pub figure: String,
     /// The copy's divided by the original's.
@@ -63,43 +68,107 @@ impl Report {
                 self.rows.iter().find(|it| it.twin_of.is_none() && Some(it.key()) == twin.twin_of)
         {
             trust.twin_of = twin.twin_of.clone();
-            let mut pairs = Vec::new();
-            for cell in &twin.cells {
-                let Some(other) = original.cell(&cell.workload) else { continue };
-                for name in HEADLINES {
-                    let ratios = ratios(&used(&cell.windows), &used(&other.windows), name);
-                    if ratios.len() > 1 {
-                        pairs.push((cell.workload.clone(), name, ratios));
-                    }
-                }
-            }
-            trust.twin_confidence = 1.0 - (1.0 - CONFIDENCE) / pairs.len().max(1) as f64;
-            for (workload, figure, ratios) in pairs {
+            // One workload has a few rounds, and an interval of these alone would hold anything.
+            let pairs = |name: &str| -> Vec<f64> {
+                let cells =
+                    twin.cells.iter().filter_map(|it| Some((it, original.cell(&it.workload)?)));
+                cells
+                    .flat_map(|(it, other)| ratios(&used(&it.windows), &used(&other.windows), name))
+                    .collect()
+            };
+            let figures: Vec<(&str, Vec<f64>)> = HEADLINES
+                .iter()
+                .map(|name| (*name, pairs(name)))
+                .filter(|it| it.1.len() > 1)
+                .collect();
+            trust.twin_confidence = 1.0 - (1.0 - CONFIDENCE) / figures.len().max(1) as f64;
+            for (figure, ratios) in figures {
                 let Some(ratio) = Ratio::of(ratios, trust.twin_confidence) else { continue };
-                trust.twin.push(TwinTest { workload, figure: figure.into(), ratio });
+                trust.twin.push(TwinTest { figure: figure.into(), ratio });
             }
         }
         for it in trust.twin.iter().filter(|it| !it.ratio.contains_one()) {
             trust.cannot_tell.push(format!(
-                "two copies of one server differ in {} of {} by {:.2} ({:.2} to {:.2}): differences \
-                 of that size mean nothing",
-                it.figure, it.workload, it.ratio.estimate, it.ratio.low, it.ratio.high
+                "two copies of one server differ in {} by {:.2} ({:.2} to {:.2}): differences of \
+                 that size mean nothing",
+                it.figure, it.ratio.estimate, it.ratio.low, it.ratio.high
             ));
         }
         if trust.poisoned_with_fault > 0 {
-            trust.cannot_tell.push(format!(
+            trust.doubts.push(format!(
                 "in {} disturbed windows a stream opened late or an event was lost, and nobody \
-                 knows whether by the server or by the host",
+                 knows whether by the server or by the host; they do not count where another is left",
                 trust.poisoned_with_fault
             ));
         }
-        if trust.poisoned_but_used > 0 {
-            trust.cannot_tell.push(format!(
-                "the host was disturbed in {} of {} windows, and {} of the rounds that count are \
-                 among them",
-                trust.poisoned, trust.windows, trust.poisoned_but_used
-            ));
+        let rounds: u64 = cells().filter_map(|it| Some(it.summary.as_ref()?.rounds)).sum();
+        let disturbed = trust.poisoned_but_used;
+        if disturbed > 0 {
+            let words = format!(
+                "the host was disturbed in {} of {} windows, and {disturbed} of the {rounds} rounds \
+                 that count are among them",
+                trust.poisoned, trust.windows
+            );
+            if disturbed as f64 > DISTURBED_MAX * rounds as f64 {
+                trust.cannot_tell.push(words);
+            } else {
+                trust.doubts.push(words);
+            }
         }
         self.trust = trust;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render::tests::report;
+    use super::super::summary::tests::window;
+    use super::*;
+
+    /// Ten rounds of a server, its copy so many times as expensive, and so many of them disturbed.
+    fn with(copy: f64, disturbed: u32) -> Trust {
+        let mut report = report();
+        let rounds = |factor: f64| -> Vec<_> {
+            (1..=10)
+                .map(|it| window(it, 200_000, factor * (20.0 + f64::from(it * 7 % 10) / 10.0)))
+                .collect()
+        };
+        report.rows.truncate(2);
+        report.rows[0].cells[0].windows = rounds(0.5);
+        report.rows[1].cells[0].windows = rounds(1.0);
+        for window in &mut report.rows[1].cells[0].windows[..disturbed as usize] {
+            window.poisoned = Some("a spinning thread lost 30 %".into());
+        }
+        let mut twin = report.rows[1].clone();
+        twin.twin_of = Some(twin.key());
+        twin.server += " (twin)";
+        // Its noise is its own.
+        twin.cells[0].windows = rounds(copy);
+        twin.cells[0].windows.rotate_left(3);
+        for (window, round) in twin.cells[0].windows.iter_mut().zip(1..) {
+            window.round = round;
+        }
+        report.rows.push(twin);
+        report.summarise();
+        report.trust
+    }
+
+    #[test]
+    fn a_copy_that_differs_says_that_the_run_cannot_tell() {
+        let sound = with(1.0, 0);
+        assert_eq!((sound.cannot_tell.len(), sound.doubts.len()), (0, 0), "{sound:?}");
+        assert_eq!(sound.twin.len(), HEADLINES.len());
+        assert!(sound.twin.iter().all(|it| it.ratio.n == 10 && it.ratio.contains_one()));
+        let wrong = with(1.1, 0);
+        assert!(wrong.cannot_tell[0].contains("differ in cpu_ns_per_event by 1.1"), "{wrong:?}");
+    }
+
+    /// While half of a cell's rounds are clean, the others do not count at all.
+    #[test]
+    fn few_disturbed_rounds_are_marked_and_many_prove_nothing() {
+        assert_eq!(with(1.0, 4).poisoned_but_used, 0);
+        let many = with(1.0, 7);
+        assert_eq!(many.poisoned_but_used, 7);
+        assert!(many.cannot_tell[0].contains("7 of the 30 rounds"), "{many:?}");
     }
 }

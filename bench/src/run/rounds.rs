@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
@@ -66,7 +66,7 @@ impl Rounds<'_> {
         let all: Duration = windows().map(|(it, count)| takes(it) * count).sum();
         progress.expect(all);
         // What is left of the profile's time is for windows that are measured again.
-        let mut spare = at_most.saturating_sub(all);
+        let (began, mut ahead) = (Instant::now(), all);
         let count: u32 = windows().map(|it| it.1).sum();
         let mut repeats_left = (f64::from(count) * REPEATED_SHARE_MAX) as u32;
         let orders: Vec<Vec<Vec<usize>>> = workloads
@@ -90,6 +90,7 @@ impl Rounds<'_> {
                         ),
                         takes(workload),
                     );
+                    ahead = ahead.saturating_sub(takes(workload));
                     for attempt in 1..=ATTEMPTS_MAX {
                         if interrupted.load(Ordering::Relaxed) {
                             return logs;
@@ -103,7 +104,7 @@ impl Rounds<'_> {
                         let again = window.poisoned.is_some()
                             && attempt < ATTEMPTS_MAX
                             && repeats_left > 0
-                            && spare >= takes(workload);
+                            && began.elapsed() + ahead + takes(workload) <= at_most;
                         let window = report::Window { round, position, attempt, ..window };
                         let mut cells = contestant.row.cells.iter_mut();
                         let cell = cells.find(|it| it.workload == workload.name);
@@ -116,7 +117,6 @@ impl Rounds<'_> {
                             break;
                         }
                         repeats_left -= 1;
-                        spare -= takes(workload);
                     }
                 }
             }

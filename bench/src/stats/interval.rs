@@ -3,9 +3,12 @@
 //! A ratio is taken within a round, its logarithm averaged over the rounds. From [`BCA_ROUNDS`]
 //! rounds on the interval is a bias-corrected and accelerated bootstrap (Efron 1987); with fewer
 //! rounds a bootstrap cannot leave the range of what it saw (three rounds cover their median three
-//! times in four at the most), so Student's t on the logarithms stands in, which is wider.
+//! times in four at the most), so Student's t on the logarithms stands in, with the [`Noise`] of all
+//! servers where that is known.
 
 use serde::{Deserialize, Serialize};
+
+use super::Noise;
 
 /// Rounds from which on the bootstrap is used.
 pub const BCA_ROUNDS: usize = 8;
@@ -42,6 +45,8 @@ pub enum Method {
     None,
     /// Student's t on logarithms.
     StudentT,
+    /// Student's t on logarithms, with the noise of all servers in the same rounds.
+    BlockT,
     /// Bias-corrected and accelerated bootstrap.
     Bca,
 }
@@ -85,6 +90,18 @@ impl Ratio {
             }
         };
         Some(Ratio { estimate: centre.exp(), low: low.exp(), high: high.exp(), n, method })
+    }
+
+    /// As [`of`](Self::of), but with few rounds the noise of one window is not taken from these
+    /// alone.
+    pub fn within(ratios: &[f64], noise: Option<Noise>, confidence: f64) -> Option<Ratio> {
+        let ratio = Ratio::of(ratios.iter().copied(), confidence)?;
+        let (Method::StudentT, Some(noise)) = (ratio.method, noise) else { return Some(ratio) };
+        // The difference of two means of so many windows each.
+        let deviation = noise.deviation * (2.0 / ratio.n as f64).sqrt();
+        let half = t_quantile(f64::midpoint(1.0, confidence), noise.freedom) * deviation;
+        let (low, high) = (ratio.estimate / half.exp(), ratio.estimate * half.exp());
+        Some(Ratio { low, high, method: Method::BlockT, ..ratio })
     }
 
     /// Whether 1, no difference, is within the interval.
@@ -322,6 +339,33 @@ mod tests {
                 .count();
             assert!((least..=980).contains(&covered), "{rounds} rounds: {covered} of 1000");
         }
+    }
+
+    /// With the noise of all servers, three rounds do: and the intervals are narrower for it.
+    #[test]
+    fn intervals_in_blocks_cover_the_truth_as_often_as_they_say() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let mut noise = || 0.1 * ((0..12).map(|_| random.f64()).sum::<f64>() - 6.0);
+        let (mut covered, mut narrower) = (0, 0);
+        for _ in 0..1000 {
+            let rounds: Vec<f64> = (0..3).map(|_| 5.0 * noise()).collect();
+            let values: Vec<(usize, u32, f64)> = (0..13)
+                .flat_map(|server| (1..=3).map(move |round| (server, round)))
+                .map(|(server, round)| {
+                    (server, round, (rounds[round as usize - 1] + noise()).exp())
+                })
+                .collect();
+            let of = |server: usize| values.iter().filter(move |it| it.0 == server).map(|it| it.2);
+            let ratios: Vec<f64> = of(1).zip(of(0)).map(|(it, floor)| it / floor).collect();
+            let all = Noise::of(values.iter().copied());
+            let ratio = Ratio::within(&ratios, all, 0.95).unwrap();
+            let alone = Ratio::of(ratios, 0.95).unwrap();
+            assert_eq!((ratio.method, ratio.estimate), (Method::BlockT, alone.estimate));
+            covered += u32::from(ratio.contains_one());
+            narrower += u32::from(ratio.high / ratio.low < alone.high / alone.low);
+        }
+        assert!((930..=970).contains(&covered), "{covered} of 1000");
+        assert!(narrower > 800, "{narrower} of 1000");
     }
 
     #[test]
