@@ -143,6 +143,9 @@ pub struct Distribution {
     pub curve: Vec<(f64, u64)>,
 }
 
+/// Values from which on the 99th percentile is a figure of a window: ten lie beyond it.
+const P99_FROM: u64 = 1000;
+
 /// Values from which on the 99.9th percentile is shown: a hundred lie beyond it.
 const P999_FROM: u64 = 100_000;
 
@@ -184,7 +187,9 @@ pub(super) fn of_window(window: &Window) -> BTreeMap<String, f64> {
     let mut all = window.figures.clone();
     for (name, it) in &window.distributions {
         all.insert(format!("{name}_p50_ns"), it.p50_ns as f64);
-        all.insert(format!("{name}_p99_ns"), it.p99_ns as f64);
+        if it.n >= P99_FROM {
+            all.insert(format!("{name}_p99_ns"), it.p99_ns as f64);
+        }
         all.insert(format!("{name}_max_ns"), it.max_ns as f64);
     }
     all
@@ -206,6 +211,17 @@ mod tests {
             assert_eq!((found.p999_ns.is_some(), found.p9999_ns.is_some()), (p999, p9999));
             assert_eq!((found.n, found.max_ns), (count, histogram.max()));
         }
+        for (count, has_p99) in [(999, false), (1000, true)] {
+            histogram.reset();
+            histogram.record_n(1000, count).unwrap();
+            let latency = Distribution::of(&histogram).unwrap();
+            let distributions = [("latency".to_owned(), latency)].into();
+            let all = of_window(&Window { distributions, ..Window::default() });
+            assert_eq!(all.contains_key("latency_p99_ns"), has_p99);
+            assert!(all.contains_key("latency_p50_ns"));
+        }
+        histogram.reset();
+        histogram.record_n(1000, 1_000_000).unwrap();
         let curve = Distribution::with_curve(&histogram).unwrap().curve;
         assert!(curve.last().unwrap().0 <= 0.99999 && curve.len() > 20);
     }

@@ -171,7 +171,7 @@ pub(super) mod tests {
 
     pub(in crate::report) fn window(round: u32, p50_ns: u64, cpu: f64) -> Window {
         let latency = Distribution {
-            n: 100,
+            n: 1000,
             p50_ns,
             p90_ns: p50_ns,
             p99_ns: p50_ns * 2,

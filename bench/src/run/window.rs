@@ -421,10 +421,12 @@ fn searched(launch: &Launch, workload: &Workload, cores: &Cores) -> Result<Windo
     match confirmed {
         Some(rate) => {
             window.figures.insert("max_rate_per_s".into(), rate);
-            // What stopped it is what the lowest rate that failed says.
+            // What stopped it is what the lowest rate that failed says. If none did, the search
+            // ended; and where the generator is at its end already, the server may not be.
             let failed = window.probes.iter().filter(|it| !it.met);
             let lowest = failed.min_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
-            if lowest.is_some_and(|it| it.generator_bound) {
+            let mut held = window.probes.iter().filter(|it| it.offered_per_s == rate);
+            if lowest.is_none_or(|it| it.generator_bound) || held.any(|it| it.generator_bound) {
                 window.generator.cpu_share = 1.0;
             }
         }
