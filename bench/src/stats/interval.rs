@@ -97,6 +97,10 @@ impl Ratio {
     pub fn within(ratios: &[f64], noise: Option<Noise>, confidence: f64) -> Option<Ratio> {
         let ratio = Ratio::of(ratios.iter().copied(), confidence)?;
         let (Method::StudentT, Some(noise)) = (ratio.method, noise) else { return Some(ratio) };
+        // The floor beside itself.
+        if ratio.low == ratio.high {
+            return Some(ratio);
+        }
         // The difference of two means of so many windows each.
         let deviation = noise.deviation * (2.0 / ratio.n as f64).sqrt();
         let half = t_quantile(f64::midpoint(1.0, confidence), noise.freedom) * deviation;
@@ -361,6 +365,7 @@ mod tests {
             let ratio = Ratio::within(&ratios, all, 0.95).unwrap();
             let alone = Ratio::of(ratios, 0.95).unwrap();
             assert_eq!((ratio.method, ratio.estimate), (Method::BlockT, alone.estimate));
+            assert_eq!(Ratio::within(&[1.0; 3], all, 0.95), Ratio::of([1.0; 3], 0.95));
             covered += u32::from(ratio.contains_one());
             narrower += u32::from(ratio.high / ratio.low < alone.high / alone.low);
         }
