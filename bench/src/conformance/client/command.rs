@@ -80,7 +80,7 @@ pub struct ClientArgs {
     /// How long to wait for each step of the client, milliseconds [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     pub patience_ms: Option<u64>,
-    /// How many clients may run at a time [default: 8, or what client.toml says]
+    /// How many clients may run at a time [default: 8, 1 with --service, or what client.toml says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
 
@@ -156,7 +156,7 @@ fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
     let mut subjects = match (&args.client, &args.cmd, &args.service, args.serve) {
         (Some(name), ..) => folders(name, args.parallel)?,
         (_, Some(command), ..) => vec![command_of(args, command)?],
-        (_, _, Some(url), _) => vec![service_of(url)?],
+        (_, _, Some(url), _) => vec![service_of(url, args.parallel)?],
         (_, _, _, Some(address)) => vec![page_at(address)?],
         _ => unreachable!("clap demands one of them"),
     };
@@ -226,9 +226,9 @@ fn command_of(args: &ClientArgs, command: &str) -> Result<Subject> {
     })
 }
 
-fn service_of(url: &str) -> Result<Subject> {
-    let service =
-        super::service::Service::find(url).with_context(|| format!("cannot use {url}"))?;
+fn service_of(url: &str, parallel: Option<u16>) -> Result<Subject> {
+    let service = super::service::Service::find(url, parallel)
+        .with_context(|| format!("cannot use {url}"))?;
     Ok(Subject {
         name: service.name().to_owned(),
         by: url.to_owned(),

@@ -83,9 +83,16 @@ pub(super) fn check(
         each(&cases, parallel, |case| judge(case, &verdicts))
     };
     let parallel = driver.parallel();
+    if parallel == 1 {
+        // One at a time is one, not one of each kind.
+        results.extend(group(Rank::Waits, 1));
+    }
     let waiting = thread::scope(|scope| {
         // They wait, and do nothing meanwhile.
-        let waiting = scope.spawn(|| group(Rank::Waits, parallel));
+        let waiting = scope.spawn(|| match parallel {
+            1 => Vec::new(),
+            _ => group(Rank::Waits, parallel),
+        });
         results.extend(group(Rank::Any, parallel));
         results.extend(group(Rank::Timed, parallel.min(PARALLEL_TIMED)));
         results.extend(group(Rank::Alone, 1));

@@ -26,8 +26,10 @@ use crate::wire::base_url;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What an answer of the service may be long, bytes.
 const ANSWER_BYTES: usize = 1024 * 1024;
-/// How many clients of it run at a time.
-const PARALLEL: usize = 8;
+/// How many clients of it run at a time, unless the command says. Their own harness runs one after
+/// the other, and there are adapters that need it: to end a client, that for Rust ends the one
+/// before.
+const PARALLEL: usize = 1;
 /// Callbacks that came too early; a counter that skips so many is broken.
 const EARLY: usize = 10_000;
 
@@ -47,6 +49,7 @@ pub(super) struct Service {
     path: String,
     name: String,
     capabilities: Vec<Capability>,
+    parallel: usize,
     /// It reports types only that it was told to listen to.
     listens: bool,
     callbacks: Callbacks,
@@ -71,8 +74,8 @@ struct Order {
 }
 
 impl Service {
-    /// Asks the service at this URL what it offers.
-    pub(super) fn find(url: &str) -> Result<Service> {
+    /// Asks the service at this URL what it offers; so many clients of it run at a time.
+    pub(super) fn find(url: &str, parallel: Option<u16>) -> Result<Service> {
         let (address, _, path) = base_url(url).map_err(anyhow::Error::msg)?;
         let (status, _, body) =
             ask(&address, "GET", &path, None).context("no answer; is the test service running?")?;
@@ -89,7 +92,8 @@ impl Service {
         let name = description["name"].as_str().unwrap_or("service").to_owned();
         let listens = theirs.contains(&"event-type-listeners");
         let callbacks = Callbacks::listen().context("cannot listen for callbacks")?;
-        Ok(Service { address, path, name, capabilities, listens, callbacks })
+        let parallel = parallel.map_or(PARALLEL, usize::from);
+        Ok(Service { address, path, name, capabilities, parallel, listens, callbacks })
     }
 
     /// What it calls itself.
@@ -104,7 +108,7 @@ impl Driver for Service {
     }
 
     fn parallel(&self) -> usize {
-        PARALLEL
+        self.parallel
     }
 
     fn start(
