@@ -12,6 +12,8 @@ use crate::conformance::{Level, Outcome};
 
 /// A clock of milliseconds, and a request that was under way already.
 const EARLY_MS: f64 = 15.0;
+/// Who waits so long does not ask again and again.
+const NO_LOOP_MS: f64 = 100.0;
 /// How much later than asked for a client may come: 300 ms, as the catalogue has it for 700 ms.
 const LATE_MS: f64 = 300.0;
 /// What no valid value of these cases comes near to; bogus ones ask for 5 s, or for nothing.
@@ -120,8 +122,9 @@ pub(super) static CASES: &[Case] = &[
             match delay(&mut dialogue, ended, trial.ms(3000)) {
                 Ok((delay, mut again)) => {
                     ensure(
-                        delay >= 300.0 - EARLY_MS,
-                        "a wait of 300 ms, or a very long one",
+                        // How exactly the 300 ms are kept, jitter and all, is C6.05's claim.
+                        delay >= NO_LOOP_MS,
+                        "a wait of 100 ms or more, or a very long one",
                         format!("{delay:.0} ms"),
                     )?;
                     again.open();
