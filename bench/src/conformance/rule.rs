@@ -76,6 +76,33 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::conformance::Level;
+
+    #[test]
+    fn every_sentence_is_a_rule() {
+        for (rules, sentences) in
+            [(server::RULES, [('A', 14), ('D', 28)]), (client::RULES, [('B', 21), ('C', 15)])]
+        {
+            for (letter, count) in sentences {
+                for id in (1..=count).map(|n| format!("{letter}{n}")) {
+                    let is_it = |rule: &Rule| {
+                        rule.id.trim_end_matches(|it: char| it.is_ascii_lowercase()) == id
+                    };
+                    assert!(rules.iter().any(is_it), "{id} is missing");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_must_rests_on_a_standard() {
+        let of_servers = server::cases().map(|case| (case.id, case.level, &['A', 'D'][..]));
+        let of_clients = client::cases().map(|case| (case.id, case.level, &['B', 'C', 'H'][..]));
+        for (id, _, standards) in of_servers.chain(of_clients).filter(|it| it.1 == Level::Must) {
+            let by_standard = rules_of(id).any(|rule| rule.id.starts_with(standards));
+            assert!(by_standard, "{id} is a MUST of no standard");
+        }
+    }
 
     #[test]
     fn a_rule_has_cases_or_a_reason() {

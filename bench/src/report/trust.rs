@@ -34,7 +34,6 @@ pub struct Trust {
     /// Why the run cannot tell the servers apart, if it cannot.
     pub cannot_tell: Vec<String>,
     /// What is doubtful in single cells, and is marked there.
-    #[serde(default)]
     pub doubts: Vec<String>,
 }
 

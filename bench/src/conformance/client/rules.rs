@@ -66,29 +66,3 @@ pub static RULES: &[Rule] = &[
     rule("P3", "large events", "Events of some MiB arrive; what has no end takes bounded memory.", &["C8.01", "C8.02", "C8.03", "C8.04"]),
     rule("P4", "parsers that look again", "The time is linear in the bytes, and keep-alives leave nothing behind.", &["C8.05", "C8.07"]),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::super::cases;
-    use super::*;
-    use crate::conformance::Level;
-    use crate::conformance::rule::rules_of;
-
-    #[test]
-    fn every_sentence_is_a_rule() {
-        let of_parsers = (1..=21).map(|n| format!("B{n}"));
-        for id in of_parsers.chain((1..=15).map(|n| format!("C{n}"))) {
-            let is_it =
-                |rule: &&Rule| rule.id.trim_end_matches(|it: char| it.is_ascii_lowercase()) == id;
-            assert!(RULES.iter().any(|rule| is_it(&rule)), "{id} is missing");
-        }
-    }
-
-    #[test]
-    fn a_must_rests_on_a_standard() {
-        for case in cases().filter(|case| case.level == Level::Must) {
-            let by_standard = rules_of(case.id).any(|rule| rule.id.starts_with(['B', 'C', 'H']));
-            assert!(by_standard, "{} is a MUST of no standard", case.id);
-        }
-    }
-}

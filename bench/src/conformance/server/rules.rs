@@ -101,29 +101,3 @@ pub static RULES: &[Rule] = &[
     rule("K5", "contract: problems", "What is wrong with a request is said in problem+json.", &["S9.30"]),
     rule("K6", "contract: HEAD", "HEAD is answered at every endpoint that has GET.", &["S9.29"]),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::super::cases;
-    use super::*;
-    use crate::conformance::Level;
-    use crate::conformance::rule::rules_of;
-
-    #[test]
-    fn every_sentence_is_a_rule() {
-        let of_html = (1..=14).map(|n| format!("A{n}"));
-        for id in of_html.chain((1..=28).map(|n| format!("D{n}"))) {
-            let is_it =
-                |rule: &&Rule| rule.id.trim_end_matches(|it: char| it.is_ascii_lowercase()) == id;
-            assert!(RULES.iter().any(|rule| is_it(&rule)), "{id} is missing");
-        }
-    }
-
-    #[test]
-    fn a_must_rests_on_a_standard() {
-        for case in cases().filter(|case| case.level == Level::Must) {
-            let by_standard = rules_of(case.id).any(|rule| rule.id.starts_with(['A', 'D']));
-            assert!(by_standard, "{} is a MUST of no standard", case.id);
-        }
-    }
-}
