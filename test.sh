@@ -1,8 +1,37 @@
 #!/usr/bin/env bash
-# The one test command. It installs what is missing, then runs everything. A missing prerequisite is a failure that
-# names the command which would mend it, never a skip.
+# The one test command. It installs what is missing, builds everything, then runs everything, as many parts at a time as the
+# cores allow. A missing prerequisite is a failure that names the command which fixes it, never a skip.
 set -euo pipefail
 cd "$(dirname "$0")"
+
+usage() {
+  cat <<'END'
+usage: ./test.sh [--times N] [--beside N] [PART…]
+
+Without arguments everything runs once. The output of each part is in target/test/PART.log.
+
+  PART         run the parts whose names contain one of these words only, for instance one_fault
+  --times N    run them N times and count what failed, test by test
+  --beside N   start N processes that do nothing but take a core: tests must not depend on how busy the machine is
+  --list       print the parts and their commands
+END
+}
+
+times=1 beside=0 list=false wanted=()
+while (($#)); do
+  case $1 in
+    --times) times=${2:?--times needs a number}; shift ;;
+    --beside) beside=${2:?--beside needs a number}; shift ;;
+    --list) list=true ;;
+    --help | -h) usage; exit ;;
+    -*) echo "no such option: $1; ./test.sh --help lists them" >&2; exit 2 ;;
+    *) wanted+=("$1") ;;
+  esac
+  shift
+done
+for number in "$times" "$beside"; do
+  [[ $number =~ ^[0-9]{1,3}$ ]] || { echo "$number is no number from 0 to 999" >&2; exit 2; }
+done
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -44,44 +73,165 @@ command -v valgrind >/dev/null || install valgrind
 ulimit -n "$(ulimit -Hn)"
 
 # Package by package: a workspace build unifies features, and a crate that lacks one of its own would not be noticed.
-packages=$(cargo metadata --no-deps --format-version 1 --locked \
-  | grep -o '"name":"sse-[a-z-]*","version"' | cut -d'"' -f4 | sort -u)
-
-for package in $packages; do
-  say "cargo test -p $package"
-  cargo test --quiet --locked -p "$package" --all-features
-done
-
-# What takes a minute is waiting: all servers at once.
-say "the cases that take a minute"
-waiting=()
-for manifest in [0-9]*_*/Cargo.toml; do
-  cargo test --quiet --locked --all-features --manifest-path "$manifest" -- --ignored &
-  waiting+=("$!")
-done
-for test in "${waiting[@]}"; do
-  wait "$test"
-done
-
-say "node --test client/node/"
-# From inside: Node 22 takes a folder among the arguments for a file.
-(cd client/node && timeout 120 node --test)
-
-say "node --test client/web/browser/"
-# What the lock file says, unless it is there already.
-cmp -s client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock || {
-  (cd client/web/browser && npm ci --no-audit --no-fund --loglevel error)
-  cp client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock
-}
-(cd client/web/browser && timeout 300 node --test)
-
-# Somebody else's clients need npm, PyPI and a browser, and are checked before a release: CONTRIBUTING.md.
+# Each test target is a part: name, tab, command. The parts of the harness take longest, so they come first.
+parts=$(cargo metadata --no-deps --format-version 1 --locked | node -e '
+  const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+  const weight = (name) => (name === "sse-bench" ? 0 : name === "sse-client" ? 1 : 2);
+  packages.sort((a, b) => weight(a.name) - weight(b.name) || a.name.localeCompare(b.name));
+  for (const { name, targets } of packages) {
+    const has = (kind) => targets.some((it) => it.kind.includes(kind));
+    const test = (part, words) => console.log(`${name}:${part}\tcargo test --locked --all-features -p ${name} ${words}`);
+    for (const target of targets.filter((it) => it.kind.includes("test"))) {
+      test(target.name, `--test ${target.name}`);
+    }
+    const kinds = ["lib", "bin", "example"].filter(has);
+    test("units", kinds.map((kind) => (kind === "lib" ? "--lib" : `--${kind}s`)).join(" "));
+    if (has("lib")) test("docs", "--doc");
+  }')
+parts+=$'\nnode:client\tcd client/node && timeout 120 node --test'
+parts+=$'\nnode:page\tcd client/web/browser && timeout 600 node --test'
+# Other clients need npm, PyPI and a browser, and are checked before a release: CONTRIBUTING.md.
 for client in sse node-sse; do
-  say "sse-bench conform client $client"
-  cargo run --quiet --locked -p sse-bench -- conform client "$client" --strict
+  parts+=$'\n'"conform:$client"$'\t'"cargo run --quiet --locked -p sse-bench -- conform client $client --strict"
+done
+# Each benchmark once, as a test.
+parts+=$'\nbenches:once\tcargo bench --quiet --locked -p sse-bench -- --test'
+# The cases that take a minute only wait: all servers at once, from the beginning.
+waiting=$(awk -F'\t' '/:conformance\t/ { sub(":", "-long:", $1); print $1 "\t" $2 " -- --ignored" }' <<<"$parts")
+
+if ((${#wanted[@]})); then
+  words=$(IFS='|'; echo "${wanted[*]}")
+  parts=$(grep -E "^[^	]*($words)" <<<"$parts" || true)
+  waiting=$(grep -E "^[^	]*($words)" <<<"$waiting" || true)
+  [[ -n $parts$waiting ]] || { echo "no part has ${wanted[*]} in its name; ./test.sh --list prints them" >&2; exit 2; }
+fi
+if $list; then
+  printf '%s\n' "$parts" "$waiting" | sed '/^$/d'
+  exit
+fi
+
+logs=target/test
+mkdir -p "$logs"
+spent=()
+
+# timed NAME COMMAND...: runs it, and keeps its time for the end.
+timed() {
+  local name=$1 begin=$SECONDS
+  shift
+  say "$name"
+  "$@"
+  spent+=("$((SECONDS - begin)) s  $name")
+}
+
+build() {
+  local package
+  for package in $(cut -f1 <<<"$parts" | cut -d: -f1 | sort -u | grep '^sse-' || true); do
+    cargo test --quiet --locked --all-features -p "$package" --no-run
+  done
+  # Programs that tests start; building them is no part of what has a deadline.
+  for package in $(cargo metadata --no-deps --format-version 1 --locked |
+    grep -o '"name":"sse-[a-z-]*","version"' | cut -d'"' -f4 | sort -u); do
+    cargo build --quiet --locked -p "$package"
+  done
+  if grep -q '^benches:' <<<"$parts"; then
+    cargo bench --quiet --locked -p sse-bench --no-run
+  fi
+  # What the lock file says, unless it is there already.
+  cmp -s client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock || {
+    (cd client/web/browser && npm ci --no-audit --no-fund --loglevel error)
+    cp client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock
+  }
+}
+
+# run_part NAME COMMAND: its output goes to its log, its verdict and time to the terminal.
+run_part() {
+  local name=$1 command=$2 begin=$SECONDS log status=0
+  log=$logs/${name//:/-}.log
+  bash -c "$command" >"$log" 2>&1 || status=$?
+  printf '%s\t%s\n' "$((SECONDS - begin)) s" "$name" >>"$logs/times"
+  if ((status == 0)); then
+    printf '%5d s  ok      %s\n' "$((SECONDS - begin))" "$name"
+    return
+  fi
+  # The names of the failed tests, for the count; what cargo and node print about them, for the reader.
+  { sed -nE 's/^test (.*[^ ]) +\.\.\. FAILED$/\1/p; s/^ *not ok [0-9]+ - (.*)$/\1/p' "$log"; } |
+    sort -u | sed "s/^/$name: /" >"$log.failed"
+  [[ -s $log.failed ]] || echo "$name: exit code $status" >"$log.failed"
+  cat "$log.failed" >>"$logs/failed"
+  {
+    printf '%5d s  FAILED  %s\n' "$((SECONDS - begin))" "$name"
+    sed 's/^/    /' "$log.failed"
+    printf '    the end of %s:\n' "$log"
+    tail -n 40 "$log" | cut -c1-400 | sed 's/^/    | /'
+    printf '    again: (%s)\n' "$command"
+  } >&2
+}
+
+# What judges times leaves most of the machine idle while it waits, and wants that: these parts run at the end, as many at a
+# time as there are cores.
+judges_times='one_fault|lifecycle|load_floor|report_schema|conform:|client:demo|node:page'
+
+run_all() {
+  local name command
+  while IFS=$'\t' read -r name command; do
+    [[ -z $name ]] || run_part "$name" "$command" &
+  done <<<"$waiting"
+  run_pool $((2 * $(nproc))) < <(grep -vE "^[^	]*($judges_times)" <<<"$parts" || true)
+  run_pool "$(nproc)" < <(grep -E "^[^	]*($judges_times)" <<<"$parts" || true)
+}
+
+# run_pool N: the parts of standard input, N at a time.
+run_pool() {
+  local slots=$1 running=0 name command
+  while IFS=$'\t' read -r name command; do
+    [[ -n $name ]] || continue
+    if ((running >= slots)); then
+      # One of those that only wait may be the one that ended: then a part more runs for a while.
+      wait -n || true
+      running=$((running - 1))
+    fi
+    run_part "$name" "$command" </dev/null &
+    running=$((running + 1))
+  done
+  wait
+}
+
+timed "build" build
+
+spinners=()
+stop_spinners() {
+  ((${#spinners[@]} == 0)) || kill "${spinners[@]}" 2>/dev/null || true
+}
+trap stop_spinners EXIT
+# What runs in the background does not hear Ctrl-C by itself.
+trap 'trap - INT TERM; kill 0' INT TERM
+for ((n = 0; n < beside; n++)); do
+  (while :; do :; done) &
+  spinners+=("$!")
+  disown
 done
 
-say "cargo bench -- --test (each benchmark once, as a test)"
-cargo bench --quiet --locked -p sse-bench -- --test
+: >"$logs/failed"
+for ((round = 1; round <= times; round++)); do
+  : >"$logs/times"
+  name="tests"
+  ((times == 1)) || name="tests, round $round of $times"
+  timed "$name" run_all
+done
 
+say "times"
+sort -rn "$logs/times" | head -n 12
+printf '%s\n' "${spent[@]}"
+# cargo says "12 passed; 0 failed", node "# pass 12".
+awk '/^test result:/ { passed += $4; failed += $6 } /^# pass / { passed += $3 } /^# fail / { failed += $3 }
+  END { printf "%d passed, %d failed\n", passed, failed }' "$logs"/*.log
+if [[ -s $logs/failed ]]; then
+  say "failed, with how often"
+  sort "$logs/failed" | uniq -c | sort -rn
+  echo
+  while IFS=$'\t' read -r name command; do
+    ! grep -q "^$name: " "$logs/failed" || echo "again: ($command)"
+  done <<<"$parts"$'\n'"$waiting"
+  exit 1
+fi
 say "all passed"

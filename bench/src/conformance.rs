@@ -14,6 +14,7 @@ mod command;
 mod deviations;
 mod expect;
 mod explain;
+mod host;
 mod judge;
 pub mod report;
 mod rule;

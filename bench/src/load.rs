@@ -195,6 +195,12 @@ impl Workload {
 
     /// The workload as times, from `now_ns` on; nothing if it takes more than one run of the loop.
     pub fn plan(&self, addr: SocketAddr, now_ns: u64) -> Option<Plan> {
+        self.plan_with_slack(addr, now_ns, OPEN_NS)
+    }
+
+    /// The same with another time, in nanoseconds, from the last connection to the time when all have
+    /// to be open: for hosts that are not quiet.
+    pub fn plan_with_slack(&self, addr: SocketAddr, now_ns: u64, open_ns: u64) -> Option<Plan> {
         let start_ns = now_ns + LEAD_NS;
         let every_ns = CONNECT_EVERY_NS;
         let plan = match self.shape {
@@ -207,7 +213,7 @@ impl Workload {
                 stalled_each,
             } => {
                 let connect = Pace { first_ns: start_ns, every_ns, count: subscribers };
-                let slack_ns = OPEN_NS + subscribers.saturating_sub(1000) * OPEN_EACH_NS;
+                let slack_ns = open_ns + subscribers.saturating_sub(1000) * OPEN_EACH_NS;
                 let up_by_ns = connect.time_ns(subscribers) + slack_ns;
                 let every_ns = interval_us * 1000;
                 let pace = Pace { first_ns: up_by_ns, every_ns, count: warm_up + messages };
@@ -232,7 +238,7 @@ impl Workload {
                 // The phases of the streams come from when they connect: one interval for all.
                 let every_ns = if aligned { every_ns } else { (interval_ns / subscribers).max(1) };
                 let connect = Pace { first_ns: start_ns, every_ns, count: subscribers };
-                let up_by_ns = connect.time_ns(subscribers) + OPEN_NS;
+                let up_by_ns = connect.time_ns(subscribers) + open_ns;
                 let begin_ns = up_by_ns + warm_up * interval_ns;
                 let window_ns = begin_ns..begin_ns + events * interval_ns;
                 let align = if aligned { "&align=1" } else { "" };
@@ -245,7 +251,7 @@ impl Workload {
             }
             Shape::Firehose { subscribers, warm_up_ms, window_ms } => {
                 let connect = Pace { first_ns: start_ns, every_ns, count: subscribers };
-                let up_by_ns = connect.time_ns(subscribers) + OPEN_NS;
+                let up_by_ns = connect.time_ns(subscribers) + open_ns;
                 let begin_ns = up_by_ns + warm_up_ms * MILLISECOND_NS;
                 let window_ns = begin_ns..begin_ns + window_ms * MILLISECOND_NS;
                 Plan {

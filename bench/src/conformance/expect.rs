@@ -9,12 +9,12 @@ use crate::wire::{self, Head};
 
 /// A miss: what the claim demands and what the server did.
 pub(super) fn miss(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
-    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: false }
+    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: false, allowed: None }
 }
 
 /// A miss of a recommendation inside a case of a higher level.
 pub(super) fn miss_should(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
-    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: true }
+    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: true, allowed: None }
 }
 
 /// Holds if the condition does.
@@ -24,6 +24,16 @@ pub(super) fn ensure(
     actual: impl Into<String>,
 ) -> Result<(), Fault> {
     if condition { Ok(()) } else { Err(miss(expected, actual)) }
+}
+
+/// Holds if no more time was taken than allowed.
+pub(super) fn in_time(
+    took: Duration,
+    allowed: Duration,
+    expected: impl Into<String>,
+    actual: impl Into<String>,
+) -> Result<(), Fault> {
+    ensure(took <= allowed, expected, actual).map_err(|fault| fault.slower_than(allowed))
 }
 
 /// Holds if both are equal; long values are shown where they begin to differ.
@@ -67,21 +77,8 @@ pub(super) fn describe(answer: &wire::Result<Head>) -> String {
     }
 }
 
-/// How often [`attempts`] tries: on a busy machine a timing may be missed, but not three times.
-const ATTEMPTS: usize = 3;
 /// Between two looks of [`eventually`].
 const LOOK: Duration = Duration::from_millis(10);
-
-/// The first attempt that holds, or what the last one missed: for cases that judge times.
-pub(super) fn attempts(mut attempt: impl FnMut() -> Outcome) -> Outcome {
-    for _ in 1..ATTEMPTS {
-        match attempt() {
-            Err(Fault::Miss { .. }) => {}
-            outcome => return outcome,
-        }
-    }
-    attempt()
-}
 
 /// Looks again and again until the inner result holds; its last miss when the time is over.
 pub(super) fn eventually<T>(
@@ -92,7 +89,7 @@ pub(super) fn eventually<T>(
     loop {
         match look()? {
             Ok(value) => return Ok(value),
-            Err(fault) if Instant::now() >= deadline => return Err(fault),
+            Err(fault) if Instant::now() >= deadline => return Err(fault.slower_than(within)),
             Err(_) => thread::sleep(LOOK),
         }
     }

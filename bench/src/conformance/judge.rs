@@ -8,32 +8,95 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Case, CaseResult, Deviations, Fault, Finding, Level, Verdict};
+use super::{Case, CaseResult, Deviations, Fault, Finding, Level, Verdict, host};
+use crate::wire::Log;
 
-/// How often a case that measures time is tried.
-const ATTEMPTS: usize = 3;
+/// Attempts at a case after the first one.
+const MORE_ATTEMPTS: usize = 6;
+/// Passes in a row, alone, that settle a case whose first attempt does not count: a fault that shows in
+/// every second attempt shows in one of two.
+const PASSES: usize = 2;
+/// A time counts if the host was late by less than this part of it …
+const HOST_SHARE: u32 = 4;
+/// … or by this part, if other cases ran at the time: their work is not all of what the host is seen
+/// to do.
+const HOST_SHARE_BESIDE: u32 = 40;
+/// A silence counts if the host was late by less than this part of it: what should have broken it
+/// had the rest of the time.
+const HOST_SHARE_OF_SILENCE: u32 = 2;
+/// A moment is quiet if the host is late by no more than this: a tenth of a flush that a case times.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long an attempt waits for a quiet moment.
+const WAIT_FOR_QUIET: Duration = Duration::from_secs(2);
 
 /// The most characters of what was expected or seen: some ten lines.
 const TEXT_CHARS: usize = 1000;
 
-/// Tries a case on its subject, and judges what it found; `unmet` is why it cannot be tried.
-pub(super) fn judged<T, N: fmt::Display>(
+/// Retries run one at a time: what could not be judged beside others is judged alone.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What runs beside an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Nothing else of this run.
+    Nothing,
+    /// Other cases, which wait more than they compute.
+    Cases,
+    /// Programs that start, and take the CPU time of this one: too slow does not count at all.
+    Programs,
+}
+
+/// What cases are tried on.
+pub(super) trait Subject {
+    /// What was sent, received and awaited in the dialogue.
+    fn log(&self) -> &Log;
+}
+
+/// One attempt at a case.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) result: CaseResult,
+    /// Why it does not count, if it does not.
+    pub(super) doubt: Option<String>,
+}
+
+impl Attempt {
+    /// An attempt that counts.
+    pub(super) fn counts(result: CaseResult) -> Attempt {
+        Attempt { result, doubt: None }
+    }
+}
+
+/// Tries a case once on its subject; `unmet` is why it cannot be tried.
+///
+/// The attempt counts if it found something that no busy host explains: anything but a pass or a skip
+/// that rests on a silence, and a miss that rests on a time.
+pub(super) fn attempt<T: Subject, N: fmt::Display>(
     case: &Case<T, N>,
     subject: &T,
     deviations: &Deviations,
     unmet: Option<Fault>,
-) -> CaseResult {
+    beside: Beside,
+) -> Attempt {
     let start = Instant::now();
     let mut result = blank(case, deviations);
+    let is_tried = unmet.is_none();
     let outcome = match unmet {
         Some(fault) => Err(fault),
         // A bug of a case must not be blamed on the subject, nor end the run.
         None => catch_unwind(AssertUnwindSafe(|| (case.run)(subject)))
             .unwrap_or_else(|panic| Err(Fault::Harness(words_of(panic.as_ref())))),
     };
+    let late = host::worst_since(start);
+    let busy = |time: Duration, share: u32| {
+        (late > time / share)
+            .then(|| format!("this host itself was {:.0} ms late", milliseconds(late)))
+    };
+    let mut doubt = None;
     match outcome {
         Ok(finding) => {
             result.verdict = if case.level == Level::Info { Verdict::Info } else { Verdict::Pass };
+            doubt = subject.log().shortest_watch().and_then(|it| busy(it, HOST_SHARE_OF_SILENCE));
             if let Finding::Fact(text) = finding {
                 result.actual = Some(shown(&text));
             }
@@ -41,38 +104,94 @@ pub(super) fn judged<T, N: fmt::Display>(
         Err(fault) => {
             result.verdict = verdict_of(&fault, case.level);
             match fault {
-                Fault::Miss { expected, actual, .. } => {
+                Fault::Miss { expected, actual, allowed, .. } => {
+                    let allowed = allowed.or(subject.log().vain_wait());
+                    doubt = allowed.and_then(|allowed| match beside {
+                        Beside::Nothing => busy(allowed, HOST_SHARE),
+                        Beside::Cases => busy(allowed, HOST_SHARE_BESIDE),
+                        Beside::Programs => Some("other clients were starting".to_owned()),
+                    });
                     result.expected = Some(shown(&expected));
                     result.actual = Some(shown(&actual));
                 }
-                Fault::Skip(reason) | Fault::Unreachable(reason) | Fault::Harness(reason) => {
+                Fault::Skip(reason) => {
+                    doubt = subject
+                        .log()
+                        .shortest_watch()
+                        .filter(|_| is_tried)
+                        .and_then(|it| busy(it, HOST_SHARE_OF_SILENCE));
+                    result.actual = Some(shown(&reason));
+                }
+                Fault::Unjudged(reason) => {
+                    doubt = Some(reason.clone());
+                    result.actual = Some(shown(&reason));
+                }
+                Fault::Unreachable(reason) | Fault::Harness(reason) => {
                     result.actual = Some(shown(&reason));
                 }
             }
         }
     }
     result.took_ms = milliseconds(start.elapsed());
-    result
+    Attempt { result, doubt }
 }
 
-/// Tries a case that measures time again if it is missed: another process may have been in the way.
+/// Settles a case whose first attempt does not count, by attempts that do.
 ///
-/// Who is too slow is too slow each time.
-pub(super) fn patiently(mut attempt: impl FnMut() -> CaseResult) -> CaseResult {
-    let mut result = attempt();
-    for number in 2..=ATTEMPTS {
-        if !result.is_miss() {
-            break;
-        }
-        let before = std::mem::replace(&mut result, attempt());
-        result.took_ms += before.took_ms;
-        if !result.is_miss() {
-            let seen = before.actual.unwrap_or_default();
-            let now = result.actual.take().map(|now| format!("{now}; ")).unwrap_or_default();
-            result.actual = Some(format!("{now}held at attempt {number}, before: {seen}"));
+/// One miss that counts is a miss. A pass must come twice in a row, because the first attempt left
+/// a suspicion. Without either the case is not judged, which is an error of the harness.
+pub(super) fn settled(first: Attempt, mut again: impl FnMut() -> Attempt) -> CaseResult {
+    let Attempt { mut result, doubt } = first;
+    let Some(mut doubt) = doubt else { return result };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut suspicion = format!("{}, while {doubt}", summary(&result));
+    let (mut passes, mut took_ms) = (0, result.took_ms);
+    for _ in 0..MORE_ATTEMPTS {
+        host::wait_until_quiet(QUIET, WAIT_FOR_QUIET);
+        let attempt = again();
+        result = attempt.result;
+        took_ms += result.took_ms;
+        result.took_ms = took_ms;
+        match attempt.doubt {
+            Some(reason) => {
+                passes = 0;
+                suspicion = format!("{}, while {reason}", summary(&result));
+                doubt = reason;
+            }
+            None if matches!(result.verdict, Verdict::Pass | Verdict::Info) => {
+                passes += 1;
+                if passes == PASSES {
+                    let now =
+                        result.actual.take().map(|now| format!("{now}; ")).unwrap_or_default();
+                    result.actual =
+                        Some(format!("{now}held twice in a row alone, before: {suspicion}"));
+                    return result;
+                }
+            }
+            None => return result,
         }
     }
-    result
+    unjudged(result, MORE_ATTEMPTS + 1, &doubt)
+}
+
+/// Settles a case that can be tried only once.
+pub(super) fn settled_at_once(only: Attempt) -> CaseResult {
+    match only.doubt {
+        None => only.result,
+        Some(doubt) => unjudged(only.result, 1, &doubt),
+    }
+}
+
+fn unjudged(result: CaseResult, attempts: usize, doubt: &str) -> CaseResult {
+    let words = format!(
+        "not judged in {attempts} attempts: {doubt}; run it again on a quieter machine, or with a \
+         larger --time-scale"
+    );
+    CaseResult { verdict: Verdict::Error, actual: Some(words), ..result }
+}
+
+fn summary(result: &CaseResult) -> String {
+    format!("{} ({})", result.verdict.word(), result.actual.as_deref().unwrap_or("no words"))
 }
 
 /// Does this with each item, several at a time; what comes of them in the order of the items.
@@ -133,7 +252,7 @@ fn verdict_of(fault: &Fault, level: Level) -> Verdict {
         },
         Fault::Skip(_) => Verdict::Skip,
         Fault::Unreachable(_) => Verdict::Blocked,
-        Fault::Harness(_) => Verdict::Error,
+        Fault::Harness(_) | Fault::Unjudged(_) => Verdict::Error,
     }
 }
 
@@ -169,11 +288,64 @@ mod tests {
 
     #[test]
     fn levels_turn_misses_into_verdicts() {
-        let miss =
-            |lenient| Fault::Miss { expected: String::new(), actual: String::new(), lenient };
+        let miss = |lenient| Fault::Miss {
+            expected: String::new(),
+            actual: String::new(),
+            lenient,
+            allowed: None,
+        };
         assert_eq!(verdict_of(&miss(false), Level::Must), Verdict::Fail);
         assert_eq!(verdict_of(&miss(true), Level::Must), Verdict::NonStrict);
         assert_eq!(verdict_of(&miss(false), Level::Should), Verdict::NonStrict);
         assert_eq!(verdict_of(&miss(false), Level::Info), Verdict::Info);
+    }
+
+    /// What [`settled`] makes of attempts: `p`ass or `m`iss, a capital letter for one that counts.
+    fn settled_of(attempts: &str) -> (Verdict, usize) {
+        let _watch = host::Watch::start();
+        let case = crate::conformance::server::cases().next().unwrap();
+        let attempt = |letter: char| {
+            let mut result = blank(case, &Deviations::default());
+            let is_pass = letter.eq_ignore_ascii_case(&'p');
+            result.verdict = if is_pass { Verdict::Pass } else { Verdict::Fail };
+            let doubt = letter.is_ascii_lowercase().then(|| "the host was busy".to_owned());
+            Attempt { result, doubt }
+        };
+        let mut left = attempts.chars().map(attempt);
+        let first = left.next().unwrap();
+        let mut used = 1;
+        let result = settled(first, || {
+            used += 1;
+            left.next().expect("it stops before")
+        });
+        (result.verdict, used)
+    }
+
+    #[test]
+    fn an_attempt_that_counts_settles_a_case() {
+        assert_eq!(settled_of("P"), (Verdict::Pass, 1));
+        assert_eq!(settled_of("M"), (Verdict::Fail, 1));
+    }
+
+    #[test]
+    fn after_a_doubt_a_pass_must_come_twice_in_a_row_and_a_miss_once() {
+        assert_eq!(settled_of("mPP"), (Verdict::Pass, 3));
+        assert_eq!(settled_of("pPP"), (Verdict::Pass, 3));
+        assert_eq!(settled_of("mPpPP"), (Verdict::Pass, 5));
+        assert_eq!(settled_of("pM"), (Verdict::Fail, 2));
+        assert_eq!(settled_of("ppppM"), (Verdict::Fail, 5));
+    }
+
+    #[test]
+    fn a_fault_in_every_second_attempt_is_found_wherever_it_begins() {
+        assert_eq!(settled_of("mPM"), (Verdict::Fail, 3));
+        assert_eq!(settled_of("pM"), (Verdict::Fail, 2));
+        assert_eq!(settled_of("mpmPM"), (Verdict::Fail, 5));
+    }
+
+    #[test]
+    fn without_an_attempt_that_counts_nothing_is_judged() {
+        assert_eq!(settled_of("mmmmmmm"), (Verdict::Error, MORE_ATTEMPTS + 1));
+        assert_eq!(settled_of("ppppppp"), (Verdict::Error, MORE_ATTEMPTS + 1));
     }
 }

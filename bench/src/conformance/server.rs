@@ -32,4 +32,4 @@ pub use target::Target;
 pub use test_binary::{conformance_launch, test_binary};
 
 use super::case::is_selected;
-use super::{CaseResult, Cost, Deviations, Fault, Level, Outcome, Verdict, expect, judge, report};
+use super::{CaseResult, Cost, Deviations, Fault, Level, Outcome, Verdict, expect, report};

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::{BODY_LIMIT, Body, Error, HEAD_LIMIT, Head, Log, Request, Result, Side};
 
 /// How much one read takes at most.
@@ -27,12 +29,36 @@ impl Connection {
     /// # Errors
     /// [`Error::Connect`].
     pub fn open(address: &str, patience: Duration, log: &Log) -> Result<Connection> {
+        Connection::connect(address, patience, log, None)
+    }
+
+    /// Connects as a client whose system holds little: a fixed receive buffer of this many bytes.
+    ///
+    /// Without it the kernel lets a buffer grow to what the peer sends, tens of megabytes.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub fn open_narrow(
+        address: &str,
+        patience: Duration,
+        log: &Log,
+        receive_buffer: usize,
+    ) -> Result<Connection> {
+        Connection::connect(address, patience, log, Some(receive_buffer))
+    }
+
+    fn connect(
+        address: &str,
+        patience: Duration,
+        log: &Log,
+        receive_buffer: Option<usize>,
+    ) -> Result<Connection> {
         let refused = |reason| Error::Connect { address: address.to_owned(), reason };
         let number = log.open();
         let candidates: Vec<SocketAddr> = address.to_socket_addrs().map_err(refused)?.collect();
         let mut last = std::io::Error::new(ErrorKind::NotFound, "the name has no address");
         for candidate in candidates {
-            match TcpStream::connect_timeout(&candidate, patience) {
+            match connect(candidate, patience, receive_buffer) {
                 Ok(socket) => {
                     // Probes are single writes; waiting to fill a segment would only distort times.
                     socket.set_nodelay(true).map_err(refused)?;
@@ -54,6 +80,11 @@ impl Connection {
     /// The socket, for tests that reset it or look at its options.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// The log of the dialogue.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Sends all bytes.
@@ -233,4 +264,18 @@ impl Connection {
             }
         }
     }
+}
+
+fn connect(
+    address: SocketAddr,
+    patience: Duration,
+    receive_buffer: Option<usize>,
+) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(bytes) = receive_buffer {
+        // Before the connection is made: the window is agreed upon then.
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.connect_timeout(&address.into(), patience)?;
+    Ok(socket.into())
 }

@@ -52,6 +52,8 @@ struct Entries {
     first: Vec<Entry>,
     last: VecDeque<Entry>,
     dropped: usize,
+    watched: Option<Duration>,
+    waited_in_vain: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,30 @@ impl Log {
             first: Vec::new(),
             last: VecDeque::new(),
             dropped: 0,
+            watched: None,
+            waited_in_vain: None,
         })))
+    }
+
+    /// Says that something rests on what did not happen within this time.
+    pub(crate) fn watched(&self, length: Duration) {
+        let mut entries = self.lock();
+        entries.watched = Some(entries.watched.map_or(length, |it| it.min(length)));
+    }
+
+    /// The shortest time for which the dialogue watched a silence.
+    pub fn shortest_watch(&self) -> Option<Duration> {
+        self.lock().watched
+    }
+
+    /// Says that something was awaited for so long, did not come, and the dialogue went on.
+    pub(crate) fn waited_in_vain(&self, length: Duration) {
+        self.lock().waited_in_vain = Some(length);
+    }
+
+    /// How long the dialogue waited for something that did not come.
+    pub fn vain_wait(&self) -> Option<Duration> {
+        self.lock().waited_in_vain
     }
 
     /// A number for a new connection, from 1.

@@ -155,6 +155,7 @@ impl EventStream {
     /// # Errors
     /// As for [`EventStream::next_event`], but the end of the time is none.
     pub fn watch_on(&mut self, length: Duration) -> Result<bool> {
+        self.connection.log().watched(length);
         let deadline = Instant::now() + length;
         loop {
             match self.advance(deadline) {
@@ -202,6 +203,7 @@ impl EventStream {
     /// # Errors
     /// As for [`EventStream::next_event`], but the end of the time is none.
     pub fn watch(mut self, length: Duration) -> Result<Window> {
+        self.connection.log().watched(length);
         let start = Instant::now();
         let mut pieces = Vec::new();
         let mut read = 0;

@@ -5,6 +5,8 @@ pub const MORE_FAULTS: &[(&str, &str)] = &[
     ("S1.02", "twice"),
     ("S1.11", "vary"),
     ("S2.04", "length"),
+    // Only in every second attempt: no retry may forgive it.
+    ("S5.02", "alternate"),
     ("S5.06", "event"),
     ("S6.12", "header"),
     ("S9.05", "without-get"),

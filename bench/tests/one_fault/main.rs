@@ -41,8 +41,8 @@ const PATIENCE: Duration = Duration::from_millis(3000);
 const KEEP_ALIVE: Duration = Duration::from_millis(100);
 /// Long cases run in a tenth of their time here: the server is as fast.
 const LONG_SCALE: f64 = 0.1;
-/// Tests that run at a time: they wait more than they compute.
-const TEST_THREADS: usize = 24;
+/// Tests that run at a time for each core: they wait more than they compute, and each has a server.
+const TEST_THREADS_PER_CORE: usize = 8;
 
 static FAULT: OnceLock<String> = OnceLock::new();
 
@@ -54,11 +54,18 @@ fn main() -> ExitCode {
         server::serve();
     }
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(TEST_THREADS);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(TEST_THREADS_PER_CORE * cores);
     let mut trials = vec![
         Trial::test("faults-name-cases", faults_name_cases),
         Trial::test("no-fault-all-green", || all_green(&fast())),
     ];
+    // They take longest, so they begin first.
+    for (fault, strict, code) in EXIT_CODES {
+        let strict_words = if *strict { "-strict" } else { "" };
+        let name = format!("command-{fault}{strict_words}-exits-{code}");
+        trials.push(Trial::test(name, || exits_with(fault, *strict, *code)));
+    }
     for case in cases().filter(|case| !is_fast(case)) {
         trials.push(Trial::test(format!("no-fault-{}", case.name()), || all_green(&[case])));
     }
@@ -69,11 +76,6 @@ fn main() -> ExitCode {
         let Some(case) = cases().find(|case| case.id == *id) else { continue };
         let fault = format!("{id}-{fault}");
         trials.push(Trial::test(fault.clone(), move || turns_red(case, &fault)));
-    }
-    for (fault, strict, code) in EXIT_CODES {
-        let strict_words = if *strict { "-strict" } else { "" };
-        let name = format!("command-{fault}{strict_words}-exits-{code}");
-        trials.push(Trial::test(name, || exits_with(fault, *strict, *code)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

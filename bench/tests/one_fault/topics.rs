@@ -1,15 +1,19 @@
 //! Topics: what was published and is still retained.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::{fault, option};
+use crate::{fault, option, stream};
 
 /// The bytes that a topic retains.
 const RETAINED_BYTES: usize = 8 << 20;
-/// How often a waiting stream looks whether the server stops or its client is gone.
+/// How often a waiting stream looks whether the server stops or its client is gone …
 pub const LOOK: Duration = Duration::from_millis(8);
+/// … and where so many wait that their looks alone would keep the machine busy.
+const LOOK_OF_MANY: Duration = Duration::from_millis(250);
+const MANY: usize = 100;
 
 static TOPICS: LazyLock<Mutex<HashMap<String, Ring>>> = LazyLock::new(Default::default);
 static PUBLISHED: Condvar = Condvar::new();
@@ -105,6 +109,11 @@ pub fn published(topic: &str) -> usize {
     topics().get(&name(topic)).map_or(0, |ring| ring.published)
 }
 
+/// How often a stream looks at present.
+pub fn look_interval() -> Duration {
+    if stream::OPEN.load(SeqCst) < MANY { LOOK } else { LOOK_OF_MANY }
+}
+
 /// The message after this one, if it comes soon.
 pub fn next(topic: &str, after: usize) -> Next {
     let look = |topics: &HashMap<String, Ring>| {
@@ -115,7 +124,7 @@ pub fn next(topic: &str, after: usize) -> Next {
             None => Next::Missed(oldest - after - 1),
         }
     };
-    let due = Instant::now() + LOOK;
+    let due = Instant::now() + look_interval();
     let mut topics = topics();
     loop {
         match look(&topics) {

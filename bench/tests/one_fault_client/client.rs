@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::fault;
 use crate::http::{Answer, Gunzip, Part, Url, ask};
 use crate::parser::{Item, Parser};
+use crate::{fault, fault_in_every_second};
 
 /// The origin of the page that it pretends to stand on.
 const ORIGIN: &str = "http://page.example";
@@ -432,7 +432,7 @@ impl Client {
             match item {
                 Item::Event { kind, data, id } => {
                     self.open(is_open);
-                    if fault("C2.08") && data == "x" {
+                    if data == "x" && (fault("C2.08") || fault_in_every_second("C2.08")) {
                         thread::sleep(Duration::from_millis(400));
                     }
                     if fault("C8.06") && data == "5000" {

@@ -1,5 +1,11 @@
 //! What else than its own case a switch turns red.
 
+/// Further ways to fail a case, each its own switch.
+pub const MORE_FAULTS: &[(&str, &str)] = &[
+    // Only in every second attempt: no retry may forgive it.
+    ("C2.08", "alternate"),
+];
+
 /// Where one fault breaks more than one claim of its category, the other claims.
 pub const ALSO: &[(&str, &[&str])] = &[
     // Line ends of one kind are part of the mix.

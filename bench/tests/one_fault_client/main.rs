@@ -14,7 +14,9 @@ mod parser;
 mod service;
 
 use std::collections::BTreeSet;
-use std::io::BufRead as _;
+use std::env::temp_dir;
+use std::fs::File;
+use std::io::{BufRead as _, Write as _};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,14 +25,14 @@ use bench::conformance::client::{Capability, Case, cases, check_command};
 use bench::conformance::{CaseResult, Cost, Level, Verdict};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::faults::ALSO;
+use crate::faults::{ALSO, MORE_FAULTS};
 
 /// How long a case waits for a client that is known to be wrong.
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// Long cases run in a tenth of their time: the client is as fast.
 const LONG_SCALE: f64 = 0.1;
-/// Tests that run at a time: they wait more than they compute.
-const TEST_THREADS: usize = 6;
+/// Tests that run at a time for each core: they wait more than they compute.
+const TEST_THREADS_PER_CORE: usize = 5;
 
 /// The client behind a test service: its fault, the exit code, what is missed.
 const SERVICES: &[(&str, i32, &[&str])] = &[
@@ -57,19 +59,27 @@ fn main() -> ExitCode {
         service::serve(fault);
     }
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(TEST_THREADS);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(TEST_THREADS_PER_CORE * cores);
     let mut trials = vec![
         Trial::test("faults-name-cases", faults_name_cases),
         Trial::test("no-fault-all-green", all_green),
     ];
     for case in cases().filter(|case| case.level != Level::Info) {
-        trials.push(Trial::test(case.name(), || turns_red(case)));
+        trials.push(Trial::test(case.name(), || turns_red(case, case.id)));
+    }
+    for (id, fault) in MORE_FAULTS {
+        let Some(case) = cases().find(|case| case.id == *id) else { continue };
+        let fault = format!("{id}-{fault}");
+        trials.push(Trial::test(fault.clone(), move || turns_red(case, &fault)));
     }
     for (fault, code, red) in SERVICES {
         let name = format!("service-{fault}-exits-{code}");
         trials.push(Trial::test(name, || behind_a_service(fault, *code, red)));
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let _ = std::fs::remove_file(temp_dir().join(format!("sse-alternate-{}", std::process::id())));
+    conclusion.exit_code()
 }
 
 /// Whether the client has this fault.
@@ -77,9 +87,27 @@ fn fault(id: &str) -> bool {
     FAULT.get().is_some_and(|fault| fault == id)
 }
 
+/// Whether the client has this fault now: it has it in each process with an odd number.
+fn fault_in_every_second(id: &str) -> bool {
+    static IS_ODD: OnceLock<bool> = OnceLock::new();
+    if !fault(&format!("{id}-alternate")) {
+        return false;
+    }
+    *IS_ODD.get_or_init(|| {
+        // The processes of one test count themselves in a file.
+        let name = format!("sse-alternate-{}", std::os::unix::process::parent_id());
+        let mut file = File::options().create(true).append(true).open(temp_dir().join(name));
+        let written = file.as_mut().map(|file| {
+            file.write_all(b"x").and_then(|()| file.metadata()).map_or(0, |it| it.len())
+        });
+        written.is_ok_and(|count| count % 2 == 1)
+    })
+}
+
 fn faults_name_cases() -> Result<(), Failed> {
     let known = |id: &&str| cases().any(|case| case.id == *id);
     let named = ALSO.iter().flat_map(|(fault, ids)| ids.iter().chain([fault])).copied();
+    let named = named.chain(MORE_FAULTS.iter().map(|(id, _)| *id));
     let unknown: Vec<_> = named.filter(|id| !known(id)).collect();
     if unknown.is_empty() { Ok(()) } else { Err(format!("no such cases: {unknown:?}").into()) }
 }
@@ -100,20 +128,20 @@ fn all_green() -> Result<(), Failed> {
 }
 
 /// The fault's own case is missed, what else is listed is missed, and nothing else is.
-fn turns_red(case: &'static Case) -> Result<(), Failed> {
+fn turns_red(case: &'static Case, fault: &str) -> Result<(), Failed> {
     let category = case.category();
     let wanted: Vec<_> = match category.number {
         2..=4 => cases().filter(|it| it.category() == category).collect(),
         _ => vec![case],
     };
     let scale = if case.cost.contains(&Cost::Long) { LONG_SCALE } else { 1.0 };
-    let results = checked(case.id, &wanted, PATIENCE, scale)?;
+    let results = checked(fault, &wanted, PATIENCE, scale)?;
     let with = |wanted: &dyn Fn(&CaseResult) -> bool| -> BTreeSet<&str> {
         results.iter().filter(|it| wanted(it)).map(|it| it.id.as_str()).collect()
     };
     let red = with(&CaseResult::is_miss);
     let blocked = with(&|it| it.verdict == Verdict::Blocked);
-    let also = ALSO.iter().find(|(other, _)| *other == case.id).map_or(&[][..], |(_, ids)| *ids);
+    let also = ALSO.iter().find(|(other, _)| *other == fault).map_or(&[][..], |(_, ids)| *ids);
     let expected: BTreeSet<&str> = also.iter().copied().chain([case.id]).collect();
     let green: Vec<_> =
         expected.iter().filter(|id| !red.contains(*id) && !blocked.contains(*id)).collect();
@@ -127,7 +155,7 @@ fn turns_red(case: &'static Case) -> Result<(), Failed> {
     Err(format!(
         "under {}: green but should not be {green:?}, red but should not be {others:?}, errors \
          {errors:?}\n{}",
-        case.id,
+        fault,
         shown.join("\n")
     )
     .into())

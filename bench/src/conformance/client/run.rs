@@ -10,7 +10,8 @@ use super::exec::Exec;
 use super::trial::Trial;
 use super::{Case, cases};
 use crate::conformance::case::is_selected;
-use crate::conformance::judge::{each, in_order, judged, patiently};
+use crate::conformance::host;
+use crate::conformance::judge::{self, Attempt, Beside, each, in_order, settled};
 use crate::conformance::{CaseResult, Cost, Deviations, Fault, Verdict};
 
 /// Clients that run at a time where nobody says otherwise: they wait more than they compute.
@@ -65,27 +66,31 @@ pub(super) fn check(
     deviations: &Deviations,
     ended: &(dyn Fn() + Sync),
 ) -> Vec<CaseResult> {
+    let _watch = host::Watch::start();
     let run = Run { driver, plan, deviations };
     let selected = plan.cases();
     let (mut verdicts, mut results) = (Verdicts::new(), Vec::new());
-    let judge = |case: &&'static Case, verdicts: &Verdicts| {
-        let result = run.judge(case, verdicts);
+    for case in selected.iter().copied().filter(|case| rank_of(case) == Rank::Root) {
+        let result = run.alone(case, &verdicts);
         ended();
-        result
-    };
-    for case in selected.iter().filter(|case| rank_of(case) == Rank::Root) {
-        let result = judge(case, &verdicts);
         verdicts.insert(case.id, result.verdict);
         results.push(result);
     }
-    let group = |rank: Rank, parallel: usize| {
-        let cases: Vec<_> = selected.iter().copied().filter(|it| rank_of(it) == rank).collect();
-        each(&cases, parallel, |case| judge(case, &verdicts))
-    };
     let parallel = driver.parallel();
+    let group = |rank: Rank, at_a_time: usize| -> Vec<(&'static Case, Attempt)> {
+        let cases: Vec<_> = selected.iter().copied().filter(|it| rank_of(it) == rank).collect();
+        each(&cases, at_a_time, |case| {
+            let is_alone = parallel == 1 || selected.len() == 1 || rank == Rank::Alone;
+            let beside = if is_alone { Beside::Nothing } else { Beside::Programs };
+            let attempt = run.attempt(case, &verdicts, beside);
+            ended();
+            (*case, attempt)
+        })
+    };
+    let mut attempts = Vec::new();
     if parallel == 1 {
         // One at a time is one, not one of each kind.
-        results.extend(group(Rank::Waits, 1));
+        attempts.extend(group(Rank::Waits, 1));
     }
     let waiting = thread::scope(|scope| {
         // They wait, and do nothing meanwhile.
@@ -93,15 +98,16 @@ pub(super) fn check(
             1 => Vec::new(),
             _ => group(Rank::Waits, parallel),
         });
-        results.extend(group(Rank::Any, parallel));
-        results.extend(group(Rank::Timed, parallel.min(PARALLEL_TIMED)));
-        results.extend(group(Rank::Alone, 1));
+        attempts.extend(group(Rank::Any, parallel));
+        attempts.extend(group(Rank::Timed, parallel.min(PARALLEL_TIMED)));
+        attempts.extend(group(Rank::Alone, 1));
         waiting.join().expect("cases' panics are caught")
     });
-    results.extend(waiting);
-    for result in &mut results {
-        run.reconsider(result, &verdicts);
-    }
+    attempts.extend(waiting);
+    results.extend(attempts.into_iter().map(|(case, first)| {
+        // By now nothing else runs.
+        settled(first, || run.attempt(case, &verdicts, Beside::Nothing))
+    }));
     in_order(&mut results);
     results
 }
@@ -167,7 +173,13 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    fn judge(&self, case: &'static Case, verdicts: &Verdicts) -> CaseResult {
+    /// The result of a case beside which nothing runs.
+    fn alone(&self, case: &'static Case, verdicts: &Verdicts) -> CaseResult {
+        let attempt = || self.attempt(case, verdicts, Beside::Nothing);
+        settled(attempt(), attempt)
+    }
+
+    fn attempt(&self, case: &'static Case, verdicts: &Verdicts, beside: Beside) -> Attempt {
         let missing = case.needs.iter().find(|it| !self.driver.capabilities().contains(it));
         let broken = depends_on(case).into_iter().find_map(|id| {
             let verdict = verdicts.get(id)?;
@@ -181,39 +193,13 @@ impl Run<'_> {
             (None, Some(words)) => Some(Fault::Unreachable(words)),
             (None, None) => None,
         };
-        if unmet.is_some() {
-            let trial = self.trial(case);
-            return judged(case, &trial, self.deviations, unmet);
+        let trial = self.trial(case);
+        let mut attempt = judge::attempt(case, &trial, self.deviations, unmet, beside);
+        if attempt.result.is_miss() {
+            attempt.result.dialogue = Some(trial.log().render());
+            attempt.result.reproduce = Some(format!("{} --only {}", self.plan.again, case.id));
         }
-        let once = || {
-            let trial = self.trial(case);
-            let mut result = judged(case, &trial, self.deviations, None);
-            if result.is_miss() {
-                result.dialogue = Some(trial.log().render());
-                result.reproduce = Some(format!("{} --only {}", self.plan.again, case.id));
-            }
-            result
-        };
-        match rank_of(case) {
-            Rank::Timed | Rank::Alone | Rank::Waits => patiently(once),
-            Rank::Any | Rank::Root => once(),
-        }
-    }
-
-    /// Tries a case again by itself that was missed by silence beside others: the machine may have been
-    /// too busy. Whoever has nothing to say is silent each time.
-    fn reconsider(&self, result: &mut CaseResult, verdicts: &Verdicts) {
-        let patience_ms = self.plan.patience.mul_f64(self.plan.scale).as_secs_f64() * 1e3;
-        let is_silence = result.is_miss() && result.took_ms >= patience_ms;
-        let case = cases().find(|case| case.id == result.id && rank_of(case) == Rank::Any);
-        let Some(case) = case.filter(|_| is_silence) else { return };
-        let before = std::mem::replace(result, self.judge(case, verdicts));
-        if !result.is_miss() {
-            let now = result.actual.take().map(|now| format!("{now}; ")).unwrap_or_default();
-            let seen = before.actual.unwrap_or_default();
-            result.actual = Some(format!("{now}held when tried again by itself, before: {seen}"));
-        }
-        result.took_ms += before.took_ms;
+        attempt
     }
 
     fn trial(&self, case: &Case) -> Trial {

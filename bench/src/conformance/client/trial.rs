@@ -8,7 +8,7 @@ use super::driver::{Capability, Client, Driver, Options};
 use super::expect::miss;
 use super::seen::{Event, Saw, Sighting};
 use super::stage::{Closed, Exchange, Stage};
-use crate::conformance::judge;
+use crate::conformance::judge::{self, Subject};
 use crate::wire::Log;
 
 /// The data of the event that ends a case's stream: all before it has been reported by then.
@@ -33,6 +33,12 @@ pub struct Trial {
     patience: Duration,
     scale: f64,
     log: Log,
+}
+
+impl Subject for Trial {
+    fn log(&self) -> &Log {
+        &self.log
+    }
 }
 
 /// A client that runs, and the stage that it asks.
@@ -152,14 +158,24 @@ impl Dialogue<'_> {
                     return Ok(exchange);
                 }
             }
-            if Instant::now() >= deadline || self.client.ended.is_some() {
+            if self.client.ended.is_some() {
                 return Err(miss(expected, format!("none; {}", self.reported())));
+            }
+            if Instant::now() >= deadline {
+                let fault = miss(expected, format!("none; {}", self.reported()));
+                return Err(fault.slower_than(within));
             }
         }
     }
 
     /// Holds if no request comes within this time; at once if the client has ended.
     pub(super) fn no_request(&mut self, within: Duration) -> Result<(), Fault> {
+        self.trial.log.watched(within);
+        self.stays_away(within)
+    }
+
+    /// The same where the time is a pace of the case, and no silence that proves something.
+    pub(super) fn stays_away(&mut self, within: Duration) -> Result<(), Fault> {
         let deadline = Instant::now() + within;
         let expected = format!("no further request within {within:?}");
         while Instant::now() < deadline {
@@ -215,7 +231,8 @@ impl Dialogue<'_> {
                 return Ok(sighting);
             }
         }
-        Err(miss(what, self.reported()))
+        let fault = miss(what, self.reported());
+        Err(if self.client.ended.is_some() { fault } else { fault.slower_than(within) })
     }
 
     /// Waits until the client reports that the stream is open, if it reports such things.
@@ -245,7 +262,11 @@ impl Dialogue<'_> {
         // What came instead says more than that the mark did not.
         let mut events = self.events();
         match marked {
-            Err(_) if self.client.ended.is_none() && !events.is_empty() => return Ok(events),
+            Err(_) if self.client.ended.is_none() && !events.is_empty() => {
+                // What is missing may only be late.
+                self.trial.log.waited_in_vain(self.trial.patience());
+                return Ok(events);
+            }
             outcome => outcome?,
         };
         events.pop();
@@ -283,7 +304,9 @@ impl Dialogue<'_> {
         let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
         self.until("closed reported", over)?;
         let at = self.seen.len();
-        let deadline = Instant::now() + CLOSING.mul_f64(self.trial.scale).min(self.trial.ms(500));
+        let length = CLOSING.mul_f64(self.trial.scale).min(self.trial.ms(500));
+        self.trial.log.watched(length);
+        let deadline = Instant::now() + length;
         while self.look(deadline)?.is_some() {}
         let later = self.seen[at..].iter().map(|it| it.saw.clone());
         Ok(later.filter(|saw| !matches!(saw, Saw::Exit(_) | Saw::State(2))).collect())

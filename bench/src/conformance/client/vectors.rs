@@ -123,14 +123,8 @@ fn played(trial: &Trial, vector: &Vector) -> Result<(), Fault> {
     let options = Options { event_types: types(&stream), ..Options::default() };
     let is_lone = !repeats(&stream, &expected);
     let plays = plays(&stream, EVERY_CUT.contains(&trial.case()), is_lone);
-    let named = |play: &Play, fault| match fault {
-        Fault::Miss { expected, actual, lenient } => Fault::Miss {
-            expected: format!("{} ({}): {expected}", vector.name, play.cut),
-            actual,
-            lenient,
-        },
-        fault => fault,
-    };
+    let named =
+        |play: &Play, fault: Fault| fault.within(&format!("{} ({}): ", vector.name, play.cut), "");
     let alone = |play: &Play| {
         let outcome = play_alone(trial, &options, play).and_then(|it| same_events(&it, &expected));
         outcome.map_err(|fault| named(play, fault))
@@ -176,7 +170,8 @@ pub(super) fn events_at_end(dialogue: &mut Dialogue<'_>) -> Result<Vec<Event>, F
             return dialogue.events_to_mark(&mut again);
         }
         if Instant::now() >= deadline {
-            return Err(miss("the end of the stream noticed", dialogue.reported()));
+            let fault = miss("the end of the stream noticed", dialogue.reported());
+            return Err(fault.slower_than(dialogue.trial.patience()));
         }
     }
 }

@@ -29,12 +29,6 @@ impl Case {
         self.cost.contains(&Cost::Alone)
     }
 
-    /// Whether it measures time, so that a busy machine can spoil it.
-    pub fn is_timed(&self) -> bool {
-        const TIMED: &[&str] = &["S7.05", "S7.06", "S8.01", "S8.02", "S11.01", "S11.02"];
-        self.category().number == 5 || TIMED.contains(&self.id)
-    }
-
     /// The cases that must hold for this one to say anything.
     ///
     /// Nothing can be said of a stream that does not open; the cases of category 9 are about other

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::select::Profile;
-use super::{
-    Case, CaseResult, Deviations, Fault, Need, Selection, Target, Verdict, judge, reproduce,
-};
+use super::{Case, CaseResult, Deviations, Fault, Need, Selection, Target, Verdict, reproduce};
+use crate::conformance::host;
+use crate::conformance::judge::{self, Attempt, Beside};
 
 /// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
 const PARALLEL_LONG: usize = 16;
@@ -29,6 +29,7 @@ pub fn check_each(
     deviations: &Deviations,
     ended: &(dyn Fn(&CaseResult) + Sync),
 ) -> Vec<CaseResult> {
+    let _watch = host::Watch::start();
     let selected = selection.cases(target);
     let mut run = Run {
         target,
@@ -58,17 +59,14 @@ pub fn check_each(
     results
 }
 
-/// Runs one case, whatever the profile, and judges it.
-///
-/// A case that measures time and is missed is tried again: another process may have been in the way.
-/// A server that is too slow is too slow each time.
+/// Runs one case, whatever the profile, until it is judged.
 pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
-    let is_repeatable = !matches!(target.control(), Some(super::Control::Pid(_)));
-    let once = || run_once(case, target, deviations);
-    if case.is_timed() && is_repeatable { judge::patiently(once) } else { once() }
+    let _watch = host::Watch::start();
+    let first = run_once(case, target, deviations, Beside::Cases);
+    judge::settled(first, || run_once(case, target, deviations, Beside::Nothing))
 }
 
-fn run_once(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
+fn run_once(case: &Case, target: &Target, deviations: &Deviations, beside: Beside) -> Attempt {
     let target = target.for_case();
     let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
     let unmet = missing.map(|need| {
@@ -77,12 +75,12 @@ fn run_once(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult
             need => format!("the server does not offer: {need}"),
         })
     });
-    let mut result = judge::judged(case, &target, deviations, unmet);
-    if result.is_miss() {
-        result.dialogue = Some(target.log().render());
-        result.reproduce = reproduce::line(case, &target);
+    let mut attempt = judge::attempt(case, &target, deviations, unmet, beside);
+    if attempt.result.is_miss() {
+        attempt.result.dialogue = Some(target.log().render());
+        attempt.result.reproduce = reproduce::line(case, &target);
     }
-    result
+    attempt
 }
 
 /// Cases that run together.
@@ -104,6 +102,8 @@ fn groups<'c>(selected: &[&'c Case], target: &Target) -> Vec<Group<'c>> {
             _ if case.is_long(target) => 1002,
             _ if case.is_flood() || (case.is_alone() && !own_process) => 1001,
             _ if is_root => 0,
+            // Our own servers take all cases at once; those of others are asked category by category.
+            _ if own_process => 1,
             category => category,
         }
     };
@@ -156,14 +156,22 @@ struct Run<'r> {
 
 impl Run<'_> {
     fn wave(&self, cases: &[&Case], parallel: usize) -> Vec<CaseResult> {
-        judge::each(cases, parallel, |case| self.judge(case))
+        let beside = if cases.len() > 1 { Beside::Cases } else { Beside::Nothing };
+        let attempts = judge::each(cases, parallel, |case| self.attempt(case, beside));
+        // The only process is stopped once.
+        let is_last = matches!(self.target.control(), Some(super::Control::Pid(_)));
+        let settled = |(case, first): (&&Case, Attempt)| match case.needs.contains(&Need::Process) {
+            true if is_last => judge::settled_at_once(first),
+            _ => judge::settled(first, || self.attempt(case, Beside::Nothing)),
+        };
+        cases.iter().zip(attempts).map(settled).collect()
     }
 
-    fn judge(&self, case: &Case) -> CaseResult {
+    fn attempt(&self, case: &Case, beside: Beside) -> Attempt {
         let other = |verdict, reason: String| {
             let mut result = judge::blank(case, self.deviations);
             (result.verdict, result.actual) = (verdict, Some(reason));
-            result
+            Attempt::counts(result)
         };
         if let Some(reason) = self.left_out(case) {
             return other(Verdict::Skip, reason);
@@ -179,12 +187,12 @@ impl Run<'_> {
         if let Some(words) = broken {
             return other(Verdict::Blocked, words);
         }
-        let result = run_case(case, self.target, self.deviations);
-        let is_suspect = result.is_miss() || result.verdict == Verdict::Blocked;
+        let attempt = run_once(case, self.target, self.deviations, beside);
+        let is_suspect = attempt.result.is_miss() || attempt.result.verdict == Verdict::Blocked;
         if is_suspect && !case.needs.contains(&Need::Process) {
             self.sanity();
         }
-        result
+        attempt
     }
 
     /// Why a case does not run at all.

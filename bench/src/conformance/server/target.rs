@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Control, Fault, Need, OwnProcess, script};
+use crate::conformance::judge::Subject;
 use crate::fleet::Launch;
 use crate::wire::{self, Connection, EventStream, Head, Log, Request, base_url};
 
@@ -19,6 +20,8 @@ const PARALLEL: usize = 8;
 const PARALLEL_FOREIGN: usize = 3;
 /// The `--keep-alive-ms` of servers that are started for the suite.
 pub(super) const CONFORMANCE_KEEP_ALIVE: Duration = Duration::from_millis(500);
+/// The receive buffer of a client that does not read: little, so that the server feels it soon.
+const NARROW_BYTES: usize = 16 * 1024;
 /// How long to wait before asking again a server that does not answer yet.
 const RETRY: Duration = Duration::from_millis(100);
 /// Time from SIGTERM to the exit that the contract grants.
@@ -43,6 +46,12 @@ pub struct Target {
     own: bool,
     parallel: usize,
     log: Log,
+}
+
+impl Subject for Target {
+    fn log(&self) -> &Log {
+        &self.log
+    }
 }
 
 impl Target {
@@ -338,6 +347,14 @@ impl Target {
     /// [`wire::Error::Connect`].
     pub fn connect(&self) -> wire::Result<Connection> {
         Connection::open(&self.address, self.patience, &self.log)
+    }
+
+    /// A new connection of a client whose system holds little of what it does not read.
+    ///
+    /// # Errors
+    /// [`wire::Error::Connect`].
+    pub fn connect_narrow(&self) -> wire::Result<Connection> {
+        Connection::open_narrow(&self.address, self.patience, &self.log, NARROW_BYTES)
     }
 
     /// Asks on a new connection and keeps only the head: for answers that may never end.

@@ -36,6 +36,11 @@ impl<'t> Topic<'t> {
         })
     }
 
+    /// Subscribes as a client that will not read, and whose system holds little for it.
+    pub(super) fn subscribe_unread(&self) -> wire::Result<EventStream> {
+        EventStream::open(self.target.connect_narrow()?, &self.target.get(&self.path))
+    }
+
     pub(super) fn publisher(&'t self) -> wire::Result<Publisher<'t>> {
         Ok(Publisher { topic: self, connection: self.target.connect()? })
     }

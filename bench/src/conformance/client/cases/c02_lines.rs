@@ -7,8 +7,8 @@ use crate::conformance::client::stage::{Exchange, chunk};
 use crate::conformance::client::trial::{Trial, message, same_events};
 use crate::conformance::client::vectors;
 use crate::conformance::client::{Capability, Case};
-use crate::conformance::expect::{ensure, fact, pass};
-use crate::conformance::{Fault, Level, Outcome};
+use crate::conformance::expect::{ensure, fact, in_time, pass};
+use crate::conformance::{Level, Outcome};
 
 /// How soon an event has to be reported whose last byte has been sent.
 const PROMPT: Duration = Duration::from_millis(200);
@@ -210,14 +210,10 @@ fn prompt(trial: &Trial, data: &str, bytes: &[u8]) -> Outcome {
     let sent = Instant::now();
     stream.chunk(bytes);
     let within = PROMPT.mul_f64(trial.ms(1000).as_secs_f64());
-    dialogue.until_data(data).map_err(|fault| match fault {
-        Fault::Miss { actual, .. } => {
-            crate::conformance::expect::miss("the event, with no byte behind it", actual)
-        }
-        fault => fault,
-    })?;
+    let reported = dialogue.until_data(data);
+    reported.map_err(|fault| fault.within("with no byte behind it, ", ""))?;
     let took = dialogue.seen.last().map_or(sent, |it| it.at).saturating_duration_since(sent);
     let words = format!("{:.1} ms", took.as_secs_f64() * 1e3);
-    ensure(took <= within, format!("at most {within:?}"), &words)?;
+    in_time(took, within, format!("at most {within:?}"), &words)?;
     fact(words)
 }

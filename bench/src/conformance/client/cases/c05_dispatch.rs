@@ -212,7 +212,8 @@ fn origin(trial: &Trial) -> Outcome {
     let (mut dialogue, mut first): (Dialogue<'_>, _) = trial.asked()?;
     first.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
     let Some(mut stream) = there.request(trial.patience()) else {
-        return Err(miss("the redirect followed", dialogue.reported()));
+        let fault = miss("the redirect followed", dialogue.reported());
+        return Err(fault.slower_than(trial.patience()));
     };
     stream.open();
     stream.chunk(b"data: a\n\n");

@@ -11,7 +11,7 @@ use crate::conformance::client::seen::Saw;
 use crate::conformance::client::stage::{Exchange, chunk};
 use crate::conformance::client::trial::{Dialogue, Trial, message, same_events};
 use crate::conformance::client::{Case, Fault};
-use crate::conformance::expect::{ensure, fact, miss, pass};
+use crate::conformance::expect::{ensure, fact, in_time, miss, pass};
 use crate::conformance::{Level, Outcome};
 
 use Capability::Lm;
@@ -24,6 +24,8 @@ const ENDLESS_KIB: u64 = 150 * 1024;
 const WRITE_BYTES: usize = 64 * 1024;
 /// A client that takes longer for a flood is not waited for.
 const FLOOD: Duration = Duration::from_secs(60);
+/// A client that took nothing for so long has stopped reading.
+const STANDSTILL: Duration = Duration::from_secs(2);
 const MIB: usize = 1024 * 1024;
 const LIMIT_BYTES: usize = 1024;
 const EVENTS: usize = 100_000;
@@ -107,7 +109,8 @@ pub(super) static CASES: &[Case] = &[
             chunks.chunks(WRITE_BYTES).for_each(|it| stream.send(it));
             dialogue.until_data(&data)?;
             let took = began.elapsed();
-            ensure(took < trial.ms(2000), "less than 2 s", format!("{:.1} s", took.as_secs_f64()))?;
+            let actual = format!("{:.1} s", took.as_secs_f64());
+            in_time(took, trial.ms(2000), "at most 2 s", actual)?;
             fact(format!("{:.0} ms", took.as_secs_f64() * 1e3))
         },
     )),
@@ -182,10 +185,15 @@ fn endless(trial: &Trial, begin: &[u8], piece: &[u8]) -> Outcome {
     });
     let mut peak = before;
     let mut over = None;
+    let (mut taken_before, mut moved) = (0, Instant::now());
     while Instant::now() < deadline && over.is_none() {
         let sighting = dialogue.look(Instant::now() + Duration::from_millis(20))?;
         over = sighting.filter(|it| Dialogue::is_over(&it.saw));
         peak = peak.max(dialogue.client.peak_kib());
+        let taken = sent.load(Ordering::Relaxed);
+        if taken != taken_before {
+            (taken_before, moved) = (taken, Instant::now());
+        }
         if sending.is_finished() && over.is_none() {
             // The rest is on its way still; then there is nothing more to come.
             let later = Instant::now() + trial.ms(500);
@@ -196,6 +204,10 @@ fn endless(trial: &Trial, begin: &[u8], piece: &[u8]) -> Outcome {
     peak = peak.max(dialogue.client.peak_kib());
     // Its sending ends with the connection, at the latest.
     let taken = sent.load(Ordering::Relaxed) as usize / MIB;
+    if over.is_none() && Instant::now() >= deadline && moved.elapsed() < STANDSTILL {
+        let words = format!("it took {taken} MiB in {FLOOD:?}, and was not at the end");
+        return Err(Fault::Unjudged(words));
+    }
     let memory =
         peak.map_or("memory unknown".to_owned(), |it| format!("{} MiB at most", it / 1024));
     let words = match &over {
@@ -234,7 +246,9 @@ fn hundred_thousand(trial: &Trial) -> Outcome {
             _ => {}
         }
     }
-    ensure(next == EVENTS, format!("{EVENTS} events"), format!("{next} of them within {FLOOD:?}"))?;
+    let words = format!("{next} of them within {FLOOD:?}");
+    let all = ensure(next == EVENTS, format!("{EVENTS} events"), words);
+    all.map_err(|fault| fault.slower_than(FLOOD))?;
     fact(format!("{:.0} events a second", EVENTS as f64 / began.elapsed().as_secs_f64()))
 }
 
@@ -255,7 +269,8 @@ fn comment_flood(trial: &Trial) -> Outcome {
             }
             Some(_) => {}
             None => {
-                return Err(miss("the event behind the comments", format!("none in {FLOOD:?}")));
+                let fault = miss("the event behind the comments", format!("none in {FLOOD:?}"));
+                return Err(fault.slower_than(FLOOD));
             }
         }
     }

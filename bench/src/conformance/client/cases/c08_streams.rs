@@ -40,7 +40,8 @@ pub(super) static CASES: &[Case] = &[
             }
             answer.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
             let Some(second) = there.request(trial.patience()) else {
-                return Err(miss("the redirection followed, without them", dialogue.reported()));
+                let fault = miss("the redirection followed, without them", dialogue.reported());
+                return Err(fault.slower_than(trial.patience()));
             };
             for (name, _) in secrets {
                 let shown = second.request.shown(name);

@@ -343,5 +343,6 @@ fn slow_request(target: &Target) -> Outcome {
         // A failure to send shows at the next look.
         let _ = connection.send(b"x");
     }
-    Err(miss(format!("408 or the end within {} s", limit.as_secs()), "still waiting for the rest"))
+    let expected = format!("408 or the end within {} s", limit.as_secs());
+    Err(miss(expected, "still waiting for the rest").slower_than(limit))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::conformance::expect::{ensure, fact, miss, pass};
+use crate::conformance::expect::{ensure, fact, in_time, miss, pass};
 use crate::conformance::server::grammar::{lines, show};
 use crate::conformance::server::script::{self, hold};
 use crate::conformance::server::topic::Topic;
@@ -197,8 +197,9 @@ fn no_new_work(target: &Target) -> Outcome {
 }
 
 fn exited_well(target: &Target, ended: &Ended) -> Outcome {
-    ensure(
-        ended.took <= target.grace(),
+    in_time(
+        ended.took,
+        target.grace(),
         format!("an exit within {} ms", target.grace().as_millis()),
         format!("exit after {} ms", ended.took.as_millis()),
     )?;
