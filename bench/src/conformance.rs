@@ -1,10 +1,11 @@
 //! The conformance suite: what servers and clients of events must, should and may do, one case a
 //! claim.
 //!
-//! A [`Case`] is a value: an id that never changes, a level, the text it rests on, one sentence
-//! that it claims, and a function that holds a dialogue over a raw socket. The cases stand in one
-//! file a category under `server/cases/` and `client/cases/`; adding one is adding one value there,
-//! and one fault in `tests/one_fault` or `tests/one_fault_client` that turns it red. From a case's
+//! A [`Case`] is one literal: an id that never changes, a level, the text it rests on, one sentence
+//! that it claims, when it runs, what it sends, how to fix what it finds, and a function that holds a
+//! dialogue over a raw socket. The cases stand in one file a category under `server/cases/` and
+//! `client/cases/`; a new case is one literal there, one line in `rules.rs`, and one fault in
+//! `tests/one_fault` or `tests/one_fault_client` that turns it red. From a case's
 //! outcome on (verdicts, deviations, reports) both sides go the same way.
 
 mod case;
@@ -21,12 +22,11 @@ mod rule;
 pub mod server;
 mod verdict;
 
-pub use case::{Case, Cost, Fault, Finding, Level, Outcome};
+pub use case::{Case, Cost, Fault, Finding, Level, Outcome, Scope};
 pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
 pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
 pub use deviations::{Deviation, Deviations, ParityDeviation};
-pub use explain::Advice;
 pub use rule::{Coverage, Rule};
 pub use server::{
     Pace, Profile, Selection, ServerArgs, Target, check_each, conformance_launch, run_server,
@@ -42,12 +42,4 @@ pub const SUITE_VERSION: u32 = 2;
 /// Whether there is a case with this id, on either side.
 fn is_case(id: &str) -> bool {
     server::cases().any(|case| case.id == id) || client::cases().any(|case| case.id == id)
-}
-
-/// What a case sends, and how whoever misses it is mended.
-fn advice(id: &str) -> Option<Advice> {
-    match Category::of(id).side {
-        Side::Server => server::advice(id),
-        Side::Client => client::advice(id),
-    }
 }

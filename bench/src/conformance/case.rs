@@ -8,11 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::Category;
 use crate::wire;
 
-/// One claim about a server or a client, with the dialogue that tests it.
+/// The day of the first catalogue.
+const FIRST_CATALOGUE: &str = "2026-11-20";
+
+/// One claim about a server or a client, with the dialogue that tests it: all that there is to know
+/// of the case but the rule that it follows from (`rules.rs`).
 ///
 /// `T` is what it is tried on, `N` what that must offer.
 #[derive(Debug)]
-pub struct Case<T, N: 'static> {
+pub struct Case<T: 'static, N: 'static> {
     /// `S<category>.<number>` of a server, `C….…` of a client; never renumbered, never used again.
     pub id: &'static str,
     /// The claim in a few words, for people and for filters.
@@ -21,17 +25,48 @@ pub struct Case<T, N: 'static> {
     pub level: Level,
     /// The text that demands it: `HTML 9.2.3`, `RFC 9112 6.1`, or a practice.
     pub source: &'static str,
+    /// Whether it is about Server-Sent Events or about the HTTP below them.
+    pub scope: Scope,
+    /// The day on which the case was added, `2026-11-20`.
+    pub since: &'static str,
     /// What is needed beyond the URL of a stream, or a client that reads one; empty for most.
     pub needs: &'static [N],
-    /// What it costs beyond a few requests; empty for nearly all.
+    /// What it costs beyond a few requests, and what may run beside it; empty for nearly all.
     pub cost: &'static [Cost],
-    /// One sentence that is true of whoever conforms.
+    /// It sends what nobody sends by accident: broken framing, too much, too slowly, from too many
+    /// connections.
+    pub hostile: bool,
+    /// The cases that must hold for this one to say anything.
+    pub after: &'static [&'static str],
+    /// One sentence that is true of every server, or client, that conforms.
     pub claim: &'static str,
+    /// What the suite sends or does.
+    pub sends: &'static str,
+    /// What to change in a server, or client, that fails it.
+    pub fix: &'static str,
     /// Holds the dialogue.
     pub run: fn(&T) -> Outcome,
 }
 
 impl<T, N> Case<T, N> {
+    /// What most cases have in common, for the constants of the two sides.
+    pub(super) const COMMON: Case<T, N> = Case {
+        id: "",
+        slug: "",
+        level: Level::Must,
+        source: "",
+        scope: Scope::Sse,
+        since: FIRST_CATALOGUE,
+        needs: &[],
+        cost: &[],
+        hostile: false,
+        after: &[],
+        claim: "",
+        sends: "",
+        fix: "",
+        run: |_| Err(Fault::Harness(String::new())),
+    };
+
     /// Id and slug, the name in reports and test filters: `S6.01-resume-next`.
     pub fn name(&self) -> String {
         format!("{}-{}", self.id, self.slug)
@@ -60,6 +95,16 @@ pub(super) fn is_selected(
 ) -> bool {
     (only.is_empty() || only.iter().any(|word| matches(word)))
         && !skip.iter().any(|word| matches(word))
+}
+
+/// What a case is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The event stream: what a handler decides, or the code that encodes and sends events.
+    Sse,
+    /// HTTP/1.1 below it: what the library decides, and a handler seldom can.
+    Http,
 }
 
 /// What a miss means.
@@ -93,6 +138,8 @@ impl fmt::Display for Level {
 pub enum Cost {
     /// It takes more than 10 s.
     Long,
+    /// It measures times of a client: few others may run at the time.
+    Timed,
     /// It waits out the keep-alive: long, unless that is known to be short.
     KeepAlive,
     /// Hundreds of connections or many megabytes; only for a server of one's own.

@@ -25,9 +25,8 @@ mod vectors;
 pub use cases::all as cases;
 pub use command::{ClientArgs, run_client};
 pub use driver::Capability;
-pub use explain::advice;
 pub use rules::RULES;
-pub use run::{check_command, depends_on};
+pub use run::check_command;
 pub use trial::Trial;
 
 use super::{Fault, Outcome, expect};

@@ -82,17 +82,19 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
         let servers = server::cases().map(|case| {
             json!({
                 "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
-                "needs": case.needs, "cost": case.cost,
+                "needs": case.needs, "cost": case.cost, "scope": case.scope,
+                "hostile": case.hostile, "since": case.since,
                 "rules": rule_ids_of(case.id),
-                "depends_on": case.depends_on(), "claim": case.claim,
+                "depends_on": case.after, "claim": case.claim,
             })
         });
         let clients = client::cases().map(|case| {
             json!({
                 "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
-                "needs": case.needs, "cost": case.cost,
+                "needs": case.needs, "cost": case.cost, "scope": case.scope,
+                "hostile": case.hostile, "since": case.since,
                 "rules": rule_ids_of(case.id),
-                "depends_on": client::depends_on(case), "claim": case.claim,
+                "depends_on": case.after, "claim": case.claim,
             })
         });
         let cases: Vec<_> = servers.chain(clients).collect();

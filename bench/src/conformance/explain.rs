@@ -3,16 +3,7 @@
 use std::fmt::Write as _;
 
 use super::rule::rules_of;
-use super::{Case, Level};
-
-/// What a case sends, and how to fix whoever misses it.
-#[derive(Clone, Copy, Debug)]
-pub struct Advice {
-    /// What the suite sends or does.
-    pub sends: &'static str,
-    /// What to change in a server or client that misses it.
-    pub fix: &'static str,
-}
+use super::{Case, Level, Scope};
 
 /// An explanation, line by line.
 pub(super) struct Facts {
@@ -35,6 +26,14 @@ impl Facts {
         facts.line("level", meaning);
         facts.line("source", case.source);
         facts.line("category", case.category().name());
+        facts.line(
+            "about",
+            match case.scope {
+                Scope::Sse => "the event stream",
+                Scope::Http => "the HTTP library below it",
+            },
+        );
+        facts.line("since", case.since);
         facts
     }
 
@@ -43,20 +42,21 @@ impl Facts {
         let _ = writeln!(self.out, "{what:<9} {text}");
     }
 
-    /// The rules that lead to the case.
-    pub(super) fn rules(&mut self, case: &str) {
-        for rule in rules_of(case) {
+    /// The cases it rests on, and the rules that lead to it.
+    pub(super) fn rests_on<T, N>(&mut self, case: &Case<T, N>) {
+        if !case.after.is_empty() {
+            self.line("rests on", &format!("{} (else it is BLOCKED)", case.after.join(", ")));
+        }
+        for rule in rules_of(case.id) {
             self.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
         }
     }
 
     /// What is sent and how to fix it; the whole text.
-    pub(super) fn advice(mut self, claim: &str, advice: Option<Advice>) -> String {
-        if let Some(advice) = advice {
-            self.line("sent", advice.sends);
-            self.line("expected", claim);
-            self.line("to fix", advice.fix);
-        }
+    pub(super) fn advice<T, N>(mut self, case: &Case<T, N>) -> String {
+        self.line("sent", case.sends);
+        self.line("expected", case.claim);
+        self.line("to fix", case.fix);
         self.out
     }
 }

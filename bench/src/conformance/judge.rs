@@ -230,6 +230,8 @@ pub(super) fn blank<T, N: fmt::Display>(case: &Case<T, N>, deviations: &Deviatio
         level: case.level,
         source: case.source.to_owned(),
         claim: case.claim.to_owned(),
+        sends: case.sends.to_owned(),
+        fix: case.fix.to_owned(),
         needs: case.needs.iter().map(ToString::to_string).collect(),
         verdict: Verdict::Error,
         expected: None,

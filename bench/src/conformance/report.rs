@@ -267,6 +267,8 @@ pub(super) mod tests {
             level: Level::Must,
             source: "HTML 9.2.3 & <more>".to_owned(),
             claim: "A claim with <b>, & and \"quotes\" | pipes.".to_owned(),
+            sends: "What is sent.".to_owned(),
+            fix: "What to change.".to_owned(),
             needs: vec![],
             verdict,
             expected: actual.map(|_| "<expected>".to_owned()),

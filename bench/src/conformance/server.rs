@@ -23,7 +23,6 @@ mod topic;
 pub use case::{Case, Need};
 pub use cases::all as cases;
 pub use command::{ServerArgs, run_server};
-pub use explain::advice;
 pub use process::{Control, Ended, OwnProcess};
 pub use rules::RULES;
 pub use run::{check, check_each};
@@ -31,5 +30,7 @@ pub use select::{Pace, Profile, Selection};
 pub use target::Target;
 pub use test_binary::{conformance_launch, test_binary};
 
+use cases::HANDSHAKE;
+
 use super::case::is_selected;
-use super::{CaseResult, Cost, Deviations, Fault, Level, Outcome, Verdict, expect, report};
+use super::{CaseResult, Cost, Deviations, Fault, Level, Outcome, Scope, Verdict, expect, report};

@@ -81,8 +81,14 @@ pub struct CaseResult {
     pub level: Level,
     /// The text that demands it.
     pub source: String,
-    /// One sentence that is true of whoever conforms.
+    /// One sentence that is true of every server, or client, that conforms.
     pub claim: String,
+    /// What the suite sends or does.
+    #[serde(default)]
+    pub sends: String,
+    /// What to change in a server, or client, that fails it.
+    #[serde(default)]
+    pub fix: String,
     /// What the server or client must offer for it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub needs: Vec<String>,

@@ -12,13 +12,17 @@ mod c08_limits;
 mod c08_streams;
 mod c09_browser;
 
-use super::driver::Capability;
-use super::trial::Trial;
-use super::{Case, vectors};
-use crate::conformance::{Cost, Level, Outcome};
+use super::Case;
 
 /// The header that this is often about.
 const ID: &str = "Last-Event-ID";
+
+/// What most cases about clients have in common.
+const CASE: Case = Case { after: EVENT, ..Case::COMMON };
+/// A client asks, and reports an event: without that nothing can be said of it.
+const EVENT: &[&str] = &["C1.01", "C2.01"];
+/// It reconnects: without that nothing can be said of how.
+const RECONNECTED: &[&str] = &["C1.01", "C2.01", "C6.01"];
 
 /// All cases in the order of their ids.
 pub fn all() -> impl Iterator<Item = &'static Case> {
@@ -40,36 +44,10 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
     .flatten()
 }
 
-const fn case(
-    id: &'static str,
-    slug: &'static str,
-    level: Level,
-    needs: &'static [Capability],
-    source: &'static str,
-    claim: &'static str,
-    run: fn(&Trial) -> Outcome,
-) -> Case {
-    Case { id, slug, level, source, needs, cost: &[], claim, run }
-}
-
-/// The same, and nothing else may run beside it.
-const fn alone(case: &Case) -> Case {
-    Case { cost: &[Cost::Alone], ..*case }
-}
-
-/// The same, and it takes more than ten seconds.
-const fn long(case: &Case) -> Case {
-    Case { cost: &[Cost::Long], ..*case }
-}
-
-/// A case whose streams and events stand in `client/vectors/`.
-const fn parsed(id: &'static str, slug: &'static str, claim: &'static str) -> Case {
-    case(id, slug, Level::Must, &[], "HTML 9.2.6", claim, vectors::run)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::client::vectors;
 
     #[test]
     fn ids_are_well_formed_ascending_and_unique() {
@@ -97,13 +75,16 @@ mod tests {
             assert!(slug_is_fine, "{}", case.name());
             assert!(case.claim.ends_with('.') && case.claim.len() < 140, "{}", case.name());
             assert!(!case.source.is_empty(), "{}", case.name());
+            assert!(!case.sends.is_empty() && !case.fix.is_empty(), "{}", case.name());
+            assert!(case.since.len() == 10 && case.since.starts_with("20"), "{}", case.name());
+            assert!(case.after.iter().all(|id| all().any(|it| it.id == *id)), "{}", case.name());
         }
     }
 
     #[test]
     fn cases_that_are_data_have_data() {
-        let data: Vec<_> =
-            all().filter(|case| case.run as *const () == vectors::run as *const ()).collect();
+        let plays = [vectors::run as *const (), vectors::run_at_every_cut as *const ()];
+        let data: Vec<_> = all().filter(|case| plays.contains(&(case.run as *const ()))).collect();
         assert!(data.len() > 35, "{}", data.len());
         for case in data {
             assert!(!vectors::of_case(case.id).is_empty(), "{} has no vector", case.name());

@@ -19,11 +19,6 @@ pub(super) const PARALLEL: usize = 8;
 /// Cases that measure time and run side by side: they wait, and a busy machine would spoil them.
 const PARALLEL_TIMED: usize = 4;
 
-/// Without these nothing can be said of a client: it asks, and it reports an event.
-const ROOTS: [&str; 2] = ["C1.01", "C2.01"];
-/// Without this nothing can be said of how it reconnects.
-const RECONNECTS: &str = "C6.01";
-
 /// Which cases to run, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -148,22 +143,13 @@ enum Rank {
 }
 
 fn rank_of(case: &Case) -> Rank {
-    const TIMED: &[&str] = &["C2.07", "C2.08", "C5.08", "C5.09", "C7.16"];
-    let is_retry = ("C6.05"..="C6.13").contains(&case.id);
-    match case.id {
-        id if ROOTS.contains(&id) || id == RECONNECTS => Rank::Root,
-        _ if case.cost.contains(&Cost::Long) => Rank::Waits,
-        _ if case.cost.contains(&Cost::Alone) => Rank::Alone,
-        id if is_retry || TIMED.contains(&id) => Rank::Timed,
+    match case.cost {
+        _ if cases().any(|other| other.after.contains(&case.id)) => Rank::Root,
+        cost if cost.contains(&Cost::Long) => Rank::Waits,
+        cost if cost.contains(&Cost::Alone) => Rank::Alone,
+        cost if cost.contains(&Cost::Timed) => Rank::Timed,
         _ => Rank::Any,
     }
-}
-
-/// The cases that must hold for this one to say anything.
-pub fn depends_on(case: &Case) -> Vec<&'static str> {
-    let roots = ROOTS.iter().copied().take_while(|id| *id != case.id);
-    let needs_it = case.needs.contains(&Capability::R) && case.id != RECONNECTS;
-    roots.chain(needs_it.then_some(RECONNECTS)).collect()
 }
 
 struct Run<'r> {
@@ -181,8 +167,8 @@ impl Run<'_> {
 
     fn attempt(&self, case: &'static Case, verdicts: &Verdicts, beside: Beside) -> Attempt {
         let missing = case.needs.iter().find(|it| !self.driver.capabilities().contains(it));
-        let broken = depends_on(case).into_iter().find_map(|id| {
-            let verdict = verdicts.get(id)?;
+        let broken = case.after.iter().find_map(|id| {
+            let verdict = verdicts.get(*id)?;
             let says_nothing = matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error);
             says_nothing.then(|| format!("{id}, which it depends on, is {}", verdict.word()))
         });
@@ -214,15 +200,10 @@ mod tests {
     #[test]
     fn what_a_case_depends_on_runs_before_it() {
         for case in cases() {
-            for id in depends_on(case) {
-                let root = cases().find(|it| it.id == id).unwrap();
+            for id in case.after {
+                let root = cases().find(|it| it.id == *id).unwrap();
                 assert!(rank_of(root) == Rank::Root, "{} rests on {id}", case.id);
             }
         }
-        let of = |id: &str| depends_on(cases().find(|it| it.id == id).unwrap());
-        assert_eq!(of("C1.01"), [""; 0]);
-        assert_eq!(of("C2.01"), ["C1.01"]);
-        assert_eq!(of("C6.01"), ["C1.01", "C2.01"]);
-        assert_eq!(of("C6.14"), ["C1.01", "C2.01", "C6.01"]);
     }
 }

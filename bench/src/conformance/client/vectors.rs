@@ -27,8 +27,6 @@ const FILES: &[&str] = &[
 const SIZES: &[usize] = &[1, 2, 3, 7];
 /// A longer stream is played whole and in pieces of this size: the small ones would be thousands.
 const LONG: usize = 600;
-/// The cases whose streams are cut at every place.
-const EVERY_CUT: &[&str] = &["C2.02", "C2.03", "C2.04", "C4.01", "C4.05"];
 /// Beyond so many bytes a stream that needs a connection for each cut is not cut any more: what
 /// such a stream is about stands at its beginning.
 const LONE_CUTS: usize = 8;
@@ -91,8 +89,17 @@ pub(super) fn of_case(case: &str) -> Vec<&'static Vector> {
 
 /// Plays all vectors of the case at hand.
 pub(super) fn run(trial: &Trial) -> Outcome {
+    play_all(trial, false)
+}
+
+/// The same, and each stream also in two pieces, cut at every place.
+pub(super) fn run_at_every_cut(trial: &Trial) -> Outcome {
+    play_all(trial, true)
+}
+
+fn play_all(trial: &Trial, every_cut: bool) -> Outcome {
     let vectors = of_case(trial.case());
-    trial.each(&vectors, |vector| played(trial, vector))?;
+    trial.each(&vectors, |vector| played(trial, vector, every_cut))?;
     pass()
 }
 
@@ -117,12 +124,12 @@ pub(super) fn run_comments(trial: &Trial) -> Outcome {
     pass()
 }
 
-fn played(trial: &Trial, vector: &Vector) -> Result<(), Fault> {
+fn played(trial: &Trial, vector: &Vector, every_cut: bool) -> Result<(), Fault> {
     let stream = vector.stream.bytes();
     let expected = vector.events();
     let options = Options { event_types: types(&stream), ..Options::default() };
     let is_lone = !repeats(&stream, &expected);
-    let plays = plays(&stream, EVERY_CUT.contains(&trial.case()), is_lone);
+    let plays = plays(&stream, every_cut, is_lone);
     let named =
         |play: &Play, fault: Fault| fault.within(&format!("{} ({}): ", vector.name, play.cut), "");
     let alone = |play: &Play| {

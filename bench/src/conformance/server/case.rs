@@ -15,7 +15,7 @@ impl Case {
         self.cost.iter().any(|cost| match cost {
             Cost::Long => true,
             Cost::KeepAlive => target.keep_alive().is_none(),
-            Cost::Flood | Cost::Alone => false,
+            Cost::Flood | Cost::Alone | Cost::Timed => false,
         })
     }
 
@@ -27,27 +27,6 @@ impl Case {
     /// Whether other cases that run at the same time would spoil what it counts.
     pub fn is_alone(&self) -> bool {
         self.cost.contains(&Cost::Alone)
-    }
-
-    /// The cases that must hold for this one to say anything.
-    ///
-    /// Nothing can be said of a stream that does not open; the cases of category 9 are about other
-    /// requests and stand for themselves.
-    pub fn depends_on(&self) -> Vec<&'static str> {
-        let mut ids = match self.id {
-            "S1.01" => vec![],
-            "S1.02" => vec!["S1.01"],
-            _ if self.category().number == 9 => vec![],
-            _ => vec!["S1.01", "S1.02"],
-        };
-        ids.extend(match self.category().number {
-            // What a server makes of a hard event is no news if it garbles an easy one.
-            4 | 10 if self.needs.contains(&Need::Script) && self.id != "S4.01" => Some("S4.01"),
-            6 if self.needs.contains(&Need::Topics) && self.id != "S6.01" => Some("S6.01"),
-            7 if self.id != "S7.01" => Some("S7.01"),
-            _ => None,
-        });
-        ids
     }
 }
 

@@ -15,6 +15,17 @@ mod s11_shutdown;
 
 use super::Case;
 
+/// What most cases about servers have in common.
+const CASE: Case = Case { after: HANDSHAKE, ..Case::COMMON };
+/// Nothing can be said of a stream that does not open. Cases about other requests stand alone.
+pub(super) const HANDSHAKE: &[&str] = &["S1.01", "S1.02"];
+/// If simple events are corrupted, a failure with a hard one adds nothing.
+const SIMPLE_EVENT: &[&str] = &["S1.01", "S1.02", "S4.01"];
+/// The same for resuming …
+const RESUMED: &[&str] = &["S1.01", "S1.02", "S6.01"];
+/// … and for streams that share a topic.
+const BROADCAST: &[&str] = &["S1.01", "S1.02", "S7.01"];
+
 /// All cases in the order of their ids; those that stop processes come last.
 pub fn all() -> impl Iterator<Item = &'static Case> {
     [
@@ -61,6 +72,9 @@ mod tests {
             assert!(slug_is_fine, "{}", case.name());
             assert!(case.claim.ends_with('.') && case.claim.len() < 140, "{}", case.name());
             assert!(!case.source.is_empty(), "{}", case.name());
+            assert!(!case.sends.is_empty() && !case.fix.is_empty(), "{}", case.name());
+            assert!(case.since.len() == 10 && case.since.starts_with("20"), "{}", case.name());
+            assert!(case.after.iter().all(|id| all().any(|it| it.id == *id)), "{}", case.name());
         }
     }
 }

@@ -1,15 +1,8 @@
-//! `--explain S4.07`: what a case sends, and how a server that misses it is mended.
-
-mod table;
+//! `--explain S4.07`: what a case sends, and how to fix a server that fails it.
 
 use super::select::Profile;
 use super::{Case, Target};
-use crate::conformance::explain::{Advice, Facts};
-
-/// The advice for a case.
-pub fn advice(id: &str) -> Option<Advice> {
-    table::ADVICE.iter().find(|it| it.0 == id).map(|it| Advice { sends: it.1, fix: it.2 })
-}
+use crate::conformance::explain::Facts;
 
 /// All there is to say of a case.
 pub fn explain(case: &Case) -> String {
@@ -19,32 +12,14 @@ pub fn explain(case: &Case) -> String {
     let needs = if needs.is_empty() { "any URL of a stream".into() } else { needs.join(", ") };
     facts.line("needs", &needs);
     facts.line("profile", &format!("{} and larger", Profile::of(case, &target)));
-    let depends = case.depends_on();
-    if !depends.is_empty() {
-        facts.line("rests on", &format!("{} (else it is BLOCKED)", depends.join(", ")));
-    }
-    facts.rules(case.id);
-    facts.advice(case.claim, advice(case.id))
+    facts.rests_on(case);
+    facts.advice(case)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::conformance::server::cases;
-
-    #[test]
-    fn every_case_has_its_advice() {
-        let missing: Vec<_> =
-            cases().filter(|case| advice(case.id).is_none()).map(Case::name).collect();
-        assert!(
-            missing.is_empty(),
-            "bench/src/conformance/server/explain/table.rs lacks {missing:?}"
-        );
-        for (id, sends, fix) in table::ADVICE {
-            assert!(!sends.is_empty() && !fix.is_empty(), "{id}");
-            assert_eq!(table::ADVICE.iter().filter(|it| it.0 == *id).count(), 1, "{id}");
-        }
-    }
 
     #[test]
     fn an_explanation_says_all_there_is() {

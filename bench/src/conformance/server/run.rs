@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::select::Profile;
-use super::{Case, CaseResult, Deviations, Fault, Need, Selection, Target, Verdict, reproduce};
+use super::{
+    Case, CaseResult, Deviations, Fault, HANDSHAKE, Need, Selection, Target, Verdict, reproduce,
+};
 use crate::conformance::host;
 use crate::conformance::judge::{self, Attempt, Beside};
 
@@ -95,7 +97,7 @@ fn groups<'c>(selected: &[&'c Case], target: &Target) -> Vec<Group<'c>> {
     let parallel = target.parallel();
     let own_process = target.control().is_some_and(super::Control::is_parallel);
     let rank = |case: &Case| {
-        let is_root = matches!(case.id, "S1.01" | "S1.02");
+        let is_root = HANDSHAKE.contains(&case.id);
         match case.category().number {
             // They start processes of their own, or stop the one there is.
             _ if case.needs.contains(&Need::Process) => 1003,
@@ -131,7 +133,7 @@ fn waves<'c>(group: &[&'c Case]) -> Vec<Vec<&'c Case>> {
     let mut waves = Vec::new();
     while !left.is_empty() {
         let waits = |case: &Case| {
-            let ids = case.depends_on();
+            let ids = case.after;
             left.iter().any(|other| ids.contains(&other.id))
         };
         let (later, now): (Vec<_>, Vec<_>) = left.iter().partition(|case| waits(case));
@@ -179,8 +181,8 @@ impl Run<'_> {
         if let Some(words) = lock(&self.silent).as_ref() {
             return other(Verdict::Blocked, format!("the server no longer answers: {words}"));
         }
-        let broken = case.depends_on().into_iter().find_map(|id| {
-            let verdict = self.verdicts.get(id)?;
+        let broken = case.after.iter().find_map(|id| {
+            let verdict = self.verdicts.get(*id)?;
             let says_nothing = matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error);
             says_nothing.then(|| format!("{id}, which it depends on, is {}", verdict.word()))
         });
@@ -293,7 +295,7 @@ mod tests {
         for group in groups(&all, &target) {
             for wave in waves(&group.cases) {
                 for case in &wave {
-                    let unmet = case.depends_on().into_iter().find(|id| !seen.contains(id));
+                    let unmet = case.after.iter().find(|id| !seen.contains(*id));
                     assert_eq!(unmet, None, "{} depends on it", case.id);
                 }
                 seen.extend(wave.iter().map(|case| case.id));

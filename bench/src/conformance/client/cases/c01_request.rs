@@ -1,12 +1,12 @@
 //! Category 1: the request.
 
-use super::{ID, case};
+use super::{CASE, ID};
 use crate::conformance::client::Case;
 use crate::conformance::client::driver::{Capability, Options};
 use crate::conformance::client::request::Request;
 use crate::conformance::client::trial::{RETRY_MS, Trial, message, same_events};
 use crate::conformance::expect::{ensure, equal, fact, miss_should, pass};
-use crate::conformance::{Fault, Level, Outcome};
+use crate::conformance::{Fault, Level, Outcome, Scope};
 
 use Capability::{Bd, Hd, Id, R};
 
@@ -15,14 +15,16 @@ const HEADERS: [(&str, &str); 2] = [("X-Conformance", "one, two"), ("Authorizati
 const BODY: &str = "{\"question\": \"é?\"}";
 
 pub(super) static CASES: &[Case] = &[
-    case(
-        "C1.01",
-        "get",
-        Level::Must,
-        &[],
-        "HTML 9.2.3",
-        "The request is a GET without a body.",
-        |trial| {
+    Case {
+        id: "C1.01",
+        slug: "get",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        after: &[],
+        claim: "The request is a GET without a body.",
+        sends: "Nothing before the request.",
+        fix: "Send a plain GET; a body, its length or its coding has no place in it.",
+        run: |trial| {
             let request = first(trial)?;
             equal("method", request.method.as_str(), "GET")?;
             ensure(request.body.is_empty(), "no body", format!("{} bytes", request.body.len()))?;
@@ -38,15 +40,17 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
-    ),
-    case(
-        "C1.02",
-        "accept",
-        Level::Should,
-        &[],
-        "HTML 9.2.3",
-        "Accept admits text/event-stream.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.02",
+        slug: "accept",
+        level: Level::Should,
+        source: "HTML 9.2.3",
+        claim: "Accept admits text/event-stream.",
+        sends: "Nothing before the request.",
+        fix: "Send Accept: text/event-stream, so that a server with several answers chooses the stream.",
+        run: |trial| {
             let request = first(trial)?;
             let values = request.all("Accept").join(&b", "[..]).to_ascii_lowercase();
             let admits = values.split(|it| *it == b',').any(|range| {
@@ -56,52 +60,60 @@ pub(super) static CASES: &[Case] = &[
             ensure(admits, "Accept: text/event-stream", request.shown("Accept"))?;
             pass()
         },
-    ),
-    case(
-        "C1.03",
-        "no-cache",
-        Level::Should,
-        &[],
-        "HTML 9.2.3, Fetch",
-        "Cache-Control: no-cache is sent: no cache may answer.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.03",
+        slug: "no-cache",
+        level: Level::Should,
+        source: "HTML 9.2.3, Fetch",
+        claim: "Cache-Control: no-cache is sent: no cache may answer.",
+        sends: "Nothing before the request.",
+        fix: "Send Cache-Control: no-cache, so that no cache answers with an old stream.",
+        run: |trial| {
             let request = first(trial)?;
             let values = request.all("Cache-Control").join(&b", "[..]).to_ascii_lowercase();
             let is_there = values.split(|it| *it == b',').any(|it| it.trim_ascii() == b"no-cache");
             ensure(is_there, "Cache-Control: no-cache", request.shown("Cache-Control"))?;
             pass()
         },
-    ),
-    case(
-        "C1.04",
-        "pragma",
-        Level::Info,
-        &[],
-        "Fetch",
-        "Whether Pragma: no-cache is sent, as browsers do.",
-        |trial| fact(first(trial)?.shown("Pragma")),
-    ),
-    case(
-        "C1.05",
-        "no-last-id",
-        Level::Must,
-        &[],
-        "HTML 9.2.3",
-        "The first request has no Last-Event-ID, not even an empty one.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.04",
+        slug: "pragma",
+        level: Level::Info,
+        source: "Fetch",
+        claim: "Whether Pragma: no-cache is sent, as browsers do.",
+        sends: "Nothing before the request.",
+        fix: "Nothing has to change; browsers send it for caches of HTTP/1.0.",
+        run: |trial| fact(first(trial)?.shown("Pragma")),
+        ..CASE
+    },
+    Case {
+        id: "C1.05",
+        slug: "no-last-id",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        claim: "The first request has no Last-Event-ID, not even an empty one.",
+        sends: "Nothing before the request.",
+        fix: "Add the header only where the last event id is not empty.",
+        run: |trial| {
             let request = first(trial)?;
             ensure(request.all(ID).is_empty(), format!("no {ID}"), request.shown(ID))?;
             pass()
         },
-    ),
-    case(
-        "C1.06",
-        "target",
-        Level::Must,
-        &[],
-        "RFC 9110 4.2, HTML 9.2.2",
-        "Path and query are sent as they were given, the fragment is not.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.06",
+        slug: "target",
+        level: Level::Must,
+        source: "RFC 9110 4.2, HTML 9.2.2",
+        claim: "Path and query are sent as they were given, the fragment is not.",
+        sends: "A URL with escapes, a query and a fragment.",
+        fix: "Hand path and query on as they were parsed; encode nothing twice, and leave the fragment out.",
+        run: |trial| {
             let target = "/a%20b/%C3%A9/c,d;e?x=1&y=%2F&z=a+b&q='~!$()*";
             let mut dialogue =
                 trial.dialogue_at(&format!("{target}#fragment"), &Options::default())?;
@@ -111,15 +123,18 @@ pub(super) static CASES: &[Case] = &[
             equal("target", seen.as_str(), target)?;
             pass()
         },
-    ),
-    case(
-        "C1.07",
-        "host",
-        Level::Must,
-        &[],
-        "RFC 9112 3.2",
-        "There is one Host, with host and port of the URL.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.07",
+        slug: "host",
+        level: Level::Must,
+        source: "RFC 9112 3.2",
+        scope: Scope::Http,
+        claim: "There is one Host, with host and port of the URL.",
+        sends: "A URL with a port.",
+        fix: "Let the HTTP library write Host, with the port where it is not the scheme's.",
+        run: |trial| {
             let mut dialogue = trial.dialogue(&Options::default())?;
             let request = dialogue.request()?.request.clone();
             let expected = dialogue.stage.authority();
@@ -127,15 +142,18 @@ pub(super) static CASES: &[Case] = &[
             ensure(is_one, format!("Host: {expected}"), request.shown("Host"))?;
             pass()
         },
-    ),
-    case(
-        "C1.08",
-        "version",
-        Level::Info,
-        &[],
-        "RFC 9112 2.5, 9.3",
-        "Which version of HTTP, and whether the connection may be kept.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.08",
+        slug: "version",
+        level: Level::Info,
+        source: "RFC 9112 2.5, 9.3",
+        scope: Scope::Http,
+        claim: "Which version of HTTP, and whether the connection may be kept.",
+        sends: "Nothing before the request.",
+        fix: "Nothing has to change.",
+        run: |trial| {
             let request = first(trial)?;
             let connection = match request.header("Connection") {
                 None => "no Connection".to_owned(),
@@ -143,15 +161,18 @@ pub(super) static CASES: &[Case] = &[
             };
             fact(format!("{}, {connection}, {}", request.version, request.shown("User-Agent")))
         },
-    ),
-    case(
-        "C1.09",
-        "headers",
-        Level::Should,
-        &[Hd],
-        "practice: credentials of APIs",
-        "Headers of the caller's go with each request, reconnections too.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.09",
+        slug: "headers",
+        level: Level::Should,
+        source: "practice: credentials of APIs",
+        needs: &[Hd],
+        claim: "Headers of the caller's go with each request, reconnections too.",
+        sends: "A stream that ends, after a request with headers of the caller's.",
+        fix: "Keep the caller's headers with the event source, and add them to each request.",
+        run: |trial| {
             let headers = HEADERS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
             repeated(trial, &Options { headers, ..Options::default() }, |request| {
                 HEADERS.iter().try_for_each(|(name, value)| {
@@ -160,15 +181,18 @@ pub(super) static CASES: &[Case] = &[
                 })
             })
         },
-    ),
-    case(
-        "C1.10",
-        "body",
-        Level::Should,
-        &[Bd],
-        "practice: APIs that stream answers",
-        "Method and body of the caller's go with each request, reconnections too.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.10",
+        slug: "body",
+        level: Level::Should,
+        source: "practice: APIs that stream answers",
+        needs: &[Bd],
+        claim: "Method and body of the caller's go with each request, reconnections too.",
+        sends: "A stream that ends, after a POST with a body.",
+        fix: "Keep method and body with the event source, and send them with each request.",
+        run: |trial| {
             let (method, body) = (Some("POST".to_owned()), Some(BODY.to_owned()));
             repeated(trial, &Options { method, body, ..Options::default() }, |request| {
                 equal("method", request.method.as_str(), "POST")?;
@@ -176,15 +200,18 @@ pub(super) static CASES: &[Case] = &[
                 equal("body", &*body, BODY)
             })
         },
-    ),
-    case(
-        "C1.11",
-        "initial-id",
-        Level::Should,
-        &[Id],
-        "HTML 9.2.4, practice",
-        "An id to begin with is sent at once, and is the last event id until one comes.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C1.11",
+        slug: "initial-id",
+        level: Level::Should,
+        source: "HTML 9.2.4, practice",
+        needs: &[Id],
+        claim: "An id to begin with is sent at once, and is the last event id until one comes.",
+        sends: "A stream without ids, after a request with an id of the caller's.",
+        fix: "Begin with that id as the last event id: send it, and report it until another comes.",
+        run: |trial| {
             let last_event_id = Some("begin-41".to_owned());
             let options = Options { last_event_id, ..Options::default() };
             repeated(trial, &options, |request| {
@@ -198,7 +225,8 @@ pub(super) static CASES: &[Case] = &[
             same_events(&events, &[message("a", "begin-41")])?;
             pass()
         },
-    ),
+        ..CASE
+    },
 ];
 
 /// The first request of a client.

@@ -2,32 +2,100 @@
 
 use std::io::Write as _;
 
-use super::{case, parsed};
+use super::CASE;
 use crate::conformance::Level;
 use crate::conformance::client::trial::{MARK, message, same_events};
+use crate::conformance::client::vectors;
 use crate::conformance::client::{Capability, Case};
 use crate::conformance::expect::{ensure, pass};
 
 pub(super) static CASES: &[Case] = &[
-    parsed("C4.01", "bom", "A byte order mark at the start is skipped, wherever it is cut."),
-    parsed("C4.02", "two-boms", "Of two byte order marks at the start only the first is skipped."),
-    parsed("C4.03", "late-bom", "A byte order mark later on belongs to the name it stands before."),
-    parsed("C4.04", "bom-in-value", "A byte order mark in a value is kept."),
-    parsed("C4.05", "multibyte", "Characters of two to four bytes survive any cut."),
-    parsed("C4.06", "bad-utf8", "Malformed bytes become U+FFFD, and the stream goes on."),
-    parsed(
-        "C4.07",
-        "cut-utf8",
-        "A character cut short before LF becomes U+FFFD, and LF ends the line.",
-    ),
-    case(
-        "C4.08",
-        "charset-param",
-        Level::Must,
-        &[],
-        "HTML 9.2.6, WPT format-utf-8",
-        "A charset parameter changes nothing: streams are UTF-8.",
-        |trial| {
+    Case {
+        id: "C4.01",
+        slug: "bom",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A byte order mark at the start is skipped, wherever it is cut.",
+        sends: "A byte order mark at the start, cut at every place.",
+        fix: "Skip EF BB BF once, when all three are there.",
+        run: vectors::run_at_every_cut,
+        ..CASE
+    },
+    Case {
+        id: "C4.02",
+        slug: "two-boms",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "Of two byte order marks at the start only the first is skipped.",
+        sends: "Two byte order marks.",
+        fix: "Skip one; the second makes the first name unknown.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.03",
+        slug: "late-bom",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A byte order mark later on belongs to the name it stands before.",
+        sends: "A byte order mark before a later block.",
+        fix: "Skip it at the start only, and do not fail over it later.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.04",
+        slug: "bom-in-value",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A byte order mark in a value is kept.",
+        sends: "U+FEFF in data.",
+        fix: "Leave it; look for a decoder that swallows it.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.05",
+        slug: "multibyte",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "Characters of two to four bytes survive any cut.",
+        sends: "Characters of two to four bytes, cut at every place.",
+        fix: "Decode lines, not chunks, or use a decoder that keeps state.",
+        run: vectors::run_at_every_cut,
+        ..CASE
+    },
+    Case {
+        id: "C4.06",
+        slug: "bad-utf8",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "Malformed bytes become U+FFFD, and the stream goes on.",
+        sends: "0xFF in data, then a good event.",
+        fix: "Decode with replacement; malformed bytes are no error.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.07",
+        slug: "cut-utf8",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A character cut short before LF becomes U+FFFD, and LF ends the line.",
+        sends: "A character cut short before LF.",
+        fix: "Look for line ends in bytes, before decoding.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.08",
+        slug: "charset-param",
+        level: Level::Must,
+        source: "HTML 9.2.6, WPT format-utf-8",
+        claim: "A charset parameter changes nothing: streams are UTF-8.",
+        sends: "charset=windows-1252 and others.",
+        fix: "Ignore the parameter.",
+        run: |trial| {
             trial.each(&["windows-1252", "utf-16", "iso-8859-1"], |charset| {
                 let (mut dialogue, mut stream) = trial.asked()?;
                 stream.head(&format!(
@@ -39,15 +107,18 @@ pub(super) static CASES: &[Case] = &[
             })?;
             pass()
         },
-    ),
-    case(
-        "C4.09",
-        "gzip",
-        Level::Should,
-        &[Capability::Gz],
-        "RFC 9110 8.4",
-        "Events of a stream that is compressed as the client asked are reported at once.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C4.09",
+        slug: "gzip",
+        level: Level::Should,
+        source: "RFC 9110 8.4",
+        needs: &[Capability::Gz],
+        claim: "Events of a stream that is compressed as the client asked are reported at once.",
+        sends: "A gzip body, an event a block.",
+        fix: "Flush the decoder with each read, or do not ask for gzip.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             let asks = stream.request.all("Accept-Encoding").concat();
             let asks = String::from_utf8_lossy(&asks).to_ascii_lowercase();
@@ -65,8 +136,19 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
-    ),
-    parsed("C4.10", "nul-data", "A NUL in data is kept."),
+        ..CASE
+    },
+    Case {
+        id: "C4.10",
+        slug: "nul-data",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A NUL in data is kept.",
+        sends: "NUL in data.",
+        fix: "Keep it; only an id with NUL is special.",
+        run: vectors::run,
+        ..CASE
+    },
 ];
 
 /// A gzip stream of stored blocks (RFC 1951 3.2.4), each whole for whoever reads it.

@@ -3,14 +3,15 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{case, parsed};
+use super::{CASE, RECONNECTED};
 use crate::conformance::client::Case;
 use crate::conformance::client::driver::{Capability, Options};
 use crate::conformance::client::seen::Saw;
 use crate::conformance::client::stage::{Exchange, chunk};
 use crate::conformance::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
+use crate::conformance::client::vectors;
 use crate::conformance::expect::{ensure, equal, fact, miss, pass};
-use crate::conformance::{Level, Outcome};
+use crate::conformance::{Cost, Level, Outcome};
 
 use Capability::{Br, Ch, Op, R, St};
 
@@ -21,14 +22,16 @@ const BURST: usize = 2000;
 const TRICKLE: usize = 10_000;
 
 pub(super) static CASES: &[Case] = &[
-    case(
-        "C5.01",
-        "open",
-        Level::Must,
-        &[Op],
-        "HTML 9.2.3",
-        "The stream is reported open with its head, before any event.",
-        |trial| {
+    Case {
+        id: "C5.01",
+        slug: "open",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        needs: &[Op],
+        claim: "The stream is reported open with its head, before any event.",
+        sends: "A head, and no body yet.",
+        fix: "Announce the connection when the head has come.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.open();
             // Nothing but the head is there, so it is all that can be meant.
@@ -37,15 +40,18 @@ pub(super) static CASES: &[Case] = &[
             dialogue.until_data("a")?;
             pass()
         },
-    ),
-    case(
-        "C5.02",
-        "open-once",
-        Level::Must,
-        &[Op],
-        "HTML 9.2.3",
-        "Each connection is reported open once.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C5.02",
+        slug: "open-once",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        needs: &[Op],
+        claim: "Each connection is reported open once.",
+        sends: "Many events and comments.",
+        fix: "Announce the connection once.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.open();
             for n in 0..20 {
@@ -56,15 +62,19 @@ pub(super) static CASES: &[Case] = &[
             ensure(opened == 1, "open reported once", format!("{opened} times"))?;
             pass()
         },
-    ),
-    case(
-        "C5.03",
-        "states",
-        Level::Must,
-        &[St, R],
-        "HTML 9.2.3",
-        "readyState is 1 when open, 0 while it reconnects, 2 after a failure.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C5.03",
+        slug: "states",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        needs: &[St, R],
+        after: RECONNECTED,
+        claim: "readyState is 1 when open, 0 while it reconnects, 2 after a failure.",
+        sends: "A stream that ends, then 404.",
+        fix: "Set 1 with open, 0 before the wait, 2 when it fails.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
             dialogue.request()?.answer("404 Not Found");
@@ -84,21 +94,41 @@ pub(super) static CASES: &[Case] = &[
             ensure(changes == [1, 0, 2], "readyState 1, 0, 2", format!("{states:?}"))?;
             pass()
         },
-    ),
-    parsed(
-        "C5.04",
-        "incomplete-eof",
-        "A block without its blank line is no event, and its id does not count.",
-    ),
-    parsed("C5.05", "partial-line-eof", "A line without its end does not count."),
-    case(
-        "C5.06",
-        "partial-then-reconnect",
-        Level::Must,
-        &[R],
-        "HTML 9.2.6",
-        "Nothing of a block that was cut off mixes into the next connection.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C5.04",
+        slug: "incomplete-eof",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A block without its blank line is no event, and its id does not count.",
+        sends: "A block without its blank line, then the end.",
+        fix: "Throw away what is not complete at the end, its id too.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C5.05",
+        slug: "partial-line-eof",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A line without its end does not count.",
+        sends: "A line without its end, then the end.",
+        fix: "Throw away what is not complete at the end.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C5.06",
+        slug: "partial-then-reconnect",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        needs: &[R],
+        after: RECONNECTED,
+        claim: "Nothing of a block that was cut off mixes into the next connection.",
+        sends: "A block that is cut off, and another connection.",
+        fix: "Start each connection with empty buffers; keep the last event id only.",
+        run: |trial| {
             let left: [&[u8]; 3] = [
                 b"event: left\nid: 9\ndata: left\n",
                 b"event: left\ndata: le",
@@ -119,15 +149,17 @@ pub(super) static CASES: &[Case] = &[
             })?;
             pass()
         },
-    ),
-    case(
-        "C5.07",
-        "close-silent",
-        Level::Must,
-        &[],
-        "HTML 9.2.2",
-        "Nothing is reported after close, though events are under way.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C5.07",
+        slug: "close-silent",
+        level: Level::Must,
+        source: "HTML 9.2.2",
+        claim: "Nothing is reported after close, though events are under way.",
+        sends: "Events without pause, and close in between.",
+        fix: "Look whether it is closed before each event is handed out.",
+        run: |trial| {
             let (mut dialogue, stream) = trial.asked()?;
             let _sending = keep_sending(stream);
             dialogue.until_data("0")?;
@@ -136,15 +168,18 @@ pub(super) static CASES: &[Case] = &[
             ensure(later.is_empty(), "nothing after closed", shown.join(", "))?;
             pass()
         },
-    ),
-    case(
-        "C5.08",
-        "close-socket",
-        Level::Should,
-        &[],
-        "HTML 9.2.9, 9.2.2",
-        "The connection ends within a second of close.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C5.08",
+        slug: "close-socket",
+        level: Level::Should,
+        source: "HTML 9.2.9, 9.2.2",
+        cost: &[Cost::Timed],
+        claim: "The connection ends within a second of close.",
+        sends: "One event, then close.",
+        fix: "Abort the request with close; do not wait for more of its body.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.open();
             stream.chunk(b"data: a\n\n");
@@ -157,15 +192,19 @@ pub(super) static CASES: &[Case] = &[
                 None => Err(miss(format!("its end within {within:?}"), "it is still open")),
             }
         },
-    ),
-    case(
-        "C5.09",
-        "close-in-handler",
-        Level::Should,
-        &[Ch],
-        "HTML 9.2.2",
-        "close within an event's handler keeps back the events behind it, and ends the connection.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C5.09",
+        slug: "close-in-handler",
+        level: Level::Should,
+        source: "HTML 9.2.2",
+        needs: &[Ch],
+        cost: &[Cost::Timed],
+        claim: "close within an event's handler keeps back the events behind it, and ends the connection.",
+        sends: "Four events in one chunk, close in the handler of the second.",
+        fix: "Look whether it is closed before each event is handed out.",
+        run: |trial| {
             let options = Options { close_after_events: Some(2), ..Options::default() };
             let (mut dialogue, mut stream) = trial.asked_with(&options)?;
             stream.open();
@@ -178,16 +217,20 @@ pub(super) static CASES: &[Case] = &[
             ensure(gone.is_some(), "the connection ended", "it is still open")?;
             pass()
         },
-    ),
-    case(
-        "C5.10",
-        "origin",
-        Level::Must,
-        &[Br],
-        "HTML 9.2.6",
-        "The origin of an event is that of the URL after redirects.",
-        origin,
-    ),
+        ..CASE
+    },
+    Case {
+        id: "C5.10",
+        slug: "origin",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        needs: &[Br],
+        claim: "The origin of an event is that of the URL after redirects.",
+        sends: "A redirection to another origin.",
+        fix: "Take the origin from the URL of the response.",
+        run: origin,
+        ..CASE
+    },
 ];
 
 /// Sends events until nobody takes them: a burst, so that some are queued, and then a trickle, which

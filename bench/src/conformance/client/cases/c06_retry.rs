@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{case, long};
+use super::{CASE, RECONNECTED};
 use crate::conformance::client::driver::Capability::R;
 use crate::conformance::client::driver::Options;
 use crate::conformance::client::trial::{Dialogue, RETRY_MS, Trial};
 use crate::conformance::client::{Case, Fault};
 use crate::conformance::expect::{ensure, fact, miss, miss_should, pass};
-use crate::conformance::{Level, Outcome};
+use crate::conformance::{Cost, Level, Outcome};
 
 /// A clock of milliseconds, and a request that was under way already.
 const EARLY_MS: f64 = 15.0;
@@ -24,35 +24,49 @@ const SET: &str = "retry: 700\ndata: a\n\n";
 const DEFAULT: Duration = Duration::from_secs(15);
 
 pub(super) static CASES: &[Case] = &[
-    case(
-        "C6.05",
-        "retry-honoured",
-        Level::Must,
-        &[R],
-        "HTML 9.2.3, 9.2.6",
-        "A client reconnects after the time that retry says: not before, and soon after.",
-        |trial| punctual(trial, b"retry: 700\ndata: a\n\n", 700.0),
-    ),
-    case(
-        "C6.06",
-        "retry-no-dispatch",
-        Level::Must,
-        &[R],
-        "HTML 9.2.6",
-        "retry counts in a block without data, and without its blank line.",
-        |trial| {
+    Case {
+        id: "C6.05",
+        slug: "retry-honoured",
+        level: Level::Must,
+        source: "HTML 9.2.3, 9.2.6",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "A client reconnects after the time that retry says: not before, and soon after.",
+        sends: "retry: 700, and the end.",
+        fix: "Wait for the time that retry says.",
+        run: |trial| punctual(trial, b"retry: 700\ndata: a\n\n", 700.0),
+        ..CASE
+    },
+    Case {
+        id: "C6.06",
+        slug: "retry-no-dispatch",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "retry counts in a block without data, and without its blank line.",
+        sends: "retry: 700 in a block without data, and without a blank line.",
+        fix: "Take retry over when its line is read.",
+        run: |trial| {
             punctual(trial, b"retry: 700\n\n", 700.0)?;
             punctual(trial, b"data: a\n\nretry: 400\n", 400.0)
         },
-    ),
-    case(
-        "C6.07",
-        "retry-sticky",
-        Level::Must,
-        &[R],
-        "HTML 9.2.3",
-        "A reconnection time stays in force for later connections.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C6.07",
+        slug: "retry-sticky",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "A reconnection time stays in force for later connections.",
+        sends: "retry: 400 once, and four ends.",
+        fix: "Keep the time with the event source, not with the connection.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.stream(b"retry: 400\ndata: a\n\n");
             let mut delays = Vec::new();
@@ -66,15 +80,20 @@ pub(super) static CASES: &[Case] = &[
             }
             fact(shown(&delays))
         },
-    ),
-    case(
-        "C6.08",
-        "retry-bogus",
-        Level::Must,
-        &[R],
-        "HTML 9.2.6, WPT format-field-retry-bogus",
-        "A retry that is not of ASCII digits alone is ignored; the valid one before it stays.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C6.08",
+        slug: "retry-bogus",
+        level: Level::Must,
+        source: "HTML 9.2.6, WPT format-field-retry-bogus",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "A retry that is not of ASCII digits alone is ignored; the valid one before it stays.",
+        sends: "retry: 700, then values that are not digits alone.",
+        fix: "Check that all are ASCII digits first: number parsers accept signs, spaces and more.",
+        run: |trial| {
             let bogus = ["5000x", "+5000", " 5000", "٥", "-1", "5e3", "5 ", "0x10"];
             let lines: String = bogus.iter().map(|it| format!("retry: {it}\n")).collect();
             if ignored(trial, &format!("{SET}{lines}data: b\n\n")).is_err() {
@@ -96,27 +115,37 @@ pub(super) static CASES: &[Case] = &[
                 outcome => outcome.and_then(|()| pass()),
             }
         },
-    ),
-    case(
-        "C6.09",
-        "retry-zeros",
-        Level::Must,
-        &[R],
-        "HTML 9.2.6, WPT format-field-retry",
-        "Leading zeros do not matter.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C6.09",
+        slug: "retry-zeros",
+        level: Level::Must,
+        source: "HTML 9.2.6, WPT format-field-retry",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "Leading zeros do not matter.",
+        sends: "retry: 00700.",
+        fix: "Read it as a decimal number.",
+        run: |trial| {
             ignored(trial, "retry: 00700\ndata: a\n\n")?;
             pass()
         },
-    ),
-    case(
-        "C6.10",
-        "retry-huge",
-        Level::Must,
-        &[R],
-        "HTML 9.2.6",
-        "A number of thirty digits is ignored or capped: no crash, no loop.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C6.10",
+        slug: "retry-huge",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "A number of thirty digits is ignored or capped: no crash, no loop.",
+        sends: "retry with thirty digits.",
+        fix: "Saturate, or ignore what does not fit.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.stream(
                 b"retry: 300\ndata: a\n\nretry: 999999999999999999999999999999\ndata: b\n\n",
@@ -137,15 +166,20 @@ pub(super) static CASES: &[Case] = &[
                 Err(fault) => Err(fault),
             }
         },
-    ),
-    case(
-        "C6.11",
-        "retry-zero",
-        Level::Info,
-        &[R],
-        "HTML 9.2.3",
-        "How often a client asks in a second after retry: 0.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C6.11",
+        slug: "retry-zero",
+        level: Level::Info,
+        source: "HTML 9.2.3",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "How often a client asks in a second after retry: 0.",
+        sends: "retry: 0, and streams that end at once.",
+        fix: "Nothing has to change; a least wait keeps it from being a loop.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.stream(b"retry: 0\ndata: a\n\n");
             let until = Instant::now() + trial.ms(1000);
@@ -159,15 +193,20 @@ pub(super) static CASES: &[Case] = &[
             }
             fact(format!("{attempts} attempts in a second"))
         },
-    ),
-    long(&case(
-        "C6.12",
-        "default-delay",
-        Level::Info,
-        &[R],
-        "HTML 9.2.3",
-        "How long a client waits that was told nothing.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C6.12",
+        slug: "default-delay",
+        level: Level::Info,
+        source: "HTML 9.2.3",
+        needs: &[R],
+        cost: &[Cost::Long],
+        after: RECONNECTED,
+        claim: "How long a client waits that was told nothing.",
+        sends: "No retry, and the end.",
+        fix: "Nothing has to change; a few seconds are usual.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.stream(b"data: a\n\n");
             let within = DEFAULT.mul_f64(trial.ms(1000).as_secs_f64());
@@ -176,15 +215,20 @@ pub(super) static CASES: &[Case] = &[
                 Err(_) => fact(format!("more than {within:?}")),
             }
         },
-    )),
-    case(
-        "C6.13",
-        "backoff",
-        Level::Info,
-        &[R],
-        "HTML 9.2.3",
-        "How the waits grow while connections break at once.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C6.13",
+        slug: "backoff",
+        level: Level::Info,
+        source: "HTML 9.2.3",
+        needs: &[R],
+        cost: &[Cost::Timed],
+        after: RECONNECTED,
+        claim: "How the waits grow while connections break at once.",
+        sends: "Connections that are reset at once.",
+        fix: "Nothing has to change; growing waits spare a server that is down.",
+        run: |trial| {
             let options = Options { initial_delay_ms: Some(RETRY_MS), ..Options::default() };
             let mut dialogue = trial.dialogue(&options)?;
             let text = format!("retry: {RETRY_MS}\ndata: a\n\n");
@@ -200,7 +244,8 @@ pub(super) static CASES: &[Case] = &[
             }
             fact(shown(&waits))
         },
-    ),
+        ..CASE
+    },
 ];
 
 /// Milliseconds until the next request.

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{case, long};
+use super::{CASE, RECONNECTED};
 use crate::conformance::client::driver::{Capability, Options};
 use crate::conformance::client::stage::Exchange;
 use crate::conformance::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
 use crate::conformance::client::{Case, Fault};
 use crate::conformance::expect::{ensure, equal, fact, miss, pass};
-use crate::conformance::{Level, Outcome};
+use crate::conformance::{Cost, Level, Outcome, Scope};
 
 use Capability::{Op, R, To};
 
@@ -24,14 +24,17 @@ const SILENCE: Duration = Duration::from_secs(40);
 const READ_TIMEOUT_MS: u64 = 1000;
 
 pub(super) static CASES: &[Case] = &[
-    case(
-        "C7.01",
-        "s204",
-        Level::Must,
-        &[R],
-        "HTML 9.2.1, 9.2.3",
-        "204 ends it: an error is reported, and no second request made.",
-        |trial| {
+    Case {
+        id: "C7.01",
+        slug: "s204",
+        level: Level::Must,
+        source: "HTML 9.2.1, 9.2.3",
+        needs: &[R],
+        after: RECONNECTED,
+        claim: "204 ends it: an error is reported, and no second request made.",
+        sends: "204, at once and when reconnecting.",
+        fix: "Close for good on 204: it is how a server says so.",
+        run: |trial| {
             // At once, and where a stream was open before.
             fails(trial, &["204 No Content"])?;
             let (mut dialogue, mut stream) = trial.asked()?;
@@ -40,15 +43,17 @@ pub(super) static CASES: &[Case] = &[
             dialogue.gives_up()?;
             pass()
         },
-    ),
-    case(
-        "C7.02",
-        "s205-206-299",
-        Level::Must,
-        &[],
-        "HTML 9.2.3, WPT request-status-error",
-        "Other statuses of success than 200 fail for good.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.02",
+        slug: "s205-206-299",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT request-status-error",
+        claim: "Other statuses of success than 200 fail for good.",
+        sends: "205, 206, 210 and 299.",
+        fix: "Accept 200 only.",
+        run: |trial| {
             fails(
                 trial,
                 &[
@@ -59,15 +64,17 @@ pub(super) static CASES: &[Case] = &[
                 ],
             )
         },
-    ),
-    case(
-        "C7.03",
-        "s4xx",
-        Level::Must,
-        &[],
-        "HTML 9.2.3, WPT request-status-error",
-        "Errors of the client (4xx) fail for good.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.03",
+        slug: "s4xx",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT request-status-error",
+        claim: "Errors of the client (4xx) fail for good.",
+        sends: "400, 401, 403, 404 and 410.",
+        fix: "Close for good; do not reconnect.",
+        run: |trial| {
             fails(
                 trial,
                 &[
@@ -79,15 +86,17 @@ pub(super) static CASES: &[Case] = &[
                 ],
             )
         },
-    ),
-    case(
-        "C7.04",
-        "s5xx",
-        Level::Should,
-        &[],
-        "HTML 9.2.3, WPT request-status-error",
-        "Errors of the server (5xx) fail for good, as in browsers.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.04",
+        slug: "s5xx",
+        level: Level::Should,
+        source: "HTML 9.2.3, WPT request-status-error",
+        claim: "Errors of the server (5xx) fail for good, as in browsers.",
+        sends: "500, 502 and 503.",
+        fix: "Close for good as browsers do, or make trying again an option.",
+        run: |trial| {
             fails(
                 trial,
                 &[
@@ -97,15 +106,17 @@ pub(super) static CASES: &[Case] = &[
                 ],
             )
         },
-    ),
-    case(
-        "C7.05",
-        "s429-retry-after",
-        Level::Info,
-        &[],
-        "RFC 9110 10.2.3",
-        "What a client makes of 429 with Retry-After: 1.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.05",
+        slug: "s429-retry-after",
+        level: Level::Info,
+        source: "RFC 9110 10.2.3",
+        claim: "What a client makes of 429 with Retry-After: 1.",
+        sends: "429 with Retry-After: 1.",
+        fix: "Nothing has to change; the standard has it fail for good.",
+        run: |trial| {
             let (mut dialogue, mut answer) = trial.asked()?;
             answer.answer("429 Too Many Requests\r\nRetry-After: 1");
             let at = Instant::now();
@@ -117,15 +128,17 @@ pub(super) static CASES: &[Case] = &[
                 Err(_) => fact("it does not ask again within 5 s"),
             }
         },
-    ),
-    case(
-        "C7.06",
-        "wrong-type",
-        Level::Must,
-        &[],
-        "HTML 9.2.3, WPT format-mime-bogus",
-        "Another Content-Type than text/event-stream fails for good.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.06",
+        slug: "wrong-type",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT format-mime-bogus",
+        claim: "Another Content-Type than text/event-stream fails for good.",
+        sends: "Other types with a body that looks like events.",
+        fix: "Compare the type before the body is read.",
+        run: |trial| {
             typed(
                 trial,
                 &[
@@ -137,24 +150,28 @@ pub(super) static CASES: &[Case] = &[
                 ],
             )
         },
-    ),
-    case(
-        "C7.07",
-        "no-type",
-        Level::Must,
-        &[],
-        "HTML 9.2.3",
-        "An answer without Content-Type fails for good.",
-        |trial| typed(trial, &[""]),
-    ),
-    case(
-        "C7.08",
-        "type-params",
-        Level::Must,
-        &[],
-        "HTML 9.2.3, WPT format-mime-trailing-semicolon",
-        "Parameters and upper case in Content-Type do not matter.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.07",
+        slug: "no-type",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        claim: "An answer without Content-Type fails for good.",
+        sends: "No Content-Type, with a body that looks like events.",
+        fix: "Take a missing type for a wrong one.",
+        run: |trial| typed(trial, &[""]),
+        ..CASE
+    },
+    Case {
+        id: "C7.08",
+        slug: "type-params",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT format-mime-trailing-semicolon",
+        claim: "Parameters and upper case in Content-Type do not matter.",
+        sends: "Parameters, an empty one, upper case.",
+        fix: "Compare what stands before the semicolon, without spaces and case.",
+        run: |trial| {
             let types = [
                 "text/event-stream;charset=utf-8",
                 "text/event-stream;",
@@ -170,15 +187,17 @@ pub(super) static CASES: &[Case] = &[
             })?;
             pass()
         },
-    ),
-    case(
-        "C7.09",
-        "r301-302-303-307-308",
-        Level::Must,
-        &[],
-        "HTML 9.2.3, WPT request-redirect",
-        "Each status of redirection is followed.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.09",
+        slug: "r301-302-303-307-308",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT request-redirect",
+        claim: "Each status of redirection is followed.",
+        sends: "301, 302, 303, 307 and 308.",
+        fix: "Follow them; HTTP libraries have an option for it.",
+        run: |trial| {
             let all = [
                 "301 Moved Permanently",
                 "302 Found",
@@ -195,15 +214,17 @@ pub(super) static CASES: &[Case] = &[
             })?;
             pass()
         },
-    ),
-    case(
-        "C7.10",
-        "redirect-no-location",
-        Level::Must,
-        &[],
-        "Fetch, RFC 9110 15.4",
-        "A redirection without a Location, or with an empty one, is an error and no loop.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.10",
+        slug: "redirect-no-location",
+        level: Level::Must,
+        source: "Fetch, RFC 9110 15.4",
+        claim: "A redirection without a Location, or with an empty one, is an error and no loop.",
+        sends: "301 and 307 without a Location, and with an empty one.",
+        fix: "Take it for an error, and count redirections.",
+        run: |trial| {
             trial.each(
                 &[
                     "301 Moved\r\nX: y",
@@ -218,15 +239,17 @@ pub(super) static CASES: &[Case] = &[
             )?;
             pass()
         },
-    ),
-    case(
-        "C7.11",
-        "redirect-loop",
-        Level::Must,
-        &[],
-        "Fetch, HTTP-redirect fetch",
-        "Redirections in a circle are an error after a bounded number.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.11",
+        slug: "redirect-loop",
+        level: Level::Must,
+        source: "Fetch, HTTP-redirect fetch",
+        claim: "Redirections in a circle are an error after a bounded number.",
+        sends: "A redirects to B, B to A.",
+        fix: "Count redirections; browsers stop after twenty.",
+        run: |trial| {
             let (mut dialogue, answer) = trial.asked()?;
             bounded(&mut dialogue, answer, |target| {
                 let next = if target == "/a" { "/b" } else { "/a" };
@@ -235,15 +258,17 @@ pub(super) static CASES: &[Case] = &[
             let requests = dialogue.stage.count();
             fact(format!("{requests} requests"))
         },
-    ),
-    case(
-        "C7.12",
-        "redirect-relative",
-        Level::Must,
-        &[],
-        "RFC 9110 10.2.2",
-        "A relative Location is resolved against the URL of the request.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.12",
+        slug: "redirect-relative",
+        level: Level::Must,
+        source: "RFC 9110 10.2.2",
+        claim: "A relative Location is resolved against the URL of the request.",
+        sends: "Locations without scheme and host.",
+        fix: "Resolve Location against the URL of the request.",
+        run: |trial| {
             trial.each(
                 &[
                     ("there", "/a/there"),
@@ -259,15 +284,17 @@ pub(super) static CASES: &[Case] = &[
             )?;
             pass()
         },
-    ),
-    case(
-        "C7.13",
-        "informational",
-        Level::Must,
-        &[],
-        "RFC 9110 15.2",
-        "Interim answers (1xx) before the final one are ignored.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.13",
+        slug: "informational",
+        level: Level::Must,
+        source: "RFC 9110 15.2",
+        claim: "Interim answers (1xx) before the final one are ignored.",
+        sends: "100 and 103 before 200.",
+        fix: "Skip interim answers.",
+        run: |trial| {
             trial.each(
                 &["100 Continue", "103 Early Hints\r\nLink: </a>; rel=preload"],
                 |status| {
@@ -280,15 +307,17 @@ pub(super) static CASES: &[Case] = &[
             )?;
             pass()
         },
-    ),
-    case(
-        "C7.14",
-        "slow-head",
-        Level::Should,
-        &[],
-        "practice: servers that start slowly",
-        "An answer that takes three seconds is waited for.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.14",
+        slug: "slow-head",
+        level: Level::Should,
+        source: "practice: servers that start slowly",
+        claim: "An answer that takes three seconds is waited for.",
+        sends: "A head after three seconds.",
+        fix: "Set no short timeout for the answer; streams may start slowly.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             dialogue.no_request(SLOW_HEAD)?;
             stream.open();
@@ -296,15 +325,18 @@ pub(super) static CASES: &[Case] = &[
             dialogue.until_data("a")?;
             pass()
         },
-    ),
-    long(&case(
-        "C7.15",
-        "silent-stream",
-        Level::Should,
-        &[],
-        "practice: events are rare",
-        "A stream that is silent for 40 s is still there for the next event.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.15",
+        slug: "silent-stream",
+        level: Level::Should,
+        source: "practice: events are rare",
+        cost: &[Cost::Long],
+        claim: "A stream that is silent for 40 s is still there for the next event.",
+        sends: "A head, 40 s of silence, an event.",
+        fix: "Set no read timeout unless the caller asks for one.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.open();
             dialogue.until_open()?;
@@ -313,24 +345,31 @@ pub(super) static CASES: &[Case] = &[
             dialogue.until_data("a")?;
             pass()
         },
-    )),
-    case(
-        "C7.16",
-        "read-timeout",
-        Level::Should,
-        &[To],
-        "practice: connections that died silently",
-        "Silence longer than the read timeout is an error and a reconnection; comments are no silence.",
-        read_timeout,
-    ),
-    case(
-        "C7.17",
-        "bad-framing",
-        Level::Should,
-        &[],
-        "RFC 9112 5.2, 6.3, 7.1",
-        "Of a body whose framing is broken no event is invented.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C7.16",
+        slug: "read-timeout",
+        level: Level::Should,
+        source: "practice: connections that died silently",
+        needs: &[To],
+        cost: &[Cost::Timed],
+        claim: "Silence longer than the read timeout is an error and a reconnection; comments are no silence.",
+        sends: "Comments, an event, then silence.",
+        fix: "Restart the timeout with each byte, comments too; then reconnect.",
+        run: read_timeout,
+        ..CASE
+    },
+    Case {
+        id: "C7.17",
+        slug: "bad-framing",
+        level: Level::Should,
+        source: "RFC 9112 5.2, 6.3, 7.1",
+        scope: Scope::Http,
+        claim: "Of a body whose framing is broken no event is invented.",
+        sends: "Chunk sizes that are none, a length beside chunks, a folded line.",
+        fix: "Leave framing to an HTTP library that refuses such bodies.",
+        run: |trial| {
             let streams: [(&str, &str, &[u8]); 4] = [
                 (
                     "a chunk size that is none",
@@ -370,7 +409,8 @@ pub(super) static CASES: &[Case] = &[
             })?;
             pass()
         },
-    ),
+        ..CASE
+    },
 ];
 
 /// Holds if the client gives up after each of these answers.

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{alone, case};
+use super::CASE;
 use crate::conformance::client::driver::{Capability, Options};
 use crate::conformance::client::seen::Saw;
 use crate::conformance::client::stage::{Exchange, chunk};
 use crate::conformance::client::trial::{Dialogue, Trial, message, same_events};
 use crate::conformance::client::{Case, Fault};
 use crate::conformance::expect::{ensure, fact, in_time, miss, pass};
-use crate::conformance::{Level, Outcome};
+use crate::conformance::{Cost, Level, Outcome};
 
 use Capability::Lm;
 
@@ -34,50 +34,61 @@ const COMMENTS: usize = 1_000_000;
 const FLAT_KIB: u64 = 48 * 1024;
 
 pub(super) static CASES: &[Case] = &[
-    alone(&case(
-        "C8.01",
-        "big-event",
-        Level::Should,
-        &[],
-        "practice: images, models",
-        "An event of 1, 5 or 10 MiB arrives, in one chunk and in many.",
-        |trial| {
+    Case {
+        id: "C8.01",
+        slug: "big-event",
+        level: Level::Should,
+        source: "practice: images, models",
+        cost: &[Cost::Alone],
+        claim: "An event of 1, 5 or 10 MiB arrives, in one chunk and in many.",
+        sends: "Events of 1, 5 and 10 MiB.",
+        fix: "Let the buffer grow; a default limit below some MiB surprises.",
+        run: |trial| {
             for (mib, pieces) in [(1, WRITE_BYTES), (1, 16 * MIB), (5, 16 * MIB), (10, WRITE_BYTES)]
             {
                 big_event(trial, mib * MIB, pieces)?;
             }
             pass()
         },
-    )),
-    alone(&case(
-        "C8.02",
-        "endless-line",
-        Level::Should,
-        &[],
-        "practice: hostile servers",
-        "A line of 200 MB without an end takes bounded memory, or is an error.",
-        |trial| endless(trial, b"data: ", &vec![b'x'; WRITE_BYTES]),
-    )),
-    alone(&case(
-        "C8.03",
-        "endless-event",
-        Level::Should,
-        &[],
-        "practice: hostile servers",
-        "An event of 200 MB without an end takes bounded memory, or is an error.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C8.02",
+        slug: "endless-line",
+        level: Level::Should,
+        source: "practice: hostile servers",
+        cost: &[Cost::Alone],
+        claim: "A line of 200 MB without an end takes bounded memory, or is an error.",
+        sends: "A line of 200 MB without an end.",
+        fix: "Limit what is kept of a line, and fail past it.",
+        run: |trial| endless(trial, b"data: ", &vec![b'x'; WRITE_BYTES]),
+        ..CASE
+    },
+    Case {
+        id: "C8.03",
+        slug: "endless-event",
+        level: Level::Should,
+        source: "practice: hostile servers",
+        cost: &[Cost::Alone],
+        claim: "An event of 200 MB without an end takes bounded memory, or is an error.",
+        sends: "Data lines of 200 MB without a blank line.",
+        fix: "Limit what is kept of an event, and fail past it.",
+        run: |trial| {
             let line = [&b"data: "[..], &[b'x'; 1017], b"\n"].concat();
             endless(trial, b"", &line.repeat(WRITE_BYTES / line.len()))
         },
-    )),
-    case(
-        "C8.04",
-        "limit-option",
-        Level::Should,
-        &[Lm],
-        "practice: limits",
-        "An event as large as the limit arrives; one byte more is an error.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C8.04",
+        slug: "limit-option",
+        level: Level::Should,
+        source: "practice: limits",
+        needs: &[Lm],
+        claim: "An event as large as the limit arrives; one byte more is an error.",
+        sends: "Events of 1024 and of 1025 bytes, the limit being 1024.",
+        fix: "Count the bytes of the data, and fail past the limit instead of cutting.",
+        run: |trial| {
             let limit = Some(LIMIT_BYTES as u64);
             let options = Options { max_event_bytes: limit, ..Options::default() };
             let (mut dialogue, mut stream) = trial.asked_with(&options)?;
@@ -90,15 +101,18 @@ pub(super) static CASES: &[Case] = &[
             same_events(&dialogue.events(), &[message(&fits, "")])?;
             pass()
         },
-    ),
-    alone(&case(
-        "C8.05",
-        "linear-time",
-        Level::Should,
-        &[],
-        "practice: parsers that look again",
-        "A line of 64 KiB in chunks of one byte takes less than two seconds.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C8.05",
+        slug: "linear-time",
+        level: Level::Should,
+        source: "practice: parsers that look again",
+        cost: &[Cost::Alone],
+        claim: "A line of 64 KiB in chunks of one byte takes less than two seconds.",
+        sends: "A line of 64 KiB in chunks of one byte.",
+        fix: "Do not look again at what was looked at; remember where the search stopped.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.open();
             dialogue.until_open()?;
@@ -113,34 +127,44 @@ pub(super) static CASES: &[Case] = &[
             in_time(took, trial.ms(2000), "at most 2 s", actual)?;
             fact(format!("{:.0} ms", took.as_secs_f64() * 1e3))
         },
-    )),
-    alone(&case(
-        "C8.06",
-        "hundred-thousand",
-        Level::Should,
-        &[],
-        "practice: rates",
-        "A hundred thousand events arrive, all and in order.",
-        hundred_thousand,
-    )),
-    alone(&case(
-        "C8.07",
-        "comment-flood",
-        Level::Should,
-        &[],
-        "practice: keep-alives",
-        "A million comments leave nothing behind.",
-        comment_flood,
-    )),
-    alone(&case(
-        "C8.08",
-        "slow-consumer",
-        Level::Info,
-        &[],
-        "practice: back-pressure",
-        "How much a client takes while nobody takes its events.",
-        slow_consumer,
-    )),
+        ..CASE
+    },
+    Case {
+        id: "C8.06",
+        slug: "hundred-thousand",
+        level: Level::Should,
+        source: "practice: rates",
+        cost: &[Cost::Alone],
+        claim: "A hundred thousand events arrive, all and in order.",
+        sends: "A hundred thousand events with ids.",
+        fix: "Hand events out one by one, and lose none where the reader is slow.",
+        run: hundred_thousand,
+        ..CASE
+    },
+    Case {
+        id: "C8.07",
+        slug: "comment-flood",
+        level: Level::Should,
+        source: "practice: keep-alives",
+        cost: &[Cost::Alone],
+        claim: "A million comments leave nothing behind.",
+        sends: "A million comments.",
+        fix: "Keep nothing of a comment.",
+        run: comment_flood,
+        ..CASE
+    },
+    Case {
+        id: "C8.08",
+        slug: "slow-consumer",
+        level: Level::Info,
+        source: "practice: back-pressure",
+        cost: &[Cost::Alone],
+        claim: "How much a client takes while nobody takes its events.",
+        sends: "Events of 64 KiB without pause, and nobody who takes them.",
+        fix: "Nothing has to change; a bounded queue lets TCP slow the server down.",
+        run: slow_consumer,
+        ..CASE
+    },
 ];
 
 fn big_event(trial: &Trial, bytes: usize, piece: usize) -> Result<(), Fault> {

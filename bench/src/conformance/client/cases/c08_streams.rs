@@ -1,6 +1,6 @@
 //! Category 8: credentials, and streams made at random.
 
-use super::case;
+use super::CASE;
 use crate::conformance::Level;
 use crate::conformance::client::driver::{Capability, Options};
 use crate::conformance::client::seen::{Event, Saw};
@@ -21,14 +21,16 @@ const CUTS: u64 = 5;
 const SEED: u64 = 0x5e5e_2026;
 
 pub(super) static CASES: &[Case] = &[
-    case(
-        "C8.09",
-        "redirect-credentials",
-        Level::Must,
-        &[Hd],
-        "Fetch, RFC 9110 15.4, CVE-2022-1650",
-        "A redirection to another origin does not take Authorization and Cookie along.",
-        |trial| {
+    Case {
+        id: "C8.09",
+        slug: "redirect-credentials",
+        level: Level::Must,
+        source: "Fetch, RFC 9110 15.4, CVE-2022-1650",
+        needs: &[Hd],
+        claim: "A redirection to another origin does not take Authorization and Cookie along.",
+        sends: "A redirection to another port, after a request with credentials.",
+        fix: "Remove Authorization and Cookie where scheme, host or port changes.",
+        run: |trial| {
             let secrets = [("Authorization", "Bearer secret"), ("Cookie", "session=secret")];
             let headers = secrets.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
             let there = trial.stage()?;
@@ -49,28 +51,32 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
-    ),
-    case(
-        "C8.10",
-        "no-panic",
-        Level::Must,
-        &[],
-        "HTML 9.2.6: any bytes are a stream",
-        "Of 5000 damaged streams none crashes the client or makes it hang.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C8.10",
+        slug: "no-panic",
+        level: Level::Must,
+        source: "HTML 9.2.6: any bytes are a stream",
+        claim: "Of 5000 damaged streams none crashes the client or makes it hang.",
+        sends: "5000 streams, damaged at random with a fixed seed.",
+        fix: "Treat every byte as possible; the dialogue shows what came last.",
+        run: |trial| {
             let readers: Vec<u64> = (0..READERS).collect();
             trial.each(&readers, |reader| damaged(trial, *reader))?;
             pass()
         },
-    ),
-    case(
-        "C8.11",
-        "chunk-invariance",
-        Level::Must,
-        &[],
-        "HTML 9.2.6",
-        "200 random streams give the same events however they are cut.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C8.11",
+        slug: "chunk-invariance",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "200 random streams give the same events however they are cut.",
+        sends: "200 random streams, whole and in five random cuts.",
+        fix: "Let no chunk's end be an end of anything.",
+        run: |trial| {
             let mut random = fastrand::Rng::with_seed(SEED);
             let streams: Vec<Vec<u8>> =
                 (0..GRAMMATICAL).map(|_| grammatical(&mut random)).collect();
@@ -84,7 +90,8 @@ pub(super) static CASES: &[Case] = &[
             ensure(whole.len() > GRAMMATICAL / 2, "events", format!("{} of them", whole.len()))?;
             fact(format!("{} events, {} bytes", whole.len(), streams.len()))
         },
-    ),
+        ..CASE
+    },
 ];
 
 /// Sends a tenth of the damaged streams; an event behind them still arrives.

@@ -1,6 +1,6 @@
 //! Category 9: what only browsers have: origins, credentials, event objects.
 
-use super::{ID, case};
+use super::{CASE, ID};
 use crate::conformance::Level;
 use crate::conformance::client::Case;
 use crate::conformance::client::driver::{Capability, Options};
@@ -16,14 +16,16 @@ const STREAM: &str = "200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Enco
 const COOKIE: &str = "sse-conformance=1";
 
 pub(super) static CASES: &[Case] = &[
-    case(
-        "C9.01",
-        "cors-ok",
-        Level::Must,
-        &[Br],
-        "HTML 9.2.2, Fetch, WPT eventsource-cross-origin",
-        "A stream of another origin that allows credentials opens, with them.",
-        |trial| {
+    Case {
+        id: "C9.01",
+        slug: "cors-ok",
+        level: Level::Must,
+        source: "HTML 9.2.2, Fetch, WPT eventsource-cross-origin",
+        needs: &[Br],
+        claim: "A stream of another origin that allows credentials opens, with them.",
+        sends: "Access-Control-Allow-Origin and -Credentials for the page's origin.",
+        fix: "Send credentials with withCredentials, and accept the stream.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked_with(&elsewhere(Some(true)))?;
             gives_cookie(&mut stream);
             stream.end();
@@ -35,15 +37,18 @@ pub(super) static CASES: &[Case] = &[
             dialogue.until_data("a")?;
             pass()
         },
-    ),
-    case(
-        "C9.02",
-        "cors-deny",
-        Level::Must,
-        &[Br],
-        "Fetch, WPT eventsource-cross-origin",
-        "A stream of another origin that is not allowed fails for good.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C9.02",
+        slug: "cors-deny",
+        level: Level::Must,
+        source: "Fetch, WPT eventsource-cross-origin",
+        needs: &[Br],
+        claim: "A stream of another origin that is not allowed fails for good.",
+        sends: "No permission, wrong ones, and * with credentials.",
+        fix: "Fail the connection as CORS says.",
+        run: |trial| {
             let denied: [(Option<bool>, &str); 4] = [
                 (None, "X-Nothing: 1"),
                 (None, "Access-Control-Allow-Origin: http://other.example"),
@@ -60,15 +65,18 @@ pub(super) static CASES: &[Case] = &[
             })?;
             pass()
         },
-    ),
-    case(
-        "C9.03",
-        "credentials-default",
-        Level::Must,
-        &[Br],
-        "HTML 9.2.2, WPT request-credentials",
-        "Without withCredentials no cookie goes to another origin.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C9.03",
+        slug: "credentials-default",
+        level: Level::Must,
+        source: "HTML 9.2.2, WPT request-credentials",
+        needs: &[Br],
+        claim: "Without withCredentials no cookie goes to another origin.",
+        sends: "A cookie from before, and no withCredentials.",
+        fix: "Send no credentials to other origins.",
+        run: |trial| {
             // A first client with credentials gets a cookie; a second one asks without.
             let (mut dialogue, mut stream) = trial.asked_with(&elsewhere(Some(true)))?;
             gives_cookie(&mut stream);
@@ -79,15 +87,18 @@ pub(super) static CASES: &[Case] = &[
             ensure(second.request.header("Cookie").is_none(), "no Cookie", cookie)?;
             pass()
         },
-    ),
-    case(
-        "C9.04",
-        "preflight",
-        Level::Must,
-        &[Br],
-        "Fetch: CORS-unsafe request headers, WPT eventsource-cross-origin-preflight",
-        "A Last-Event-ID that is not safe for other origins takes a preflight first.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C9.04",
+        slug: "preflight",
+        level: Level::Must,
+        source: "Fetch: CORS-unsafe request headers, WPT eventsource-cross-origin-preflight",
+        needs: &[Br],
+        claim: "A Last-Event-ID that is not safe for other origins takes a preflight first.",
+        sends: "Ids that are long, or hold unsafe bytes, and the end.",
+        fix: "Ask with a preflight before such a header is sent.",
+        run: |trial| {
             let long = "a".repeat(140);
             trial.each(&[long.as_str(), "a\"b", "a(b)"], |id| {
                 let (dialogue, mut stream) = trial.asked_with(&elsewhere(None))?;
@@ -102,15 +113,18 @@ pub(super) static CASES: &[Case] = &[
             })?;
             pass()
         },
-    ),
-    case(
-        "C9.05",
-        "event-shape",
-        Level::Must,
-        &[Br],
-        "HTML 9.2.3, 9.2.6, WPT format-mime-bogus",
-        "open, error and message are trusted events that neither bubble nor can be cancelled.",
-        |trial| {
+        ..CASE
+    },
+    Case {
+        id: "C9.05",
+        slug: "event-shape",
+        level: Level::Must,
+        source: "HTML 9.2.3, 9.2.6, WPT format-mime-bogus",
+        needs: &[Br],
+        claim: "open, error and message are trusted events that neither bubble nor can be cancelled.",
+        sends: "A stream that ends, then 404.",
+        fix: "Make events as the DOM's own: trusted, not bubbling, not cancelable.",
+        run: |trial| {
             let (mut dialogue, mut stream) = trial.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
             dialogue.request()?.answer("404 Not Found");
@@ -128,7 +142,8 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
-    ),
+        ..CASE
+    },
 ];
 
 /// A page on another origin than any stage's.

@@ -3,8 +3,9 @@
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
 
+use super::CASE;
 use crate::conformance::expect::{ensure, fact, is_stream, miss, pass, status_in};
-use crate::conformance::server::{Case, Level, Outcome, Target};
+use crate::conformance::server::{Case, Level, Outcome, Scope, Target};
 
 pub(super) static CASES: &[Case] = &[
     Case {
@@ -12,22 +13,25 @@ pub(super) static CASES: &[Case] = &[
         slug: "status-200",
         level: Level::Must,
         source: "HTML 9.2.3",
-        needs: &[],
-        cost: &[],
+        after: &[],
         claim: "A plain GET of a stream is answered with status 200.",
+        sends: "GET of the stream, HTTP/1.1, Accept: text/event-stream.",
+        fix: "Answer with 200 as soon as the request is understood; report problems of the producer as events later.",
         run: |target| {
             status_in(&target.head(&target.get(target.path()))?, &[200])?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S1.02",
         slug: "content-type",
         level: Level::Must,
         source: "HTML 9.2.3",
-        needs: &[],
-        cost: &[],
+        after: &["S1.01"],
         claim: "One Content-Type line says text/event-stream; with any other type clients give up.",
+        sends: "GET of the stream.",
+        fix: "Set Content-Type: text/event-stream once; look for a middleware that adds or replaces it.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
             let lines = head.values("content-type").count();
@@ -35,50 +39,54 @@ pub(super) static CASES: &[Case] = &[
             is_stream(&head)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S1.03",
         slug: "charset",
         level: Level::Should,
         source: "HTML 9.2.5",
-        needs: &[],
-        cost: &[],
         claim: "The type has no charset parameter, or utf-8: no other encoding can be declared.",
+        sends: "GET of the stream.",
+        fix: "Drop the charset parameter, or say utf-8: the body is UTF-8 by definition.",
         run: charset,
+        ..CASE
     },
     Case {
         id: "S1.04",
         slug: "any-accept",
         level: Level::Must,
         source: "RFC 9110 12.5.1, 5.1",
-        needs: &[],
-        cost: &[],
         claim: "The stream opens without Accept, with */*, and whatever the case of header names.",
+        sends: "GET without Accept, with Accept: */*, and with header names in odd case.",
+        fix: "Do not make the stream depend on Accept, and compare header names without regard to case.",
         run: any_accept,
+        ..CASE
     },
     Case {
         id: "S1.05",
         slug: "accept-other",
         level: Level::Info,
         source: "RFC 9110 12.5.1, 12.5.5",
-        needs: &[],
-        cost: &[],
         claim: "What a client that accepts only JSON is given.",
+        sends: "GET with Accept: application/json.",
+        fix: "Nothing has to change; with content negotiation, answer 406 or add Vary: Accept.",
         run: |target| {
             let plain = target.request("GET", target.path());
             let head = target.head(&plain.header("Accept", "application/json"))?;
             let vary = head.value("vary").map(|it| format!(", Vary: {it}")).unwrap_or_default();
             fact(format!("{}{vary}", head.summary()))
         },
+        ..CASE
     },
     Case {
         id: "S1.06",
         slug: "cache-control",
         level: Level::Should,
         source: "RFC 9111 5.2",
-        needs: &[],
-        cost: &[],
         claim: "Cache-Control says no-cache or no-store, so that no cache replays the stream.",
+        sends: "GET of the stream.",
+        fix: "Send Cache-Control: no-cache (or no-store), or a shared cache may replay an old stream.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
             let holds =
@@ -87,15 +95,16 @@ pub(super) static CASES: &[Case] = &[
             ensure(holds, "Cache-Control: no-cache or no-store", actual)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S1.07",
         slug: "no-transform-hints",
         level: Level::Info,
         source: "practice: proxies that buffer, compress or guess types",
-        needs: &[],
-        cost: &[],
         claim: "Which hints for proxies and browsers the head carries.",
+        sends: "GET of the stream.",
+        fix: "Nothing has to change; X-Accel-Buffering: no keeps nginx from buffering the stream.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
             let names = ["X-Accel-Buffering", "X-Content-Type-Options"];
@@ -108,15 +117,16 @@ pub(super) static CASES: &[Case] = &[
             }
             fact(if hints.is_empty() { "none".to_owned() } else { hints.join("; ") })
         },
+        ..CASE
     },
     Case {
         id: "S1.08",
         slug: "no-content-length",
         level: Level::Should,
         source: "RFC 9112 6.2; practice",
-        needs: &[],
-        cost: &[],
         claim: "A stream without a known end has no Content-Length.",
+        sends: "GET of the stream.",
+        fix: "Stream the body instead of a buffer; a Content-Length here means that something collects it first.",
         run: |target| {
             let head = target.head(&target.get(target.path()))?;
             let length = head.value("content-length");
@@ -124,15 +134,16 @@ pub(super) static CASES: &[Case] = &[
             ensure(length.is_none(), "no Content-Length", actual)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S1.09",
         slug: "identity",
         level: Level::Should,
         source: "RFC 9110 12.5.3",
-        needs: &[],
-        cost: &[],
         claim: "A client that accepts only identity is sent no other content coding.",
+        sends: "GET with Accept-Encoding: identity.",
+        fix: "Exclude text/event-stream from the compression middleware, or honour Accept-Encoding.",
         run: |target| {
             let request = target.get(target.path()).header("Accept-Encoding", "identity");
             let coding = target.head(&request)?.value("content-encoding");
@@ -141,26 +152,30 @@ pub(super) static CASES: &[Case] = &[
             ensure(holds, "no Content-Encoding", actual)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S1.10",
         slug: "date",
         level: Level::Must,
         source: "RFC 9110 6.6.1",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
         claim: "The response has one Date line, an IMF-fixdate.",
+        sends: "GET of the stream.",
+        fix: "Send Date: a server with a clock must, and most HTTP libraries do unless it is switched off.",
         run: date,
+        ..CASE
     },
     Case {
         id: "S1.11",
         slug: "cors-shape",
         level: Level::Should,
         source: "Fetch 3.3 (CORS protocol)",
-        needs: &[],
-        cost: &[],
         claim: "CORS headers, if any, fit together: no * with credentials, an echo with Vary: Origin.",
+        sends: "GET with an Origin, with and without a Cookie.",
+        fix: "Send * without credentials, or echo the origin together with Vary: Origin.",
         run: cors_shape,
+        ..CASE
     },
 ];
 

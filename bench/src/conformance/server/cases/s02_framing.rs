@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::CASE;
 use crate::conformance::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
 use crate::conformance::server::script::{data, hold};
-use crate::conformance::server::{Case, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::{Case, Fault, Level, Need, Outcome, Scope, Target};
 use crate::wire::{EventStream, Framing};
 
 /// The events of S2.09.
@@ -18,9 +19,10 @@ pub(super) static CASES: &[Case] = &[
         slug: "framing-kind",
         level: Level::Must,
         source: "RFC 9112 6.1, 6.3",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
         claim: "A stream of unknown length is chunked, or its connection is announced to close.",
+        sends: "GET of the stream, HTTP/1.1.",
+        fix: "Use chunked transfer coding; without it, say Connection: close and end the body by closing.",
         run: |target| {
             let stream = target.stream()?;
             let framing = stream.body().framing();
@@ -34,15 +36,17 @@ pub(super) static CASES: &[Case] = &[
             ensure(holds, "chunked, or Connection: close", actual)?;
             fact(format!("{framing:?}"))
         },
+        ..CASE
     },
     Case {
         id: "S2.02",
         slug: "chunk-syntax",
         level: Level::Must,
         source: "RFC 9112 7.1",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
         claim: "Every chunk has a valid size line and ends in CRLF.",
+        sends: "GET of the stream; every chunk header and end is checked.",
+        fix: "Leave chunking to the HTTP library; a proxy or a hand-written chunk writer breaks it.",
         run: |target| {
             let stream = target.stream()?;
             if stream.body().framing() != Framing::Chunked {
@@ -54,6 +58,7 @@ pub(super) static CASES: &[Case] = &[
             let empty = "the stream was silent, so no chunk was seen";
             if window.pieces.is_empty() { Err(Fault::Skip(empty.to_owned())) } else { pass() }
         },
+        ..CASE
     },
     Case {
         id: "S2.03",
@@ -61,8 +66,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9112 7.1",
         needs: &[Need::Script],
-        cost: &[],
+        scope: Scope::Http,
         claim: "An event without any field writes no empty chunk, which would end the body.",
+        sends: "A script with an event that encodes to nothing between two others.",
+        fix: "Never write a chunk of size 0 for an empty write: it ends the body.",
         run: |target| {
             let items = [data("a"), json!({}), json!({ "comment": "" }), data("b")];
             let events = target.script(&items)?.read_to_end()?;
@@ -70,6 +77,7 @@ pub(super) static CASES: &[Case] = &[
             equal("data", data.as_slice(), &["a", "b"])?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S2.04",
@@ -77,8 +85,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9112 7.1, 8",
         needs: &[Need::Script],
-        cost: &[],
+        scope: Scope::Http,
         claim: "A stream that ends is closed with the last chunk and its final CRLF.",
+        sends: "A script that ends after three events.",
+        fix: "End the body through the HTTP library, so that the last chunk is written, instead of dropping the connection.",
         run: |target| {
             let mut stream = target.script(&[data("a"), data("b"), data("c")])?;
             let events = stream.read_to_end()?;
@@ -88,6 +98,7 @@ pub(super) static CASES: &[Case] = &[
             ensure(holds, "a chunked body with its last chunk", format!("framing {framing:?}"))?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S2.05",
@@ -95,8 +106,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9112 9.3",
         needs: &[Need::Script],
-        cost: &[],
+        scope: Scope::Http,
         claim: "After a stream has ended, its connection takes another request.",
+        sends: "A second GET on the connection of a stream that has ended.",
+        fix: "Keep the connection open after a chunked body that ended whole.",
         run: |target| {
             let mut first = target.script(&[data("a")])?;
             first.read_to_end()?;
@@ -105,6 +118,7 @@ pub(super) static CASES: &[Case] = &[
             equal("data", second.take(1)?[0].data.as_str(), "b")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S2.06",
@@ -112,8 +126,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9112 9.6",
         needs: &[Need::Script],
-        cost: &[],
+        scope: Scope::Http,
         claim: "Asked with Connection: close, a server says close and closes after the body.",
+        sends: "A finite script with Connection: close.",
+        fix: "Answer Connection: close and close after the body.",
         run: |target| {
             let path = crate::conformance::server::script::target(&[data("a")]);
             let request = target.get(&path).header("Connection", "close");
@@ -128,16 +144,19 @@ pub(super) static CASES: &[Case] = &[
             ensure(says_close, "Connection: close in the answer", actual)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S2.07",
         slug: "http10-no-chunked",
         level: Level::Must,
         source: "RFC 9112 6.1",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
         claim: "An HTTP/1.0 client gets no Transfer-Encoding: the body is the bare stream.",
+        sends: "GET with HTTP/1.0.",
+        fix: "Without chunked coding for 1.0: write the body as it is and close at its end. nginx asks with 1.0 by default.",
         run: http10_no_chunked,
+        ..CASE
     },
     Case {
         id: "S2.08",
@@ -145,8 +164,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9112 9.3",
         needs: &[Need::Script],
-        cost: &[],
+        scope: Scope::Http,
         claim: "No keep-alive is promised to HTTP/1.0 for a body that ends with the connection.",
+        sends: "GET with HTTP/1.0 and Connection: keep-alive, finite script.",
+        fix: "Do not promise keep-alive for a body whose end is the connection's end.",
         run: |target| {
             let path = crate::conformance::server::script::target(&[data("a")]);
             let request = target.get(&path).http10().header("Connection", "keep-alive");
@@ -159,6 +180,7 @@ pub(super) static CASES: &[Case] = &[
             ensure(!(promised && by_close), expected, "Connection: keep-alive without a length")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S2.09",
@@ -166,8 +188,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Info,
         source: "practice: what an event costs on the wire",
         needs: &[Need::Script],
-        cost: &[],
+        scope: Scope::Http,
         claim: "How many chunks and arrivals 50 small events take.",
+        sends: "A script of 50 small events.",
+        fix: "Nothing has to change; one write for each event (or for all that are ready) costs least.",
         run: |target| {
             let item = json!({ "data": "x", "repeat": EVENTS, "delay_ms": 2 });
             let window = target.script(&[item])?.watch(target.patience())?;
@@ -175,15 +199,17 @@ pub(super) static CASES: &[Case] = &[
             let (chunks, pieces) = (window.chunks, window.pieces.len());
             fact(format!("{EVENTS} events in {chunks} chunks, read in {pieces} pieces"))
         },
+        ..CASE
     },
     Case {
         id: "S2.10",
         slug: "no-1xx-to-10",
         level: Level::Must,
         source: "RFC 9110 15.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
         claim: "An HTTP/1.0 client that sends Expect: 100-continue gets no interim response.",
+        sends: "GET with HTTP/1.0 and Expect: 100-continue.",
+        fix: "Never send an interim answer to a 1.0 client.",
         run: |target| {
             let request = target.get(target.path()).http10().header("Expect", "100-continue");
             let mut connection = target.connect()?;
@@ -192,6 +218,7 @@ pub(super) static CASES: &[Case] = &[
             ensure(head.status >= 200, "a final status", head.summary())?;
             fact(format!("answered as HTTP/1.{}", head.minor_version))
         },
+        ..CASE
     },
     // Beyond the first catalogue: an empty body tempts a framework to say `Content-Length: 0`.
     Case {
@@ -200,8 +227,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9110 8.6, RFC 9112 6.1",
         needs: &[Need::Endpoints],
-        cost: &[],
+        scope: Scope::Http,
         claim: "An answer 204 has neither Content-Length nor Transfer-Encoding.",
+        sends: "A request that is answered with 204.",
+        fix: "Let the HTTP library write the head of a 204: it has no body, so neither header belongs there.",
         run: |target| {
             let head = target.head(&target.get("/tasks").header("Last-Event-ID", FINISHED_ID))?;
             status_in(&head, &[204])?;
@@ -211,6 +240,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
 ];
 

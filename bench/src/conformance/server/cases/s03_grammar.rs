@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::CASE;
 use crate::conformance::expect::{ensure, fact, miss, pass};
 use crate::conformance::server::grammar::{blocks, has, lines, name, show, value};
 use crate::conformance::server::script::data;
@@ -24,9 +25,9 @@ pub(super) static CASES: &[Case] = &[
         slug: "utf8",
         level: Level::Must,
         source: "HTML 9.2.5",
-        needs: &[],
-        cost: &[],
         claim: "All bytes of the stream are UTF-8.",
+        sends: "GET of the stream; its bytes are watched.",
+        fix: "Encode as UTF-8, and never cut a character in two between events.",
         run: |target| {
             let bytes = watch(target)?.bytes();
             match std::str::from_utf8(&bytes) {
@@ -41,15 +42,16 @@ pub(super) static CASES: &[Case] = &[
                 }
             }
         },
+        ..CASE
     },
     Case {
         id: "S3.02",
         slug: "line-endings",
         level: Level::Info,
         source: "HTML 9.2.5",
-        needs: &[],
-        cost: &[],
         claim: "Which line ends the server writes.",
+        sends: "GET of the stream; its bytes are watched.",
+        fix: "Nothing has to change; LF everywhere is what most servers send.",
         run: |target| {
             let bytes = watch(target)?.bytes();
             let crlf = memchr::memmem::find_iter(&bytes, b"\r\n").count();
@@ -57,49 +59,53 @@ pub(super) static CASES: &[Case] = &[
             let cr = memchr::memchr_iter(b'\r', &bytes).count() - crlf;
             fact(format!("{lf} LF, {crlf} CRLF, {cr} CR"))
         },
+        ..CASE
     },
     Case {
         id: "S3.03",
         slug: "terminated",
         level: Level::Should,
         source: "HTML 9.2.6",
-        needs: &[],
-        cost: &[],
         claim: "When the stream falls quiet, its last event has its blank line.",
+        sends: "GET of the stream, until it is quiet.",
+        fix: "End each event with its blank line in the same write: before it, a client has nothing.",
         run: terminated,
+        ..CASE
     },
     Case {
         id: "S3.04",
         slug: "bom",
         level: Level::Should,
         source: "HTML 9.2.5; practice",
-        needs: &[],
-        cost: &[],
         claim: "The stream begins without a byte order mark: it is allowed, but crashes clients.",
+        sends: "GET of the stream; its first bytes.",
+        fix: "Write no byte order mark: it is allowed, but some clients crash on it.",
         run: |target| {
             let holds = !watch(target)?.bytes().starts_with(b"\xef\xbb\xbf");
             ensure(holds, "no byte order mark", "EF BB BF first")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S3.05",
         slug: "known-fields",
         level: Level::Should,
         source: "HTML 9.2.6",
-        needs: &[],
-        cost: &[],
         claim: "Every line is a comment or one of the fields data, event, id, retry.",
+        sends: "GET of the stream; its lines.",
+        fix: "Use data, event, id and retry only; clients ignore every other name.",
         run: known_fields,
+        ..CASE
     },
     Case {
         id: "S3.06",
         slug: "no-dead-blocks",
         level: Level::Should,
         source: "HTML 9.2.6",
-        needs: &[],
-        cost: &[],
         claim: "No block sets an event type without data: a client dispatches nothing for it.",
+        sends: "GET of the stream; its blocks.",
+        fix: "Add a data line, empty if need be: without one no event is dispatched.",
         run: |target| {
             // An id alone moves the resume point and a retry alone sets the delay: both have a use.
             let bytes = watch(target)?.bytes();
@@ -110,40 +116,43 @@ pub(super) static CASES: &[Case] = &[
             }
             fact(format!("{} blocks", blocks.len()))
         },
+        ..CASE
     },
     Case {
         id: "S3.07",
         slug: "retry-digits",
         level: Level::Should,
         source: "HTML 9.2.6",
-        needs: &[],
-        cost: &[],
         claim: "Every retry is ASCII digits and at most an hour; clients ignore any other.",
+        sends: "GET of the stream; its retry lines.",
+        fix: "Write retry as digits, in milliseconds, below an hour.",
         run: retry_digits,
+        ..CASE
     },
     Case {
         id: "S3.08",
         slug: "id-nul",
         level: Level::Should,
         source: "HTML 9.2.6",
-        needs: &[],
-        cost: &[],
         claim: "No id has a NUL: clients ignore such an id.",
+        sends: "GET of the stream; its ids.",
+        fix: "Keep U+0000 out of ids: clients ignore the field.",
         run: |target| {
             for id in ids(&watch(target)?)? {
                 ensure(!id.contains(&0), "no NUL in an id", format!("\"{}\"", id.escape_ascii()))?;
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S3.09",
         slug: "id-header-safe",
         level: Level::Should,
         source: "HTML 9.2.4; RFC 9110 5.5",
-        needs: &[],
-        cost: &[],
         claim: "Every id fits into a header: no control characters, no spaces at its ends.",
+        sends: "GET of the stream; its ids.",
+        fix: "Use ids without control characters: they come back as a header value.",
         run: |target| {
             let ids = ids(&watch(target)?)?;
             for id in &ids {
@@ -156,25 +165,27 @@ pub(super) static CASES: &[Case] = &[
             let beyond = ids.iter().filter(|id| !id.is_ascii()).count();
             fact(format!("{} ids, {beyond} beyond ASCII", ids.len()))
         },
+        ..CASE
     },
     Case {
         id: "S3.10",
         slug: "id-distinct",
         level: Level::Should,
         source: "practice: an id names one point to resume from",
-        needs: &[],
-        cost: &[],
         claim: "No two different events carry the same id.",
+        sends: "GET of the stream; its ids.",
+        fix: "Give each event an id of its own, or none: resuming needs to know where.",
         run: id_distinct,
+        ..CASE
     },
     Case {
         id: "S3.11",
         slug: "line-length",
         level: Level::Info,
         source: "practice: clients that limit lines, often to 64 KiB",
-        needs: &[],
-        cost: &[],
         claim: "How long lines and events are.",
+        sends: "GET of the stream; its lines.",
+        fix: "Nothing has to change; send several data lines, or several events, instead of very long ones.",
         run: |target| {
             let bytes = watch(target)?.bytes();
             let line = lines(&bytes).0.iter().map(|line| line.len()).max().unwrap_or(0);
@@ -183,6 +194,7 @@ pub(super) static CASES: &[Case] = &[
             let warning = if line > LONG_LINE_BYTES { ", more than some clients take" } else { "" };
             fact(format!("lines up to {line} bytes{warning}, events up to {block} bytes"))
         },
+        ..CASE
     },
 ];
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::{CASE, SIMPLE_EVENT};
 use crate::conformance::expect::{equal, pass};
 use crate::conformance::server::script::data;
 use crate::conformance::server::{Case, Level, Need, Outcome, Target};
@@ -18,9 +19,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
-        cost: &[],
         claim: "One line of data arrives unchanged, with the type message.",
+        sends: "A script with data hello.",
+        fix: "Write data: hello and a blank line.",
         run: |target| data_becomes(target, "hello", "hello"),
+        ..CASE
     },
     Case {
         id: "S4.02",
@@ -28,9 +31,12 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "Data of several lines arrives with the same lines.",
+        sends: "A script with three lines of data.",
+        fix: "Write a data line for each line of the value.",
         run: |target| data_becomes(target, "a\nb\nc", "a\nb\nc"),
+        ..CASE
     },
     Case {
         id: "S4.03",
@@ -38,9 +44,12 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "CRLF in data is one line end: two lines arrive, not three.",
+        sends: "A script with CRLF in data.",
+        fix: "Split data at CRLF, LF and CR, CRLF first: it is one line end, not two.",
         run: |target| data_becomes(target, "a\r\nb", "a\nb"),
+        ..CASE
     },
     Case {
         id: "S4.04",
@@ -48,9 +57,12 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "CR in data is a line end: two lines arrive and nothing is lost.",
+        sends: "A script with a lone CR in data.",
+        fix: "Split data at CR too: for a client it ends the line, and what follows is lost.",
         run: |target| data_becomes(target, "a\rb", "a\nb"),
+        ..CASE
     },
     Case {
         id: "S4.05",
@@ -58,9 +70,12 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "A newline at the end of data arrives.",
+        sends: "A script with data that ends in LF.",
+        fix: "Write one more, empty data line: a client removes exactly one LF at the end.",
         run: |target| data_becomes(target, "x\n", "x\n"),
+        ..CASE
     },
     Case {
         id: "S4.06",
@@ -68,9 +83,12 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "An event with empty data arrives: it needs a data line all the same.",
+        sends: "A script with empty data.",
+        fix: "Write an empty data line: data: and a blank line dispatch an event, a blank line alone does not.",
         run: |target| data_becomes(target, "", ""),
+        ..CASE
     },
     Case {
         id: "S4.07",
@@ -78,12 +96,15 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "Data that begins with spaces keeps them: a parser takes one away.",
+        sends: "A script with data that begins with one and with two spaces.",
+        fix: "Always write a space after the colon: a client removes one.",
         run: |target| {
             data_becomes(target, " x", " x")?;
             data_becomes(target, "  x", "  x")
         },
+        ..CASE
     },
     Case {
         id: "S4.08",
@@ -91,12 +112,15 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "Data that looks like a comment or a field is data.",
+        sends: "A script with data :x and data: y.",
+        fix: "Write the value after data: and a space, whatever it looks like.",
         run: |target| {
             data_becomes(target, ":x", ":x")?;
             data_becomes(target, "data: y", "data: y")
         },
+        ..CASE
     },
     Case {
         id: "S4.09",
@@ -104,13 +128,16 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "Any character other than CR and LF arrives, in data and in the event type.",
+        sends: "A script with characters beyond the BMP, U+2028, U+0085, U+FEFF, NUL, and a non-ASCII type.",
+        fix: "Split at CR and LF only, and pass everything else on as UTF-8.",
         run: |target| {
             let text = "😀 \u{2028} \u{2029} \u{85} \u{b} \u{feff} \0 é";
             let item = json!({ "event": "naïve-✓", "data": text });
             emits(target, &[item], &[("naïve-✓", text, "")])
         },
+        ..CASE
     },
     Case {
         id: "S4.10",
@@ -118,12 +145,15 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "A line of 1 MiB arrives.",
+        sends: "A script with one line of 1 MiB.",
+        fix: "Raise or remove the limit of the encoder's buffer.",
         run: |target| {
             let item = json!({ "data": "x", "times": LINE_BYTES });
             emits(target, &[item], &[("message", &"x".repeat(LINE_BYTES), "")])
         },
+        ..CASE
     },
     Case {
         id: "S4.11",
@@ -131,13 +161,16 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "Data of 20 000 lines arrives.",
+        sends: "A script with 20 000 lines of one byte.",
+        fix: "Look for a quadratic loop or a limit in the encoder.",
         run: |target| {
             // The line end comes first: one at the end is the claim of S4.05.
             let item = json!({ "data": "\nx", "times": LINES });
             emits(target, &[item], &[("message", &"\nx".repeat(LINES), "")])
         },
+        ..CASE
     },
     Case {
         id: "S4.12",
@@ -145,12 +178,15 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "An empty id is written as an empty id line, which resets the last event id.",
+        sends: "A script with id 7, then an empty id.",
+        fix: "Write an empty id line when the id is there but empty: that resets it.",
         run: |target| {
             let items = [json!({ "id": "7", "data": "a" }), json!({ "id": "", "data": "b" })];
             emits(target, &items, &[("message", "a", "7"), ("message", "b", "")])
         },
+        ..CASE
     },
     Case {
         id: "S4.13",
@@ -158,12 +194,15 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "JSON written over several lines arrives byte by byte.",
+        sends: "A script with JSON over several lines.",
+        fix: "As S4.02; or send the JSON on one line.",
         run: |target| {
             let text = "{\n  \"a\": [\n    1,\n    2\n  ]\n}";
             data_becomes(target, text, text)
         },
+        ..CASE
     },
 ];
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::CASE;
 use crate::conformance::expect::{ensure, equal, fact, in_time, miss};
 use crate::conformance::host;
 use crate::conformance::server::grammar::{blocks, has, lines, show};
@@ -52,9 +53,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.3; practice: a client is open when it has the head",
         needs: &[Need::Script],
-        cost: &[],
         claim: "The head of a stream arrives at once, not with the first event.",
+        sends: "GET of a stream that says nothing for a while.",
+        fix: "Flush the response head before the first event, or open() comes late.",
         run: early_head,
+        ..CASE
     },
     Case {
         id: "S5.02",
@@ -62,9 +65,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.7",
         needs: &[Need::Script],
-        cost: &[],
         claim: "Each event arrives before the next one is due.",
+        sends: "A script of events at intervals.",
+        fix: "Flush after each event; look for buffering middleware and for Nagle's algorithm (TCP_NODELAY).",
         run: |target| in_their_slots(target, None),
+        ..CASE
     },
     Case {
         id: "S5.03",
@@ -72,9 +77,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.7",
         needs: &[Need::Script],
-        cost: &[],
         claim: "A thousand events without a pause arrive in order within two seconds.",
+        sends: "A script of 1000 events at once.",
+        fix: "Look for a delay or a small queue between the producer and the socket.",
         run: burst,
+        ..CASE
     },
     // A coded body is not decoded here: a coder that is flushed writes something for each event.
     Case {
@@ -83,29 +90,34 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.7; RFC 9110 8.4",
         needs: &[Need::Script],
-        cost: &[],
         claim: "Each event arrives before the next one is due for clients that accept gzip, too.",
+        sends: "As S5.02, with Accept-Encoding: gzip, br, zstd.",
+        fix: "Exclude text/event-stream from compression, or flush the encoder with each event.",
         run: |target| in_their_slots(target, Some("gzip, br, zstd")),
+        ..CASE
     },
     Case {
         id: "S5.05",
         slug: "heartbeat",
         level: Level::Should,
         source: "HTML 9.2.7",
-        needs: &[],
         cost: &[Cost::KeepAlive],
         claim: "A stream at rest says something at least every 20 seconds, as proxies want it.",
+        sends: "GET of a stream that stays quiet, for longer than a proxy would wait.",
+        fix: "Write a comment (a line with a colon, and a blank line) every 15 seconds or so.",
         run: heartbeat,
+        ..CASE
     },
     Case {
         id: "S5.06",
         slug: "heartbeat-silent",
         level: Level::Should,
         source: "HTML 9.2.6, 9.2.7",
-        needs: &[],
-        cost: &[],
         claim: "A heartbeat is a comment alone: it has no id and no event type.",
+        sends: "GET of the stream; its keep-alive.",
+        fix: "Keep alive with comments, not with events, and without an id.",
         run: heartbeat_silent,
+        ..CASE
     },
     Case {
         id: "S5.07",
@@ -113,9 +125,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "HTML 9.2.5",
         needs: &[Need::Script, Need::KeepAlive, Need::Process],
-        cost: &[],
         claim: "A heartbeat every 5 ms never lands within an event of 200 KiB.",
+        sends: "Large events beside frequent keep-alive.",
+        fix: "Write keep-alive between whole events only: one writer for both.",
         run: heartbeat_atomic,
+        ..CASE
     },
     Case {
         id: "S5.08",
@@ -125,6 +139,8 @@ pub(super) static CASES: &[Case] = &[
         needs: &[Need::Script],
         cost: &[Cost::KeepAlive],
         claim: "A stream that was quiet for long is still open and delivers.",
+        sends: "GET of a stream that stays quiet for minutes, then speaks.",
+        fix: "Exempt streams from write and idle timeouts of the server.",
         run: |target| {
             let idle = target.keep_alive().map_or(LONG_IDLE, |it| target.scaled(it * 5));
             let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
@@ -136,16 +152,18 @@ pub(super) static CASES: &[Case] = &[
             equal("data", data.as_slice(), &["before", "after"])?;
             fact(format!("{idle_ms} ms between two events"))
         },
+        ..CASE
     },
     Case {
         id: "S5.09",
         slug: "first-event-latency",
         level: Level::Info,
         source: "practice: what a client waits for",
-        needs: &[],
-        cost: &[],
         claim: "How long new connections wait for the head and for the first event.",
+        sends: "Many new connections, one after the other.",
+        fix: "Nothing has to change; the numbers are for comparison.",
         run: first_event_latency,
+        ..CASE
     },
 ];
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::{CASE, RESUMED};
 use crate::conformance::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
 use crate::conformance::server::grammar::{blocks, has, name, show, value};
 use crate::conformance::server::own::Own;
@@ -26,8 +27,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4",
         needs: &[Need::Topics],
-        cost: &[],
         claim: "After Last-Event-ID k the next event is k+1, and none is missing.",
+        sends: "Publishes, reads, connects again with the last id.",
+        fix: "On Last-Event-ID replay what came after that id, then go on live.",
         run: |target| {
             let topic = Topic::new(target, "resume-next");
             let ids = topic.publish(["m0", "m1", "m2", "m3", "m4"])?;
@@ -36,6 +38,7 @@ pub(super) static CASES: &[Case] = &[
             equal("data after the id of m1:", data.as_slice(), &["m2", "m3", "m4"])?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S6.02",
@@ -43,8 +46,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4",
         needs: &[Need::Topics],
-        cost: &[],
+        after: RESUMED,
         claim: "The event that Last-Event-ID names does not come again.",
+        sends: "As S6.01.",
+        fix: "Replay from the event after the id, not from the id.",
         run: |target| {
             let topic = Topic::new(target, "resume-no-dup");
             let ids = topic.publish(["m0", "m1", "m2"])?;
@@ -55,6 +60,7 @@ pub(super) static CASES: &[Case] = &[
             ensure(event.id != ids[2] && event.data != "m2", "no repetition of m2", actual)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S6.03",
@@ -62,18 +68,21 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4; practice",
         needs: &[Need::Topics],
-        cost: &[],
+        after: RESUMED,
         claim: "Reconnecting while messages are published loses none and repeats none.",
+        sends: "Publishes steadily while it connects again and again.",
+        fix: "Take replay and live from one ordered source; subscribe before the replay and drop what was replayed.",
         run: replay_live_seam,
+        ..CASE
     },
     Case {
         id: "S6.04",
         slug: "unknown-id",
         level: Level::Should,
         source: "practice: whatwg/html#8297",
-        needs: &[],
-        cost: &[],
         claim: "An id that was never issued opens the stream all the same.",
+        sends: "GET with an id that was never issued.",
+        fix: "Answer 200 and say in the stream that there is a gap; an error status ends an EventSource for good.",
         run: |target| {
             let id = "never-issued-by-this-server";
             let mut stream = target.open(&target.get(target.path()).header("Last-Event-ID", id))?;
@@ -82,26 +91,30 @@ pub(super) static CASES: &[Case] = &[
                 format!("first event: type {}, data {:.60}", event.event, event.data)
             }))
         },
+        ..CASE
     },
     Case {
         id: "S6.05",
         slug: "empty-id",
         level: Level::Should,
         source: "HTML 9.2.4",
-        needs: &[],
-        cost: &[],
         claim: "An empty Last-Event-ID is the same as none.",
+        sends: "GET with an empty Last-Event-ID.",
+        fix: "Treat an empty id as none: some clients send it on every reconnect.",
         run: empty_id,
+        ..CASE
     },
     Case {
         id: "S6.06",
         slug: "hostile-id",
         level: Level::Must,
         source: "RFC 9110 15.6; HTML 9.2.4",
-        needs: &[],
-        cost: &[],
+        hostile: true,
         claim: "No Last-Event-ID, however odd, causes a server error, a hang or a crash.",
+        sends: "GET with ids that are long, not UTF-8, negative, huge, doubled.",
+        fix: "Parse the id as text from a stranger: a limit, no panic, 200 or 400.",
         run: hostile_id,
+        ..CASE
     },
     Case {
         id: "S6.07",
@@ -109,8 +122,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9110 5.1",
         needs: &[Need::Topics],
-        cost: &[],
+        after: RESUMED,
         claim: "A last-event-id in lower case is the same header.",
+        sends: "GET with the header's name in lower case.",
+        fix: "Compare header names without regard to case.",
         run: |target| {
             let topic = Topic::new(target, "id-header-case");
             let ids = topic.publish(["m0", "m1", "m2"])?;
@@ -119,6 +134,7 @@ pub(super) static CASES: &[Case] = &[
             equal("the first message", stream.take(1)?[0].data.as_str(), "m1")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S6.08",
@@ -126,8 +142,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Info,
         source: "practice: whatwg/html#8297",
         needs: &[Need::Topics, Need::Process],
-        cost: &[],
+        after: RESUMED,
         claim: "What a client is told whose last event is no longer retained.",
+        sends: "GET with an id older than what is retained.",
+        fix: "Say in the stream that events are lost, for instance with an event of its own type.",
         run: |target| {
             let own = Own::start(target, &[("--retain", "4")])?;
             let topic = Topic::new(&own.target, "expired-id");
@@ -135,16 +153,18 @@ pub(super) static CASES: &[Case] = &[
             let first = topic.subscribe(Some(&ids[0]))?.take(1)?.remove(0);
             fact(format!("first event: type {}, data {:.60}", first.event, first.data))
         },
+        ..CASE
     },
     Case {
         id: "S6.09",
         slug: "control-no-id",
         level: Level::Should,
         source: "HTML 9.2.7",
-        needs: &[],
-        cost: &[],
         claim: "What is no point to resume from, such as a comment or a gap, has no id.",
+        sends: "GET of the stream; its control events.",
+        fix: "Give greetings and other control events no id: they would become the resume point.",
         run: control_no_id,
+        ..CASE
     },
     Case {
         id: "S6.10",
@@ -152,8 +172,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.4",
         needs: &[Need::Topics],
-        cost: &[],
+        after: RESUMED,
         claim: "An event has the same id on every connection, live and replayed.",
+        sends: "Reads the same event on two connections.",
+        fix: "Give the event its id once, when it is published, not for each connection.",
         run: |target| {
             let topic = Topic::new(target, "id-stable");
             let first = topic.publish(["m0"])?;
@@ -166,6 +188,7 @@ pub(super) static CASES: &[Case] = &[
             equal("ids as replayed", &replayed, &live)?;
             pass()
         },
+        ..CASE
     },
     // From here beyond the first catalogue: what the contract adds, seen broken in drafts of it.
     Case {
@@ -174,8 +197,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: Last-Event-ID: N continues at N+1",
         needs: &[Need::Endpoints],
-        cost: &[],
         claim: "After Last-Event-ID 41 the ticks go on with 42, as many as were asked for.",
+        sends: "GET /ticks with Last-Event-ID: 41.",
+        fix: "Start the counter at the id and one, and count the events of this connection.",
         run: |target| {
             let request = target.get("/ticks?interval_ms=0&count=3").header("Last-Event-ID", "41");
             let events = target.open(&request)?.read_to_end()?;
@@ -183,6 +207,7 @@ pub(super) static CASES: &[Case] = &[
             equal("ids", ids.as_slice(), &["42", "43", "44"])?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S6.12",
@@ -190,8 +215,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: a browser cannot set the header on its first connection",
         needs: &[Need::Topics],
-        cost: &[],
+        after: RESUMED,
         claim: "The parameter last_event_id resumes like the header, and the header wins over it.",
+        sends: "GET with the parameter last_event_id, and with the header too.",
+        fix: "Read the parameter where there is no header: a browser cannot set one on its first connection.",
         run: |target| {
             let topic = Topic::new(target, "id-in-query");
             let ids = topic.publish(["m0", "m1", "m2"])?;
@@ -203,6 +230,7 @@ pub(super) static CASES: &[Case] = &[
             equal("after the header", first(&request)?.as_str(), "m2")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S6.13",
@@ -210,8 +238,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: an id of another epoch gets an event gap, never silence",
         needs: &[Need::Topics],
-        cost: &[],
+        after: RESUMED,
         claim: "An id of another epoch gets one gap with reset, then the oldest retained message.",
+        sends: "Subscribes with an id of another epoch.",
+        fix: "Send one gap event with reset, without an id, then replay from the oldest retained message.",
         run: |target| {
             let topic = Topic::new(target, "gap-is-told");
             topic.publish(["m0", "m1"])?;
@@ -222,6 +252,7 @@ pub(super) static CASES: &[Case] = &[
             equal("(type, data)", seen.as_slice(), &expected)?;
             pass()
         },
+        ..CASE
     },
 ];
 

@@ -4,10 +4,11 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::{BROADCAST, CASE};
 use crate::conformance::expect::{ensure, equal, fact, in_time, pass, status_in};
 use crate::conformance::server::own::Own;
 use crate::conformance::server::topic::{Publisher, Topic};
-use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Scope, Target};
 use crate::fleet::raise_fd_limit;
 use crate::wire::{self, Event, EventStream};
 
@@ -33,8 +34,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: every open stream of a topic gets every message",
         needs: &[Need::Topics],
-        cost: &[],
         claim: "Two streams of a topic get the same 100 events under the same ids.",
+        sends: "Two subscribers, 100 messages.",
+        fix: "Give every subscriber each message once, in the order of publication.",
         run: |target| {
             let topic = Topic::new(target, "two-equal");
             let mut streams = [topic.subscribe(None)?, topic.subscribe(None)?];
@@ -46,6 +48,7 @@ pub(super) static CASES: &[Case] = &[
             equal("data", &data_of(&first), &expected)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S7.02",
@@ -53,8 +56,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: without Last-Event-ID a stream is live only",
         needs: &[Need::Topics],
-        cost: &[],
+        after: BROADCAST,
         claim: "A stream that joins late without Last-Event-ID gets later events only.",
+        sends: "Subscribes after some messages, without Last-Event-ID.",
+        fix: "Start a new stream with the present, unless the client asks for the past.",
         run: |target| {
             let topic = Topic::new(target, "late-joiner");
             topic.publish((0..50).map(|n| format!("m{n}")))?;
@@ -63,6 +68,7 @@ pub(super) static CASES: &[Case] = &[
             equal("data", data_of(&late.take(2)?).as_slice(), &["m50".into(), "m51".into()])?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S7.03",
@@ -70,8 +76,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: a topic is its name",
         needs: &[Need::Topics],
-        cost: &[],
+        after: BROADCAST,
         claim: "A message reaches the streams of its own topic only.",
+        sends: "Two topics.",
+        fix: "Keep topics apart: compare whole names.",
         run: |target| {
             let (one, other) = (Topic::new(target, "one"), Topic::new(target, "other"));
             let mut stream = one.subscribe(None)?;
@@ -83,6 +91,7 @@ pub(super) static CASES: &[Case] = &[
             equal("the other's first message", of_other.as_str(), "for the other")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S7.04",
@@ -90,9 +99,12 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: one order for a topic",
         needs: &[Need::Topics],
-        cost: &[],
+        after: BROADCAST,
         claim: "The messages of each of four parallel publishers arrive in the order it sent them.",
+        sends: "Four publishers at the same time.",
+        fix: "Put a message into the order before its publisher is answered.",
         run: publisher_order,
+        ..CASE
     },
     Case {
         id: "S7.05",
@@ -101,8 +113,13 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: one message, many streams",
         needs: &[Need::Topics],
         cost: &[Cost::Flood, Cost::Alone],
+        hostile: true,
+        after: BROADCAST,
         claim: "A thousand streams of a topic get all of 20 messages, in order.",
+        sends: "A thousand subscribers, 20 messages.",
+        fix: "Look for a limit of connections, a small accept backlog, or a queue that drops.",
         run: thousand,
+        ..CASE
     },
     Case {
         id: "S7.06",
@@ -111,8 +128,13 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: back-pressure of one stream is not felt by others",
         needs: &[Need::Topics],
         cost: &[Cost::Flood],
+        hostile: true,
+        after: BROADCAST,
         claim: "A stream that nobody reads delays no message of the others.",
+        sends: "One subscriber that never reads, beside others.",
+        fix: "Never wait for one subscriber while others are due: a cursor for each, or a bounded queue.",
         run: slow_neighbour,
+        ..CASE
     },
     // Beyond the first catalogue: frameworks hand over what has arrived when a client breaks off.
     Case {
@@ -121,9 +143,14 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "RFC 9112 8: an incomplete message; contract: a message is whole",
         needs: &[Need::Topics],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: BROADCAST,
         claim: "A message whose body was cut short, by length or by chunk, is never published.",
+        sends: "POST with a body that is cut short, by Content-Length and in chunks.",
+        fix: "Publish only what was read to its end; an error while reading is not the end.",
         run: torn_body,
+        ..CASE
     },
     Case {
         id: "S7.08",
@@ -131,8 +158,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9112 7.1",
         needs: &[Need::Topics],
-        cost: &[],
+        scope: Scope::Http,
+        after: BROADCAST,
         claim: "A message that is sent in chunks arrives as one.",
+        sends: "POST with a body in several chunks.",
+        fix: "Read the whole body before it is published.",
         run: |target| {
             let topic = Topic::new(target, "chunked-body");
             let mut stream = topic.subscribe(None)?;
@@ -143,6 +173,7 @@ pub(super) static CASES: &[Case] = &[
             equal("data", stream.take(1)?[0].data.as_str(), "in two chunks")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S7.09",
@@ -150,8 +181,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: a message has at most 64 KiB; RFC 9110 15.5.14",
         needs: &[Need::Topics],
-        cost: &[],
+        after: BROADCAST,
         claim: "A message of 64 KiB is published, one of a byte more gets 413 and is not.",
+        sends: "POST of 65536 and of 65537 bytes.",
+        fix: "Limit the body to 64 KiB, and answer 413 beyond: in chunks too, where no length warns.",
         run: |target| {
             let topic = Topic::new(target, "body-limit");
             let mut stream = topic.subscribe(None)?;
@@ -161,6 +194,7 @@ pub(super) static CASES: &[Case] = &[
             equal("bytes of the first message", &stream.take(1)?[0].data.len(), &MESSAGE_BYTES)?;
             pass()
         },
+        ..CASE
     },
 ];
 

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::CASE;
 use crate::conformance::expect::{ensure, equal, eventually, fact, miss, pass};
 use crate::conformance::server::metrics::{Held, metric};
 use crate::conformance::server::own::Own;
 use crate::conformance::server::script::{self, hold};
 use crate::conformance::server::topic::Topic;
-use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
+use crate::conformance::server::{Case, Cost, Fault, Level, Need, Outcome, Scope, Target};
 use crate::wire::{Error, EventStream};
 
 /// The clients that leave in S8.01 and S8.02.
@@ -53,7 +54,10 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: a producer that outlives its client leaks",
         needs: &[Need::Metrics],
         cost: &[Cost::Alone],
+        hostile: true,
         claim: "When 20 clients of busy streams reset, their streams and producers end within 5 s.",
+        sends: "50 clients that reset their connections during traffic.",
+        fix: "End the producer when writing fails, and count the stream down on every way out.",
         run: |target| {
             let own = Own::or_shared(target)?;
             let open = || {
@@ -67,6 +71,7 @@ pub(super) static CASES: &[Case] = &[
                 let _ = socket.set_linger(Some(Duration::ZERO));
             })
         },
+        ..CASE
     },
     Case {
         id: "S8.02",
@@ -75,7 +80,10 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: actix-web#1313",
         needs: &[Need::Metrics, Need::Script],
         cost: &[Cost::Alone, Cost::KeepAlive],
+        hostile: true,
         claim: "When 20 clients of idle streams close, the server notices by its next keep-alive.",
+        sends: "50 clients that close while the stream is quiet.",
+        fix: "Notice the close by reading, or at the latest when the keep-alive cannot be written.",
         run: |target| {
             let own = Own::or_shared(target)?;
             let idle = own.target.get(&script::target(&[hold()]));
@@ -89,15 +97,16 @@ pub(super) static CASES: &[Case] = &[
                 },
             )
         },
+        ..CASE
     },
     Case {
         id: "S8.03",
         slug: "half-close",
         level: Level::Info,
         source: "RFC 9112 9.6",
-        needs: &[],
-        cost: &[],
         claim: "What becomes of a stream whose client closes its sending side only.",
+        sends: "GET, then a half-close (FIN of the sending side).",
+        fix: "Nothing has to change: both going on and ending are seen.",
         run: |target| {
             let mut stream = target.stream()?;
             let first = stream.next_event();
@@ -110,6 +119,7 @@ pub(super) static CASES: &[Case] = &[
                 Err(error) => return Err(error.into()),
             })
         },
+        ..CASE
     },
     Case {
         id: "S8.04",
@@ -118,8 +128,12 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: memory must not grow with what a client does not read",
         needs: &[Need::Topics, Need::Metrics],
         cost: &[Cost::Flood, Cost::Alone],
+        hostile: true,
         claim: "100 MB published past a stream that nobody reads cost less than 32 MB of memory.",
+        sends: "A socket that is never read while much is published.",
+        fix: "Bound what waits for one client, by bytes, and drop or disconnect beyond.",
         run: stalled_reader,
+        ..CASE
     },
     Case {
         id: "S8.05",
@@ -128,8 +142,12 @@ pub(super) static CASES: &[Case] = &[
         source: "HTML 9.2.5; contract: a gap is told, an event is whole",
         needs: &[Need::Topics],
         cost: &[Cost::Flood],
+        hostile: true,
         claim: "A reader that fell behind is cut off or skips whole events; none is torn.",
+        sends: "As S8.04, then it reads on.",
+        fix: "Drop whole events, or close; never a part of an event.",
         run: overflow_policy,
+        ..CASE
     },
     Case {
         id: "S8.06",
@@ -138,17 +156,23 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: what each connection leaves behind adds up",
         needs: &[Need::Metrics],
         cost: &[Cost::Flood, Cost::Alone],
+        hostile: true,
         claim: "2000 clients that come and go leave no stream, descriptor or memory behind.",
+        sends: "Connects, reads and closes, a couple of thousand times.",
+        fix: "Look for what is not released on disconnect: descriptors, tasks, subscriptions.",
         run: churn,
+        ..CASE
     },
     Case {
         id: "S8.07",
         slug: "pipelined-behind",
         level: Level::Must,
         source: "RFC 9112 9.3.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
         claim: "A request behind an endless stream is not answered within that stream.",
+        sends: "A second GET on the connection while the stream is open.",
+        fix: "Answer pipelined requests in order: the second waits, or the connection closes.",
         run: |target| {
             let mut stream = target.stream()?;
             stream.next_event()?;
@@ -161,15 +185,18 @@ pub(super) static CASES: &[Case] = &[
             ensure(!is_mixed, "the stream alone", "a status line within the stream")?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S8.08",
         slug: "bytes-mid-stream",
         level: Level::Info,
         source: "RFC 9112 9.3.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
         claim: "What becomes of a stream whose client sends bytes that are no request.",
+        sends: "Bytes that are no request while the stream is open.",
+        fix: "Nothing has to change, if the stream goes on or closes cleanly.",
         run: |target| {
             let mut stream = target.stream()?;
             stream.next_event()?;
@@ -181,16 +208,21 @@ pub(super) static CASES: &[Case] = &[
                 Err(error) => return Err(error.into()),
             })
         },
+        ..CASE
     },
     Case {
         id: "S8.09",
         slug: "slow-request",
         level: Level::Should,
         source: "RFC 9110 15.5.9",
-        needs: &[],
         cost: &[Cost::Long],
+        scope: Scope::Http,
+        hostile: true,
         claim: "A request that arrives a byte every 2 s is given up within 60 s.",
+        sends: "A request, a byte every other second, never finished.",
+        fix: "Set a timeout for the request's head.",
         run: slow_request,
+        ..CASE
     },
 ];
 

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::CASE;
 use super::s09_http::NO_SUCH_PATH;
 use crate::conformance::expect::{
     describe, ensure, fact, is_stream, miss, miss_should, pass, status_in,
 };
-use crate::conformance::server::{Case, Level, Need, Outcome, Target};
+use crate::conformance::server::{Case, Level, Need, Outcome, Scope, Target};
 use crate::wire::{Body, Error};
 
 /// RFC 9112 section 3 recommends request lines of at least this length.
@@ -34,9 +35,12 @@ pub(super) static CASES: &[Case] = &[
         slug: "cl-te",
         level: Level::Must,
         source: "RFC 9112 6.1",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "After Content-Length with Transfer-Encoding the connection closes, nothing smuggled.",
+        sends: "Content-Length and Transfer-Encoding in one request, with a second request inside.",
+        fix: "Refuse it, or use Transfer-Encoding, and close the connection after the answer: it is how requests are smuggled.",
         run: |target| {
             let smuggled =
                 format!("GET {NO_SUCH_PATH} HTTP/1.1\r\nHost: {}\r\n\r\n", target.host());
@@ -44,41 +48,52 @@ pub(super) static CASES: &[Case] = &[
             let lines = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", body.len());
             closes_after_faulty_framing(target, "HTTP/1.1", &lines, &body, |_| true)
         },
+        ..CASE
     },
     Case {
         id: "S9.13",
         slug: "cl-differ",
         level: Level::Must,
         source: "RFC 9112 6.3",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "Two different Content-Lengths are answered with 400, and the connection closes.",
+        sends: "Two different Content-Length lines.",
+        fix: "Answer 400 and close.",
         run: |target| {
             let lines = "Content-Length: 5\r\nContent-Length: 6";
             closes_after_faulty_framing(target, "HTTP/1.1", lines, "hello!", |it| it == 400)
         },
+        ..CASE
     },
     Case {
         id: "S9.14",
         slug: "te-http10",
         level: Level::Must,
         source: "RFC 9112 6.1",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "After Transfer-Encoding in an HTTP/1.0 request the connection closes.",
+        sends: "Transfer-Encoding in an HTTP/1.0 request.",
+        fix: "Refuse it, or close the connection after the answer.",
         run: |target| {
             let lines = "Connection: keep-alive\r\nTransfer-Encoding: chunked";
             closes_after_faulty_framing(target, "HTTP/1.0", lines, "0\r\n\r\n", |_| true)
         },
+        ..CASE
     },
     Case {
         id: "S9.15",
         slug: "te-unknown",
         level: Level::Must,
         source: "RFC 9112 6.1, 6.3",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "A transfer coding that is not known gets 400 or 501, and the connection closes.",
+        sends: "A transfer coding that nobody knows.",
+        fix: "Answer 501 or 400 and close: the end of the body is unknown.",
         run: |target| {
             for coding in ["xchunked", "chunked, identity"] {
                 let lines = format!("Transfer-Encoding: {coding}");
@@ -87,85 +102,108 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.16",
         slug: "obs-fold",
         level: Level::Must,
         source: "RFC 9112 5.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "A folded header line is refused with 400, or read as if it were not folded.",
+        sends: "A folded header line.",
+        fix: "Answer 400, or replace the fold by spaces.",
         run: |target| {
             let head = target.head_of_raw(&with_line(target, b"X-Folded: a\r\n b"))?;
             status_in(&head, &[400, 200])?;
             fact(format!("status {}", head.status))
         },
+        ..CASE
     },
     Case {
         id: "S9.17",
         slug: "ctl-in-value",
         level: Level::Must,
         source: "RFC 9110 5.5, RFC 9112 2.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "A bare CR or a NUL in a header value is refused with 400, or replaced.",
+        sends: "A lone CR and a NUL in a header value.",
+        fix: "Answer 400, or replace them.",
         run: |target| {
             for line in [&b"X-Control: a\rb"[..], b"X-Control: a\0b"] {
                 status_in(&target.head_of_raw(&with_line(target, line))?, &[400, 200])?;
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.18",
         slug: "space-colon",
         level: Level::Must,
         source: "RFC 9112 5.1",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "Whitespace between a header's name and its colon is answered with 400.",
+        sends: "A space before a header's colon.",
+        fix: "Answer 400.",
         run: |target| {
             status_in(&target.head_of_raw(&with_line(target, b"X-Space : a"))?, &[400])?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.19",
         slug: "bare-lf",
         level: Level::Info,
         source: "RFC 9112 2.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "What a request is answered whose lines end in LF alone; accepting it is allowed.",
+        sends: "Lines that end in LF alone.",
+        fix: "Nothing has to change: both are allowed.",
         run: |target| {
             let text = target.get(target.path()).to_bytes();
             let text: Vec<u8> = text.into_iter().filter(|byte| *byte != b'\r').collect();
             fact(describe(&target.head_of_raw(&text)))
         },
+        ..CASE
     },
     Case {
         id: "S9.20",
         slug: "leading-crlf",
         level: Level::Should,
         source: "RFC 9112 2.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "A blank line before the request line is ignored.",
+        sends: "An empty line before the request line.",
+        fix: "Skip it.",
         run: |target| {
             let request = target.get(target.path()).to_bytes();
             is_stream(&target.head_of_raw(&[b"\r\n", request.as_slice()].concat())?)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.21",
         slug: "huge-header",
         level: Level::Should,
         source: "RFC 6585 5",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "A header of 1 MiB, or 500 of them, gets 431 or 400, and the answer arrives.",
+        sends: "A header of 1 MiB, and 500 headers.",
+        fix: "Answer 431 and let the answer arrive: read on for a moment before closing.",
         run: |target| {
             let big = target.get(target.path()).header("X-Big", "x".repeat(HUGE_HEADER_BYTES));
             let many = (0..MANY_HEADERS).fold(target.get(target.path()), |request, n| {
@@ -178,39 +216,49 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.22",
         slug: "long-uri",
         level: Level::Must,
         source: "RFC 9112 3",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "A target of 100 KiB gets 414; a request line of 8000 bytes is taken.",
+        sends: "A request line of 8000 bytes, and a target of 100 KiB.",
+        fix: "Accept the first, answer 414 to the second.",
         run: long_uri,
+        ..CASE
     },
     Case {
         id: "S9.23",
         slug: "absolute-form",
         level: Level::Must,
         source: "RFC 9112 3.2.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "A target in absolute form is answered as one in origin form.",
+        sends: "GET with the absolute form of the target.",
+        fix: "Take the path from it.",
         run: |target| {
             let url = format!("http://{}{}", target.host(), target.path());
             is_stream(&target.head(&target.get(&url))?)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.24",
         slug: "upgrade-ignored",
         level: Level::Must,
         source: "RFC 9110 7.8",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "A request that offers an upgrade nobody wants is answered with the stream as usual.",
+        sends: "Upgrade: h2c and Upgrade: foo.",
+        fix: "Ignore an Upgrade that is not wanted, and answer as usual.",
         run: |target| {
             for (protocol, more) in
                 [("h2c", Some(("HTTP2-Settings", "AAMAAABkAAQAAP__"))), ("foo", None)]
@@ -228,6 +276,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     // RFC 9110 lets a server answer 304 to If-None-Match; for a stream without an end that is a way
     // to lose it, so the catalogue's level stays a recommendation.
@@ -236,9 +285,11 @@ pub(super) static CASES: &[Case] = &[
         slug: "range",
         level: Level::Should,
         source: "RFC 9110 13.1.2, 14.2",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "Range and If-None-Match do not apply to a stream: it comes whole, not as 206, 304 or 416.",
+        sends: "Range and If-None-Match.",
+        fix: "Ignore both for streams: 200 and the whole stream.",
         run: |target| {
             for (name, value) in [("Range", "bytes=0-9"), ("If-None-Match", "*")] {
                 let head = target.head(&target.get(target.path()).header(name, value))?;
@@ -247,6 +298,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     // From here beyond the first catalogue: what our servers, and tests of them, ran into.
     Case {
@@ -254,9 +306,12 @@ pub(super) static CASES: &[Case] = &[
         slug: "connect-method",
         level: Level::Should,
         source: "RFC 9110 9.3.6, 15.6",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "CONNECT, with a target as it has, is refused without a server error, and nothing crashes.",
+        sends: "CONNECT with an authority as its target.",
+        fix: "Route requests without a path to an error answer, not to a panic.",
         run: |target| {
             let host = target.host();
             for to in [host, "example.org:443", target.path()] {
@@ -270,15 +325,19 @@ pub(super) static CASES: &[Case] = &[
             is_stream(&target.head(&target.get(target.path()))?)?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.27",
         slug: "cl-invalid",
         level: Level::Must,
         source: "RFC 9112 6.3",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
         claim: "A Content-Length that is no number is answered with 400, and the connection closes.",
+        sends: "Content-Length values that are no number.",
+        fix: "Answer 400 and close; digits only, no sign, no list of different values.",
         run: |target| {
             for length in ["+5", "0x5", "5 5", "-1", "99999999999999999999999"] {
                 let lines = format!("Content-Length: {length}");
@@ -288,15 +347,18 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S9.28",
         slug: "expect-continue",
         level: Level::Must,
         source: "RFC 9110 10.1.1",
-        needs: &[],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "A request that waits for 100 Continue gets it, or a final answer, before its body.",
+        sends: "A request with a body and Expect: 100-continue, which waits.",
+        fix: "Send 100 Continue when the body is going to be read, or the final answer at once.",
         run: |target| {
             let request = target.request("POST", target.path());
             let request = request.header("Expect", "100-continue").header("Content-Length", "4");
@@ -312,6 +374,7 @@ pub(super) static CASES: &[Case] = &[
             ensure(first.status >= 200, "100 or a final answer", first.summary())?;
             fact(first.summary())
         },
+        ..CASE
     },
     Case {
         id: "S9.29",
@@ -319,9 +382,13 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "RFC 9110 9.3.2; contract: HEAD on any GET endpoint",
         needs: &[Need::Endpoints],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "HEAD of every endpoint has the status and the type of GET, and no body.",
+        sends: "HEAD and GET of every endpoint.",
+        fix: "Route HEAD like GET, everywhere.",
         run: head_everywhere,
+        ..CASE
     },
     Case {
         id: "S9.30",
@@ -329,8 +396,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "RFC 9457; contract: parameter, value, bounds",
         needs: &[Need::Endpoints],
-        cost: &[],
+        scope: Scope::Http,
+        after: &[],
         claim: "A parameter out of bounds gets 400 with a problem that names it, its value and the bounds.",
+        sends: "Parameters out of bounds.",
+        fix: "Answer application/problem+json (RFC 9457) with parameter, value and bounds.",
         run: |target| {
             let request = target.get("/ticks?interval_ms=60001");
             let (head, body) = target.answer(&request)?;
@@ -348,6 +418,7 @@ pub(super) static CASES: &[Case] = &[
             )?;
             pass()
         },
+        ..CASE
     },
 ];
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::{CASE, SIMPLE_EVENT};
 use crate::conformance::expect::{ensure, equal, fact, miss, pass};
 use crate::conformance::server::own::Own;
 use crate::conformance::server::script::data;
@@ -23,8 +24,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "A line end in an event type adds no field and no event: it is repaired or refused.",
+        sends: "A script with line ends in the event type.",
+        fix: "Refuse CR and LF in event, or replace them; anybody who chooses the type could write fields.",
         run: |target| {
             for line_end in LINE_ENDS {
                 let event = format!("x{line_end}data: injected");
@@ -33,6 +36,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S10.02",
@@ -40,8 +44,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "A line end in an id adds no field and no event: it is repaired or refused.",
+        sends: "A script with line ends in the id.",
+        fix: "Refuse CR and LF in id, or replace them.",
         run: |target| {
             for line_end in LINE_ENDS {
                 for field in ["retry: 1", "data: injected"] {
@@ -52,6 +58,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S10.03",
@@ -59,8 +66,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "A field name after a line end in data stays data.",
+        sends: "A script with CR and a field name in data.",
+        fix: "Split data at CR too (as S4.04).",
         run: |target| {
             for line_end in LINE_ENDS {
                 let data = format!("a{line_end}event: injected{line_end}data: b");
@@ -69,6 +78,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S10.04",
@@ -76,8 +86,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "HTML 9.2.5; CWE-93",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "A line end in a comment makes no event.",
+        sends: "A script with line ends in a comment.",
+        fix: "Write a comment line for each line of it.",
         run: |target| {
             for line_end in LINE_ENDS {
                 let comment = format!("c{line_end}data: injected");
@@ -86,6 +98,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S10.05",
@@ -93,8 +106,10 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.6",
         needs: &[Need::Script],
-        cost: &[],
+        after: SIMPLE_EVENT,
         claim: "An id with NUL, which every client ignores, is repaired or refused.",
+        sends: "A script with NUL in the id.",
+        fix: "Leave the id out, or refuse it: clients ignore it.",
         run: |target| {
             let item = json!({ "id": "1\u{0}2", "data": "real" });
             let Some((_, stream)) = played(target, &[item])? else { return pass() };
@@ -103,6 +118,7 @@ pub(super) static CASES: &[Case] = &[
             ensure(!is_sent, "no NUL in the stream", format!("\"{}\"", raw.escape_ascii()))?;
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S10.06",
@@ -110,18 +126,22 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9110 15.6; CWE-248",
         needs: &[Need::Script],
-        cost: &[],
+        hostile: true,
+        after: SIMPLE_EVENT,
         claim: "Hostile events break no connection and no other stream: each answer is whole.",
+        sends: "All hostile scripts in a row, beside an open stream.",
+        fix: "Make the encoder return an error or clean its input; a panic cuts the connection.",
         run: hostile_no_crash,
+        ..CASE
     },
     Case {
         id: "S10.07",
         slug: "reflected-last-id",
         level: Level::Must,
         source: "RFC 9112 11.1",
-        needs: &[],
-        cost: &[],
         claim: "Nothing in Last-Event-ID becomes a line of the head or of the stream.",
+        sends: "Last-Event-ID with encoded and raw line ends.",
+        fix: "Never write request data into a head or a stream without the encoder.",
         run: |target| {
             for value in [
                 "1%0d%0aX-Injected: 1",
@@ -138,15 +158,16 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S10.08",
         slug: "reflected-query",
         level: Level::Must,
         source: "RFC 9112 11.1",
-        needs: &[],
-        cost: &[],
         claim: "Nothing in the query becomes a line of the head or of the stream.",
+        sends: "Query parameters with line ends.",
+        fix: "Never write request data into a head or a stream without the encoder.",
         run: |target| {
             for query in ["x=%0d%0aX-Injected:1", "x=%0adata:%20injected", "x=%0ddata:%20injected"]
             {
@@ -155,15 +176,18 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S10.09",
         slug: "connection-limit",
         level: Level::Info,
         source: "HTML 9.2.7; practice: a limit says 429 or 503 with Retry-After",
-        needs: &[],
         cost: &[Cost::Flood, Cost::Alone],
+        hostile: true,
         claim: "How many of 200 streams at a time from one address are served.",
+        sends: "200 streams at the same time.",
+        fix: "Nothing has to change; a limit should answer 429 or 503 with Retry-After.",
         run: |target| {
             let own = Own::or_shared(target)?;
             let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -189,6 +213,7 @@ pub(super) static CASES: &[Case] = &[
                 seen.iter().map(|(words, count)| format!("{count} {words}")).collect();
             fact(words.join("; "))
         },
+        ..CASE
     },
     // Beyond the first catalogue: a page of another site must not publish with a visitor's network.
     Case {
@@ -197,8 +222,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::MustContract,
         source: "contract: a cross-site Origin is refused; Fetch 3.2 (Origin)",
         needs: &[Need::Topics],
-        cost: &[],
         claim: "A message from a page of another site gets 403 and is not published.",
+        sends: "POST with the Origin of another site.",
+        fix: "Refuse a cross-site Origin with 403 unless it is allowed: any page could publish otherwise.",
         run: |target| {
             let topic = Topic::new(target, "cross-site");
             let mut stream = topic.subscribe(None)?;
@@ -211,6 +237,7 @@ pub(super) static CASES: &[Case] = &[
             equal("the first message", stream.take(1)?[0].data.as_str(), "own")?;
             pass()
         },
+        ..CASE
     },
 ];
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::CASE;
 use crate::conformance::expect::{ensure, fact, in_time, miss, pass};
 use crate::conformance::server::grammar::{lines, show};
 use crate::conformance::server::script::{self, hold};
@@ -26,12 +27,14 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice",
         needs: &[Need::Process, Need::Script],
-        cost: &[],
         claim: "After SIGTERM, with one idle stream open, the server exits in time with code 0.",
+        sends: "SIGTERM with one idle stream open.",
+        fix: "Tell open streams to end when the signal comes; a graceful shutdown that waits for them waits for ever.",
         run: |target| {
             let drained = drain(target, 1, Traffic::Idle)?;
             exited_well(target, &drained.ended)
         },
+        ..CASE
     },
     Case {
         id: "S11.02",
@@ -39,12 +42,14 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice",
         needs: &[Need::Process],
-        cost: &[],
         claim: "After SIGTERM, with 20 busy streams open, the server exits in time with code 0.",
+        sends: "SIGTERM with 20 busy streams open.",
+        fix: "As S11.01; give the shutdown a deadline of its own.",
         run: |target| {
             let drained = drain(target, STREAMS, Traffic::Busy)?;
             exited_well(target, &drained.ended)
         },
+        ..CASE
     },
     Case {
         id: "S11.03",
@@ -52,8 +57,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9112 7.1, 8",
         needs: &[Need::Process],
-        cost: &[],
         claim: "After SIGTERM every open stream ends with the last chunk.",
+        sends: "As S11.02; the last bytes of each stream.",
+        fix: "End each body through the HTTP library, so that its last chunk is written, before the process exits.",
         run: |target| {
             for mut stream in drain(target, STREAMS, Traffic::Busy)?.streams {
                 let end = stream.read_to_end();
@@ -61,6 +67,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     Case {
         id: "S11.04",
@@ -68,8 +75,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.6",
         needs: &[Need::Process],
-        cost: &[],
         claim: "After SIGTERM no stream ends within an event.",
+        sends: "As S11.02; the last bytes of each stream.",
+        fix: "Write each event in one piece, and let the write finish before the process exits.",
         run: |target| {
             for mut stream in drain(target, STREAMS, Traffic::Busy)?.streams {
                 // However it ends: that is the claim of S11.03.
@@ -85,6 +93,7 @@ pub(super) static CASES: &[Case] = &[
             }
             pass()
         },
+        ..CASE
     },
     // A stream that nobody reads keeps the server busy after the signal.
     Case {
@@ -93,9 +102,11 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice: a request during shutdown must not hang",
         needs: &[Need::Process, Need::Script],
-        cost: &[],
         claim: "A request that comes after SIGTERM is refused, gets 503 or is served whole.",
+        sends: "Connects while the server shuts down.",
+        fix: "Close the listener first, or answer 503: a connection that is accepted and forgotten hangs.",
         run: no_new_work,
+        ..CASE
     },
     Case {
         id: "S11.06",
@@ -103,8 +114,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Info,
         source: "HTML 9.2.4",
         needs: &[Need::Process, Need::Topics],
-        cost: &[],
         claim: "What a client is told that resumes after the server was started anew.",
+        sends: "Starts the server again and resumes with the last id.",
+        fix: "Keep events over a restart, or make old ids recognisable and say that there is a gap.",
         run: |target| {
             let first = target.start()?;
             let topic = Topic::new(first.target(), "restart");
@@ -118,6 +130,7 @@ pub(super) static CASES: &[Case] = &[
             let event = stream.take(1)?.remove(0);
             fact(format!("first event: type {}, data {:.60}", event.event, event.data))
         },
+        ..CASE
     },
     Case {
         id: "S11.07",
@@ -125,13 +138,15 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Info,
         source: "HTML 9.2.1",
         needs: &[Need::Endpoints],
-        cost: &[],
         claim: "What a client is told that comes back to a stream that is finished; 204 stops it.",
+        sends: "Resumes after the stream has said that it is finished.",
+        fix: "Answer 204 to tell an EventSource to stay away; any other end makes it come back.",
         run: |target| {
             // The last id of the tasks.
             let request = target.get("/tasks").header("Last-Event-ID", "25");
             fact(target.head(&request)?.summary())
         },
+        ..CASE
     },
 ];
 
