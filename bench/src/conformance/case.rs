@@ -170,8 +170,8 @@ pub enum Fault {
         actual: String,
         /// Only a recommendation was missed, in a case whose level is higher.
         lenient: bool,
-        /// It was too slow: the time that was allowed. A busy host looks the same.
-        allowed: Option<Duration>,
+        /// It was too slow: the time that it took. A busy host looks the same.
+        took: Option<Duration>,
     },
     /// The attempt says nothing about the claim, but another one may: its own baseline was disturbed,
     /// or a condition that the case waits for did not occur.
@@ -185,10 +185,10 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The same; if it is a miss, it is one because more time than this was taken.
-    pub(super) fn slower_than(mut self, limit: Duration) -> Fault {
-        if let Fault::Miss { allowed, .. } = &mut self {
-            *allowed = Some(limit);
+    /// The same; if it is a miss, it is one because it took so long.
+    pub(super) fn too_slow(mut self, time: Duration) -> Fault {
+        if let Fault::Miss { took, .. } = &mut self {
+            *took = Some(time);
         }
         self
     }
@@ -216,11 +216,11 @@ impl From<wire::Error> for Fault {
             }
             _ => {}
         }
-        let allowed = match error {
+        let took = match error {
             wire::Error::Timeout { patience, .. } => Some(patience),
             _ => None,
         };
         let (expected, actual) = (error.awaited().to_owned(), error.to_string());
-        Fault::Miss { expected, actual, lenient: false, allowed }
+        Fault::Miss { expected, actual, lenient: false, took }
     }
 }

@@ -9,12 +9,12 @@ use crate::wire::{self, Head};
 
 /// A miss: what the claim demands and what the server did.
 pub(super) fn miss(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
-    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: false, allowed: None }
+    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: false, took: None }
 }
 
 /// A miss of a recommendation inside a case of a higher level.
 pub(super) fn miss_should(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
-    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: true, allowed: None }
+    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: true, took: None }
 }
 
 /// Holds if the condition does.
@@ -33,7 +33,7 @@ pub(super) fn in_time(
     expected: impl Into<String>,
     actual: impl Into<String>,
 ) -> Result<(), Fault> {
-    ensure(took <= allowed, expected, actual).map_err(|fault| fault.slower_than(allowed))
+    ensure(took <= allowed, expected, actual).map_err(|fault| fault.too_slow(took))
 }
 
 /// Holds if both are equal; long values are shown where they begin to differ.
@@ -89,7 +89,7 @@ pub(super) fn eventually<T>(
     loop {
         match look()? {
             Ok(value) => return Ok(value),
-            Err(fault) if Instant::now() >= deadline => return Err(fault.slower_than(within)),
+            Err(fault) if Instant::now() >= deadline => return Err(fault.too_slow(within)),
             Err(_) => thread::sleep(LOOK),
         }
     }

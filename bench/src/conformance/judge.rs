@@ -104,11 +104,11 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
         Err(fault) => {
             result.verdict = verdict_of(&fault, case.level);
             match fault {
-                Fault::Miss { expected, actual, allowed, .. } => {
-                    let allowed = allowed.or(subject.log().vain_wait());
-                    doubt = allowed.and_then(|allowed| match beside {
-                        Beside::Nothing => busy(allowed, HOST_SHARE),
-                        Beside::Cases => busy(allowed, HOST_SHARE_BESIDE),
+                Fault::Miss { expected, actual, took, .. } => {
+                    let took = took.or(subject.log().vain_wait());
+                    doubt = took.and_then(|took| match beside {
+                        Beside::Nothing => busy(took, HOST_SHARE),
+                        Beside::Cases => busy(took, HOST_SHARE_BESIDE),
                         Beside::Programs => Some("other clients were starting".to_owned()),
                     });
                     result.expected = Some(shown(&expected));
@@ -294,7 +294,7 @@ mod tests {
             expected: String::new(),
             actual: String::new(),
             lenient,
-            allowed: None,
+            took: None,
         };
         assert_eq!(verdict_of(&miss(false), Level::Must), Verdict::Fail);
         assert_eq!(verdict_of(&miss(true), Level::Must), Verdict::NonStrict);

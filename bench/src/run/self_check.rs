@@ -34,7 +34,7 @@ const DELAY_MESSAGES: u64 = 640;
 const DELAY_NOISE_NS: f64 = DELAY_NS as f64 * DELAY_WITHIN / 2.0;
 
 /// The first try that counts is the result; counts of events are exact whatever the host does.
-const DELAY_TRIES: u32 = 18;
+const DELAY_TRIES: u32 = 12;
 
 /// The server that does nothing for this long, and must not hide it.
 const STALL_MS: u64 = 200;

@@ -163,7 +163,7 @@ impl Dialogue<'_> {
             }
             if Instant::now() >= deadline {
                 let fault = miss(expected, format!("none; {}", self.reported()));
-                return Err(fault.slower_than(within));
+                return Err(fault.too_slow(within));
             }
         }
     }
@@ -232,7 +232,7 @@ impl Dialogue<'_> {
             }
         }
         let fault = miss(what, self.reported());
-        Err(if self.client.ended.is_some() { fault } else { fault.slower_than(within) })
+        Err(if self.client.ended.is_some() { fault } else { fault.too_slow(within) })
     }
 
     /// Waits until the client reports that the stream is open, if it reports such things.

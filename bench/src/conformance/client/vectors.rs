@@ -178,7 +178,7 @@ pub(super) fn events_at_end(dialogue: &mut Dialogue<'_>) -> Result<Vec<Event>, F
         }
         if Instant::now() >= deadline {
             let fault = miss("the end of the stream noticed", dialogue.reported());
-            return Err(fault.slower_than(dialogue.trial.patience()));
+            return Err(fault.too_slow(dialogue.trial.patience()));
         }
     }
 }

@@ -174,7 +174,7 @@ impl OwnProcess {
             expected: "an exit after SIGTERM".to_owned(),
             actual: format!("it still runs {} s after the signal", STOP_DEADLINE.as_secs()),
             lenient: false,
-            allowed: Some(STOP_DEADLINE),
+            took: Some(STOP_DEADLINE),
         };
         match self.process {
             Process::Launched(server) => {

@@ -256,7 +256,7 @@ fn origin(trial: &Trial) -> Outcome {
     first.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
     let Some(mut stream) = there.request(trial.patience()) else {
         let fault = miss("the redirect followed", dialogue.reported());
-        return Err(fault.slower_than(trial.patience()));
+        return Err(fault.too_slow(trial.patience()));
     };
     stream.open();
     stream.chunk(b"data: a\n\n");

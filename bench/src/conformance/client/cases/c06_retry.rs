@@ -106,11 +106,11 @@ pub(super) static CASES: &[Case] = &[
             // All of an empty value's characters are digits, so the standard says of it what it
             // cannot mean; Chromium takes it for a reset.
             match ignored(trial, &format!("{SET}retry:\nretry\ndata: b\n\n")) {
-                Err(Fault::Miss { expected, actual, allowed, .. }) => Err(Fault::Miss {
+                Err(Fault::Miss { expected, actual, took, .. }) => Err(Fault::Miss {
                     expected,
                     actual: format!("{actual} after an empty retry"),
                     lenient: true,
-                    allowed,
+                    took,
                 }),
                 outcome => outcome.and_then(|()| pass()),
             }
@@ -280,15 +280,14 @@ fn within(trial: &Trial, delay_ms: f64, asked_ms: f64) -> Result<(), Fault> {
     let latest = asked_ms + LATE_MS * trial.ms(1000).as_secs_f64();
     let expected = format!("a wait of {asked_ms} ms to {latest} ms");
     let actual = format!("{delay_ms:.0} ms");
+    let late = Duration::from_secs_f64((delay_ms - asked_ms).max(0.0) / 1e3);
     match delay_ms {
         _ if delay_ms < asked_ms - EARLY_MS => Err(miss(expected, actual)),
         // As far away as a default: it was not heard.
         _ if delay_ms > BOGUS_MS * trial.ms(1000).as_secs_f64() => {
-            Err(miss(expected, actual).slower_than(trial.ms(BOGUS_MS as u64)))
+            Err(miss(expected, actual).too_slow(late))
         }
-        _ if delay_ms > latest => {
-            Err(miss_should(expected, actual).slower_than(trial.ms(LATE_MS as u64)))
-        }
+        _ if delay_ms > latest => Err(miss_should(expected, actual).too_slow(late)),
         _ => Ok(()),
     }
 }
@@ -300,7 +299,7 @@ fn ignored(trial: &Trial, text: &str) -> Result<(), Fault> {
     let (expected, actual) = ("a wait of 700 ms", format!("{delay:.0} ms"));
     ensure(delay >= 700.0 - EARLY_MS, expected, &actual)?;
     let is_in_time = ensure(delay < most, expected, actual);
-    is_in_time.map_err(|fault| fault.slower_than(trial.ms(BOGUS_MS as u64)))
+    is_in_time.map_err(|fault| fault.too_slow(Duration::from_secs_f64(delay.max(0.0) / 1e3)))
 }
 
 /// A miss that says behind which line it was.

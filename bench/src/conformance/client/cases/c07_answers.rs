@@ -398,7 +398,7 @@ pub(super) static CASES: &[Case] = &[
                 stream.send(body);
                 dialogue.no_request(trial.ms(500)).ok();
                 drop(stream);
-                dialogue.no_request(trial.ms(100)).ok();
+                dialogue.stays_away(trial.ms(100)).ok();
                 let events = dialogue.events();
                 let invented = events.iter().find(|it| it.data != "a");
                 let words = invented.map(|it| format!("{it:?}")).unwrap_or_default();
@@ -489,7 +489,7 @@ fn bounded(
     if !dialogue.trial.has(Op) {
         return Ok(());
     }
-    Err(miss("an error", dialogue.reported()).slower_than(dialogue.trial.patience()))
+    Err(miss("an error", dialogue.reported()).too_slow(dialogue.trial.patience()))
 }
 
 fn read_timeout(trial: &Trial) -> Outcome {
@@ -505,7 +505,7 @@ fn read_timeout(trial: &Trial) -> Outcome {
     for _ in 0..10 {
         let pause = dialogue.stays_away(Duration::from_millis(READ_TIMEOUT_MS * 3 / 10));
         // A comment that the host delays for so long looks like a silence.
-        pause.map_err(|fault| fault.slower_than(Duration::from_millis(READ_TIMEOUT_MS / 2)))?;
+        pause.map_err(|fault| fault.too_slow(Duration::from_millis(READ_TIMEOUT_MS / 2)))?;
         stream.chunk(b":\n");
     }
     stream.chunk(b"data: a\n\n");

@@ -272,7 +272,7 @@ fn hundred_thousand(trial: &Trial) -> Outcome {
     }
     let words = format!("{next} of them within {FLOOD:?}");
     let all = ensure(next == EVENTS, format!("{EVENTS} events"), words);
-    all.map_err(|fault| fault.slower_than(FLOOD))?;
+    all.map_err(|fault| fault.too_slow(FLOOD))?;
     fact(format!("{:.0} events a second", EVENTS as f64 / began.elapsed().as_secs_f64()))
 }
 
@@ -294,7 +294,7 @@ fn comment_flood(trial: &Trial) -> Outcome {
             Some(_) => {}
             None => {
                 let fault = miss("the event behind the comments", format!("none in {FLOOD:?}"));
-                return Err(fault.slower_than(FLOOD));
+                return Err(fault.too_slow(FLOOD));
             }
         }
     }

@@ -43,7 +43,7 @@ pub(super) static CASES: &[Case] = &[
             answer.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
             let Some(second) = there.request(trial.patience()) else {
                 let fault = miss("the redirection followed, without them", dialogue.reported());
-                return Err(fault.slower_than(trial.patience()));
+                return Err(fault.too_slow(trial.patience()));
             };
             for (name, _) in secrets {
                 let shown = second.request.shown(name);

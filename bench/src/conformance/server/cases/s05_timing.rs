@@ -186,7 +186,7 @@ fn early_head(target: &Target) -> Outcome {
     // The silence between is the evidence.
     target.log().watched(target.scaled(HEAD_AHEAD));
     // A host that delays the head by the rest of the silence makes it late.
-    is_ahead.map_err(|fault| fault.slower_than(silence - target.scaled(HEAD_AHEAD)))?;
+    is_ahead.map_err(|fault| fault.too_slow(silence - target.scaled(HEAD_AHEAD)))?;
     fact(numbers)
 }
 
@@ -215,7 +215,7 @@ fn in_their_slots(target: &Target, accept_encoding: Option<&str>) -> Outcome {
         } else {
             stream.next_piece().map(|_| ())
         };
-        arrived.map_err(|error| Fault::from(error).slower_than(slot))?;
+        arrived.map_err(|error| Fault::from(error).too_slow(slot))?;
         let behind = head_at.elapsed().saturating_sub(due);
         late = late.max(behind);
         let expected = format!("event {n} of {SLOTS} before the next one is due, {} ms", ms(slot));

@@ -376,5 +376,5 @@ fn slow_request(target: &Target) -> Outcome {
         let _ = connection.send(b"x");
     }
     let expected = format!("408 or the end within {} s", limit.as_secs());
-    Err(miss(expected, "still waiting for the rest").slower_than(limit))
+    Err(miss(expected, "still waiting for the rest").too_slow(limit))
 }
