@@ -7,11 +7,13 @@ mod pump;
 mod server;
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, listen, page};
+use feed::{Failure, Feed, Opened, Problem, listen, page};
 
 use crate::http::{Body, Request, Response};
 use crate::server::Server;
@@ -79,8 +81,14 @@ fn publish(feed: &Feed, topic: &str, request: &Request) -> Response {
     let published = || {
         // SSE: whoever may not publish is told so before the body is read.
         feed.may_publish(topic, &request.publisher())?;
-        // std: nothing to `await`; whoever needs the body says so and is called again with it.
-        request.body.clone().map(|body| feed.publish(topic, body?)).transpose()
+        // std: nothing to `await`. A handler that needs the body says so and is called again with it;
+        // the memory bus is ready at the first poll.
+        let Some(body) = request.body.clone() else { return Ok(None) };
+        let publishing = pin!(feed.publish(topic, body?));
+        match publishing.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(json) => json.map(Some),
+            Poll::Pending => Err(Problem::internal()),
+        }
     };
     match published() {
         Ok(Some(json)) => Response::text(201, "application/json", json),
