@@ -81,8 +81,8 @@ fn publish(feed: &Feed, topic: &str, request: &Request) -> Response {
     let published = || {
         // SSE: whoever may not publish is told so before the body is read.
         feed.may_publish(topic, &request.publisher())?;
-        // std: nothing to `await`. A handler that needs the body says so and is called again with it;
-        // the memory bus is ready at the first poll.
+        // std: nothing to `await`. A handler that needs the body says so and is called again with
+        // it; the memory bus is ready at the first poll.
         let Some(body) = request.body.clone() else { return Ok(None) };
         let publishing = pin!(feed.publish(topic, body?));
         match publishing.poll(&mut Context::from_waker(Waker::noop())) {
