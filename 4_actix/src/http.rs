@@ -90,9 +90,7 @@ fn head(request: &ServiceRequest) -> Head<'_> {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).count(),
         path: uri.path(),
-        // With the host of an absolute target, which `listen` may have cut in that place.
-        target_bytes: uri.authority().map_or(0, |host| host.as_str().len())
-            + uri.path_and_query().map_or(0, |target| target.as_str().len()),
+        target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
     }
 }

@@ -1,21 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 mod http;
-mod listen;
 
 use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
 
-use actix_web::dev::Server;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
-use actix_web::{App, Either, HttpRequest, HttpResponse, Responder};
+use actix_web::{App, Either, HttpRequest, HttpResponse, HttpServer, Responder};
 use actix_web_lab::sse::{self, Sse};
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, page};
+use feed::{Failure, Feed, Opened, listen, page};
 use futures_util::StreamExt;
 
 use crate::http::StreamRequest;
@@ -31,17 +29,18 @@ async fn main() -> Result<(), Failure> {
     // actix: each worker is a thread with a runtime and an `App` of its own; they share `Data`.
     let app =
         move || App::new().app_data(shared.clone()).configure(routes).wrap(from_fn(http::guard));
-    // actix: `HttpServer` would do the same, but answer the longest targets in its own words.
-    let server = Server::build()
+    let server = HttpServer::new(app)
         .workers(feed.settings.workers.into())
         // actix: all beyond 25 600 connections of a worker would wait; --max-streams says 503.
-        .max_concurrent_connections(usize::MAX)
+        .max_connections(usize::MAX)
+        // actix: by default a client that closed its side stays until a write to it fails.
+        .h1_allow_half_closed(false)
         // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
         // actix: it would cut them off after 30 s; workers look each second whether they are done.
-        .shutdown_signal(async move { feed.shutdown.begun().await });
-    let server = listen::serve(server, listener, app)?;
+        .shutdown_signal(async move { feed.shutdown.begun().await })
+        .listen(listener)?;
     listen::announce(address);
-    server.await?;
+    server.run().await?;
     Ok(())
 }
 

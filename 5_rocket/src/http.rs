@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io::Cursor;
-use std::str;
 
 use feed::Problem;
 use feed::contract::{EVENT_STREAM, Head, MAX_MESSAGE_BYTES, STREAM_HEADERS, unrouted};
@@ -13,8 +12,7 @@ use feed::stream::COALESCE_BYTES;
 use rocket::config::{Ident, LogLevel, Shutdown};
 use rocket::data::ByteUnit;
 use rocket::fairing::{Fairing, Info, Kind};
-use rocket::form::Form;
-use rocket::http::{Method, Status};
+use rocket::http::Status;
 use rocket::request::{FromRequest, Outcome};
 use rocket::response::{self, Responder};
 use rocket::{Config, Data, Request, Response, uri};
@@ -24,9 +22,6 @@ use crate::SharedFeed;
 /// Bytes of one chunk of a body at most: what `feed` gathers for one write, and an event more.
 /// Rocket's own 4096 would cut that into pieces. Each stream has a buffer of this size.
 const MAX_CHUNK_BYTES: usize = COALESCE_BYTES + 4096;
-
-/// Bytes of a body that Rocket waits for before it asks anyone: those of `_method=delete`.
-const PEEKED_BYTES: usize = 14;
 
 /// Seconds that connections get to end: more than `feed` gives the whole process, so it decides.
 const GRACE_S: u32 = 2;
@@ -104,9 +99,8 @@ impl Fairing for Guard {
         Info { name: "guard", kind: Kind::Request | Kind::Response }
     }
 
-    async fn on_request(&self, request: &mut Request<'_>, data: &mut Data<'_>) {
-        let torn = restore(request, data).await.err();
-        let refused = request.local_cache(|| torn.or_else(|| head(request).check().err()));
+    async fn on_request(&self, request: &mut Request<'_>, _: &mut Data<'_>) {
+        let refused = request.local_cache(|| head(request).check().err());
         // A fairing cannot answer, but it can send the request where no route is: there the
         // catcher answers. Rocket would take `/ticks/`, `//ticks` and `/%74icks` for `/ticks` too.
         if refused.is_some() || nowhere(request).status == 404 {
@@ -155,27 +149,6 @@ fn head<'r>(request: &'r Request<'_>) -> Head<'r> {
     }
 }
 
-/// Undoes what Rocket did to the request when it looked at the first bytes of the body.
-///
-/// It lets a form's first field, `_method`, turn a POST into another method. A message is no form,
-/// though `curl -d` says so, and may begin with any text. And it forgets an error that it meets
-/// there: the bytes before it would pass for the whole body.
-async fn restore(request: &mut Request<'_>, data: &mut Data<'_>) -> Result<(), Problem> {
-    let ended = data.peek_complete();
-    let start = data.peek(PEEKED_BYTES).await;
-    if start.len() < PEEKED_BYTES && !ended {
-        return Err(Problem::torn_body());
-    }
-    if request.content_type().is_some_and(|kind| kind.is_form()) {
-        let field = str::from_utf8(start).ok().and_then(|start| Form::values(start).next());
-        let method = field.filter(|field| field.name == "_method").map(|field| field.value.parse());
-        if method == Some(Ok(request.method())) {
-            request.set_method(Method::Post);
-        }
-    }
-    Ok(())
-}
-
 /// A message, read no further than its limit.
 pub async fn read_message(body: Data<'_>) -> Result<Vec<u8>, Problem> {
     match body.open(ByteUnit::from(MAX_MESSAGE_BYTES)).into_bytes().await {
@@ -219,14 +192,6 @@ impl<'r, 'o: 'r, R: Responder<'r, 'o>> Responder<'r, 'o> for Streamed<R> {
         response.max_chunk_size(MAX_CHUNK_BYTES).raw_header("Content-Type", EVENT_STREAM);
         for (name, value) in STREAM_HEADERS {
             response.raw_header(name, value);
-        }
-        // HTTP/1.0 has to ask for keep-alive, and hyper promises it even where only the close ends
-        // the body; beside `close` the promise is void (RFC 9112 9.3). Rocket does not tell the
-        // version; a browser that asks without need loses nothing, as its streams do not end.
-        let asked = request.headers().get("Connection");
-        if asked.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("keep-alive"))
-        {
-            response.raw_header("Connection", "close");
         }
         response.ok()
     }

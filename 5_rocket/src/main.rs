@@ -2,7 +2,6 @@
 
 mod http;
 mod listen;
-mod timeout;
 
 use std::sync::Arc;
 
@@ -19,16 +18,14 @@ use rocket::shield::Shield;
 use rocket::{Build, Data, Request, Responder, Rocket, State, catch, catchers, get, post, routes};
 
 use crate::http::{Guard, Publisher, Refused, StreamRequest, Streamed};
-use crate::listen::Liftoff;
-use crate::timeout::RequestTimeout;
 
 type SharedFeed = Arc<Feed>;
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
-    // rocket: it binds by itself. This listener only proves that it can; `Liftoff` mends Rocket's.
-    drop(feed::listen::bind(&settings)?);
+    // rocket: it binds by itself, with a backlog of 128 and without a write timeout.
+    feed::listen::raise_open_files();
     let feed = Feed::until_signal(settings)?;
     // rocket: `#[launch]` would take the number of threads from `Rocket.toml`.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -46,10 +43,12 @@ fn main() -> Result<(), Failure> {
             listen::drained().await;
         };
         tokio::select! {
-            launched = rocket.launch() => drop(launched?),
-            () = ended => (),
+            launched = rocket.launch() => match launched {
+                Ok(_) => Ok(()),
+                Err(error) => Err(listen::failure(error, &feed.settings)),
+            },
+            () = ended => Ok(()),
         }
-        Ok(())
     })
 }
 
@@ -60,9 +59,7 @@ fn routes(feed: SharedFeed) -> Rocket<Build> {
         // rocket: without this one it attaches a Shield that adds header fields to every answer.
         .attach(Shield::new())
         .attach(Guard)
-        // rocket: it waits for ever for a request that does not end.
-        .attach(RequestTimeout::default())
-        .attach(Liftoff)
+        .attach(listen::announcement())
         .mount("/", routes![page, ticks, time, tasks, subscribe, publish])
         .mount("/", routes![simulation, healthz, metrics, script])
         .register("/", catchers![not_found])

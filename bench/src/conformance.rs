@@ -24,7 +24,7 @@ pub use case::{Case, Cost, Fault, Finding, Level, Outcome};
 pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
 pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
-pub use deviations::{Deviation, Deviations, ParityDeviation};
+pub use deviations::{Deviation, Deviations, LifecycleDeviation, ParityDeviation};
 pub use explain::Advice;
 pub use rule::{Coverage, Rule};
 pub use server::{
