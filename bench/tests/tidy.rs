@@ -14,6 +14,9 @@ use serde_json::Value;
 const MAIN_LINES: usize = 300;
 const MAIN_COLUMNS: usize = 100;
 
+/// A smallest example is read on one screen.
+const SMALLEST_LINES: std::ops::RangeInclusive<usize> = 25..=40;
+
 /// The headings of a server's README, in this order.
 const README_HEADINGS: [&str; 5] =
     ["What you get", "What you must do yourself", "Traps", "Run it", "Deviations"];
@@ -118,6 +121,24 @@ fn mains_fit_beside_each_other() {
         }
     }
     assert!(faults.is_empty(), "{faults}");
+}
+
+#[test]
+fn every_server_has_a_smallest_example_that_needs_nothing_of_ours() {
+    for server in servers() {
+        let example = server.read("examples/smallest.rs");
+        let (name, lines) = (server.folder_name(), example.lines().count());
+        assert!(SMALLEST_LINES.contains(&lines), "{name}: {lines} lines, not {SMALLEST_LINES:?}");
+        assert!(!example.contains("feed"), "{name}: examples/smallest.rs uses feed");
+        let command = format!("cargo run -p {} --example smallest", server.name);
+        assert!(example.contains(&command), "{name}: examples/smallest.rs without its command");
+        let readme = server.read("README.md");
+        let link = readme.find("](").map(|at| &readme[at..]).unwrap_or_default();
+        assert!(
+            link.starts_with("](examples/smallest.rs)"),
+            "{name}: the first link of README.md is not examples/smallest.rs"
+        );
+    }
 }
 
 #[test]
