@@ -1,48 +1,52 @@
 //! What actix leaves to its user: one check of every request, HEAD, HTTP/1.0, problems as answers.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::fmt;
 
 use actix_web::body::{self, BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    UPGRADE, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    HeaderMap, HeaderValue, ORIGIN, UPGRADE, VARY,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, Route, guard};
-use feed::contract::{Head, MAX_MESSAGE_BYTES};
-use feed::{Feed, Problem, Publisher};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, guard};
+use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, unrouted};
+use feed::{Feed, Problem, Publisher, page};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-/// What a request for a stream says: its query and where to resume.
-pub struct StreamRequest {
-    pub query: String,
-    last_event_id: Option<HeaderValue>,
+pub async fn page() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, page::CONTENT_TYPE))
+        .insert_header((CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY.as_str()))
+        .body(page::HTML)
 }
 
-impl StreamRequest {
-    pub fn last_event_id(&self) -> Option<&[u8]> {
-        self.last_event_id.as_ref().map(HeaderValue::as_bytes)
-    }
+pub async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
-impl FromRequest for StreamRequest {
-    type Error = Infallible;
-    type Future = Ready<Result<Self, Infallible>>;
+pub async fn metrics(feed: Data<Feed>) -> HttpResponse {
+    HttpResponse::Ok().content_type(PROMETHEUS).body(feed.metrics())
+}
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = request.query_string().to_owned();
-        let last_event_id = request.headers().get(LAST_EVENT_ID).cloned();
-        ready(Ok(StreamRequest { query, last_event_id }))
-    }
+/// The answer where no route takes the path, or the method.
+pub async fn not_found(feed: Data<Feed>, request: HttpRequest) -> HttpResponse {
+    Refused(unrouted(request.uri().path(), feed.settings.conformance)).error_response()
+}
+
+/// The query of a request, empty if there is none.
+pub fn query(request: &HttpRequest) -> &str {
+    request.query_string()
+}
+
+/// Where a client wants to resume.
+pub fn last_event_id(request: &HttpRequest) -> Option<&[u8]> {
+    request.headers().get("last-event-id").map(HeaderValue::as_bytes)
 }
 
 /// A route for GET and for HEAD, which [`guard()`] then answers without the body.
-pub fn get_or_head() -> Route {
+pub fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
@@ -62,7 +66,7 @@ pub async fn guard(
     let checked = head(&request).check();
     let mut response = match checked {
         Ok(()) => next.call(request).await?,
-        Err(refused) => request.into_response(problem(&refused)),
+        Err(problem) => request.into_response(Refused(problem).error_response()),
     };
     let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
     if let Some(origin) = origin {
@@ -104,8 +108,8 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Who wants to publish.
-pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
-    let field = |name| headers.get(name).map(HeaderValue::as_bytes);
+pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
+    let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
 }
 
@@ -119,11 +123,29 @@ pub async fn read_message(body: web::Payload) -> Result<Vec<u8>, Problem> {
 }
 
 /// A problem as an answer.
-pub fn problem(problem: &Problem) -> HttpResponse {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
-    for header in problem.headers() {
-        response.insert_header(header);
+#[derive(Debug)]
+pub struct Refused(Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused(problem)
     }
-    response.body(problem.json())
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ResponseError for Refused {
+    fn error_response(&self) -> HttpResponse {
+        let Refused(problem) = self;
+        let status = StatusCode::from_u16(problem.status);
+        let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        problem.headers().for_each(|header| {
+            response.insert_header(header);
+        });
+        response.body(problem.json())
+    }
 }

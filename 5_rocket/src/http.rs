@@ -4,20 +4,23 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io::Cursor;
+use std::sync::Arc;
 
-use feed::Problem;
-use feed::contract::{EVENT_STREAM, Head, MAX_MESSAGE_BYTES, STREAM_HEADERS, unrouted};
+use feed::contract::{EVENT_STREAM, Head, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS, unrouted};
 use feed::settings::Settings;
 use feed::stream::COALESCE_BYTES;
+use feed::{Feed, Problem, Publisher};
 use rocket::config::{Ident, LogLevel, Shutdown};
 use rocket::data::ByteUnit;
 use rocket::fairing::{Fairing, Info, Kind};
-use rocket::http::Status;
+use rocket::http::uri::Origin;
+use rocket::http::{ContentType, Header, HeaderMap, Method, Status};
 use rocket::request::{FromRequest, Outcome};
 use rocket::response::{self, Responder};
-use rocket::{Config, Data, Request, Response, uri};
+use rocket::route::{self, Handler, Route};
+use rocket::{Config, Data, Response, State, uri};
 
-use crate::SharedFeed;
+use crate::Answer;
 
 /// Bytes of one chunk of a body at most: what `feed` gathers for one write, and an event more.
 /// Rocket's own 4096 would cut that into pieces. Each stream has a buffer of this size.
@@ -45,45 +48,103 @@ pub fn config(settings: &Settings) -> Config {
     }
 }
 
-/// What a request for a stream says: its query and where to resume.
+/// What the handlers take from a request.
 #[derive(Clone, Copy)]
-pub struct StreamRequest<'r> {
-    pub query: &'r str,
-    last_event_id: Option<&'r str>,
+pub struct Request<'r> {
+    uri: &'r Origin<'r>,
+    headers: &'r HeaderMap<'r>,
 }
 
-impl StreamRequest<'_> {
-    pub fn last_event_id(&self) -> Option<&[u8]> {
-        self.last_event_id.map(str::as_bytes)
+impl<'r> From<&'r rocket::Request<'_>> for Request<'r> {
+    fn from(request: &'r rocket::Request<'_>) -> Request<'r> {
+        Request { uri: request.uri(), headers: request.headers() }
     }
 }
 
 #[rocket::async_trait]
-impl<'r> FromRequest<'r> for StreamRequest<'r> {
+impl<'r> FromRequest<'r> for Request<'r> {
     type Error = Infallible;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Infallible> {
-        let query = request.uri().query().map_or("", |query| query.as_str());
-        let last_event_id = request.headers().get_one("Last-Event-ID");
-        Outcome::Success(StreamRequest { query, last_event_id })
+    async fn from_request(request: &'r rocket::Request<'_>) -> Outcome<Self, Infallible> {
+        Outcome::Success(request.into())
     }
+}
+
+/// The query of a request, empty if there is none.
+pub fn query<'r>(request: &Request<'r>) -> &'r str {
+    request.uri.query().map_or("", |query| query.as_str())
+}
+
+/// Where a client wants to resume.
+pub fn last_event_id<'r>(request: &Request<'r>) -> Option<&'r [u8]> {
+    request.headers.get_one("Last-Event-ID").map(str::as_bytes)
 }
 
 /// Who wants to publish.
-pub struct Publisher<'r>(pub feed::Publisher<'r>);
+pub fn publisher<'r>(request: &Request<'r>) -> Publisher<'r> {
+    let field = |name| request.headers.get_one(name).map(str::as_bytes);
+    Publisher {
+        authorization: field("Authorization"),
+        origin: field("Origin"),
+        host: field("Host"),
+    }
+}
+
+type Answering = fn(&Feed, Request<'_>) -> Result<Answer, Refused>;
+
+/// A route for GET that answers with what a function makes of the request.
+pub fn get(path: &str, answering: Answering) -> [Route; 1] {
+    [Route::new(Method::Get, path, Get(answering))]
+}
+
+#[derive(Clone)]
+struct Get(Answering);
 
 #[rocket::async_trait]
-impl<'r> FromRequest<'r> for Publisher<'r> {
-    type Error = Infallible;
-
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Infallible> {
-        let field = |name| request.headers().get_one(name).map(str::as_bytes);
-        Outcome::Success(Publisher(feed::Publisher {
-            authorization: field("Authorization"),
-            origin: field("Origin"),
-            host: field("Host"),
-        }))
+impl Handler for Get {
+    async fn handle<'r>(
+        &self,
+        request: &'r rocket::Request<'_>,
+        _: Data<'r>,
+    ) -> route::Outcome<'r> {
+        let Get(answering) = self;
+        route::Outcome::from(request, answering(feed(request), request.into()))
     }
+}
+
+#[derive(Responder)]
+pub struct Page(&'static str, ContentType, Header<'static>);
+
+#[rocket::get("/")]
+pub fn page() -> Page {
+    // A handler is also a type, and would hide a module of the same name.
+    let policy = feed::page::CONTENT_SECURITY_POLICY.as_str();
+    Page(feed::page::HTML, ContentType::HTML, Header::new("Content-Security-Policy", policy))
+}
+
+#[rocket::get("/healthz")]
+pub fn healthz() -> (ContentType, &'static str) {
+    // Rocket's `ContentType::Plain` says `charset=utf-8` too.
+    (ContentType::new("text", "plain"), "ok\n")
+}
+
+#[rocket::get("/metrics")]
+pub fn metrics(feed: &State<Arc<Feed>>) -> (ContentType, String) {
+    (PROMETHEUS.parse().expect("the contract names a media type"), feed.metrics())
+}
+
+#[rocket::catch(default)]
+pub fn not_found(status: Status, request: &rocket::Request<'_>) -> Refused {
+    Refused(match status {
+        // 404 is also a path without this method, and 400 a method that Rocket does not know.
+        Status::NotFound | Status::BadRequest => refusal(request),
+        _ => Problem::internal(),
+    })
+}
+
+/// The state that all handlers share.
+fn feed<'r>(request: &'r rocket::Request<'_>) -> &'r Arc<Feed> {
+    request.rocket().state().expect("`routes` has it managed")
 }
 
 /// Checks every request before its handler sees it, and lets allowed origins read the answer.
@@ -99,7 +160,7 @@ impl Fairing for Guard {
         Info { name: "guard", kind: Kind::Request | Kind::Response }
     }
 
-    async fn on_request(&self, request: &mut Request<'_>, _: &mut Data<'_>) {
+    async fn on_request(&self, request: &mut rocket::Request<'_>, _: &mut Data<'_>) {
         let refused = request.local_cache(|| head(request).check().err());
         // A fairing cannot answer, but it can send the request where no route is: there the
         // catcher answers. Rocket would take `/ticks/`, `//ticks` and `/%74icks` for `/ticks` too.
@@ -108,35 +169,32 @@ impl Fairing for Guard {
         }
     }
 
-    async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
+    async fn on_response<'r>(&self, request: &'r rocket::Request<'_>, response: &mut Response<'r>) {
         allow_origin(request, response);
     }
 }
 
 /// Why this request is refused: because of what it is, or because there is nothing for it here.
-pub fn refusal(request: &Request<'_>) -> Problem {
+fn refusal(request: &rocket::Request<'_>) -> Problem {
     // The guard has looked already, unless Rocket does not know the method: then no fairing runs.
     let refused = request.local_cache(|| head(request).check().err());
     refused.clone().unwrap_or_else(|| nowhere(request))
 }
 
 /// What is wrong if no route takes this request.
-fn nowhere(request: &Request<'_>) -> Problem {
-    let feed: Option<&SharedFeed> = request.rocket().state();
-    let conformance = feed.is_some_and(|feed| feed.settings.conformance);
-    unrouted(request.uri().path().as_str(), conformance)
+fn nowhere(request: &rocket::Request<'_>) -> Problem {
+    unrouted(request.uri().path().as_str(), feed(request).settings.conformance)
 }
 
-fn allow_origin(request: &Request<'_>, response: &mut Response<'_>) {
-    let feed: Option<&SharedFeed> = request.rocket().state();
+fn allow_origin(request: &rocket::Request<'_>, response: &mut Response<'_>) {
     let origin = request.headers().get_one("Origin").map(str::as_bytes);
-    if let Some(origin) = feed.and_then(|feed| feed.allowed_origin(origin)) {
+    if let Some(origin) = feed(request).allowed_origin(origin) {
         response.set_raw_header("Access-Control-Allow-Origin", origin.to_owned());
         response.set_raw_header("Vary", "Origin");
     }
 }
 
-fn head<'r>(request: &'r Request<'_>) -> Head<'r> {
+fn head<'r>(request: &'r rocket::Request<'_>) -> Head<'r> {
     let (path, query) = (request.uri().path(), request.uri().query());
     let fields = request.headers().iter();
     Head {
@@ -159,7 +217,7 @@ pub async fn read_message(body: Data<'_>) -> Result<Vec<u8>, Problem> {
 }
 
 /// A problem as an answer.
-pub struct Refused(pub Problem);
+pub struct Refused(Problem);
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Refused {
@@ -168,7 +226,7 @@ impl From<Problem> for Refused {
 }
 
 impl<'r> Responder<'r, 'static> for Refused {
-    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
+    fn respond_to(self, request: &'r rocket::Request<'_>) -> response::Result<'static> {
         let Refused(problem) = self;
         let json = problem.json();
         let mut response = Response::build();
@@ -187,7 +245,7 @@ impl<'r> Responder<'r, 'static> for Refused {
 pub struct Streamed<R>(pub R);
 
 impl<'r, 'o: 'r, R: Responder<'r, 'o>> Responder<'r, 'o> for Streamed<R> {
-    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'o> {
+    fn respond_to(self, request: &'r rocket::Request<'_>) -> response::Result<'o> {
         let mut response = Response::build_from(self.0.respond_to(request)?);
         response.max_chunk_size(MAX_CHUNK_BYTES).raw_header("Content-Type", EVENT_STREAM);
         for (name, value) in STREAM_HEADERS {

@@ -3,6 +3,9 @@
 //! Accepted sockets inherit these options from the listener on Linux, so one place serves every
 //! framework that takes a listener of ours.
 
+#[cfg(feature = "tokio")]
+mod tokio;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -10,6 +13,8 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
+#[cfg(feature = "tokio")]
+pub use self::tokio::{Listener, RequestDeadline};
 use crate::settings::Settings;
 
 /// Connections that may wait to be accepted. The usual 128 overflows when thousands of clients come

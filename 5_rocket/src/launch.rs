@@ -13,6 +13,7 @@ use feed::listen::{announce, cannot_listen};
 use feed::settings::Settings;
 use rocket::error::ErrorKind;
 use rocket::fairing::AdHoc;
+use rocket::{Ignite, Rocket};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
@@ -28,12 +29,19 @@ pub fn announcement() -> AdHoc {
     })
 }
 
-/// Why Rocket does not start, in the words of the other servers if the port is taken.
-pub fn failure(error: rocket::Error, settings: &Settings) -> Failure {
-    match error.kind() {
+/// How the launch ended; if the port is taken, in the words of the other servers.
+///
+/// # Errors
+/// Those of Rocket.
+pub fn ended(
+    launched: Result<Rocket<Ignite>, rocket::Error>,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    let Err(error) = launched else { return Ok(()) };
+    Err(match error.kind() {
         ErrorKind::Bind(cause) => cannot_listen(settings, cause).into(),
         _ => error.into(),
-    }
+    })
 }
 
 /// Waits until every connection has ended.
