@@ -23,7 +23,7 @@ use crate::wire::Encoded;
 
 /// What a source does next.
 #[derive(Debug)]
-pub enum Step {
+pub enum SourcePoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
@@ -39,7 +39,7 @@ pub enum Step {
 /// A sequence of events over time.
 pub trait Source: Send + Sync {
     /// The next step. `now` is in Unix nanoseconds.
-    fn next(&mut self, now: u64) -> Step;
+    fn poll(&mut self, now: u64) -> SourcePoll;
 
     /// Asks to be woken once when there may be more. Only sources that say `Wait(None)` need it;
     /// the caller calls [`next`](Self::next) once more afterwards, in case something came in

@@ -18,7 +18,7 @@ pub use self::tokio::{Events, Frames};
 use crate::clock::MS;
 use crate::event::Event;
 use crate::shutdown::Watch;
-use crate::source::{Source, Step};
+use crate::source::{Source, SourcePoll};
 use crate::stats::OpenStream;
 use crate::wire::{self, Encoded};
 use crate::wire_log::StreamLog;
@@ -33,7 +33,7 @@ const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
 /// What an open stream does next.
 #[derive(Debug)]
-pub enum Next {
+pub enum EventPoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
@@ -72,86 +72,88 @@ impl EventStream {
 
     /// The next thing to do. `now` is in Unix nanoseconds; after `Wait` the waker is called once
     /// when there may be more before that time.
-    pub fn next(&mut self, now: u64, waker: &Waker) -> Next {
+    pub fn poll_event(&mut self, now: u64, waker: &Waker) -> EventPoll {
         let mut asked_to_be_woken = false;
         loop {
-            let Some(source) = &mut self.source else { return Next::End };
+            let Some(source) = &mut self.source else { return EventPoll::End };
             if self.shutdown.has_begun() {
                 self.end();
                 return self
                     .send(now, Event::retry(Duration::from_millis(fastrand::u64(RETRY_MS))));
             }
-            match source.next(now) {
-                Step::Event(event) => {
+            match source.poll(now) {
+                SourcePoll::Event(event) => {
                     self.open.sent();
                     return self.send(now, event);
                 }
-                Step::Gap(gap) => {
+                SourcePoll::Gap(gap) => {
                     self.open.lagged();
                     self.open.sent();
                     return self.send(now, gap.into());
                 }
-                Step::Shared(encoded) => {
+                SourcePoll::Shared(encoded) => {
                     self.open.sent();
                     self.quiet_since = now;
                     if let Some(log) = &self.log {
                         log.sent(&encoded.event);
                     }
-                    return Next::Shared(encoded);
+                    return EventPoll::Shared(encoded);
                 }
-                Step::Wait(until) if asked_to_be_woken => {
+                SourcePoll::Wait(until) if asked_to_be_woken => {
                     let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
                     if now >= keep_alive {
                         return self.send(now, Event::comment(""));
                     }
-                    return Next::Wait(until.map_or(keep_alive, |until| until.min(keep_alive)));
+                    return EventPoll::Wait(
+                        until.map_or(keep_alive, |until| until.min(keep_alive)),
+                    );
                 }
-                Step::Wait(_) => {
+                SourcePoll::Wait(_) => {
                     // Asked first and looked again after, so that nothing slips in between unseen.
                     source.wake(waker);
                     self.shutdown.sleep(waker);
                     asked_to_be_woken = true;
                 }
-                Step::End => self.end(),
+                SourcePoll::End => self.end(),
             }
         }
     }
 
     /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
-    pub fn next_frame(&mut self, now: u64, waker: &Waker) -> NextFrame {
+    pub fn poll_frame(&mut self, now: u64, waker: &Waker) -> FramePoll {
         // A lone shared event goes out as it is; only company makes a copy worth it.
         let mut first: Option<Bytes> = None;
         let mut batch = BytesMut::new();
         loop {
             let gathered = first.as_ref().map_or(0, Bytes::len) + batch.len();
             let full = gathered >= COALESCE_BYTES;
-            let next = if full { Next::Wait(now) } else { self.next(now, waker) };
+            let next = if full { EventPoll::Wait(now) } else { self.poll_event(now, waker) };
             match next {
-                Next::Shared(encoded) if gathered == 0 => first = Some(encoded.frame.clone()),
-                Next::Shared(encoded) => {
+                EventPoll::Shared(encoded) if gathered == 0 => first = Some(encoded.frame.clone()),
+                EventPoll::Shared(encoded) => {
                     batch.extend(first.take());
                     batch.extend_from_slice(&encoded.frame);
                 }
-                Next::Event(event) if gathered == 0 => first = Some(wire::encode(&event)),
-                Next::Event(event) => {
+                EventPoll::Event(event) if gathered == 0 => first = Some(wire::encode(&event)),
+                EventPoll::Event(event) => {
                     batch.extend(first.take());
                     wire::encode_into(&event, &mut batch);
                 }
-                Next::Wait(_) | Next::End if gathered > 0 => {
-                    return NextFrame::Frame(first.unwrap_or_else(|| batch.freeze()));
+                EventPoll::Wait(_) | EventPoll::End if gathered > 0 => {
+                    return FramePoll::Frame(first.unwrap_or_else(|| batch.freeze()));
                 }
-                Next::Wait(until) => return NextFrame::Wait(until),
-                Next::End => return NextFrame::End,
+                EventPoll::Wait(until) => return FramePoll::Wait(until),
+                EventPoll::End => return FramePoll::End,
             }
         }
     }
 
-    fn send(&mut self, now: u64, event: Event) -> Next {
+    fn send(&mut self, now: u64, event: Event) -> EventPoll {
         self.quiet_since = now;
         if let Some(log) = &self.log {
             log.sent(&event);
         }
-        Next::Event(event)
+        EventPoll::Event(event)
     }
 
     fn end(&mut self) {
@@ -162,7 +164,7 @@ impl EventStream {
 
 /// What an open stream writes next.
 #[derive(Debug)]
-pub enum NextFrame {
+pub enum FramePoll {
     /// One write.
     Frame(Bytes),
     /// Nothing until then, in Unix nanoseconds, unless the waker is called before.
@@ -191,8 +193,8 @@ mod tests {
     }
 
     fn frame(stream: &mut EventStream, now: u64) -> String {
-        match stream.next_frame(now, Waker::noop()) {
-            NextFrame::Frame(frame) => String::from_utf8(frame.to_vec()).expect("UTF-8"),
+        match stream.poll_frame(now, Waker::noop()) {
+            FramePoll::Frame(frame) => String::from_utf8(frame.to_vec()).expect("UTF-8"),
             next => format!("{next:?}"),
         }
     }
@@ -251,7 +253,7 @@ mod tests {
         let count = Arc::new(Count(AtomicU64::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let now = stream.quiet_since;
-        assert!(matches!(stream.next(now, &waker), Next::Wait(_)));
+        assert!(matches!(stream.poll_event(now, &waker), EventPoll::Wait(_)));
         publish(&feed, b"x".to_vec());
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         feed.shutdown.begin();

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{After, Source, Step, on_the_clock};
+use super::{After, Source, SourcePoll, on_the_clock};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 use crate::wire::Encoded;
@@ -62,17 +62,17 @@ impl Simulation {
 }
 
 impl Source for Simulation {
-    fn next(&mut self, now: u64) -> Step {
+    fn poll(&mut self, now: u64) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
-            return Step::Gap(gap);
+            return SourcePoll::Gap(gap);
         }
         let due = self.next.saturating_mul(INTERVAL);
         if now < due {
-            return Step::Wait(Some(due));
+            return SourcePoll::Wait(Some(due));
         }
         let encoded = self.encoded(self.next);
         self.next += 1;
-        Step::Shared(encoded)
+        SourcePoll::Shared(encoded)
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
         let ids = |last: Option<&str>| {
             let mut source = Simulation::new(Arc::clone(&newest), last, 10, now);
             let mut ids = Vec::new();
-            while let Step::Shared(encoded) = source.next(now) {
+            while let SourcePoll::Shared(encoded) = source.poll(now) {
                 ids.push(encoded.event.id.clone().expect("prices have ids"));
             }
             ids
