@@ -111,7 +111,7 @@ impl EventStream {
                 SourcePoll::Wait(_) => {
                     // Asked first and looked again after, so that nothing slips in between unseen.
                     source.wake(waker);
-                    self.shutdown.sleep(waker);
+                    self.shutdown.set_waker(waker);
                     asked_to_be_woken = true;
                 }
                 SourcePoll::End => self.end(),

@@ -85,7 +85,7 @@ impl Topic {
 
     /// A cursor: from now on without a last event id, after that event with one.
     pub fn subscribe(self: &Arc<Topic>, last_event_id: Option<&str>) -> Subscription {
-        let slot = self.wakers.join();
+        let slot = self.wakers.register();
         let (next, gap) = {
             let ring = self.ring();
             match last_event_id.map(|id| self.seq(id, ring.newest)) {
@@ -146,13 +146,13 @@ impl Source for Subscription {
     }
 
     fn wake(&mut self, waker: &Waker) {
-        self.topic.wakers.sleep(self.slot, waker);
+        self.topic.wakers.set_waker(self.slot, waker);
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.topic.wakers.leave(self.slot);
+        self.topic.wakers.unregister(self.slot);
     }
 }
 
