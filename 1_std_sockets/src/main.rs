@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
+use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, no_route};
 use feed::settings::Encoding;
 use feed::{Failure, Feed, Opened, Problem, listen, page};
 
@@ -119,7 +119,7 @@ fn script(feed: &Feed, request: &Request) -> Response {
 }
 
 fn not_found(feed: &Feed, request: &Request) -> Response {
-    Response::from(&unrouted(request.path(), feed.settings.conformance))
+    Response::from(&no_route(request.path(), feed.settings.conformance))
 }
 
 fn respond(opened: Opened) -> Response {

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::str::{FromStr, Utf8Error};
 use std::sync::Arc;
 
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, unrouted};
+use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
 use feed::{Feed, Problem, Publisher, page};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
@@ -63,7 +63,7 @@ pub fn metrics(feed: Arc<Feed>) -> impl Reply {
 
 /// The answer where no route takes the path, or the method.
 pub fn not_found(path: FullPath, feed: Arc<Feed>) -> Refused {
-    Refused(unrouted(path.as_str(), feed.settings.conformance))
+    Refused(no_route(path.as_str(), feed.settings.conformance))
 }
 
 /// GET, and HEAD: `warp::get()` alone refuses it, and hyper leaves out the body by itself.
@@ -162,7 +162,7 @@ pub async fn read_message(
     let mut body = pin!(body);
     let mut message = Vec::new();
     while let Some(part) = body.next().await {
-        let mut part = part.map_err(|_| Problem::torn_body())?;
+        let mut part = part.map_err(|_| Problem::incomplete_body())?;
         if message.len() + part.remaining() > MAX_MESSAGE_BYTES {
             return Err(Problem::body_too_large(MAX_MESSAGE_BYTES));
         }

@@ -15,7 +15,7 @@ use axum::http::header::{
 use axum::http::{StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, unrouted};
+use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
 use feed::listen::RequestDeadline;
 use feed::{Feed, Problem, Publisher, page};
 use tokio::net::TcpStream;
@@ -52,7 +52,7 @@ pub async fn metrics(State(feed): State<Arc<Feed>>) -> impl IntoResponse {
 
 /// The answer where no route takes the path, or the method.
 pub async fn not_found(State(feed): State<Arc<Feed>>, uri: Uri) -> Refused {
-    Refused(unrouted(uri.path(), feed.settings.conformance))
+    Refused(no_route(uri.path(), feed.settings.conformance))
 }
 
 /// The query of a request, empty if there is none.
@@ -123,7 +123,7 @@ pub async fn read_message(request: Request) -> Result<Vec<u8>, Problem> {
         Err(BytesRejection::FailedToBufferBody(LengthLimitError(_))) => {
             Err(Problem::body_too_large(MAX_MESSAGE_BYTES))
         }
-        Err(_) => Err(Problem::torn_body()),
+        Err(_) => Err(Problem::incomplete_body()),
     }
 }
 

@@ -12,7 +12,7 @@ use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, guard};
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, unrouted};
+use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
 use feed::{Feed, Problem, Publisher, page};
 
 pub async fn page() -> HttpResponse {
@@ -32,7 +32,7 @@ pub async fn metrics(feed: Data<Feed>) -> HttpResponse {
 
 /// The answer where no route takes the path, or the method.
 pub async fn not_found(feed: Data<Feed>, request: HttpRequest) -> HttpResponse {
-    Refused(unrouted(request.uri().path(), feed.settings.conformance)).error_response()
+    Refused(no_route(request.uri().path(), feed.settings.conformance)).error_response()
 }
 
 /// The query of a request, empty if there is none.
@@ -117,7 +117,7 @@ pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
 pub async fn read_message(body: web::Payload) -> Result<Vec<u8>, Problem> {
     match body.to_bytes_limited(MAX_MESSAGE_BYTES).await {
         Ok(Ok(message)) => Ok(message.into()),
-        Ok(Err(_)) => Err(Problem::torn_body()),
+        Ok(Err(_)) => Err(Problem::incomplete_body()),
         Err(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
     }
 }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use feed::contract::{EVENT_STREAM, Head, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS, unrouted};
+use feed::contract::{self, EVENT_STREAM, Head, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS};
 use feed::settings::Settings;
 use feed::stream::COALESCE_BYTES;
 use feed::{Feed, Problem, Publisher};
@@ -164,7 +164,7 @@ impl Fairing for Guard {
         let refused = request.local_cache(|| head(request).check().err());
         // A fairing cannot answer, but it can send the request where no route is: there the
         // catcher answers. Rocket would take `/ticks/`, `//ticks` and `/%74icks` for `/ticks` too.
-        if refused.is_some() || nowhere(request).status == 404 {
+        if refused.is_some() || no_route(request).status == 404 {
             request.set_uri(uri!("/refused"));
         }
     }
@@ -178,12 +178,12 @@ impl Fairing for Guard {
 fn refusal(request: &rocket::Request<'_>) -> Problem {
     // The guard has looked already, unless Rocket does not know the method: then no fairing runs.
     let refused = request.local_cache(|| head(request).check().err());
-    refused.clone().unwrap_or_else(|| nowhere(request))
+    refused.clone().unwrap_or_else(|| no_route(request))
 }
 
 /// What is wrong if no route takes this request.
-fn nowhere(request: &rocket::Request<'_>) -> Problem {
-    unrouted(request.uri().path().as_str(), feed(request).settings.conformance)
+fn no_route(request: &rocket::Request<'_>) -> Problem {
+    contract::no_route(request.uri().path().as_str(), feed(request).settings.conformance)
 }
 
 fn allow_origin(request: &rocket::Request<'_>, response: &mut Response<'_>) {
@@ -212,7 +212,7 @@ pub async fn read_message(body: Data<'_>) -> Result<Vec<u8>, Problem> {
     match body.open(ByteUnit::from(MAX_MESSAGE_BYTES)).into_bytes().await {
         Ok(message) if message.is_complete() => Ok(message.into_inner()),
         Ok(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
-        Err(_) => Err(Problem::torn_body()),
+        Err(_) => Err(Problem::incomplete_body()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, unrouted};
+use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
 use feed::{Feed, Problem, Publisher};
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem::http::header::{
@@ -71,7 +71,7 @@ pub async fn guard<E: Endpoint>(routes: Arc<E>, request: Request) -> Result<Resp
         Ok(()) => match routes.call(request).await {
             // 404 and 405 are errors of the router, and the 405 does not say what is allowed.
             Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
-                Refused(unrouted(uri.path(), feed.settings.conformance)).into_response()
+                Refused(no_route(uri.path(), feed.settings.conformance)).into_response()
             }
             Err(error) => error.into_response(),
             Ok(answer) => answer.into_response(),
@@ -113,7 +113,7 @@ pub async fn read_message(body: Body) -> Result<Vec<u8>, Problem> {
     match body.into_bytes_limit(MAX_MESSAGE_BYTES).await {
         Ok(message) => Ok(message.into()),
         Err(ReadBodyError::PayloadTooLarge) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
-        Err(_) => Err(Problem::torn_body()),
+        Err(_) => Err(Problem::incomplete_body()),
     }
 }
 

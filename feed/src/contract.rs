@@ -92,7 +92,7 @@ impl Head<'_> {
 }
 
 /// What is wrong with a request that no route takes: 404, or 405 with the methods that there are.
-pub fn unrouted(path: &str, conformance: bool) -> Problem {
+pub fn no_route(path: &str, conformance: bool) -> Problem {
     match path {
         "/" | "/ticks" | "/time" | "/tasks" | "/simulation" | "/healthz" | "/metrics" => {
             Problem::method_not_allowed("GET, HEAD")
@@ -241,12 +241,12 @@ mod tests {
 
     #[test]
     fn what_no_route_takes_is_404_or_405() {
-        assert_eq!(unrouted("/ticks", false).status, 405);
-        assert_eq!(unrouted("/messages/a", false).status, 405);
+        assert_eq!(no_route("/ticks", false).status, 405);
+        assert_eq!(no_route("/messages/a", false).status, 405);
         for path in ["/tick", "/messages", "/messages/", "/messages/a/b", "/script"] {
-            assert_eq!(unrouted(path, false).status, 404, "{path}");
+            assert_eq!(no_route(path, false).status, 404, "{path}");
         }
-        assert_eq!(unrouted("/script", true).status, 405);
+        assert_eq!(no_route("/script", true).status, 405);
     }
 
     #[test]
