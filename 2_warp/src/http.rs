@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::str::{FromStr, Utf8Error};
 use std::sync::Arc;
 
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
 use feed::{Feed, Problem, Publisher, page};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
@@ -111,7 +111,7 @@ where
         let origin = request.headers().get(ORIGIN).cloned();
         let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
         let version = request.version();
-        let checked = head(&request).check();
+        let checked = facts(&request).validate();
         let routed = checked.and_then(|()| match request.uri().path_and_query() {
             Some(_) => Ok(routes.call(request)),
             // `CONNECT host:port` has no path, and without one `warp::path::full()` panics:
@@ -135,9 +135,9 @@ where
     })
 }
 
-fn head(request: &hyper::Request<Incoming>) -> Head<'_> {
+fn facts(request: &hyper::Request<Incoming>) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).iter().count(),
         path: uri.path(),

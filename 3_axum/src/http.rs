@@ -15,7 +15,7 @@ use axum::http::header::{
 use axum::http::{StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
 use feed::listen::RequestDeadline;
 use feed::{Feed, Problem, Publisher, page};
 use tokio::net::TcpStream;
@@ -73,7 +73,7 @@ pub fn last_event_id(request: &Request) -> Option<&[u8]> {
 pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
     let version = request.version();
-    let mut response = match head(&request).check() {
+    let mut response = match facts(&request).validate() {
         Ok(()) => next.run(request).await,
         Err(problem) => Refused(problem).into_response(),
     };
@@ -98,9 +98,9 @@ pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) 
     response
 }
 
-fn head(request: &Request) -> Head<'_> {
+fn facts(request: &Request) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).iter().count(),
         path: uri.path(),

@@ -12,7 +12,7 @@ use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, guard};
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
 use feed::{Feed, Problem, Publisher, page};
 
 pub async fn page() -> HttpResponse {
@@ -63,7 +63,7 @@ pub async fn guard(
     let origin = request.headers().get(ORIGIN).cloned();
     let no_body = request.method() == Method::HEAD;
     let no_chunks = request.version() < Version::HTTP_11 || is_upgrade(request.headers());
-    let checked = head(&request).check();
+    let checked = facts(&request).validate();
     let mut response = match checked {
         Ok(()) => next.call(request).await?,
         Err(problem) => request.into_response(Refused(problem).error_response()),
@@ -88,9 +88,9 @@ pub async fn guard(
     Ok(response)
 }
 
-fn head(request: &ServiceRequest) -> Head<'_> {
+fn facts(request: &ServiceRequest) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).count(),
         path: uri.path(),

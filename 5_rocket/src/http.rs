@@ -6,7 +6,9 @@ use std::convert::Infallible;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use feed::contract::{self, EVENT_STREAM, Head, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS};
+use feed::contract::{
+    self, EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, STREAM_HEADERS,
+};
 use feed::settings::Settings;
 use feed::stream::COALESCE_BYTES;
 use feed::{Feed, Problem, Publisher};
@@ -161,7 +163,7 @@ impl Fairing for Guard {
     }
 
     async fn on_request(&self, request: &mut rocket::Request<'_>, _: &mut Data<'_>) {
-        let refused = request.local_cache(|| head(request).check().err());
+        let refused = request.local_cache(|| facts(request).validate().err());
         // A fairing cannot answer, but it can send the request where no route is: there the
         // catcher answers. Rocket would take `/ticks/`, `//ticks` and `/%74icks` for `/ticks` too.
         if refused.is_some() || no_route(request).status == 404 {
@@ -177,7 +179,7 @@ impl Fairing for Guard {
 /// Why this request is refused: because of what it is, or because there is nothing for it here.
 fn refusal(request: &rocket::Request<'_>) -> Problem {
     // The guard has looked already, unless Rocket does not know the method: then no fairing runs.
-    let refused = request.local_cache(|| head(request).check().err());
+    let refused = request.local_cache(|| facts(request).validate().err());
     refused.clone().unwrap_or_else(|| no_route(request))
 }
 
@@ -194,10 +196,10 @@ fn allow_origin(request: &rocket::Request<'_>, response: &mut Response<'_>) {
     }
 }
 
-fn head<'r>(request: &'r rocket::Request<'_>) -> Head<'r> {
+fn facts<'r>(request: &'r rocket::Request<'_>) -> RequestFacts<'r> {
     let (path, query) = (request.uri().path(), request.uri().query());
     let fields = request.headers().iter();
-    Head {
+    RequestFacts {
         // Rocket does not tell the version, so HTTP/1.0 needs a Host here too.
         http_1_1: true,
         hosts: request.headers().get("Host").count(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use feed::contract::{Head, MAX_MESSAGE_BYTES, PROMETHEUS, no_route};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
 use feed::{Feed, Problem, Publisher};
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem::http::header::{
@@ -67,7 +67,7 @@ pub async fn guard<E: Endpoint>(routes: Arc<E>, request: Request) -> Result<Resp
     let (feed, uri) = (Arc::clone(feed(&request)), request.uri().clone());
     let origin = request.headers().get(ORIGIN).cloned();
     let version = request.version();
-    let mut response = match head(&request).check() {
+    let mut response = match facts(&request).validate() {
         Ok(()) => match routes.call(request).await {
             // 404 and 405 are errors of the router, and the 405 does not say what is allowed.
             Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
@@ -91,9 +91,9 @@ pub async fn guard<E: Endpoint>(routes: Arc<E>, request: Request) -> Result<Resp
     Ok(response)
 }
 
-fn head(request: &Request) -> Head<'_> {
+fn facts(request: &Request) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).iter().count(),
         path: uri.path(),
