@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, no_route};
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, Problem, listen, page};
+use feed::{Failure, Feed, Problem, StreamResponse, listen, page};
 
 use crate::http::{Body, Request, Response};
 use crate::server::Server;
@@ -122,7 +122,7 @@ fn not_found(feed: &Feed, request: &Request) -> Response {
     Response::from(&no_route(request.path(), feed.settings.conformance))
 }
 
-fn respond(opened: Opened) -> Response {
+fn respond(opened: StreamResponse) -> Response {
     let stream = match opened {
         Ok(Some(stream)) => stream,
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
 use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, listen};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::{Stream, StreamExt};
 use warp::http::StatusCode;
 use warp::http::header::CONTENT_TYPE;
@@ -67,7 +67,7 @@ fn routes(feed: Arc<Feed>) -> impl Filter<Extract = (impl Reply,), Error = Infal
 fn stream(
     feed: Arc<Feed>,
     request: Request,
-    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> Opened,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<Response, Refused> {
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
     respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
@@ -90,7 +90,7 @@ async fn publish(
     Ok(with_status(with_header(json, CONTENT_TYPE, "application/json"), StatusCode::CREATED))
 }
 
-fn respond(feed: &Feed, opened: Opened) -> Result<Response, Refused> {
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(StatusCode::NO_CONTENT.into_response());

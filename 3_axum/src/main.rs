@@ -16,7 +16,7 @@ use axum::{Router, ServiceExt, middleware};
 use feed::contract::{EVENT_STREAM, MAX_MESSAGE_BYTES, STREAM_HEADERS};
 use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, listen};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
 use tower::Layer;
 
@@ -66,7 +66,7 @@ fn routes(feed: Arc<Feed>) -> Router {
 async fn stream(
     State(feed): State<Arc<Feed>>,
     request: Request,
-    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> Opened,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<Response, Refused> {
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
     respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
@@ -92,7 +92,7 @@ async fn publish(
     Ok((StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], json).into_response())
 }
 
-fn respond(feed: &Feed, opened: Opened) -> Result<Response, Refused> {
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -13,7 +13,7 @@ use actix_web_lab::sse::{self, Event, Sse};
 use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
 use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, listen};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
 
 use crate::http::{Refused, get};
@@ -65,7 +65,7 @@ fn routes(app: &mut web::ServiceConfig) {
 async fn stream(
     feed: Data<Feed>,
     request: HttpRequest,
-    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> Opened,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<impl Responder, Refused> {
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
     respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
@@ -92,7 +92,7 @@ async fn publish(
     Ok(HttpResponse::Created().content_type("application/json").body(json))
 }
 
-fn respond(feed: &Feed, opened: Opened) -> Result<impl Responder + use<>, Refused> {
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<impl Responder + use<>, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(Either::Left(HttpResponse::NoContent().finish()));

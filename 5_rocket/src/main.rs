@@ -8,7 +8,7 @@ use std::sync::Arc;
 use feed::event::with;
 use feed::settings::Encoding;
 use feed::stream::{Events, Frames};
-use feed::{Failure, Feed, Opened, listen};
+use feed::{Failure, Feed, StreamResponse, listen};
 use rocket::futures::StreamExt;
 use rocket::futures::stream::Map;
 use rocket::http::{ContentType, Status};
@@ -72,7 +72,7 @@ fn routes(feed: Arc<Feed>) -> Rocket<Build> {
 fn stream(
     feed: &Feed,
     request: Request<'_>,
-    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> Opened,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<Answer, Refused> {
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
     respond(feed, open(feed, http::query(&request), http::last_event_id(&request)))
@@ -102,7 +102,7 @@ async fn publish(
     Ok((Status::Created, (ContentType::JSON, json)))
 }
 
-fn respond(feed: &Feed, opened: Opened) -> Result<Answer, Refused> {
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Answer, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(Either::Left(NoContent));

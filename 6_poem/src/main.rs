@@ -9,7 +9,7 @@ use std::sync::Arc;
 use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
 use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, listen};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderValue, StatusCode};
@@ -63,7 +63,7 @@ fn routes(feed: Arc<Feed>) -> impl Endpoint {
 
 fn stream(
     request: &Request,
-    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> Opened,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<Response, Refused> {
     let feed = http::feed(request);
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
@@ -90,7 +90,7 @@ async fn publish(
     Ok(json.with_status(StatusCode::CREATED).into_response())
 }
 
-fn respond(feed: &Feed, opened: Opened) -> Result<Response, Refused> {
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(StatusCode::NO_CONTENT.into_response());

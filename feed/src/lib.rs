@@ -27,5 +27,5 @@ mod wire_log;
 
 pub use self::event::Event;
 pub use self::failure::Failure;
-pub use self::feed::{Feed, Opened, Publisher};
+pub use self::feed::{Feed, Publisher, StreamResponse};
 pub use self::problem::Problem;
