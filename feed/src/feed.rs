@@ -11,7 +11,7 @@ use crate::contract::{MAX_MESSAGE_BYTES, Query, check_topic};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
-use crate::source::{Newest, Script, Simulation, Source, Tasks, Ticks, Time};
+use crate::source::{LatestPrices, Script, Simulation, Source, Tasks, Ticks, Time};
 use crate::stats::Stats;
 use crate::stream::EventStream;
 use crate::wire_log::WireLog;
@@ -44,7 +44,7 @@ pub struct Feed {
     pub shutdown: Shutdown,
     stats: Arc<Stats>,
     bus: Bus,
-    newest_prices: Newest,
+    latest_prices: LatestPrices,
     log: WireLog,
 }
 
@@ -67,7 +67,7 @@ impl Feed {
             bus: Bus::open(&settings.bus, settings.retain as usize),
             log: WireLog::new(settings.wire_log),
             stats: Arc::default(),
-            newest_prices: Newest::default(),
+            latest_prices: LatestPrices::default(),
             settings,
             shutdown,
         }
@@ -177,8 +177,8 @@ impl Feed {
     /// 400, 503.
     pub fn simulation(&self, query: &str, last_event_id: Option<&[u8]>) -> StreamResponse {
         self.open("/simulation", query, last_event_id, |_, id, now| {
-            let newest = Arc::clone(&self.newest_prices);
-            Ok(Some(Box::new(Simulation::new(newest, id, self.settings.retain.into(), now))))
+            let (latest, retain) = (self.latest_prices.clone(), self.settings.retain.into());
+            Ok(Some(Box::new(Simulation::new(latest, id, retain, now))))
         })
     }
 

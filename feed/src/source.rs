@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 pub use self::script::{MAX_SCRIPT_BYTES, Script};
-pub use self::simulation::{Newest, SIMULATION_INTERVAL_MS, Simulation};
+pub use self::simulation::{LatestPrices, SIMULATION_INTERVAL_MS, Simulation};
 pub use self::tasks::{LAST_STEP, Tasks};
 pub use self::ticks::{TickRules, Ticks};
 pub use self::time::Time;
