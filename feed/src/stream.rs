@@ -31,16 +31,16 @@ pub const COALESCE_BYTES: usize = 16 * 1024;
 /// of its own: all at once they would fell the server that comes up.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
-/// What an open stream does next.
+/// What [`EventStream::poll_event`] returns.
 #[derive(Debug)]
 pub enum EventPoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
     Shared(Arc<Encoded>),
-    /// Nothing until then, in Unix nanoseconds, unless the waker is called before.
+    /// The next event is due then, in Unix nanoseconds, unless the waker is called before.
     Wait(u64),
-    /// Nothing any more: the response ends, whole.
+    /// The stream has ended: the response ends, whole.
     End,
 }
 
@@ -162,14 +162,14 @@ impl EventStream {
     }
 }
 
-/// What an open stream writes next.
+/// What [`EventStream::poll_frame`] returns.
 #[derive(Debug)]
 pub enum FramePoll {
     /// One write.
     Frame(Bytes),
-    /// Nothing until then, in Unix nanoseconds, unless the waker is called before.
+    /// The next event is due then, in Unix nanoseconds, unless the waker is called before.
     Wait(u64),
-    /// Nothing any more.
+    /// The stream has ended.
     End,
 }
 
