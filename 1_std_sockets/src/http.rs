@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::str;
 
-use feed::contract::{Head, MAX_HEADER_BYTES, MAX_TARGET_BYTES};
+use feed::contract::{MAX_HEADER_BYTES, MAX_TARGET_BYTES, RequestFacts};
 use feed::{Problem, Publisher};
 
 pub use self::body::{Decoder, Framing, Progress};
@@ -145,9 +145,9 @@ impl Request {
     }
 
     /// What the contract wants to check of every request.
-    pub fn facts(&self) -> Head<'_> {
+    pub fn facts(&self) -> RequestFacts<'_> {
         let question = usize::from(self.query.start > self.path.end);
-        Head {
+        RequestFacts {
             http_1_1: self.http_1_1,
             hosts: self.fields("host").count(),
             path: self.path(),

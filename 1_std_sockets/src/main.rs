@@ -7,11 +7,13 @@ mod pump;
 mod server;
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
+use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, no_route};
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, listen, page};
+use feed::{Failure, Feed, Problem, StreamResponse, listen, page};
 
 use crate::http::{Body, Request, Response};
 use crate::server::Server;
@@ -23,14 +25,16 @@ fn main() -> Result<(), Failure> {
         let advice = "std has no encoding of its own; leave --encoding away";
         return Err(io::Error::other(advice).into());
     }
-    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
+    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
+    // them (Linux, tcp(7)).
     let listener = listen::bind(&settings)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
     // std: no runtime either; the threads and who does what are in `server.rs`.
     let server = Server::start(listener, Arc::clone(&feed), routes)?;
     listen::announce(address);
-    // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
+    // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the graceful
+    // stop would wait forever.
     feed.shutdown.wait();
     server.stop();
     Ok(())
@@ -49,6 +53,7 @@ fn routes(feed: &Feed, request: &Request) -> Response {
         ("/simulation", _) if get => simulation(feed, request),
         ("/healthz", _) if get => healthz(),
         ("/metrics", _) if get => metrics(feed),
+        // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
         ("/script", _) if get => script(feed, request),
         _ => not_found(feed, request),
     }
@@ -60,6 +65,7 @@ fn page() -> Response {
 }
 
 fn ticks(feed: &Feed, request: &Request) -> Response {
+    // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
     respond(feed.ticks(request.query(), request.last_event_id()))
 }
 
@@ -77,10 +83,17 @@ fn subscribe(feed: &Feed, topic: &str, request: &Request) -> Response {
 
 fn publish(feed: &Feed, topic: &str, request: &Request) -> Response {
     let published = || {
-        // SSE: whoever may not publish is told so before the body is read.
+        // SSE: authorise before reading the body, so that no client can make the server buffer it
+        // for a 401 (RFC 9110 15.5.2).
         feed.may_publish(topic, &request.publisher())?;
-        // std: nothing to `await`; whoever needs the body says so and is called again with it.
-        request.body.clone().map(|body| feed.publish(topic, body?)).transpose()
+        // std: nothing to `await`. A handler that needs the body says so and is called again with
+        // it; the memory bus is ready at the first poll.
+        let Some(body) = request.body.clone() else { return Ok(None) };
+        let publishing = pin!(feed.publish(topic, body?));
+        match publishing.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(json) => json.map(Some),
+            Poll::Pending => Err(Problem::internal()),
+        }
     };
     match published() {
         Ok(Some(json)) => Response::text(201, "application/json", json),
@@ -102,22 +115,26 @@ fn metrics(feed: &Feed) -> Response {
 }
 
 fn script(feed: &Feed, request: &Request) -> Response {
-    // SSE: whoever asks chooses every byte of the answer, so this is for conformance tests only.
     respond(feed.script(request.query(), request.last_event_id()))
 }
 
 fn not_found(feed: &Feed, request: &Request) -> Response {
-    Response::from(&unrouted(request.path(), feed.settings.conformance))
+    Response::from(&no_route(request.path(), feed.settings.conformance))
 }
 
-fn respond(opened: Opened) -> Response {
+fn respond(opened: StreamResponse) -> Response {
     let stream = match opened {
         Ok(Some(stream)) => stream,
-        // SSE: 204 tells an EventSource not to come back.
+        // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         Ok(None) => return Response::new(204, Body::None),
         Err(problem) => return Response::from(&problem),
     };
-    // SSE: the head leaves at once; one frame, all that is ready, is one write.
+    // SSE: send the headers now, before the first event; then write each batch of ready events at
+    // once (do not buffer).
+    // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML 9.2.7);
+    // feed's frames have it.
     let response = Response::new(200, Body::Events(stream)).with("Content-Type", EVENT_STREAM);
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
+    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
     STREAM_HEADERS.into_iter().fold(response, |response, (name, value)| response.with(name, value))
 }

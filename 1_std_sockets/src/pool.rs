@@ -190,7 +190,7 @@ fn read(shared: &Shared, connection: &mut Connection, scratch: &mut [u8]) -> Cam
 
 fn answer(shared: &Shared, request: &Request) -> Response {
     let routed = || (shared.routes)(&shared.feed, request);
-    let mut response = match request.facts().check() {
+    let mut response = match request.facts().validate() {
         // A bug in one handler must not take a thread from all others.
         Ok(()) => catch_unwind(AssertUnwindSafe(routed))
             .unwrap_or_else(|_| Response::from(&Problem::internal())),

@@ -15,7 +15,7 @@ use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 
 use feed::clock::{MS, SECOND, unix_ns, wait};
-use feed::stream::{EventStream, NextFrame};
+use feed::stream::{EventStream, FramePoll};
 
 use self::due::Due;
 pub use self::outgoing::{Outgoing, Written};
@@ -476,14 +476,14 @@ impl Job {
         let mut moved = false;
         for _ in 0..FRAMES_PER_TURN {
             if outgoing.takes_a_frame() {
-                match events.next_frame(now, waker) {
-                    NextFrame::Frame(frame) => outgoing.frame = frame,
-                    NextFrame::Wait(until) if outgoing.plain.is_empty() => {
+                match events.poll_frame(now, waker) {
+                    FramePoll::Frame(frame) => outgoing.frame = frame,
+                    FramePoll::Wait(until) if outgoing.plain.is_empty() => {
                         return After::Wait(until);
                     }
                     // The head goes out before the first event is there.
-                    NextFrame::Wait(_) => {}
-                    NextFrame::End => {
+                    FramePoll::Wait(_) => {}
+                    FramePoll::End => {
                         if outgoing.chunked {
                             outgoing.plain.extend_from_slice(LAST_CHUNK);
                         }

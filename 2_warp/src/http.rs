@@ -5,44 +5,65 @@ use std::pin::pin;
 use std::str::{FromStr, Utf8Error};
 use std::sync::Arc;
 
-use feed::contract::{Head, MAX_MESSAGE_BYTES};
-use feed::{Feed, Problem, Publisher};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
+use feed::{Feed, Problem, Publisher, page};
 use futures_util::{Stream, StreamExt};
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 use percent_encoding::percent_decode_str;
 use warp::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use warp::http::{StatusCode, Version};
 use warp::path::FullPath;
-use warp::reply::Response;
+use warp::reply::{Response, with_header, with_status};
 use warp::{Buf, Filter, Rejection, Reply};
 
-/// What a request for a stream says: its query and where to resume.
-pub struct StreamRequest {
-    pub query: String,
-    last_event_id: Option<HeaderValue>,
+/// What the handlers take from a request.
+pub struct Request {
+    query: String,
+    headers: HeaderMap,
 }
 
-impl StreamRequest {
-    pub fn last_event_id(&self) -> Option<&[u8]> {
-        self.last_event_id.as_ref().map(HeaderValue::as_bytes)
-    }
-}
-
-/// Reads a [`StreamRequest`]; never rejects.
+/// Reads a [`Request`]; never rejects.
 ///
 /// `warp::sse::last_event_id()` would reject an id that is not ASCII, and `warp::query::raw()` a
 /// request without a query. A rejection here would end as 405, far from its cause.
-pub fn stream_request() -> impl Filter<Extract = (StreamRequest,), Error = Infallible> + Copy {
+pub fn request() -> impl Filter<Extract = (Request,), Error = Infallible> + Copy {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let last_event_id = warp::header::value("last-event-id").map(Some);
-    let last_event_id = last_event_id.or(warp::any().map(|| None)).unify();
-    query.and(last_event_id).map(|query, last_event_id| StreamRequest { query, last_event_id })
+    let headers = warp::header::headers_cloned();
+    query.and(headers).map(|query, headers| Request { query, headers })
+}
+
+/// The query of a request, empty if there is none.
+pub fn query(request: &Request) -> &str {
+    &request.query
+}
+
+/// Where a client wants to resume.
+pub fn last_event_id(request: &Request) -> Option<&[u8]> {
+    request.headers.get("last-event-id").map(HeaderValue::as_bytes)
+}
+
+pub fn page() -> impl Reply {
+    let policy = page::CONTENT_SECURITY_POLICY.as_str();
+    let html = with_header(page::HTML, CONTENT_TYPE, page::CONTENT_TYPE);
+    with_header(html, CONTENT_SECURITY_POLICY, policy)
+}
+
+pub fn healthz() -> impl Reply {
+    with_header("ok\n", CONTENT_TYPE, "text/plain")
+}
+
+pub fn metrics(feed: Arc<Feed>) -> impl Reply {
+    with_header(feed.metrics(), CONTENT_TYPE, PROMETHEUS)
+}
+
+/// The answer where no route takes the path, or the method.
+pub fn not_found(path: FullPath, feed: Arc<Feed>) -> Refused {
+    Refused(no_route(path.as_str(), feed.settings.conformance))
 }
 
 /// GET, and HEAD: `warp::get()` alone refuses it, and hyper leaves out the body by itself.
@@ -80,17 +101,17 @@ impl FromStr for Topic {
 pub fn guard<F, R>(
     feed: Arc<Feed>,
     routes: F,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
+) -> impl Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
 where
     F: Filter<Extract = (R,), Error = Infallible> + Clone + Send + Sync + 'static,
     R: Reply + 'static,
 {
     let routes = TowerToHyperService::new(warp::service(routes));
-    service_fn(move |request: Request<Incoming>| {
+    service_fn(move |request: hyper::Request<Incoming>| {
         let origin = request.headers().get(ORIGIN).cloned();
         let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
         let version = request.version();
-        let checked = head(&request).check();
+        let checked = facts(&request).validate();
         let routed = checked.and_then(|()| match request.uri().path_and_query() {
             Some(_) => Ok(routes.call(request)),
             // `CONNECT host:port` has no path, and without one `warp::path::full()` panics:
@@ -100,7 +121,7 @@ where
         async move {
             let mut response = match routed {
                 Ok(routed) => routed.await?,
-                Err(refused) => problem(&refused),
+                Err(problem) => Refused(problem).into_response(),
             };
             // Or else hyper promises keep-alive to an HTTP/1.0 client that asks for it, even for a
             // body that only the end of the connection ends.
@@ -114,9 +135,9 @@ where
     })
 }
 
-fn head(request: &Request<Incoming>) -> Head<'_> {
+fn facts(request: &hyper::Request<Incoming>) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).iter().count(),
         path: uri.path(),
@@ -126,8 +147,8 @@ fn head(request: &Request<Incoming>) -> Head<'_> {
 }
 
 /// Who wants to publish.
-pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
-    let field = |name| headers.get(name).map(HeaderValue::as_bytes);
+pub fn publisher(request: &Request) -> Publisher<'_> {
+    let field = |name| request.headers.get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
 }
 
@@ -135,13 +156,13 @@ pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
 ///
 /// `warp::body::content_length_limit()` would refuse a chunked body (411), and `bytes()` beside it
 /// has no limit.
-pub async fn read_message<B: Buf>(
-    body: impl Stream<Item = Result<B, warp::Error>>,
+pub async fn read_message(
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Vec<u8>, Problem> {
     let mut body = pin!(body);
     let mut message = Vec::new();
     while let Some(part) = body.next().await {
-        let mut part = part.map_err(|_| Problem::torn_body())?;
+        let mut part = part.map_err(|_| Problem::incomplete_body())?;
         if message.len() + part.remaining() > MAX_MESSAGE_BYTES {
             return Err(Problem::body_too_large(MAX_MESSAGE_BYTES));
         }
@@ -156,13 +177,22 @@ pub async fn read_message<B: Buf>(
 }
 
 /// A problem as an answer.
-pub fn problem(problem: &Problem) -> Response {
-    let mut response = problem.json().into_response();
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    *response.status_mut() = status;
-    for (name, value) in problem.headers() {
-        let name = HeaderName::from_bytes(name.as_bytes()).expect("a problem's fields are known");
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+pub struct Refused(Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused(problem)
     }
-    response
+}
+
+impl Reply for Refused {
+    fn into_response(self) -> Response {
+        let Refused(problem) = self;
+        let status = StatusCode::from_u16(problem.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let response = with_status(problem.json(), status).into_response();
+        problem.headers().fold(response, |response, (name, value)| {
+            with_header(response, name, value).into_response()
+        })
+    }
 }

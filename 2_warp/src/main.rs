@@ -5,47 +5,41 @@
 )]
 
 mod http;
-mod listen;
+mod serve;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
+use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
+use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, page};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::{Stream, StreamExt};
-use tokio::net::TcpListener;
 use warp::http::StatusCode;
-use warp::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap};
-use warp::path::FullPath;
+use warp::http::header::CONTENT_TYPE;
 use warp::reply::{Response, with_header, with_status};
 use warp::sse::Event;
 use warp::{Buf, Filter, Reply};
 
-use crate::http::{StreamRequest, Topic};
+use crate::http::{Refused, Request, Topic};
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
+    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
+    // them (Linux, tcp(7)).
     let listener = listen::bind(&settings)?;
-    // warp: tokio takes only a listener that does not block.
-    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(feed.settings.workers.into())
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let listener = TcpListener::from_std(listener)?;
-        let routes = routes(Arc::clone(&feed));
-        // warp: `warp::serve(routes)` has no place for a check that needs the version of HTTP.
-        let service = http::guard(Arc::clone(&feed), routes);
+    feed.settings.runtime()?.block_on(async {
+        let listener = listen::Listener::from_std(listener)?;
+        // warp: a filter cannot check what depends on the version of HTTP. Without such a check,
+        // `warp::serve(routes).incoming(listener).graceful(shutdown).run()` would do.
+        let routes = http::guard(Arc::clone(&feed), routes(Arc::clone(&feed)));
         listen::announce(address);
-        // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
-        // warp: without that it waits for ever for a response that never ends (hyper#2787).
+        // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
+        // graceful stop would wait forever.
         let shutdown = async move { feed.shutdown.begun().await };
-        listen::serve(listener, service, shutdown).await;
+        serve::until(shutdown, listener, routes).await;
         Ok(())
     })
 }
@@ -53,132 +47,83 @@ fn main() -> Result<(), Failure> {
 fn routes(feed: Arc<Feed>) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone {
     let feed = warp::any().map(move || Arc::clone(&feed));
     // warp: `warp::get()` refuses HEAD, and `path!` takes a slash at the end.
-    let (get, stream) = (http::get(), http::stream_request());
-    let routes = (warp::path::end().and(get).map(page))
-        .or(warp::path!("ticks").and(get).and(feed.clone()).and(stream).map(ticks))
-        .or(warp::path!("time").and(get).and(feed.clone()).and(stream).map(time))
-        .or(warp::path!("tasks").and(get).and(feed.clone()).and(stream).map(tasks))
-        .or(warp::path!("messages" / Topic).and(get).and(feed.clone()).and(stream).map(subscribe))
-        .or(warp::path!("messages" / Topic)
-            .and(warp::post())
-            .and(feed.clone())
-            .and(warp::header::headers_cloned())
-            .and(warp::body::stream())
-            .then(publish))
-        .or(warp::path!("simulation").and(get).and(feed.clone()).and(stream).map(simulation))
-        .or(warp::path!("healthz").and(get).map(healthz))
-        .or(warp::path!("metrics").and(get).and(feed.clone()).map(metrics))
-        .or(warp::path!("script").and(get).and(feed.clone()).and(stream).map(script));
+    let get = http::get().and(feed.clone()).and(http::request());
+    let post = warp::post().and(feed.clone()).and(http::request()).and(warp::body::stream());
+    let routes = (warp::path!("ticks").and(get.clone()).map(|f, r| stream(f, r, Feed::ticks)))
+        .or(warp::path!("time").and(get.clone()).map(|f, r| stream(f, r, Feed::time)))
+        .or(warp::path!("tasks").and(get.clone()).map(|f, r| stream(f, r, Feed::tasks)))
+        .or(warp::path!("simulation").and(get.clone()).map(|f, r| stream(f, r, Feed::simulation)))
+        // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
+        .or(warp::path!("script").and(get.clone()).map(|f, r| stream(f, r, Feed::script)))
+        .or(warp::path!("messages" / Topic).and(get).map(subscribe))
+        .or(warp::path!("messages" / Topic).and(post).then(publish))
+        .or(warp::path::end().and(http::get()).map(http::page))
+        .or(warp::path!("healthz").and(http::get()).map(http::healthz))
+        .or(warp::path!("metrics").and(http::get()).and(feed.clone()).map(http::metrics));
     // warp: rejections become a bare 404, or a 405 without `Allow`; so a last route takes the rest.
-    http::no_slash_at_end().and(routes).or(warp::path::full().and(feed).map(not_found))
+    http::no_slash_at_end().and(routes).or(warp::path::full().and(feed).map(http::not_found))
 }
 
-fn page() -> impl Reply {
-    let policy = page::CONTENT_SECURITY_POLICY.as_str();
-    let html = with_header(page::HTML, CONTENT_TYPE, page::CONTENT_TYPE);
-    with_header(html, CONTENT_SECURITY_POLICY, policy)
+fn stream(
+    feed: Arc<Feed>,
+    request: Request,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
+) -> Result<Response, Refused> {
+    // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
+    respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
 }
 
-fn ticks(feed: Arc<Feed>, request: StreamRequest) -> Response {
-    respond(&feed, feed.ticks(&request.query, request.last_event_id()))
+fn subscribe(Topic(topic): Topic, feed: Arc<Feed>, request: Request) -> Result<Response, Refused> {
+    stream(feed, request, move |feed, query, id| feed.subscribe(&topic, query, id))
 }
 
-fn time(feed: Arc<Feed>, request: StreamRequest) -> Response {
-    respond(&feed, feed.time(&request.query, request.last_event_id()))
-}
-
-fn tasks(feed: Arc<Feed>, request: StreamRequest) -> Response {
-    respond(&feed, feed.tasks(&request.query, request.last_event_id()))
-}
-
-fn subscribe(Topic(topic): Topic, feed: Arc<Feed>, request: StreamRequest) -> Response {
-    respond(&feed, feed.subscribe(&topic, &request.query, request.last_event_id()))
-}
-
-async fn publish<B: Buf>(
+async fn publish(
     Topic(topic): Topic,
     feed: Arc<Feed>,
-    headers: HeaderMap,
-    body: impl Stream<Item = Result<B, warp::Error>>,
-) -> Response {
-    let published = async {
-        // SSE: whoever may not publish is told so before the body is read.
-        feed.may_publish(&topic, &http::publisher(&headers))?;
-        feed.publish(&topic, http::read_message(body).await?)
-    };
-    match published.await {
-        Ok(json) => {
-            let reply = with_header(json, CONTENT_TYPE, "application/json");
-            with_status(reply, StatusCode::CREATED).into_response()
-        }
-        Err(problem) => http::problem(&problem),
-    }
+    request: Request,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<impl Reply, Refused> {
+    // SSE: authorise before reading the body, so that no client can make the server buffer it for a
+    // 401 (RFC 9110 15.5.2).
+    feed.may_publish(&topic, &http::publisher(&request))?;
+    let json = feed.publish(&topic, http::read_message(body).await?).await?;
+    Ok(with_status(with_header(json, CONTENT_TYPE, "application/json"), StatusCode::CREATED))
 }
 
-fn simulation(feed: Arc<Feed>, request: StreamRequest) -> Response {
-    respond(&feed, feed.simulation(&request.query, request.last_event_id()))
-}
-
-fn healthz() -> impl Reply {
-    with_header("ok\n", CONTENT_TYPE, "text/plain")
-}
-
-fn metrics(feed: Arc<Feed>) -> impl Reply {
-    with_header(feed.metrics(), CONTENT_TYPE, PROMETHEUS)
-}
-
-fn script(feed: Arc<Feed>, request: StreamRequest) -> Response {
-    // SSE: whoever asks chooses every byte of the answer, so this is for conformance tests only.
-    respond(&feed, feed.script(&request.query, request.last_event_id()))
-}
-
-fn not_found(path: FullPath, feed: Arc<Feed>) -> Response {
-    http::problem(&unrouted(path.as_str(), feed.settings.conformance))
-}
-
-fn respond(feed: &Feed, opened: Opened) -> Response {
-    let stream = match opened {
-        Ok(Some(stream)) => stream,
-        // SSE: 204 tells an EventSource not to come back.
-        Ok(None) => return StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => return http::problem(&problem),
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
+    let Some(stream) = opened? else {
+        // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
+        return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let response = match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; one frame, all that is ready, is one write.
+            // SSE: send the headers now, before the first event; then write each batch of ready
+            // events at once (do not buffer).
             let frames = stream.frames().map(Ok::<_, Infallible>);
             with_header(warp::reply::stream(frames), CONTENT_TYPE, EVENT_STREAM).into_response()
         }
         Encoding::Native => {
             let events = stream.events().map(|event| Ok::<_, Infallible>(to_event(event)));
+            // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
+            // 9.2.7); feed's frames have it.
             let keep_alive = warp::sse::keep_alive().interval(feed.settings.keep_alive());
             warp::sse::reply(keep_alive.stream(events)).into_response()
         }
     };
-    STREAM_HEADERS.into_iter().fold(response, |response, (name, value)| {
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
+    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    Ok(STREAM_HEADERS.into_iter().fold(response, |response, (name, value)| {
         with_header(response, name, value).into_response()
-    })
+    }))
 }
 
 fn to_event(event: feed::Event) -> Event {
     // warp: CR and LF in `id`, `event` and comments go out as they are, and so does CR in `data`:
-    // whoever controls one of them adds fields and events of his own. No space follows the colon,
-    // so a client takes the first space of a value for it.
-    let mut native = Event::default();
-    if let Some(comment) = event.comment {
-        native = native.comment(comment);
-    }
-    if let Some(id) = event.id {
-        native = native.id(id);
-    }
-    if let Some(kind) = event.event {
-        native = native.event(kind);
-    }
-    if let Some(retry) = event.retry {
-        native = native.retry(retry);
-    }
-    if let Some(data) = event.data {
-        native = native.data(data);
-    }
-    native
+    // a client who controls one of them adds fields and events. No space follows the colon, so a
+    // client takes the first space of a value for it.
+    let native = with(Event::default(), event.comment, Event::comment);
+    let native = with(native, event.id, Event::id);
+    let native = with(native, event.event, Event::event);
+    let native = with(native, event.retry, Event::retry);
+    with(native, event.data, Event::data)
 }

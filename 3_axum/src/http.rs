@@ -1,44 +1,68 @@
 //! What axum leaves to its user: one check of every request, problems as answers, a limit on
 //! bodies.
 
-use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName,
-    HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
 };
-use axum::http::request::Parts;
-use axum::http::{StatusCode, Version};
+use axum::http::{StatusCode, Uri, Version};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use feed::contract::{Head, MAX_MESSAGE_BYTES};
-use feed::{Feed, Problem, Publisher};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
+use feed::listen::RequestDeadline;
+use feed::{Feed, Problem, Publisher, page};
+use tokio::net::TcpStream;
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// A listener whose connections end when a request does not
+/// ([axum#2741](https://github.com/tokio-rs/axum/issues/2741)).
+pub struct Listener(pub feed::listen::Listener);
 
-/// What a request for a stream says: its query and where to resume.
-pub struct StreamRequest {
-    pub query: String,
-    last_event_id: Option<HeaderValue>,
-}
+impl axum::serve::Listener for Listener {
+    type Io = RequestDeadline<TcpStream>;
+    type Addr = SocketAddr;
 
-impl StreamRequest {
-    pub fn last_event_id(&self) -> Option<&[u8]> {
-        self.last_event_id.as_ref().map(HeaderValue::as_bytes)
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for StreamRequest {
-    type Rejection = Infallible;
+pub async fn page() -> impl IntoResponse {
+    let policy = page::CONTENT_SECURITY_POLICY.as_str();
+    ([(CONTENT_TYPE, page::CONTENT_TYPE), (CONTENT_SECURITY_POLICY, policy)], page::HTML)
+}
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let query = parts.uri.query().unwrap_or_default().to_owned();
-        Ok(StreamRequest { query, last_event_id: parts.headers.get(LAST_EVENT_ID).cloned() })
-    }
+pub async fn healthz() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain")], "ok\n")
+}
+
+pub async fn metrics(State(feed): State<Arc<Feed>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, PROMETHEUS)], feed.metrics())
+}
+
+/// The answer where no route takes the path, or the method.
+pub async fn not_found(State(feed): State<Arc<Feed>>, uri: Uri) -> Refused {
+    Refused(no_route(uri.path(), feed.settings.conformance))
+}
+
+/// The query of a request, empty if there is none.
+pub fn query(request: &Request) -> &str {
+    request.uri().query().unwrap_or_default()
+}
+
+/// Where a client wants to resume.
+pub fn last_event_id(request: &Request) -> Option<&[u8]> {
+    request.headers().get("last-event-id").map(HeaderValue::as_bytes)
 }
 
 /// Checks every request before its handler sees it, and lets allowed origins read the answer.
@@ -49,9 +73,9 @@ impl<S: Sync> FromRequestParts<S> for StreamRequest {
 pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
     let version = request.version();
-    let mut response = match head(&request).check() {
+    let mut response = match facts(&request).validate() {
         Ok(()) => next.run(request).await,
-        Err(refused) => problem(&refused),
+        Err(problem) => Refused(problem).into_response(),
     };
     if version == Version::HTTP_10 {
         // A body without a length ends with the connection, but for HTTP/1.0 hyper would promise to
@@ -74,9 +98,9 @@ pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) 
     response
 }
 
-fn head(request: &Request) -> Head<'_> {
+fn facts(request: &Request) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).iter().count(),
         path: uri.path(),
@@ -86,8 +110,8 @@ fn head(request: &Request) -> Head<'_> {
 }
 
 /// Who wants to publish.
-pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
-    let field = |name| headers.get(name).map(HeaderValue::as_bytes);
+pub fn publisher(request: &Request) -> Publisher<'_> {
+    let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
 }
 
@@ -99,17 +123,24 @@ pub async fn read_message(request: Request) -> Result<Vec<u8>, Problem> {
         Err(BytesRejection::FailedToBufferBody(LengthLimitError(_))) => {
             Err(Problem::body_too_large(MAX_MESSAGE_BYTES))
         }
-        Err(_) => Err(Problem::torn_body()),
+        Err(_) => Err(Problem::incomplete_body()),
     }
 }
 
 /// A problem as an answer.
-pub fn problem(problem: &Problem) -> Response {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, problem.json()).into_response();
-    for (name, value) in problem.headers() {
-        let name = HeaderName::from_bytes(name.as_bytes()).expect("a problem's fields are known");
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+pub struct Refused(Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused(problem)
     }
-    response
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Refused(problem) = self;
+        let status = StatusCode::from_u16(problem.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, AppendHeaders(problem.headers()), Body::from(problem.json())).into_response()
+    }
 }

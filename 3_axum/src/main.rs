@@ -1,50 +1,43 @@
 #![doc = include_str!("../README.md")]
 
 mod http;
-mod listen;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{StatusCode, Uri};
-use axum::middleware;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, ServiceExt};
-use feed::contract::{EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, STREAM_HEADERS, unrouted};
+use axum::{Router, ServiceExt, middleware};
+use feed::contract::{EVENT_STREAM, MAX_MESSAGE_BYTES, STREAM_HEADERS};
+use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, page};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
-use tokio::net::TcpListener;
 use tower::Layer;
 
-use crate::http::StreamRequest;
+use crate::http::{Listener, Refused};
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
+    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
+    // them (Linux, tcp(7)).
     let listener = listen::bind(&settings)?;
-    // axum: tokio takes only a listener that does not block.
-    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(feed.settings.workers.into())
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        // axum: it would wait for ever for the head of a request.
-        let listener = listen::Listener(TcpListener::from_std(listener)?);
+    feed.settings.runtime()?.block_on(async {
+        // axum: it would wait forever for the head of a request; its `Listener` is a trait.
+        let listener = Listener(listen::Listener::from_std(listener)?);
         // axum: a layer inside the router runs behind the routing, which adds headers of its own.
         let guard = middleware::from_fn_with_state(Arc::clone(&feed), http::guard);
         let routes = guard.layer(routes(Arc::clone(&feed))).into_make_service();
         listen::announce(address);
-        // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
-        // axum: without that it waits for ever for a response that never ends (axum#2673).
+        // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
+        // graceful stop would wait forever.
         let shutdown = async move { feed.shutdown.begun().await };
         axum::serve(listener, routes).with_graceful_shutdown(shutdown).await?;
         Ok(())
@@ -54,125 +47,82 @@ fn main() -> Result<(), Failure> {
 fn routes(feed: Arc<Feed>) -> Router {
     // axum: a GET route answers HEAD too, without the body.
     Router::new()
-        .route("/", get(page))
-        .route("/ticks", get(ticks))
-        .route("/time", get(time))
-        .route("/tasks", get(tasks))
+        .route("/ticks", get(|f, r| stream(f, r, Feed::ticks)))
+        .route("/time", get(|f, r| stream(f, r, Feed::time)))
+        .route("/tasks", get(|f, r| stream(f, r, Feed::tasks)))
+        .route("/simulation", get(|f, r| stream(f, r, Feed::simulation)))
+        // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
+        .route("/script", get(|f, r| stream(f, r, Feed::script)))
         .route("/messages/{topic}", get(subscribe).post(publish))
-        .route("/simulation", get(simulation))
-        .route("/healthz", get(healthz))
-        .route("/metrics", get(metrics))
-        .route("/script", get(script))
-        .fallback(not_found)
-        .method_not_allowed_fallback(not_found)
+        .route("/", get(http::page))
+        .route("/healthz", get(http::healthz))
+        .route("/metrics", get(http::metrics))
+        .fallback(http::not_found)
+        .method_not_allowed_fallback(http::not_found)
         .layer(DefaultBodyLimit::max(MAX_MESSAGE_BYTES))
         .with_state(feed)
 }
 
-async fn page() -> Response {
-    let policy = page::CONTENT_SECURITY_POLICY.as_str();
-    ([(CONTENT_TYPE, page::CONTENT_TYPE), (CONTENT_SECURITY_POLICY, policy)], page::HTML)
-        .into_response()
-}
-
-async fn ticks(State(feed): State<Arc<Feed>>, request: StreamRequest) -> Response {
-    respond(&feed, feed.ticks(&request.query, request.last_event_id()))
-}
-
-async fn time(State(feed): State<Arc<Feed>>, request: StreamRequest) -> Response {
-    respond(&feed, feed.time(&request.query, request.last_event_id()))
-}
-
-async fn tasks(State(feed): State<Arc<Feed>>, request: StreamRequest) -> Response {
-    respond(&feed, feed.tasks(&request.query, request.last_event_id()))
+async fn stream(
+    State(feed): State<Arc<Feed>>,
+    request: Request,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
+) -> Result<Response, Refused> {
+    // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
+    respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
 }
 
 async fn subscribe(
-    State(feed): State<Arc<Feed>>,
+    feed: State<Arc<Feed>>,
     Path(topic): Path<String>,
-    request: StreamRequest,
-) -> Response {
-    respond(&feed, feed.subscribe(&topic, &request.query, request.last_event_id()))
+    request: Request,
+) -> Result<Response, Refused> {
+    stream(feed, request, move |feed, query, id| feed.subscribe(&topic, query, id)).await
 }
 
 async fn publish(
     State(feed): State<Arc<Feed>>,
     Path(topic): Path<String>,
     request: Request,
-) -> Response {
-    let published = async {
-        // SSE: whoever may not publish is told so before the body is read.
-        feed.may_publish(&topic, &http::publisher(request.headers()))?;
-        feed.publish(&topic, http::read_message(request).await?)
+) -> Result<Response, Refused> {
+    // SSE: authorise before reading the body, so that no client can make the server buffer it for a
+    // 401 (RFC 9110 15.5.2).
+    feed.may_publish(&topic, &http::publisher(&request))?;
+    let json = feed.publish(&topic, http::read_message(request).await?).await?;
+    Ok((StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
+    let Some(stream) = opened? else {
+        // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
+        return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    match published.await {
-        Ok(json) => {
-            (StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], json).into_response()
-        }
-        Err(problem) => http::problem(&problem),
-    }
-}
-
-async fn simulation(State(feed): State<Arc<Feed>>, request: StreamRequest) -> Response {
-    respond(&feed, feed.simulation(&request.query, request.last_event_id()))
-}
-
-async fn healthz() -> Response {
-    ([(CONTENT_TYPE, "text/plain")], "ok\n").into_response()
-}
-
-async fn metrics(State(feed): State<Arc<Feed>>) -> Response {
-    ([(CONTENT_TYPE, PROMETHEUS)], feed.metrics()).into_response()
-}
-
-async fn script(State(feed): State<Arc<Feed>>, request: StreamRequest) -> Response {
-    // SSE: whoever asks chooses every byte of the answer, so this is for conformance tests only.
-    respond(&feed, feed.script(&request.query, request.last_event_id()))
-}
-
-async fn not_found(State(feed): State<Arc<Feed>>, uri: Uri) -> Response {
-    http::problem(&unrouted(uri.path(), feed.settings.conformance))
-}
-
-fn respond(feed: &Feed, opened: Opened) -> Response {
-    let stream = match opened {
-        Ok(Some(stream)) => stream,
-        // SSE: 204 tells an EventSource not to come back.
-        Ok(None) => return StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => return http::problem(&problem),
-    };
-    match feed.settings.encoding {
+    let response = match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; one frame, all that is ready, is one write.
-            let body = Body::from_stream(stream.frames().map(Ok::<_, Infallible>));
-            (STREAM_HEADERS, [(CONTENT_TYPE, EVENT_STREAM)], body).into_response()
+            // SSE: send the headers now, before the first event; then write each batch of ready
+            // events at once (do not buffer).
+            let frames = stream.frames().map(Ok::<_, Infallible>);
+            ([(CONTENT_TYPE, EVENT_STREAM)], Body::from_stream(frames)).into_response()
         }
         Encoding::Native => {
             let events = stream.events().map(|event| Ok::<_, Infallible>(to_event(event)));
+            // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
+            // 9.2.7); feed's frames have it.
             let keep_alive = KeepAlive::new().interval(feed.settings.keep_alive());
-            (STREAM_HEADERS, Sse::new(events).keep_alive(keep_alive)).into_response()
+            Sse::new(events).keep_alive(keep_alive).into_response()
         }
-    }
+    };
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
+    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    Ok((STREAM_HEADERS, response).into_response())
 }
 
 fn to_event(event: feed::Event) -> Event {
     // axum: CR or LF in `id`, `event` or a comment panics here, and so does NUL in `id`; empty data
     // is never dispatched.
-    let mut native = Event::default();
-    if let Some(comment) = event.comment {
-        native = native.comment(comment);
-    }
-    if let Some(id) = event.id {
-        native = native.id(id);
-    }
-    if let Some(kind) = event.event {
-        native = native.event(kind);
-    }
-    if let Some(retry) = event.retry {
-        native = native.retry(retry);
-    }
-    if let Some(data) = event.data {
-        native = native.data(data);
-    }
-    native
+    let native = with(Event::default(), event.comment, Event::comment);
+    let native = with(native, event.id, Event::id);
+    let native = with(native, event.event, Event::event);
+    let native = with(native, event.retry, Event::retry);
+    with(native, event.data, Event::data)
 }

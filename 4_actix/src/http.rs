@@ -1,48 +1,52 @@
 //! What actix leaves to its user: one check of every request, HEAD, HTTP/1.0, problems as answers.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::fmt;
 
 use actix_web::body::{self, BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    UPGRADE, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    HeaderMap, HeaderValue, ORIGIN, UPGRADE, VARY,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, Route, guard};
-use feed::contract::{Head, MAX_MESSAGE_BYTES};
-use feed::{Feed, Problem, Publisher};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, guard};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
+use feed::{Feed, Problem, Publisher, page};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-/// What a request for a stream says: its query and where to resume.
-pub struct StreamRequest {
-    pub query: String,
-    last_event_id: Option<HeaderValue>,
+pub async fn page() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, page::CONTENT_TYPE))
+        .insert_header((CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY.as_str()))
+        .body(page::HTML)
 }
 
-impl StreamRequest {
-    pub fn last_event_id(&self) -> Option<&[u8]> {
-        self.last_event_id.as_ref().map(HeaderValue::as_bytes)
-    }
+pub async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
-impl FromRequest for StreamRequest {
-    type Error = Infallible;
-    type Future = Ready<Result<Self, Infallible>>;
+pub async fn metrics(feed: Data<Feed>) -> HttpResponse {
+    HttpResponse::Ok().content_type(PROMETHEUS).body(feed.metrics())
+}
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = request.query_string().to_owned();
-        let last_event_id = request.headers().get(LAST_EVENT_ID).cloned();
-        ready(Ok(StreamRequest { query, last_event_id }))
-    }
+/// The answer where no route takes the path, or the method.
+pub async fn not_found(feed: Data<Feed>, request: HttpRequest) -> HttpResponse {
+    Refused(no_route(request.uri().path(), feed.settings.conformance)).error_response()
+}
+
+/// The query of a request, empty if there is none.
+pub fn query(request: &HttpRequest) -> &str {
+    request.query_string()
+}
+
+/// Where a client wants to resume.
+pub fn last_event_id(request: &HttpRequest) -> Option<&[u8]> {
+    request.headers().get("last-event-id").map(HeaderValue::as_bytes)
 }
 
 /// A route for GET and for HEAD, which [`guard()`] then answers without the body.
-pub fn get_or_head() -> Route {
+pub fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
@@ -59,10 +63,10 @@ pub async fn guard(
     let origin = request.headers().get(ORIGIN).cloned();
     let no_body = request.method() == Method::HEAD;
     let no_chunks = request.version() < Version::HTTP_11 || is_upgrade(request.headers());
-    let checked = head(&request).check();
+    let checked = facts(&request).validate();
     let mut response = match checked {
         Ok(()) => next.call(request).await?,
-        Err(refused) => request.into_response(problem(&refused)),
+        Err(problem) => request.into_response(Refused(problem).error_response()),
     };
     let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
     if let Some(origin) = origin {
@@ -84,15 +88,13 @@ pub async fn guard(
     Ok(response)
 }
 
-fn head(request: &ServiceRequest) -> Head<'_> {
+fn facts(request: &ServiceRequest) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).count(),
         path: uri.path(),
-        // With the host of an absolute target, which `listen` may have cut in that place.
-        target_bytes: uri.authority().map_or(0, |host| host.as_str().len())
-            + uri.path_and_query().map_or(0, |target| target.as_str().len()),
+        target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
     }
 }
@@ -106,8 +108,8 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Who wants to publish.
-pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
-    let field = |name| headers.get(name).map(HeaderValue::as_bytes);
+pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
+    let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
 }
 
@@ -115,17 +117,35 @@ pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
 pub async fn read_message(body: web::Payload) -> Result<Vec<u8>, Problem> {
     match body.to_bytes_limited(MAX_MESSAGE_BYTES).await {
         Ok(Ok(message)) => Ok(message.into()),
-        Ok(Err(_)) => Err(Problem::torn_body()),
+        Ok(Err(_)) => Err(Problem::incomplete_body()),
         Err(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
     }
 }
 
 /// A problem as an answer.
-pub fn problem(problem: &Problem) -> HttpResponse {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
-    for header in problem.headers() {
-        response.insert_header(header);
+#[derive(Debug)]
+pub struct Refused(Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused(problem)
     }
-    response.body(problem.json())
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ResponseError for Refused {
+    fn error_response(&self) -> HttpResponse {
+        let Refused(problem) = self;
+        let status = StatusCode::from_u16(problem.status);
+        let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        problem.headers().for_each(|header| {
+            response.insert_header(header);
+        });
+        response.body(problem.json())
+    }
 }

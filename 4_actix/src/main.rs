@@ -1,29 +1,28 @@
 #![doc = include_str!("../README.md")]
 
 mod http;
-mod listen;
 
 use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
 
-use actix_web::dev::Server;
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data};
-use actix_web::{App, Either, HttpRequest, HttpResponse, Responder};
-use actix_web_lab::sse::{self, Sse};
-use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
+use actix_web::web::{self, Data, Path, Payload};
+use actix_web::{App, Either, HttpRequest, HttpResponse, HttpServer, Responder};
+use actix_web_lab::sse::{self, Event, Sse};
+use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
+use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened, page};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
 
-use crate::http::StreamRequest;
+use crate::http::{Refused, get};
 
 #[actix_web::main]
 async fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
+    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
+    // them (Linux, tcp(7)).
     let listener = listen::bind(&settings)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
@@ -31,144 +30,102 @@ async fn main() -> Result<(), Failure> {
     // actix: each worker is a thread with a runtime and an `App` of its own; they share `Data`.
     let app =
         move || App::new().app_data(shared.clone()).configure(routes).wrap(from_fn(http::guard));
-    // actix: `HttpServer` would do the same, but answer the longest targets in its own words.
-    let server = Server::build()
+    let server = HttpServer::new(app)
         .workers(feed.settings.workers.into())
         // actix: all beyond 25 600 connections of a worker would wait; --max-streams says 503.
-        .max_concurrent_connections(usize::MAX)
-        // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
+        .max_connections(usize::MAX)
+        // actix: by default a client that closed its side stays until a write to it fails.
+        .h1_allow_half_closed(false)
+        // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
+        // graceful stop would wait forever.
         // actix: it would cut them off after 30 s; workers look each second whether they are done.
-        .shutdown_signal(async move { feed.shutdown.begun().await });
-    let server = listen::serve(server, listener, app)?;
+        .shutdown_signal(async move { feed.shutdown.begun().await })
+        .listen(listener)?;
     listen::announce(address);
-    server.await?;
+    server.run().await?;
     Ok(())
 }
 
 fn routes(app: &mut web::ServiceConfig) {
     // actix: a GET route takes no HEAD, and each resource answers other methods in its own words.
-    let at = |path| web::resource(path).default_service(web::to(not_found));
-    let get = http::get_or_head;
-    app.service(at("/").route(get().to(page)))
-        .service(at("/ticks").route(get().to(ticks)))
-        .service(at("/time").route(get().to(time)))
-        .service(at("/tasks").route(get().to(tasks)))
+    let at = |path| web::resource(path).default_service(web::to(http::not_found));
+    app.service(at("/ticks").route(get().to(|f, r| stream(f, r, Feed::ticks))))
+        .service(at("/time").route(get().to(|f, r| stream(f, r, Feed::time))))
+        .service(at("/tasks").route(get().to(|f, r| stream(f, r, Feed::tasks))))
+        .service(at("/simulation").route(get().to(|f, r| stream(f, r, Feed::simulation))))
+        // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
+        .service(at("/script").route(get().to(|f, r| stream(f, r, Feed::script))))
         .service(at("/messages/{topic}").route(get().to(subscribe)).post(publish))
-        .service(at("/simulation").route(get().to(simulation)))
-        .service(at("/healthz").route(get().to(healthz)))
-        .service(at("/metrics").route(get().to(metrics)))
-        .service(at("/script").route(get().to(script)))
-        .default_service(web::to(not_found));
+        .service(at("/").route(get().to(http::page)))
+        .service(at("/healthz").route(get().to(http::healthz)))
+        .service(at("/metrics").route(get().to(http::metrics)))
+        .default_service(web::to(http::not_found));
 }
 
-async fn page() -> HttpResponse {
-    let policy = page::CONTENT_SECURITY_POLICY.as_str();
-    HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, page::CONTENT_TYPE))
-        .insert_header((CONTENT_SECURITY_POLICY, policy))
-        .body(page::HTML)
-}
-
-async fn ticks(feed: Data<Feed>, request: StreamRequest) -> impl Responder {
-    respond(&feed, feed.ticks(&request.query, request.last_event_id()))
-}
-
-async fn time(feed: Data<Feed>, request: StreamRequest) -> impl Responder {
-    respond(&feed, feed.time(&request.query, request.last_event_id()))
-}
-
-async fn tasks(feed: Data<Feed>, request: StreamRequest) -> impl Responder {
-    respond(&feed, feed.tasks(&request.query, request.last_event_id()))
+async fn stream(
+    feed: Data<Feed>,
+    request: HttpRequest,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
+) -> Result<impl Responder, Refused> {
+    // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
+    respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
 }
 
 async fn subscribe(
     feed: Data<Feed>,
-    topic: web::Path<String>,
-    request: StreamRequest,
-) -> impl Responder {
-    respond(&feed, feed.subscribe(&topic, &request.query, request.last_event_id()))
+    topic: Path<String>,
+    request: HttpRequest,
+) -> Result<impl Responder, Refused> {
+    stream(feed, request, move |feed, query, id| feed.subscribe(&topic, query, id)).await
 }
 
 async fn publish(
     feed: Data<Feed>,
-    topic: web::Path<String>,
+    topic: Path<String>,
     request: HttpRequest,
-    body: web::Payload,
-) -> HttpResponse {
-    let published = async {
-        // SSE: whoever may not publish is told so before the body is read.
-        feed.may_publish(&topic, &http::publisher(request.headers()))?;
-        feed.publish(&topic, http::read_message(body).await?)
+    body: Payload,
+) -> Result<HttpResponse, Refused> {
+    // SSE: authorise before reading the body, so that no client can make the server buffer it for a
+    // 401 (RFC 9110 15.5.2).
+    feed.may_publish(&topic, &http::publisher(&request))?;
+    let json = feed.publish(&topic, http::read_message(body).await?).await?;
+    Ok(HttpResponse::Created().content_type("application/json").body(json))
+}
+
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<impl Responder + use<>, Refused> {
+    let Some(stream) = opened? else {
+        // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
+        return Ok(Either::Left(HttpResponse::NoContent().finish()));
     };
-    match published.await {
-        Ok(json) => HttpResponse::Created().content_type("application/json").body(json),
-        Err(problem) => http::problem(&problem),
-    }
-}
-
-async fn simulation(feed: Data<Feed>, request: StreamRequest) -> impl Responder {
-    respond(&feed, feed.simulation(&request.query, request.last_event_id()))
-}
-
-async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain").body("ok\n")
-}
-
-async fn metrics(feed: Data<Feed>) -> HttpResponse {
-    HttpResponse::Ok().content_type(PROMETHEUS).body(feed.metrics())
-}
-
-async fn script(feed: Data<Feed>, request: StreamRequest) -> impl Responder {
-    // SSE: whoever asks chooses every byte of the answer, so this is for conformance tests only.
-    respond(&feed, feed.script(&request.query, request.last_event_id()))
-}
-
-async fn not_found(feed: Data<Feed>, request: HttpRequest) -> HttpResponse {
-    http::problem(&unrouted(request.uri().path(), feed.settings.conformance))
-}
-
-fn respond(feed: &Feed, opened: Opened) -> impl Responder + use<> {
-    let stream = match opened {
-        Ok(Some(stream)) => stream,
-        // SSE: 204 tells an EventSource not to come back.
-        Ok(None) => return Either::Left(HttpResponse::NoContent().finish()),
-        Err(problem) => return Either::Left(http::problem(&problem)),
-    };
-    match feed.settings.encoding {
+    let response = match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; one frame, all that is ready, is one write.
-            let mut response = HttpResponse::Ok();
-            for header in STREAM_HEADERS {
-                response.insert_header(header);
-            }
+            // SSE: send the headers now, before the first event; then write each batch of ready
+            // events at once (do not buffer).
             let frames = stream.frames().map(Ok::<_, Infallible>);
-            Either::Left(response.content_type(EVENT_STREAM).streaming(frames))
+            Either::Left(HttpResponse::Ok().content_type(EVENT_STREAM).streaming(frames))
         }
         Encoding::Native => {
             let events = stream.events().filter_map(|event| ready(to_event(event)));
-            let mut response = Sse::from_infallible_stream(events)
-                .with_keep_alive(feed.settings.keep_alive())
-                .customize();
-            for header in STREAM_HEADERS {
-                response = response.insert_header(header);
-            }
-            Either::Right(response)
+            // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
+            // 9.2.7); feed's frames have it.
+            // actix: its comments come at fixed times, silence or not.
+            let keep_alive = feed.settings.keep_alive();
+            Either::Right(Sse::from_infallible_stream(events).with_keep_alive(keep_alive))
         }
-    }
+    };
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
+    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    let response = response.customize();
+    let response = STREAM_HEADERS.into_iter().fold(response, |it, header| it.insert_header(header));
+    Ok(Either::Right(response))
 }
 
-fn to_event(event: feed::Event) -> Option<sse::Event> {
+fn to_event(event: feed::Event) -> Option<Event> {
     // actix: an event is data or a comment, with no `retry`: what shutdown says last is lost.
     let Some(data) = event.data else {
-        return event.comment.map(|comment| sse::Event::Comment(comment.into()));
+        return event.comment.map(|comment| Event::Comment(comment.into()));
     };
     // actix: CR or LF in `id` or `event` and NUL in `id` are errors, and cut the connection off.
-    let mut native = sse::Data::new(data);
-    if let Some(id) = event.id {
-        native.set_id(id);
-    }
-    if let Some(kind) = event.event {
-        native.set_event(kind.into_owned());
-    }
-    Some(native.into())
+    let native = with(sse::Data::new(data), event.id, sse::Data::id);
+    Some(with(native, event.event.map(String::from), sse::Data::event).into())
 }

@@ -4,29 +4,29 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io::Cursor;
-use std::str;
+use std::sync::Arc;
 
-use feed::Problem;
-use feed::contract::{EVENT_STREAM, Head, MAX_MESSAGE_BYTES, STREAM_HEADERS, unrouted};
+use feed::contract::{
+    self, EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, STREAM_HEADERS,
+};
 use feed::settings::Settings;
 use feed::stream::COALESCE_BYTES;
+use feed::{Feed, Problem, Publisher};
 use rocket::config::{Ident, LogLevel, Shutdown};
 use rocket::data::ByteUnit;
 use rocket::fairing::{Fairing, Info, Kind};
-use rocket::form::Form;
-use rocket::http::{Method, Status};
+use rocket::http::uri::Origin;
+use rocket::http::{ContentType, Header, HeaderMap, Method, Status};
 use rocket::request::{FromRequest, Outcome};
 use rocket::response::{self, Responder};
-use rocket::{Config, Data, Request, Response, uri};
+use rocket::route::{self, Handler, Route};
+use rocket::{Config, Data, Response, State, uri};
 
-use crate::SharedFeed;
+use crate::Answer;
 
 /// Bytes of one chunk of a body at most: what `feed` gathers for one write, and an event more.
 /// Rocket's own 4096 would cut that into pieces. Each stream has a buffer of this size.
 const MAX_CHUNK_BYTES: usize = COALESCE_BYTES + 4096;
-
-/// Bytes of a body that Rocket waits for before it asks anyone: those of `_method=delete`.
-const PEEKED_BYTES: usize = 14;
 
 /// Seconds that connections get to end: more than `feed` gives the whole process, so it decides.
 const GRACE_S: u32 = 2;
@@ -50,45 +50,103 @@ pub fn config(settings: &Settings) -> Config {
     }
 }
 
-/// What a request for a stream says: its query and where to resume.
+/// What the handlers take from a request.
 #[derive(Clone, Copy)]
-pub struct StreamRequest<'r> {
-    pub query: &'r str,
-    last_event_id: Option<&'r str>,
+pub struct Request<'r> {
+    uri: &'r Origin<'r>,
+    headers: &'r HeaderMap<'r>,
 }
 
-impl StreamRequest<'_> {
-    pub fn last_event_id(&self) -> Option<&[u8]> {
-        self.last_event_id.map(str::as_bytes)
+impl<'r> From<&'r rocket::Request<'_>> for Request<'r> {
+    fn from(request: &'r rocket::Request<'_>) -> Request<'r> {
+        Request { uri: request.uri(), headers: request.headers() }
     }
 }
 
 #[rocket::async_trait]
-impl<'r> FromRequest<'r> for StreamRequest<'r> {
+impl<'r> FromRequest<'r> for Request<'r> {
     type Error = Infallible;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Infallible> {
-        let query = request.uri().query().map_or("", |query| query.as_str());
-        let last_event_id = request.headers().get_one("Last-Event-ID");
-        Outcome::Success(StreamRequest { query, last_event_id })
+    async fn from_request(request: &'r rocket::Request<'_>) -> Outcome<Self, Infallible> {
+        Outcome::Success(request.into())
     }
+}
+
+/// The query of a request, empty if there is none.
+pub fn query<'r>(request: &Request<'r>) -> &'r str {
+    request.uri.query().map_or("", |query| query.as_str())
+}
+
+/// Where a client wants to resume.
+pub fn last_event_id<'r>(request: &Request<'r>) -> Option<&'r [u8]> {
+    request.headers.get_one("Last-Event-ID").map(str::as_bytes)
 }
 
 /// Who wants to publish.
-pub struct Publisher<'r>(pub feed::Publisher<'r>);
+pub fn publisher<'r>(request: &Request<'r>) -> Publisher<'r> {
+    let field = |name| request.headers.get_one(name).map(str::as_bytes);
+    Publisher {
+        authorization: field("Authorization"),
+        origin: field("Origin"),
+        host: field("Host"),
+    }
+}
+
+type Answering = fn(&Feed, Request<'_>) -> Result<Answer, Refused>;
+
+/// A route for GET that answers with what a function makes of the request.
+pub fn get(path: &str, answering: Answering) -> [Route; 1] {
+    [Route::new(Method::Get, path, Get(answering))]
+}
+
+#[derive(Clone)]
+struct Get(Answering);
 
 #[rocket::async_trait]
-impl<'r> FromRequest<'r> for Publisher<'r> {
-    type Error = Infallible;
-
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Infallible> {
-        let field = |name| request.headers().get_one(name).map(str::as_bytes);
-        Outcome::Success(Publisher(feed::Publisher {
-            authorization: field("Authorization"),
-            origin: field("Origin"),
-            host: field("Host"),
-        }))
+impl Handler for Get {
+    async fn handle<'r>(
+        &self,
+        request: &'r rocket::Request<'_>,
+        _: Data<'r>,
+    ) -> route::Outcome<'r> {
+        let Get(answering) = self;
+        route::Outcome::from(request, answering(feed(request), request.into()))
     }
+}
+
+#[derive(Responder)]
+pub struct Page(&'static str, ContentType, Header<'static>);
+
+#[rocket::get("/")]
+pub fn page() -> Page {
+    // A handler is also a type, and would hide a module of the same name.
+    let policy = feed::page::CONTENT_SECURITY_POLICY.as_str();
+    Page(feed::page::HTML, ContentType::HTML, Header::new("Content-Security-Policy", policy))
+}
+
+#[rocket::get("/healthz")]
+pub fn healthz() -> (ContentType, &'static str) {
+    // Rocket's `ContentType::Plain` says `charset=utf-8` too.
+    (ContentType::new("text", "plain"), "ok\n")
+}
+
+#[rocket::get("/metrics")]
+pub fn metrics(feed: &State<Arc<Feed>>) -> (ContentType, String) {
+    (PROMETHEUS.parse().expect("the contract names a media type"), feed.metrics())
+}
+
+#[rocket::catch(default)]
+pub fn not_found(status: Status, request: &rocket::Request<'_>) -> Refused {
+    Refused(match status {
+        // 404 is also a path without this method, and 400 a method that Rocket does not know.
+        Status::NotFound | Status::BadRequest => refusal(request),
+        _ => Problem::internal(),
+    })
+}
+
+/// The state that all handlers share.
+fn feed<'r>(request: &'r rocket::Request<'_>) -> &'r Arc<Feed> {
+    request.rocket().state().expect("`routes` has it managed")
 }
 
 /// Checks every request before its handler sees it, and lets allowed origins read the answer.
@@ -104,48 +162,44 @@ impl Fairing for Guard {
         Info { name: "guard", kind: Kind::Request | Kind::Response }
     }
 
-    async fn on_request(&self, request: &mut Request<'_>, data: &mut Data<'_>) {
-        let torn = restore(request, data).await.err();
-        let refused = request.local_cache(|| torn.or_else(|| head(request).check().err()));
+    async fn on_request(&self, request: &mut rocket::Request<'_>, _: &mut Data<'_>) {
+        let refused = request.local_cache(|| facts(request).validate().err());
         // A fairing cannot answer, but it can send the request where no route is: there the
         // catcher answers. Rocket would take `/ticks/`, `//ticks` and `/%74icks` for `/ticks` too.
-        if refused.is_some() || nowhere(request).status == 404 {
+        if refused.is_some() || no_route(request).status == 404 {
             request.set_uri(uri!("/refused"));
         }
     }
 
-    async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
+    async fn on_response<'r>(&self, request: &'r rocket::Request<'_>, response: &mut Response<'r>) {
         allow_origin(request, response);
     }
 }
 
 /// Why this request is refused: because of what it is, or because there is nothing for it here.
-pub fn refusal(request: &Request<'_>) -> Problem {
+fn refusal(request: &rocket::Request<'_>) -> Problem {
     // The guard has looked already, unless Rocket does not know the method: then no fairing runs.
-    let refused = request.local_cache(|| head(request).check().err());
-    refused.clone().unwrap_or_else(|| nowhere(request))
+    let refused = request.local_cache(|| facts(request).validate().err());
+    refused.clone().unwrap_or_else(|| no_route(request))
 }
 
 /// What is wrong if no route takes this request.
-fn nowhere(request: &Request<'_>) -> Problem {
-    let feed: Option<&SharedFeed> = request.rocket().state();
-    let conformance = feed.is_some_and(|feed| feed.settings.conformance);
-    unrouted(request.uri().path().as_str(), conformance)
+fn no_route(request: &rocket::Request<'_>) -> Problem {
+    contract::no_route(request.uri().path().as_str(), feed(request).settings.conformance)
 }
 
-fn allow_origin(request: &Request<'_>, response: &mut Response<'_>) {
-    let feed: Option<&SharedFeed> = request.rocket().state();
+fn allow_origin(request: &rocket::Request<'_>, response: &mut Response<'_>) {
     let origin = request.headers().get_one("Origin").map(str::as_bytes);
-    if let Some(origin) = feed.and_then(|feed| feed.allowed_origin(origin)) {
+    if let Some(origin) = feed(request).allowed_origin(origin) {
         response.set_raw_header("Access-Control-Allow-Origin", origin.to_owned());
         response.set_raw_header("Vary", "Origin");
     }
 }
 
-fn head<'r>(request: &'r Request<'_>) -> Head<'r> {
+fn facts<'r>(request: &'r rocket::Request<'_>) -> RequestFacts<'r> {
     let (path, query) = (request.uri().path(), request.uri().query());
     let fields = request.headers().iter();
-    Head {
+    RequestFacts {
         // Rocket does not tell the version, so HTTP/1.0 needs a Host here too.
         http_1_1: true,
         hosts: request.headers().get("Host").count(),
@@ -155,38 +209,17 @@ fn head<'r>(request: &'r Request<'_>) -> Head<'r> {
     }
 }
 
-/// Undoes what Rocket did to the request when it looked at the first bytes of the body.
-///
-/// It lets a form's first field, `_method`, turn a POST into another method. A message is no form,
-/// though `curl -d` says so, and may begin with any text. And it forgets an error that it meets
-/// there: the bytes before it would pass for the whole body.
-async fn restore(request: &mut Request<'_>, data: &mut Data<'_>) -> Result<(), Problem> {
-    let ended = data.peek_complete();
-    let start = data.peek(PEEKED_BYTES).await;
-    if start.len() < PEEKED_BYTES && !ended {
-        return Err(Problem::torn_body());
-    }
-    if request.content_type().is_some_and(|kind| kind.is_form()) {
-        let field = str::from_utf8(start).ok().and_then(|start| Form::values(start).next());
-        let method = field.filter(|field| field.name == "_method").map(|field| field.value.parse());
-        if method == Some(Ok(request.method())) {
-            request.set_method(Method::Post);
-        }
-    }
-    Ok(())
-}
-
 /// A message, read no further than its limit.
 pub async fn read_message(body: Data<'_>) -> Result<Vec<u8>, Problem> {
     match body.open(ByteUnit::from(MAX_MESSAGE_BYTES)).into_bytes().await {
         Ok(message) if message.is_complete() => Ok(message.into_inner()),
         Ok(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
-        Err(_) => Err(Problem::torn_body()),
+        Err(_) => Err(Problem::incomplete_body()),
     }
 }
 
 /// A problem as an answer.
-pub struct Refused(pub Problem);
+pub struct Refused(Problem);
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Refused {
@@ -195,7 +228,7 @@ impl From<Problem> for Refused {
 }
 
 impl<'r> Responder<'r, 'static> for Refused {
-    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
+    fn respond_to(self, request: &'r rocket::Request<'_>) -> response::Result<'static> {
         let Refused(problem) = self;
         let json = problem.json();
         let mut response = Response::build();
@@ -214,19 +247,11 @@ impl<'r> Responder<'r, 'static> for Refused {
 pub struct Streamed<R>(pub R);
 
 impl<'r, 'o: 'r, R: Responder<'r, 'o>> Responder<'r, 'o> for Streamed<R> {
-    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'o> {
+    fn respond_to(self, request: &'r rocket::Request<'_>) -> response::Result<'o> {
         let mut response = Response::build_from(self.0.respond_to(request)?);
         response.max_chunk_size(MAX_CHUNK_BYTES).raw_header("Content-Type", EVENT_STREAM);
         for (name, value) in STREAM_HEADERS {
             response.raw_header(name, value);
-        }
-        // HTTP/1.0 has to ask for keep-alive, and hyper promises it even where only the close ends
-        // the body; beside `close` the promise is void (RFC 9112 9.3). Rocket does not tell the
-        // version; a browser that asks without need loses nothing, as its streams do not end.
-        let asked = request.headers().get("Connection");
-        if asked.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("keep-alive"))
-        {
-            response.raw_header("Connection", "close");
         }
         response.ok()
     }

@@ -1,200 +1,143 @@
 #![doc = include_str!("../README.md")]
 
 mod http;
-mod listen;
-mod timeout;
+mod launch;
 
 use std::sync::Arc;
 
-use feed::contract::PROMETHEUS;
+use feed::event::with;
 use feed::settings::Encoding;
 use feed::stream::{Events, Frames};
-use feed::{Failure, Feed, Opened, Problem};
+use feed::{Failure, Feed, StreamResponse, listen};
 use rocket::futures::StreamExt;
 use rocket::futures::stream::Map;
-use rocket::http::{ContentType, Header, Status};
+use rocket::http::{ContentType, Status};
 use rocket::response::status::NoContent;
 use rocket::response::stream::{ByteStream, Event, EventStream};
 use rocket::shield::Shield;
-use rocket::{Build, Data, Request, Responder, Rocket, State, catch, catchers, get, post, routes};
+use rocket::{Build, Data, Either, Rocket, State, catchers, get, post, routes};
 
-use crate::http::{Guard, Publisher, Refused, StreamRequest, Streamed};
-use crate::listen::Liftoff;
-use crate::timeout::RequestTimeout;
+use crate::http::{Guard, Refused, Request, Streamed};
 
-type SharedFeed = Arc<Feed>;
+/// 204, or a stream in one of the encodings.
+type Answer = Either<NoContent, Streamed<Either<ByteStream<Frames>, EventStream<NativeEvents>>>>;
+type NativeEvents = Map<Events, fn(feed::Event) -> Event>;
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
-    // rocket: it binds by itself. This listener only proves that it can; `Liftoff` mends Rocket's.
-    drop(feed::listen::bind(&settings)?);
+    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
+    // them (Linux, tcp(7)).
+    // rocket: it binds by itself: its backlog is 128, a write has no timeout, TCP_NODELAY is on.
+    listen::raise_open_files();
     let feed = Feed::until_signal(settings)?;
     // rocket: `#[launch]` would take the number of threads from `Rocket.toml`.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(feed.settings.workers.into())
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    feed.settings.runtime()?.block_on(async {
         let rocket = routes(Arc::clone(&feed)).ignite().await?;
-        // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
-        // rocket: without that it cuts them, and `launch` ends in an error that panics unread.
+        // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
+        // graceful stop would wait forever.
+        // rocket: it would cut them, and `launch` end in an error that panics unread.
         let shutdown = rocket.shutdown();
         let ended = async {
             feed.shutdown.begun().await;
             shutdown.notify();
-            listen::drained().await;
+            launch::drained().await;
         };
         tokio::select! {
-            launched = rocket.launch() => drop(launched?),
-            () = ended => (),
+            launched = rocket.launch() => launch::ended(launched, &feed.settings),
+            () = ended => Ok(()),
         }
-        Ok(())
     })
 }
 
-fn routes(feed: SharedFeed) -> Rocket<Build> {
+fn routes(feed: Arc<Feed>) -> Rocket<Build> {
     // rocket: a GET route answers HEAD too, without the body.
     rocket::custom(http::config(&feed.settings))
         .manage(feed)
         // rocket: without this one it attaches a Shield that adds header fields to every answer.
         .attach(Shield::new())
         .attach(Guard)
-        // rocket: it waits for ever for a request that does not end.
-        .attach(RequestTimeout::default())
-        .attach(Liftoff)
-        .mount("/", routes![page, ticks, time, tasks, subscribe, publish])
-        .mount("/", routes![simulation, healthz, metrics, script])
-        .register("/", catchers![not_found])
+        .attach(launch::announcement())
+        // rocket: an attribute takes no closure, so these routes are made by hand.
+        .mount("/", http::get("/ticks", |f, r| stream(f, r, Feed::ticks)))
+        .mount("/", http::get("/time", |f, r| stream(f, r, Feed::time)))
+        .mount("/", http::get("/tasks", |f, r| stream(f, r, Feed::tasks)))
+        .mount("/", http::get("/simulation", |f, r| stream(f, r, Feed::simulation)))
+        // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
+        .mount("/", http::get("/script", |f, r| stream(f, r, Feed::script)))
+        .mount("/", routes![subscribe, publish])
+        .mount("/", routes![http::page, http::healthz, http::metrics])
+        .register("/", catchers![http::not_found])
 }
 
-#[derive(Responder)]
-struct Page(&'static str, ContentType, Header<'static>);
-
-#[get("/")]
-fn page() -> Page {
-    let policy = feed::page::CONTENT_SECURITY_POLICY.as_str();
-    Page(feed::page::HTML, ContentType::HTML, Header::new("Content-Security-Policy", policy))
-}
-
-#[get("/ticks")]
-fn ticks(feed: &State<SharedFeed>, request: StreamRequest<'_>) -> Answer {
-    respond(feed, feed.ticks(request.query, request.last_event_id()))
-}
-
-#[get("/time")]
-fn time(feed: &State<SharedFeed>, request: StreamRequest<'_>) -> Answer {
-    respond(feed, feed.time(request.query, request.last_event_id()))
-}
-
-#[get("/tasks")]
-fn tasks(feed: &State<SharedFeed>, request: StreamRequest<'_>) -> Answer {
-    respond(feed, feed.tasks(request.query, request.last_event_id()))
+fn stream(
+    feed: &Feed,
+    request: Request<'_>,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
+) -> Result<Answer, Refused> {
+    // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
+    respond(feed, open(feed, http::query(&request), http::last_event_id(&request)))
 }
 
 #[get("/messages/<topic>")]
-fn subscribe(feed: &State<SharedFeed>, topic: &str, request: StreamRequest<'_>) -> Answer {
-    respond(feed, feed.subscribe(topic, request.query, request.last_event_id()))
+fn subscribe(
+    feed: &State<Arc<Feed>>,
+    topic: &str,
+    request: Request<'_>,
+) -> Result<Answer, Refused> {
+    stream(feed, request, move |feed, query, id| feed.subscribe(topic, query, id))
 }
 
 #[post("/messages/<topic>", data = "<body>")]
 async fn publish(
-    feed: &State<SharedFeed>,
+    feed: &State<Arc<Feed>>,
     topic: &str,
-    publisher: Publisher<'_>,
+    request: Request<'_>,
     body: Data<'_>,
 ) -> Result<(Status, (ContentType, String)), Refused> {
-    // SSE: whoever may not publish is told so before the body is read.
+    // SSE: authorise before reading the body, so that no client can make the server buffer it for a
+    // 401 (RFC 9110 15.5.2).
     // rocket: but it waits for the first 14 bytes before it asks anyone.
-    feed.may_publish(topic, &publisher.0)?;
-    let json = feed.publish(topic, http::read_message(body).await?)?;
+    feed.may_publish(topic, &http::publisher(&request))?;
+    let json = feed.publish(topic, http::read_message(body).await?).await?;
     Ok((Status::Created, (ContentType::JSON, json)))
 }
 
-#[get("/simulation")]
-fn simulation(feed: &State<SharedFeed>, request: StreamRequest<'_>) -> Answer {
-    respond(feed, feed.simulation(request.query, request.last_event_id()))
-}
-
-#[get("/healthz")]
-fn healthz() -> (ContentType, &'static str) {
-    // rocket: its `ContentType::Plain` says `charset=utf-8` too.
-    (ContentType::new("text", "plain"), "ok\n")
-}
-
-#[get("/metrics")]
-fn metrics(feed: &State<SharedFeed>) -> (ContentType, String) {
-    (PROMETHEUS.parse().expect("the contract names a media type"), feed.metrics())
-}
-
-#[get("/script")]
-fn script(feed: &State<SharedFeed>, request: StreamRequest<'_>) -> Answer {
-    // SSE: whoever asks chooses every byte of the answer, so this is for conformance tests only.
-    respond(feed, feed.script(request.query, request.last_event_id()))
-}
-
-#[catch(default)]
-fn not_found(status: Status, request: &Request<'_>) -> Refused {
-    Refused(match status {
-        // rocket: 404 is also a path without this method, and 400 a method that it does not know.
-        Status::NotFound | Status::BadRequest => http::refusal(request),
-        _ => Problem::internal(),
-    })
-}
-
-// rocket: its derive finds the lifetime of a streamed answer only if the types are left open.
-#[derive(Responder)]
-enum Reply<S, N> {
-    Shared(Streamed<S>),
-    Native(Streamed<N>),
-    Ended(NoContent),
-    Refused(Refused),
-}
-
-type Answer = Reply<ByteStream<Frames>, EventStream<Map<Events, fn(feed::Event) -> Event>>>;
-
-fn respond(feed: &Feed, opened: Opened) -> Answer {
-    let stream = match opened {
-        Ok(Some(stream)) => stream,
-        // SSE: 204 tells an EventSource not to come back.
-        Ok(None) => return Answer::Ended(NoContent),
-        Err(problem) => return Answer::Refused(Refused(problem)),
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Answer, Refused> {
+    let Some(stream) = opened? else {
+        // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
+        return Ok(Either::Left(NoContent));
     };
-    match feed.settings.encoding {
+    let response = match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; one frame, all that is ready, is one write.
+            // SSE: send the headers now, before the first event; then write each batch of ready
+            // events at once (do not buffer).
             // rocket: it copies the frame, and cuts the one in two that meets its buffer's end.
-            Answer::Shared(Streamed(ByteStream(stream.frames())))
+            Either::Left(ByteStream(stream.frames()))
         }
         Encoding::Native => {
             let events = stream.events().map(to_event as fn(_) -> _);
+            // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
+            // 9.2.7); feed's frames have it.
             // rocket: its comment is a lone `:` line, sent each period whether events flow or not.
-            let events = EventStream::from(events).heartbeat(feed.settings.keep_alive());
-            Answer::Native(Streamed(events))
+            Either::Right(EventStream::from(events).heartbeat(feed.settings.keep_alive()))
         }
-    }
+    };
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
+    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    Ok(Either::Right(Streamed(response)))
 }
 
 fn to_event(event: feed::Event) -> Event {
     // rocket: CR and LF in `id` and `event` become spaces. Its lines have no space after the colon,
     // so a client takes one from data that begins with it.
-    let mut native = match (event.data, event.retry) {
+    let native = match (event.data, event.retry) {
         (Some(data), _) => Event::data(data),
         (None, Some(retry)) => Event::retry(retry),
         // rocket: its `Event::empty` has data, the empty one, and so a client would dispatch it.
         (None, None) => Event::comment(""),
     };
-    if let Some(comment) = event.comment {
-        native = native.with_comment(comment);
-    }
-    if let Some(id) = event.id {
-        native = native.id(id);
-    }
-    if let Some(kind) = event.event {
-        native = native.event(kind);
-    }
-    if let Some(retry) = event.retry {
-        native = native.with_retry(retry);
-    }
-    native
+    let native = with(native, event.comment, Event::with_comment);
+    let native = with(native, event.id, Event::id);
+    let native = with(native, event.event, Event::event);
+    with(native, event.retry, Event::with_retry)
 }

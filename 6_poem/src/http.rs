@@ -2,38 +2,50 @@
 
 use std::sync::Arc;
 
-use feed::contract::{Head, MAX_MESSAGE_BYTES};
+use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
 use feed::{Feed, Problem, Publisher};
-use poem::error::ReadBodyError;
+use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, HeaderValue, ORIGIN,
     VARY,
 };
 use poem::http::{StatusCode, Version};
 use poem::web::Data;
 use poem::{
-    Body, Endpoint, FromRequest, IntoEndpoint, Request, RequestBody, Response, Result, RouteMethod,
+    Body, Endpoint, IntoEndpoint, IntoResponse, Request, Response, Result, RouteMethod, handler,
 };
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-/// What a request for a stream says: its query and where to resume.
-pub struct StreamRequest<'a> {
-    pub query: &'a str,
-    last_event_id: Option<&'a HeaderValue>,
+#[handler]
+pub fn page() -> Response {
+    // A handler is a type, and would hide a module of the same name.
+    let policy = feed::page::CONTENT_SECURITY_POLICY.as_str();
+    let html = feed::page::HTML.with_content_type(feed::page::CONTENT_TYPE);
+    html.with_header(CONTENT_SECURITY_POLICY, policy).into_response()
 }
 
-impl<'a> StreamRequest<'a> {
-    pub fn last_event_id(&self) -> Option<&'a [u8]> {
-        self.last_event_id.map(HeaderValue::as_bytes)
-    }
+#[handler]
+pub fn healthz() -> Response {
+    "ok\n".with_content_type("text/plain").into_response()
 }
 
-impl<'a> FromRequest<'a> for StreamRequest<'a> {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
-        let query = request.uri().query().unwrap_or_default();
-        Ok(StreamRequest { query, last_event_id: request.headers().get(LAST_EVENT_ID) })
-    }
+#[handler]
+pub fn metrics(Data(feed): Data<&Arc<Feed>>) -> Response {
+    feed.metrics().with_content_type(PROMETHEUS).into_response()
+}
+
+/// The state that all handlers share.
+pub fn feed(request: &Request) -> &Arc<Feed> {
+    request.data().expect("`routes` adds it to each request")
+}
+
+/// The query of a request, empty if there is none.
+pub fn query(request: &Request) -> &str {
+    request.uri().query().unwrap_or_default()
+}
+
+/// Where a client wants to resume.
+pub fn last_event_id(request: &Request) -> Option<&[u8]> {
+    request.headers().get("last-event-id").map(HeaderValue::as_bytes)
 }
 
 /// A route for GET and HEAD.
@@ -51,14 +63,20 @@ pub fn get(endpoint: impl IntoEndpoint<Endpoint: 'static>) -> RouteMethod {
 /// hyper takes a missing or a doubled Host
 /// ([hyper#3777](https://github.com/hyperium/hyper/issues/3777)), longer targets and larger headers
 /// than the contract.
-pub async fn guard<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Response> {
-    let Data(feed) = Data::<&Arc<Feed>>::from_request_without_body(&request).await?;
-    let feed = Arc::clone(feed);
+pub async fn guard<E: Endpoint>(routes: Arc<E>, request: Request) -> Result<Response> {
+    let (feed, uri) = (Arc::clone(feed(&request)), request.uri().clone());
     let origin = request.headers().get(ORIGIN).cloned();
     let version = request.version();
-    let mut response = match head(&request).check() {
-        Ok(()) => next.get_response(request).await,
-        Err(refused) => problem(&refused),
+    let mut response = match facts(&request).validate() {
+        Ok(()) => match routes.call(request).await {
+            // 404 and 405 are errors of the router, and the 405 does not say what is allowed.
+            Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
+                Refused(no_route(uri.path(), feed.settings.conformance)).into_response()
+            }
+            Err(error) => error.into_response(),
+            Ok(answer) => answer.into_response(),
+        },
+        Err(problem) => Refused(problem).into_response(),
     };
     let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
     if let Some(origin) = origin {
@@ -73,9 +91,9 @@ pub async fn guard<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Respon
     Ok(response)
 }
 
-fn head(request: &Request) -> Head<'_> {
+fn facts(request: &Request) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
-    Head {
+    RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
         hosts: headers.get_all(HOST).iter().count(),
         path: uri.path(),
@@ -85,8 +103,8 @@ fn head(request: &Request) -> Head<'_> {
 }
 
 /// Who wants to publish.
-pub fn publisher(headers: &HeaderMap) -> Publisher<'_> {
-    let field = |name| headers.get(name).map(HeaderValue::as_bytes);
+pub fn publisher(request: &Request) -> Publisher<'_> {
+    let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
 }
 
@@ -95,15 +113,34 @@ pub async fn read_message(body: Body) -> Result<Vec<u8>, Problem> {
     match body.into_bytes_limit(MAX_MESSAGE_BYTES).await {
         Ok(message) => Ok(message.into()),
         Err(ReadBodyError::PayloadTooLarge) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
-        Err(_) => Err(Problem::torn_body()),
+        Err(_) => Err(Problem::incomplete_body()),
     }
 }
 
 /// A problem as an answer.
-pub fn problem(problem: &Problem) -> Response {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let response = Response::builder().status(status);
-    let response =
-        problem.headers().fold(response, |response, (name, value)| response.header(name, value));
-    response.body(problem.json())
+pub struct Refused(Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused(problem)
+    }
+}
+
+impl From<Refused> for poem::Error {
+    fn from(refused: Refused) -> poem::Error {
+        poem::Error::from_response(refused.into_response())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Refused(problem) = self;
+        let status = StatusCode::from_u16(problem.status);
+        let response =
+            Response::builder().status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        let headers = problem.headers();
+        let response =
+            headers.fold(response, |response, (name, value)| response.header(name, value));
+        response.body(problem.json())
+    }
 }

@@ -1,56 +1,42 @@
 #![doc = include_str!("../README.md")]
 
+mod acceptor;
 mod http;
-mod listen;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, unrouted};
+use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
+use feed::event::with;
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Opened};
+use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
-use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::header::CONTENT_SECURITY_POLICY;
-use poem::http::{HeaderMap, StatusCode};
+use poem::endpoint::make_sync;
+use poem::http::{HeaderValue, StatusCode};
 use poem::web::sse::{Event, SSE};
 use poem::web::{Data, Path};
-use poem::{
-    Body, Endpoint, EndpointExt, FromRequest, IntoResponse, Request, Response, Result, Route,
-    Server, handler,
-};
+use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Route, Server, handler};
 
-use crate::http::{StreamRequest, get};
-use crate::listen::Acceptor;
-
-/// How long connections get to end by themselves: the contract gives the whole process 2 s.
-const GRACE: Duration = Duration::from_millis(1500);
-
-/// Requests at once on one HTTP/2 connection: as few as RFC 9113 6.5.2 finds sensible.
-const MAX_HTTP2_STREAMS: u32 = 100;
+use crate::acceptor::{Acceptor, GRACE, MAX_HTTP2_STREAMS};
+use crate::http::{Refused, get};
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
-    // SSE: backlog, TCP_NODELAY and write timeout are the listener's; connections inherit them.
+    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
+    // them (Linux, tcp(7)).
     let listener = listen::bind(&settings)?;
-    // poem: tokio takes only a listener that does not block.
-    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(feed.settings.workers.into())
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        // poem: with its own acceptor it spins when out of descriptors and keeps whose client left.
-        let acceptor = Acceptor::from_std(listener)?;
+    feed.settings.runtime()?.block_on(async {
+        // poem: with its own acceptor it spins when out of descriptors, and keeps a stream after its
+        // client has left.
+        let listener = Acceptor(listen::Listener::from_std(listener)?);
         let routes = routes(Arc::clone(&feed));
         listen::announce(address);
-        // SSE: every stream ends itself on shutdown, so that the graceful stop has an end.
-        // poem: without that it cuts them after this time, or given none waits for ever.
+        // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
+        // graceful stop would wait forever.
         let shutdown = async move { feed.shutdown.begun().await };
-        Server::new_with_acceptor(acceptor)
+        Server::new_with_acceptor(listener)
             // poem: speaks HTTP/2 without TLS too, and has no limit there, whatever its docs say.
             .http2_max_concurrent_streams(MAX_HTTP2_STREAMS)
             .run_with_graceful_shutdown(routes, shutdown, Some(GRACE))
@@ -62,130 +48,75 @@ fn main() -> Result<(), Failure> {
 fn routes(feed: Arc<Feed>) -> impl Endpoint {
     // poem: its own `get` answers HEAD too, but without the Content-Length.
     Route::new()
-        .at("/", get(page))
-        .at("/ticks", get(ticks))
-        .at("/time", get(time))
-        .at("/tasks", get(tasks))
+        .at("/ticks", get(make_sync(|r| stream(&r, Feed::ticks))))
+        .at("/time", get(make_sync(|r| stream(&r, Feed::time))))
+        .at("/tasks", get(make_sync(|r| stream(&r, Feed::tasks))))
+        .at("/simulation", get(make_sync(|r| stream(&r, Feed::simulation))))
+        // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
+        .at("/script", get(make_sync(|r| stream(&r, Feed::script))))
         .at("/messages/:topic", get(subscribe).post(publish))
-        .at("/simulation", get(simulation))
-        .at("/healthz", get(healthz))
-        .at("/metrics", get(metrics))
-        .at("/script", get(script))
-        .around(not_found)
+        .at("/", get(http::page))
+        .at("/healthz", get(http::healthz))
+        .at("/metrics", get(http::metrics))
         .around(http::guard)
         .data(feed)
 }
 
-#[handler]
-async fn page() -> Response {
-    // poem: a handler is a type, and would hide a module of the same name.
-    let policy = feed::page::CONTENT_SECURITY_POLICY.as_str();
-    let html = feed::page::HTML.with_content_type(feed::page::CONTENT_TYPE);
-    html.with_header(CONTENT_SECURITY_POLICY, policy).into_response()
+fn stream(
+    request: &Request,
+    open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
+) -> Result<Response, Refused> {
+    let feed = http::feed(request);
+    // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
+    respond(feed, open(feed, http::query(request), http::last_event_id(request)))
 }
 
 #[handler]
-async fn ticks(Data(feed): Data<&Arc<Feed>>, request: StreamRequest<'_>) -> Response {
-    respond(feed, feed.ticks(request.query, request.last_event_id()))
-}
-
-#[handler]
-async fn time(Data(feed): Data<&Arc<Feed>>, request: StreamRequest<'_>) -> Response {
-    respond(feed, feed.time(request.query, request.last_event_id()))
-}
-
-#[handler]
-async fn tasks(Data(feed): Data<&Arc<Feed>>, request: StreamRequest<'_>) -> Response {
-    respond(feed, feed.tasks(request.query, request.last_event_id()))
-}
-
-#[handler]
-async fn subscribe(
-    Data(feed): Data<&Arc<Feed>>,
-    Path(topic): Path<String>,
-    request: StreamRequest<'_>,
-) -> Response {
-    respond(feed, feed.subscribe(&topic, request.query, request.last_event_id()))
+fn subscribe(Path(topic): Path<String>, request: &Request) -> Result<Response, Refused> {
+    stream(request, move |feed, query, id| feed.subscribe(&topic, query, id))
 }
 
 #[handler]
 async fn publish(
     Data(feed): Data<&Arc<Feed>>,
     Path(topic): Path<String>,
-    headers: &HeaderMap,
+    request: &Request,
     body: Body,
-) -> Response {
-    let published = async {
-        // SSE: whoever may not publish is told so before the body is read.
-        feed.may_publish(&topic, &http::publisher(headers))?;
-        feed.publish(&topic, http::read_message(body).await?)
+) -> Result<Response, Refused> {
+    // SSE: authorise before reading the body, so that no client can make the server buffer it for a
+    // 401 (RFC 9110 15.5.2).
+    feed.may_publish(&topic, &http::publisher(request))?;
+    let json = feed.publish(&topic, http::read_message(body).await?).await?;
+    let json = json.with_content_type("application/json");
+    Ok(json.with_status(StatusCode::CREATED).into_response())
+}
+
+fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
+    let Some(stream) = opened? else {
+        // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
+        return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    match published.await {
-        Ok(json) => json
-            .with_status(StatusCode::CREATED)
-            .with_content_type("application/json")
-            .into_response(),
-        Err(problem) => http::problem(&problem),
-    }
-}
-
-#[handler]
-async fn simulation(Data(feed): Data<&Arc<Feed>>, request: StreamRequest<'_>) -> Response {
-    respond(feed, feed.simulation(request.query, request.last_event_id()))
-}
-
-#[handler]
-async fn healthz() -> Response {
-    "ok\n".with_content_type("text/plain").into_response()
-}
-
-#[handler]
-async fn metrics(Data(feed): Data<&Arc<Feed>>) -> Response {
-    feed.metrics().with_content_type(PROMETHEUS).into_response()
-}
-
-#[handler]
-async fn script(Data(feed): Data<&Arc<Feed>>, request: StreamRequest<'_>) -> Response {
-    // SSE: whoever asks chooses every byte of the answer, so this is for conformance tests only.
-    respond(feed, feed.script(request.query, request.last_event_id()))
-}
-
-async fn not_found<E: Endpoint>(routes: Arc<E>, request: Request) -> Result<Response> {
-    // poem: 404 and 405 are errors of the router, and the 405 does not say what is allowed.
-    let Data(feed) = Data::<&Arc<Feed>>::from_request_without_body(&request).await?;
-    let (uri, conformance) = (request.uri().clone(), feed.settings.conformance);
-    match routes.call(request).await {
-        Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
-            Ok(http::problem(&unrouted(uri.path(), conformance)))
-        }
-        answer => answer.map(IntoResponse::into_response),
-    }
-}
-
-fn respond(feed: &Feed, opened: Opened) -> Response {
-    let stream = match opened {
-        Ok(Some(stream)) => stream,
-        // SSE: 204 tells an EventSource not to come back.
-        Ok(None) => return StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => return http::problem(&problem),
-    };
-    match feed.settings.encoding {
+    let mut response = match feed.settings.encoding {
         Encoding::Shared => {
-            // SSE: the head leaves at once; one frame, all that is ready, is one write.
-            let body = Body::from_bytes_stream(stream.frames().map(Ok::<_, io::Error>));
-            let head = Response::builder().content_type(EVENT_STREAM);
-            STREAM_HEADERS
-                .into_iter()
-                .fold(head, |head, (name, value)| head.header(name, value))
-                .body(body)
+            // SSE: send the headers now, before the first event; then write each batch of ready
+            // events at once (do not buffer).
+            let frames = stream.frames().map(Ok::<_, io::Error>);
+            Body::from_bytes_stream(frames).with_content_type(EVENT_STREAM).into_response()
         }
         Encoding::Native => {
-            // poem: sets the same header fields; comments come at fixed times, silence or not.
-            SSE::new(stream.events().map(to_event))
-                .keep_alive(feed.settings.keep_alive())
-                .into_response()
+            let events = stream.events().map(to_event);
+            // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
+            // 9.2.7); feed's frames have it.
+            // poem: its comments come at fixed times, silence or not.
+            SSE::new(events).keep_alive(feed.settings.keep_alive()).into_response()
         }
+    };
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
+    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    for (name, value) in STREAM_HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    Ok(response)
 }
 
 fn to_event(event: feed::Event) -> Event {
@@ -195,12 +126,7 @@ fn to_event(event: feed::Event) -> Event {
     if let (Some(retry), None) = (event.retry, &event.data) {
         return Event::retry(u64::try_from(retry.as_millis()).unwrap_or(u64::MAX));
     }
-    let mut native = Event::message(event.data.unwrap_or_default());
-    if let Some(id) = event.id {
-        native = native.id(id);
-    }
-    if let Some(kind) = event.event {
-        native = native.event_type(kind);
-    }
-    native
+    let native = Event::message(event.data.unwrap_or_default());
+    let native = with(native, event.id, Event::id);
+    with(native, event.event, Event::event_type)
 }

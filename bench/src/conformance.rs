@@ -26,7 +26,7 @@ pub use case::{Case, Cost, Fault, Finding, Level, Outcome, Scope};
 pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
 pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
-pub use deviations::{Deviation, Deviations, ParityDeviation};
+pub use deviations::{Deviation, Deviations, LifecycleDeviation, ParityDeviation};
 pub use rule::{Coverage, Rule};
 pub use server::{
     Pace, Profile, Selection, ServerArgs, Target, check_each, conformance_launch, run_server,

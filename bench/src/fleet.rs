@@ -17,11 +17,15 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 pub use process::{
-    Launch, READY_DEADLINE, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped, allowed_cores,
+    Launch, PORT, READY_DEADLINE, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped, allowed_cores,
     pin_current_thread, raise_fd_limit,
 };
 pub(crate) use tie::Tie;
 pub use usage::{Usage, cpu_of};
+
+/// The example that a server's folder may have, and its name among the encodings: the framework's
+/// own event type as its documentation shows it, at `/ticks`, and nothing else.
+pub const SMALLEST: &str = "smallest";
 
 /// A server package of this workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +51,11 @@ impl Package {
     /// The folder's own name: `3_axum`.
     pub fn folder_name(&self) -> &str {
         self.folder.file_name().and_then(|name| name.to_str()).unwrap_or(&self.name)
+    }
+
+    /// Whether it has `examples/smallest.rs`.
+    pub fn has_smallest(&self) -> bool {
+        self.folder.join("examples").join(SMALLEST).with_extension("rs").exists()
     }
 
     /// The number that its folder begins with, so that `10_` comes after `9_`.
@@ -130,9 +139,36 @@ pub fn find<'a>(packages: &'a [Package], name: &str) -> Result<&'a Package> {
 /// # Errors
 /// When cargo fails; on a terminal its own words stand above the error.
 pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
+    let binary = build_target(package, "bin", &[], release)?;
+    binary.ok_or_else(|| anyhow!("{} has no binary; a server needs src/main.rs", package.name))
+}
+
+/// Builds `examples/smallest.rs` of a package and returns how to start it.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_smallest(package: &Package, release: bool) -> Result<Launch> {
+    let built = build_target(package, "example", &["--example", SMALLEST], release)?;
+    let built = built.with_context(|| format!("{} has no example {SMALLEST}", package.name))?;
+    // The next package builds its example to the same path. A rename replaces in one step what
+    // another process may be running.
+    let binary = built.with_file_name(format!("{}-{SMALLEST}", package.name));
+    let new = built.with_file_name(format!("{}-{SMALLEST}-{}", package.name, std::process::id()));
+    std::fs::copy(&built, &new).and_then(|_| std::fs::rename(&new, &binary))?;
+    Ok(Launch { binary, args: vec![PORT.into()], core: None })
+}
+
+/// Builds the targets of a kind, as `selection` says, and returns the program, if there is one.
+fn build_target(
+    package: &Package,
+    kind: &str,
+    selection: &[&str],
+    release: bool,
+) -> Result<Option<PathBuf>> {
     let mut command = Command::new(cargo());
     command
         .args(["build", "--message-format", "json-render-diagnostics", "--package", &package.name])
+        .args(selection)
         .arg("--manifest-path")
         .arg(package.folder.join("Cargo.toml"))
         .stdin(Stdio::null())
@@ -150,13 +186,12 @@ pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
         }
         bail!("{} does not build; see cargo's words above", package.name);
     }
-    output
+    Ok(output
         .stdout
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok())
-        .filter(|artifact| artifact.target.kind.iter().any(|kind| kind == "bin"))
-        .find_map(|artifact| artifact.executable)
-        .ok_or_else(|| anyhow!("{} has no binary; a server needs src/main.rs", package.name))
+        .filter(|artifact| artifact.target.kind.iter().any(|it| it == kind))
+        .find_map(|artifact| artifact.executable))
 }
 
 fn metadata() -> Result<Metadata> {

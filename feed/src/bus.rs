@@ -93,7 +93,7 @@ impl Bus {
     }
 }
 
-/// Eight hex digits that no earlier process had, as far as one can tell.
+/// A random 32-bit id of this process, in hex.
 fn new_epoch() -> Arc<str> {
     // RandomState draws from the operating system's randomness, without one more dependency.
     let mut hasher = RandomState::new().build_hasher();

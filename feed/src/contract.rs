@@ -53,7 +53,7 @@ const TOPIC_BOUNDS: &str = "1 to 64 letters, digits, dots, dashes or underscores
 
 /// What a server has read of a request before it looks at the path.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
+pub struct RequestFacts<'a> {
     /// The request is HTTP/1.1: it needs a `Host`.
     pub http_1_1: bool,
     /// `Host` fields.
@@ -66,14 +66,14 @@ pub struct Head<'a> {
     pub header_bytes: usize,
 }
 
-impl Head<'_> {
+impl RequestFacts<'_> {
     /// Refuses what no endpoint should have to think about.
     ///
     /// # Errors
     /// 400 for a missing or doubled Host ([RFC 9112
     /// 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)) or a path that is not UTF-8,
     /// 414, 431.
-    pub fn check(&self) -> Result<(), Problem> {
+    pub fn validate(&self) -> Result<(), Problem> {
         if self.target_bytes > MAX_TARGET_BYTES {
             return Err(Problem::target_too_long(self.target_bytes, MAX_TARGET_BYTES));
         }
@@ -92,7 +92,7 @@ impl Head<'_> {
 }
 
 /// What is wrong with a request that no route takes: 404, or 405 with the methods that there are.
-pub fn unrouted(path: &str, conformance: bool) -> Problem {
+pub fn no_route(path: &str, conformance: bool) -> Problem {
     match path {
         "/" | "/ticks" | "/time" | "/tasks" | "/simulation" | "/healthz" | "/metrics" => {
             Problem::method_not_allowed("GET, HEAD")
@@ -224,29 +224,29 @@ impl Query {
 mod tests {
     use super::*;
 
-    const HEAD: Head<'_> =
-        Head { http_1_1: true, hosts: 1, path: "/", target_bytes: 1, header_bytes: 100 };
+    const FACTS: RequestFacts<'_> =
+        RequestFacts { http_1_1: true, hosts: 1, path: "/", target_bytes: 1, header_bytes: 100 };
 
     #[test]
     fn a_request_needs_one_host_and_sane_sizes() {
-        assert_eq!(HEAD.check(), Ok(()));
-        assert_eq!(Head { hosts: 0, http_1_1: false, ..HEAD }.check(), Ok(()));
-        let status = |head: Head<'_>| head.check().expect_err("bad").status;
-        assert_eq!(status(Head { hosts: 0, ..HEAD }), 400);
-        assert_eq!(status(Head { hosts: 2, ..HEAD }), 400);
-        assert_eq!(status(Head { path: "/messages/%ff", ..HEAD }), 400);
-        assert_eq!(status(Head { target_bytes: MAX_TARGET_BYTES + 1, ..HEAD }), 414);
-        assert_eq!(status(Head { header_bytes: MAX_HEADER_BYTES + 1, ..HEAD }), 431);
+        assert_eq!(FACTS.validate(), Ok(()));
+        assert_eq!(RequestFacts { hosts: 0, http_1_1: false, ..FACTS }.validate(), Ok(()));
+        let status = |facts: RequestFacts<'_>| facts.validate().expect_err("bad").status;
+        assert_eq!(status(RequestFacts { hosts: 0, ..FACTS }), 400);
+        assert_eq!(status(RequestFacts { hosts: 2, ..FACTS }), 400);
+        assert_eq!(status(RequestFacts { path: "/messages/%ff", ..FACTS }), 400);
+        assert_eq!(status(RequestFacts { target_bytes: MAX_TARGET_BYTES + 1, ..FACTS }), 414);
+        assert_eq!(status(RequestFacts { header_bytes: MAX_HEADER_BYTES + 1, ..FACTS }), 431);
     }
 
     #[test]
     fn what_no_route_takes_is_404_or_405() {
-        assert_eq!(unrouted("/ticks", false).status, 405);
-        assert_eq!(unrouted("/messages/a", false).status, 405);
+        assert_eq!(no_route("/ticks", false).status, 405);
+        assert_eq!(no_route("/messages/a", false).status, 405);
         for path in ["/tick", "/messages", "/messages/", "/messages/a/b", "/script"] {
-            assert_eq!(unrouted(path, false).status, 404, "{path}");
+            assert_eq!(no_route(path, false).status, 404, "{path}");
         }
-        assert_eq!(unrouted("/script", true).status, 405);
+        assert_eq!(no_route("/script", true).status, 405);
     }
 
     #[test]

@@ -58,6 +58,15 @@ impl Event {
     }
 }
 
+/// `native` with this field set, if there is a value: for the builders of the frameworks' own event
+/// types.
+pub fn with<N, V>(native: N, value: Option<V>, set: impl FnOnce(N, V) -> N) -> N {
+    match value {
+        Some(value) => set(native, value),
+        None => native,
+    }
+}
+
 /// Events that a client asked for and that are gone.
 ///
 /// Told in-band as `event: gap` without an id, because the standard leaves open what an expired id

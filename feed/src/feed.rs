@@ -11,7 +11,7 @@ use crate::contract::{MAX_MESSAGE_BYTES, Query, check_topic};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
-use crate::source::{Newest, Script, Simulation, Source, Tasks, Ticks, Time};
+use crate::source::{LatestPrices, Script, Simulation, Source, Tasks, Ticks, Time};
 use crate::stats::Stats;
 use crate::stream::EventStream;
 use crate::wire_log::WireLog;
@@ -19,7 +19,7 @@ use crate::wire_log::WireLog;
 /// A stream to answer with; `None` is 204: there is nothing to resume, and an EventSource stops
 /// (HTML
 /// [9.2.1](https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro)).
-pub type Opened = Result<Option<EventStream>, Problem>;
+pub type StreamResponse = Result<Option<EventStream>, Problem>;
 
 /// Who wants to publish, as the request's header fields say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,7 +44,7 @@ pub struct Feed {
     pub shutdown: Shutdown,
     stats: Arc<Stats>,
     bus: Bus,
-    newest_prices: Newest,
+    latest_prices: LatestPrices,
     log: WireLog,
 }
 
@@ -67,7 +67,7 @@ impl Feed {
             bus: Bus::open(&settings.bus, settings.retain as usize),
             log: WireLog::new(settings.wire_log),
             stats: Arc::default(),
-            newest_prices: Newest::default(),
+            latest_prices: LatestPrices::default(),
             settings,
             shutdown,
         }
@@ -77,7 +77,7 @@ impl Feed {
     ///
     /// # Errors
     /// 400, 503.
-    pub fn ticks(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+    pub fn ticks(&self, query: &str, last_event_id: Option<&[u8]>) -> StreamResponse {
         self.open("/ticks", query, last_event_id, |query, id, now| {
             let rules = query.ticks(self.settings.tick_interval_ms)?;
             Ok(Some(Box::new(Ticks::new(rules, id, now))))
@@ -88,7 +88,7 @@ impl Feed {
     ///
     /// # Errors
     /// 400, 503.
-    pub fn time(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+    pub fn time(&self, query: &str, last_event_id: Option<&[u8]>) -> StreamResponse {
         self.open("/time", query, last_event_id, |_, id, now| {
             Ok(Some(Box::new(Time::new(id, self.settings.retain.into(), now))))
         })
@@ -98,7 +98,7 @@ impl Feed {
     ///
     /// # Errors
     /// 400, 503.
-    pub fn tasks(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+    pub fn tasks(&self, query: &str, last_event_id: Option<&[u8]>) -> StreamResponse {
         self.open("/tasks", query, last_event_id, |query, id, now| {
             let tasks = Tasks::new(query.step_ms()?, id, now);
             Ok(tasks.map(|tasks| Box::new(tasks) as Box<dyn Source>))
@@ -109,7 +109,12 @@ impl Feed {
     ///
     /// # Errors
     /// 400, 503.
-    pub fn subscribe(&self, topic: &str, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+    pub fn subscribe(
+        &self,
+        topic: &str,
+        query: &str,
+        last_event_id: Option<&[u8]>,
+    ) -> StreamResponse {
         check_topic(topic)?;
         self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, _| {
             Ok(Some(Box::new(self.bus.subscribe(topic, id)?)))
@@ -137,16 +142,18 @@ impl Feed {
         match (&self.settings.publish_token, publisher.authorization.and_then(bearer)) {
             (None, _) => Ok(()),
             (Some(_), None) => Err(Problem::unauthorized()),
-            (Some(token), Some(given)) if same(token.as_bytes(), given) => Ok(()),
+            (Some(token), Some(given)) if constant_time_eq(token.as_bytes(), given) => Ok(()),
             (Some(_), Some(_)) => Err(Problem::wrong_token()),
         }
     }
 
     /// `POST /messages/{topic}` with a body that was let in; the JSON to answer with, under 201.
     ///
+    /// A future, because a broker answers later. With `--bus memory` it is ready at the first poll.
+    ///
     /// # Errors
     /// 400 if the body is not UTF-8, 413, 503.
-    pub fn publish(&self, topic: &str, body: Vec<u8>) -> Result<String, Problem> {
+    pub async fn publish(&self, topic: &str, body: Vec<u8>) -> Result<String, Problem> {
         check_topic(topic)?;
         let bytes = body.len();
         if bytes > MAX_MESSAGE_BYTES {
@@ -168,10 +175,10 @@ impl Feed {
     ///
     /// # Errors
     /// 400, 503.
-    pub fn simulation(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+    pub fn simulation(&self, query: &str, last_event_id: Option<&[u8]>) -> StreamResponse {
         self.open("/simulation", query, last_event_id, |_, id, now| {
-            let newest = Arc::clone(&self.newest_prices);
-            Ok(Some(Box::new(Simulation::new(newest, id, self.settings.retain.into(), now))))
+            let (latest, retain) = (self.latest_prices.clone(), self.settings.retain.into());
+            Ok(Some(Box::new(Simulation::new(latest, id, retain, now))))
         })
     }
 
@@ -191,7 +198,7 @@ impl Feed {
     ///
     /// # Errors
     /// 404 without `--conformance`, 400, 503.
-    pub fn script(&self, query: &str, last_event_id: Option<&[u8]>) -> Opened {
+    pub fn script(&self, query: &str, last_event_id: Option<&[u8]>) -> StreamResponse {
         if !self.settings.conformance {
             return Err(Problem::not_found());
         }
@@ -218,7 +225,7 @@ impl Feed {
         query: &str,
         last_event_id: Option<&[u8]>,
         source: impl FnOnce(&Query, Option<&str>, u64) -> Result<Option<Box<dyn Source>>, Problem>,
-    ) -> Opened {
+    ) -> StreamResponse {
         let question = if query.is_empty() { "" } else { "?" };
         let request = format_args!("GET {path}{question}{query}");
         let opened = || {
@@ -253,12 +260,14 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
 }
 
 /// Compares in a time that does not tell how much was right.
-fn same(a: &[u8], b: &[u8]) -> bool {
+fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::settings::Encoding;
 
@@ -336,8 +345,9 @@ mod tests {
     #[test]
     fn a_message_is_text_within_its_limit() {
         let feed = feed(|_| ());
-        assert!(feed.publish("t", vec![b'x'; MAX_MESSAGE_BYTES]).is_ok());
-        let status = |body| feed.publish("t", body).expect_err("bad").status;
+        let publish = |body| feed.publish("t", body).now_or_never().expect("ready at once");
+        assert!(publish(vec![b'x'; MAX_MESSAGE_BYTES]).is_ok());
+        let status = |body| publish(body).expect_err("bad").status;
         assert_eq!(status(vec![b'x'; MAX_MESSAGE_BYTES + 1]), 413);
         assert_eq!(status(vec![0xff]), 400);
     }

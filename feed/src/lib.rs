@@ -1,10 +1,11 @@
-//! What all six servers share.
+//! The code that the six servers share.
 //!
-//! Code is here only if it would be the same text in all six: what events say ([`source`],
-//! [`topic`]), how they look on the wire ([`wire`]), when they flow ([`stream`]), what requests
-//! mean ([`contract`], [`problem`]), how a server is told what to do ([`mod@settings`], [`listen`],
-//! [`shutdown`], [`Failure`]). It knows no HTTP type and no framework. [`Feed`] ties it together; a server's
-//! handlers call its methods.
+//! Code is here only if it would be the same text in all servers that can use it: what events say
+//! ([`source`], [`topic`]), how they look on the wire ([`wire`]), when they flow ([`stream`]), what
+//! requests mean ([`contract`], [`problem`]), how a server is configured, listens and ends
+//! ([`mod@settings`], [`listen`], [`shutdown`], [`Failure`]). The feature `tokio` adds what serves
+//! the servers on tokio: streams as `Stream`s, a deadline for requests. It knows no HTTP type and no
+//! framework. [`Feed`] ties it together; a server's handlers call its methods.
 
 pub mod bus;
 pub mod clock;
@@ -27,5 +28,5 @@ mod wire_log;
 
 pub use self::event::Event;
 pub use self::failure::Failure;
-pub use self::feed::{Feed, Opened, Publisher};
+pub use self::feed::{Feed, Publisher, StreamResponse};
 pub use self::problem::Problem;

@@ -3,6 +3,9 @@
 //! Accepted sockets inherit these options from the listener on Linux, so one place serves every
 //! framework that takes a listener of ours.
 
+#[cfg(feature = "tokio")]
+mod tokio;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -10,11 +13,13 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
+#[cfg(feature = "tokio")]
+pub use self::tokio::{Listener, RequestDeadline};
 use crate::settings::Settings;
 
 /// Connections that may wait to be accepted. The usual 128 overflows when thousands of clients come
 /// back at once; Linux caps it at `net.core.somaxconn`.
-pub const BACKLOG: i32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// Binds the listener and raises the limit of open files as far as the process may.
 ///
@@ -22,28 +27,29 @@ pub const BACKLOG: i32 = 4096;
 /// Those of the operating system, with the address: the port is taken, the address is not ours.
 pub fn bind(settings: &Settings) -> io::Result<TcpListener> {
     raise_open_files();
-    let address = SocketAddr::new(settings.host, settings.port);
-    bind_to(address, settings.stall_timeout()).map_err(|error| {
-        let text = format!("cannot listen on {address}: {error}; --port 0 takes any free port");
-        io::Error::new(error.kind(), text)
-    })
+    bind_tuned(settings).map_err(|error| cannot_listen(settings, &error))
 }
 
-fn bind_to(address: SocketAddr, stall_timeout: Duration) -> io::Result<TcpListener> {
+/// Why a server cannot listen, with the address and advice.
+pub fn cannot_listen(settings: &Settings, error: &io::Error) -> io::Error {
+    let address = SocketAddr::new(settings.host, settings.port);
+    let text = format!("cannot listen on {address}: {error}; --port 0 takes any free port");
+    io::Error::new(error.kind(), text)
+}
+
+fn bind_tuned(settings: &Settings) -> io::Result<TcpListener> {
+    let address = SocketAddr::new(settings.host, settings.port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A server that is restarted must not wait for its old connections to time out.
     socket.set_reuse_address(true)?;
-    tune(&socket, stall_timeout)?;
+    tune(&socket, settings.stall_timeout())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Sets what accepted sockets shall inherit.
-///
-/// # Errors
-/// Those of the operating system.
-pub fn tune(socket: &Socket, stall_timeout: Duration) -> io::Result<()> {
+/// Sets the options that accepted sockets inherit.
+fn tune(socket: &Socket, stall_timeout: Duration) -> io::Result<()> {
     // An event is small and must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
     // The kernel closes a connection that takes no byte for so long, whether the client vanished or
@@ -61,8 +67,9 @@ pub fn announce(address: SocketAddr) {
     println!("listening on http://{address}");
 }
 
-/// Each stream is an open file, and the soft limit is often 1024. It is no error if it stays.
-fn raise_open_files() {
+/// Raises the limit of open files as far as the process may: each stream is an open file, and the
+/// soft limit is often 1024. It is no error if the limit stays.
+pub fn raise_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

@@ -114,7 +114,7 @@ impl Problem {
     }
 
     /// 400: the body broke off, or its framing is wrong.
-    pub fn torn_body() -> Problem {
+    pub fn incomplete_body() -> Problem {
         Problem::new(400, "Bad Request", "the body ended before it was whole")
     }
 

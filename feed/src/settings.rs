@@ -152,6 +152,16 @@ impl Settings {
         Duration::from_millis(self.stall_timeout_ms)
     }
 
+    /// A tokio runtime with these worker threads.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    #[cfg(feature = "tokio")]
+    pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        let workers = usize::from(self.workers);
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests() -> Settings {
         Settings::parse_from(["test"])

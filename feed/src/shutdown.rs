@@ -77,7 +77,7 @@ impl Shutdown {
     pub async fn begun(&self) {
         let watch = self.watch();
         poll_fn(|cx: &mut Context<'_>| {
-            watch.sleep(cx.waker());
+            watch.set_waker(cx.waker());
             if self.has_begun() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -87,16 +87,16 @@ impl Shutdown {
     pub fn wait(&self) {
         let watch = self.watch();
         let waker = unpark_this_thread();
-        watch.sleep(&waker);
+        watch.set_waker(&waker);
         while !self.has_begun() {
             thread::park();
-            watch.sleep(&waker);
+            watch.set_waker(&waker);
         }
     }
 
     /// A place in the list of those to be woken.
     pub(crate) fn watch(&self) -> Watch {
-        Watch { slot: self.state.wakers.join(), shutdown: self.clone() }
+        Watch { slot: self.state.wakers.register(), shutdown: self.clone() }
     }
 }
 
@@ -108,8 +108,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn sleep(&self, waker: &std::task::Waker) {
-        self.shutdown.state.wakers.sleep(self.slot, waker);
+    pub(crate) fn set_waker(&self, waker: &std::task::Waker) {
+        self.shutdown.state.wakers.set_waker(self.slot, waker);
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -119,7 +119,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shutdown.state.wakers.leave(self.slot);
+        self.shutdown.state.wakers.unregister(self.slot);
     }
 }
 

@@ -14,35 +14,35 @@ use std::sync::Arc;
 use std::task::Waker;
 
 pub use self::script::{MAX_SCRIPT_BYTES, Script};
-pub use self::simulation::{Newest, SIMULATION_INTERVAL_MS, Simulation};
+pub use self::simulation::{LatestPrices, SIMULATION_INTERVAL_MS, Simulation};
 pub use self::tasks::{LAST_STEP, Tasks};
 pub use self::ticks::{TickRules, Ticks};
 pub use self::time::Time;
 use crate::event::{Event, Gap};
 use crate::wire::Encoded;
 
-/// What a source does next.
+/// What [`Source::poll`] returns.
 #[derive(Debug)]
-pub enum Step {
+pub enum SourcePoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
     Shared(Arc<Encoded>),
     /// Events that were asked for are gone.
     Gap(Gap),
-    /// Nothing until then, in Unix nanoseconds; `None`: nothing until woken.
+    /// The next event is due then, in Unix nanoseconds; `None`: when the waker is called.
     Wait(Option<u64>),
-    /// Nothing any more.
+    /// The stream has ended.
     End,
 }
 
 /// A sequence of events over time.
 pub trait Source: Send + Sync {
-    /// The next step. `now` is in Unix nanoseconds.
-    fn next(&mut self, now: u64) -> Step;
+    /// The next event, or when to ask again. `now` is in Unix nanoseconds.
+    fn poll(&mut self, now: u64) -> SourcePoll;
 
     /// Asks to be woken once when there may be more. Only sources that say `Wait(None)` need it;
-    /// the caller calls [`next`](Self::next) once more afterwards, in case something came in
+    /// the caller calls [`poll`](Self::poll) once more afterwards, in case something came in
     /// between.
     fn wake(&mut self, _waker: &Waker) {}
 }
@@ -81,10 +81,10 @@ impl After {
     }
 }
 
-/// Where a stream whose ids follow the clock begins, and what it has to admit first: shared by time
-/// and simulation.
+/// The first id of a stream whose ids follow the clock, and the gap to report before it: shared by
+/// time and simulation.
 ///
-/// `newest` is the newest id that exists; at most `retain` of the older ones are told again.
+/// `newest` is the newest id that exists; at most `retain` of the older ones are sent again.
 fn on_the_clock(after: After, newest: u64, retain: u64, live: u64) -> (u64, Option<Gap>) {
     match after {
         After::Nothing => (live, None),

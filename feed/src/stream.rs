@@ -18,7 +18,7 @@ pub use self::tokio::{Events, Frames};
 use crate::clock::MS;
 use crate::event::Event;
 use crate::shutdown::Watch;
-use crate::source::{Source, Step};
+use crate::source::{Source, SourcePoll};
 use crate::stats::OpenStream;
 use crate::wire::{self, Encoded};
 use crate::wire_log::StreamLog;
@@ -31,16 +31,16 @@ pub const COALESCE_BYTES: usize = 16 * 1024;
 /// of its own: all at once they would fell the server that comes up.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
-/// What an open stream does next.
+/// What [`EventStream::poll_event`] returns.
 #[derive(Debug)]
-pub enum Next {
+pub enum EventPoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
     Shared(Arc<Encoded>),
-    /// Nothing until then, in Unix nanoseconds, unless the waker is called before.
+    /// The next event is due then, in Unix nanoseconds, unless the waker is called before.
     Wait(u64),
-    /// Nothing any more: the response ends, whole.
+    /// The stream has ended: the response ends, whole.
     End,
 }
 
@@ -72,86 +72,88 @@ impl EventStream {
 
     /// The next thing to do. `now` is in Unix nanoseconds; after `Wait` the waker is called once
     /// when there may be more before that time.
-    pub fn next(&mut self, now: u64, waker: &Waker) -> Next {
+    pub fn poll_event(&mut self, now: u64, waker: &Waker) -> EventPoll {
         let mut asked_to_be_woken = false;
         loop {
-            let Some(source) = &mut self.source else { return Next::End };
+            let Some(source) = &mut self.source else { return EventPoll::End };
             if self.shutdown.has_begun() {
                 self.end();
                 return self
                     .send(now, Event::retry(Duration::from_millis(fastrand::u64(RETRY_MS))));
             }
-            match source.next(now) {
-                Step::Event(event) => {
+            match source.poll(now) {
+                SourcePoll::Event(event) => {
                     self.open.sent();
                     return self.send(now, event);
                 }
-                Step::Gap(gap) => {
+                SourcePoll::Gap(gap) => {
                     self.open.lagged();
                     self.open.sent();
                     return self.send(now, gap.into());
                 }
-                Step::Shared(encoded) => {
+                SourcePoll::Shared(encoded) => {
                     self.open.sent();
                     self.quiet_since = now;
                     if let Some(log) = &self.log {
                         log.sent(&encoded.event);
                     }
-                    return Next::Shared(encoded);
+                    return EventPoll::Shared(encoded);
                 }
-                Step::Wait(until) if asked_to_be_woken => {
+                SourcePoll::Wait(until) if asked_to_be_woken => {
                     let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
                     if now >= keep_alive {
                         return self.send(now, Event::comment(""));
                     }
-                    return Next::Wait(until.map_or(keep_alive, |until| until.min(keep_alive)));
+                    return EventPoll::Wait(
+                        until.map_or(keep_alive, |until| until.min(keep_alive)),
+                    );
                 }
-                Step::Wait(_) => {
+                SourcePoll::Wait(_) => {
                     // Asked first and looked again after, so that nothing slips in between unseen.
                     source.wake(waker);
-                    self.shutdown.sleep(waker);
+                    self.shutdown.set_waker(waker);
                     asked_to_be_woken = true;
                 }
-                Step::End => self.end(),
+                SourcePoll::End => self.end(),
             }
         }
     }
 
     /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
-    pub fn next_frame(&mut self, now: u64, waker: &Waker) -> NextFrame {
+    pub fn poll_frame(&mut self, now: u64, waker: &Waker) -> FramePoll {
         // A lone shared event goes out as it is; only company makes a copy worth it.
         let mut first: Option<Bytes> = None;
         let mut batch = BytesMut::new();
         loop {
             let gathered = first.as_ref().map_or(0, Bytes::len) + batch.len();
             let full = gathered >= COALESCE_BYTES;
-            let next = if full { Next::Wait(now) } else { self.next(now, waker) };
+            let next = if full { EventPoll::Wait(now) } else { self.poll_event(now, waker) };
             match next {
-                Next::Shared(encoded) if gathered == 0 => first = Some(encoded.frame.clone()),
-                Next::Shared(encoded) => {
+                EventPoll::Shared(encoded) if gathered == 0 => first = Some(encoded.frame.clone()),
+                EventPoll::Shared(encoded) => {
                     batch.extend(first.take());
                     batch.extend_from_slice(&encoded.frame);
                 }
-                Next::Event(event) if gathered == 0 => first = Some(wire::encode(&event)),
-                Next::Event(event) => {
+                EventPoll::Event(event) if gathered == 0 => first = Some(wire::encode(&event)),
+                EventPoll::Event(event) => {
                     batch.extend(first.take());
                     wire::encode_into(&event, &mut batch);
                 }
-                Next::Wait(_) | Next::End if gathered > 0 => {
-                    return NextFrame::Frame(first.unwrap_or_else(|| batch.freeze()));
+                EventPoll::Wait(_) | EventPoll::End if gathered > 0 => {
+                    return FramePoll::Frame(first.unwrap_or_else(|| batch.freeze()));
                 }
-                Next::Wait(until) => return NextFrame::Wait(until),
-                Next::End => return NextFrame::End,
+                EventPoll::Wait(until) => return FramePoll::Wait(until),
+                EventPoll::End => return FramePoll::End,
             }
         }
     }
 
-    fn send(&mut self, now: u64, event: Event) -> Next {
+    fn send(&mut self, now: u64, event: Event) -> EventPoll {
         self.quiet_since = now;
         if let Some(log) = &self.log {
             log.sent(&event);
         }
-        Next::Event(event)
+        EventPoll::Event(event)
     }
 
     fn end(&mut self) {
@@ -160,19 +162,21 @@ impl EventStream {
     }
 }
 
-/// What an open stream writes next.
+/// What [`EventStream::poll_frame`] returns.
 #[derive(Debug)]
-pub enum NextFrame {
+pub enum FramePoll {
     /// One write.
     Frame(Bytes),
-    /// Nothing until then, in Unix nanoseconds, unless the waker is called before.
+    /// The next event is due then, in Unix nanoseconds, unless the waker is called before.
     Wait(u64),
-    /// Nothing any more.
+    /// The stream has ended.
     End,
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::Feed;
     use crate::clock::SECOND;
@@ -184,9 +188,13 @@ mod tests {
         Arc::new(Feed::new(Settings { keep_alive_ms: 15_000, ..Settings::for_tests() }))
     }
 
+    fn publish(feed: &Feed, body: Vec<u8>) {
+        feed.publish("t", body).now_or_never().expect("ready at once").expect("published");
+    }
+
     fn frame(stream: &mut EventStream, now: u64) -> String {
-        match stream.next_frame(now, Waker::noop()) {
-            NextFrame::Frame(frame) => String::from_utf8(frame.to_vec()).expect("UTF-8"),
+        match stream.poll_frame(now, Waker::noop()) {
+            FramePoll::Frame(frame) => String::from_utf8(frame.to_vec()).expect("UTF-8"),
             next => format!("{next:?}"),
         }
     }
@@ -199,7 +207,7 @@ mod tests {
         let due = start + 15 * SECOND;
         assert_eq!(frame(&mut stream, start), format!("Wait({due})"));
         assert_eq!(frame(&mut stream, due), ":\n\n");
-        feed.publish("t", b"x".to_vec()).expect("published");
+        publish(&feed, b"x".to_vec());
         assert!(frame(&mut stream, due + SECOND).ends_with("data: x\n\n"));
         assert_eq!(frame(&mut stream, due + SECOND), format!("Wait({})", due + 16 * SECOND));
     }
@@ -221,12 +229,12 @@ mod tests {
         let feed = feed();
         let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
         for n in 0..3 {
-            feed.publish("t", n.to_string().into_bytes()).expect("published");
+            publish(&feed, n.to_string().into_bytes());
         }
         let together = frame(&mut stream, 0);
         assert_eq!(together.matches("data: ").count(), 3);
         for _ in 0..3 {
-            feed.publish("t", vec![b'x'; COALESCE_BYTES]).expect("published");
+            publish(&feed, vec![b'x'; COALESCE_BYTES]);
         }
         assert_eq!(frame(&mut stream, 0).matches("data: ").count(), 1);
     }
@@ -245,8 +253,8 @@ mod tests {
         let count = Arc::new(Count(AtomicU64::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let now = stream.quiet_since;
-        assert!(matches!(stream.next(now, &waker), Next::Wait(_)));
-        feed.publish("t", b"x".to_vec()).expect("published");
+        assert!(matches!(stream.poll_event(now, &waker), EventPoll::Wait(_)));
+        publish(&feed, b"x".to_vec());
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         feed.shutdown.begin();
         assert_eq!(count.0.load(Ordering::SeqCst), 2);

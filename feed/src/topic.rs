@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::event::{Event, Gap};
-use crate::source::{Source, Step};
+use crate::source::{Source, SourcePoll};
 use crate::wakers::Wakers;
 use crate::wire::Encoded;
 
@@ -85,7 +85,7 @@ impl Topic {
 
     /// A cursor: from now on without a last event id, after that event with one.
     pub fn subscribe(self: &Arc<Topic>, last_event_id: Option<&str>) -> Subscription {
-        let slot = self.wakers.join();
+        let slot = self.wakers.register();
         let (next, gap) = {
             let ring = self.ring();
             match last_event_id.map(|id| self.seq(id, ring.newest)) {
@@ -126,33 +126,33 @@ pub struct Subscription {
 }
 
 impl Source for Subscription {
-    fn next(&mut self, _now: u64) -> Step {
+    fn poll(&mut self, _now: u64) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
-            return Step::Gap(gap);
+            return SourcePoll::Gap(gap);
         }
         if self.next > self.topic.newest.load(Ordering::Acquire) {
-            return Step::Wait(None);
+            return SourcePoll::Wait(None);
         }
         let ring = self.topic.ring();
         let oldest = ring.oldest();
         if self.next < oldest {
             let missed = oldest - self.next;
             self.next = oldest;
-            return Step::Gap(Gap::Missed(missed));
+            return SourcePoll::Gap(Gap::Missed(missed));
         }
         let at = usize::try_from(self.next - oldest).expect("the ring fits into memory");
         self.next += 1;
-        Step::Shared(Arc::clone(&ring.events[at]))
+        SourcePoll::Shared(Arc::clone(&ring.events[at]))
     }
 
     fn wake(&mut self, waker: &Waker) {
-        self.topic.wakers.sleep(self.slot, waker);
+        self.topic.wakers.set_waker(self.slot, waker);
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.topic.wakers.leave(self.slot);
+        self.topic.wakers.unregister(self.slot);
     }
 }
 
@@ -168,10 +168,12 @@ mod tests {
     fn read(subscription: &mut Subscription) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            seen.push(match subscription.next(0) {
-                Step::Shared(encoded) => encoded.event.data.clone().expect("messages have data"),
-                Step::Gap(gap) => format!("{gap:?}"),
-                Step::Wait(None) => return seen,
+            seen.push(match subscription.poll(0) {
+                SourcePoll::Shared(encoded) => {
+                    encoded.event.data.clone().expect("messages have data")
+                }
+                SourcePoll::Gap(gap) => format!("{gap:?}"),
+                SourcePoll::Wait(None) => return seen,
                 step => panic!("a topic never says {step:?}"),
             });
         }

@@ -19,8 +19,8 @@ struct Slots {
 }
 
 impl Wakers {
-    /// A slot, to be given back with [`leave`](Self::leave).
-    pub(crate) fn join(&self) -> usize {
+    /// A slot, to be given back with [`unregister`](Self::unregister).
+    pub(crate) fn register(&self) -> usize {
         let mut slots = self.slots();
         slots.free.pop().unwrap_or_else(|| {
             slots.wakers.push(None);
@@ -29,7 +29,7 @@ impl Wakers {
     }
 
     /// Gives the slot back.
-    pub(crate) fn leave(&self, slot: usize) {
+    pub(crate) fn unregister(&self, slot: usize) {
         let waker = {
             let mut slots = self.slots();
             slots.free.push(slot);
@@ -41,7 +41,7 @@ impl Wakers {
     }
 
     /// Asks to be woken once. The caller looks again afterwards, in case it happened just before.
-    pub(crate) fn sleep(&self, slot: usize, waker: &Waker) {
+    pub(crate) fn set_waker(&self, slot: usize, waker: &Waker) {
         let mut slots = self.slots();
         let sleeping = &mut slots.wakers[slot];
         if !sleeping.as_ref().is_some_and(|w| w.will_wake(waker)) {

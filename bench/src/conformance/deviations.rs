@@ -10,7 +10,8 @@ use super::verdict::Known;
 /// What a server is known to do otherwise, with the reason.
 ///
 /// `[[deviation]]` names a case of the suite. `[[parity]]` names a request of `tests/parity` that
-/// the framework itself answers, otherwise than the other servers do.
+/// the framework itself answers, otherwise than the other servers do. `[[lifecycle]]` names a check
+/// of `tests/lifecycle` that the framework cannot pass.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviations {
@@ -19,6 +20,8 @@ pub struct Deviations {
     entries: Vec<Deviation>,
     #[serde(default)]
     parity: Vec<ParityDeviation>,
+    #[serde(default)]
+    lifecycle: Vec<LifecycleDeviation>,
 }
 
 /// One request that is answered otherwise; one that is answered like the others' is stale.
@@ -27,6 +30,22 @@ pub struct Deviations {
 pub struct ParityDeviation {
     /// The name of the request.
     pub request: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
+/// One check of a server's life that fails; one that passes is stale.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LifecycleDeviation {
+    /// The name of the check.
+    pub check: String,
+    /// The words of its failure, or a part of them: another failure is not this deviation.
+    pub failure: String,
     /// Why, in a sentence.
     pub reason: String,
     /// Where upstream knows of it.
@@ -77,12 +96,17 @@ impl Deviations {
     pub fn for_encoding(&self, encoding: &str) -> Deviations {
         let holds = |entry: &&Deviation| entry.encoding.as_deref().is_none_or(|it| it == encoding);
         let entries = self.entries.iter().filter(holds).cloned().collect();
-        Deviations { entries, parity: self.parity.clone() }
+        Deviations { entries, ..self.clone() }
     }
 
     /// The requests that are answered otherwise.
     pub fn parity(&self) -> &[ParityDeviation] {
         &self.parity
+    }
+
+    /// The checks of a server's life that fail.
+    pub fn lifecycle(&self) -> &[LifecycleDeviation] {
+        &self.lifecycle
     }
 
     /// The entries.
@@ -105,7 +129,7 @@ impl Deviations {
     /// # Errors
     /// When one names a case that does not exist, or two the same.
     pub fn of(entries: Vec<Deviation>) -> Result<Deviations, String> {
-        Deviations { entries, parity: Vec::new() }.checked()
+        Deviations { entries, ..Deviations::default() }.checked()
     }
 
     fn parse(text: &str) -> Result<Deviations, String> {

@@ -28,12 +28,15 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of a server's stderr that are kept, the newest. Enough for a panic with its backtrace.
 pub const STDERR_KEPT_BYTES: usize = 64 * 1024;
 
+/// Stands for the port among a server's arguments, where it is not the value of `--port`.
+pub const PORT: &str = "{port}";
+
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The program.
     pub binary: PathBuf,
-    /// Its arguments; `--port 0` is added.
+    /// Its arguments; [`PORT`] becomes 0, or without one `--port 0` is added.
     pub args: Vec<String>,
     /// The one core that it may run on; `None` leaves it free.
     pub core: Option<usize>,
@@ -261,12 +264,12 @@ pub fn raise_fd_limit() -> io::Result<u64> {
 
 fn spawn(launch: &Launch, port: u16) -> Result<Child> {
     let mut command = Command::new(&launch.binary);
-    command
-        .args(&launch.args)
-        .args(["--port", &port.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let port = port.to_string();
+    command.args(launch.args.iter().map(|arg| if arg == PORT { &port } else { arg }));
+    if !launch.args.iter().any(|arg| arg == PORT) {
+        command.args(["--port", &port]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // The user's own settings for a server must not change what is measured.
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
@@ -320,6 +323,15 @@ mod tests {
         assert_eq!(server.addr().port(), 9);
         assert!(server.usage().unwrap().rss_bytes > 0);
         assert_eq!(server.stop().unwrap().status.code(), Some(7));
+    }
+
+    #[test]
+    fn the_port_stands_where_the_launch_says() {
+        let launch = shell("echo listening on http://127.0.0.1:$0$1; exec sleep 60");
+        let server = |launch: Launch| Server::start_on(&launch, 7).map(|it| it.addr().port());
+        assert_eq!(server(launch.clone().with_args([PORT, "9"])).unwrap(), 79);
+        let error = server(launch).unwrap_err().to_string();
+        assert!(error.contains("127.0.0.1:--port7"), "{error}");
     }
 
     #[test]

@@ -285,6 +285,24 @@ fn explanations_and_mistakes() {
 }
 
 #[test]
+fn the_smallest_example_is_shown_and_fails_no_run() {
+    let folder = Folder::new("smallest");
+    let json = folder.file("a.json");
+    // It sends no Date, and its process can be stopped; a script it has not.
+    let only = ["--only", "S1.01,S1.10,S4.01,S11.04", "--json", &json];
+    ok(&[&["conform", "server", "std-sockets", "--encoding", "smallest"][..], &only].concat());
+    let report: Value = serde_json::from_str(&folder.read("a.json")).unwrap();
+    let run = &report["runs"][0];
+    assert_eq!((&run["name"], &run["encoding"]), (&json!("std-sockets"), &json!("smallest")));
+    let results = run["results"].as_array().unwrap();
+    let verdicts: Vec<_> = results.iter().map(|it| it["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["pass", "fail", "skip", "pass"]);
+    let known = results[1]["deviation"]["reason"].as_str().unwrap();
+    assert!(known.starts_with("0 lines; "), "{known}");
+    assert!(results[1]["reproduce"].as_str().unwrap().ends_with("--example smallest -- 8001"));
+}
+
+#[test]
 fn a_server_is_started_stopped_and_started_again_by_its_command() {
     let folder = Folder::new("start");
     // Any of the workspace's own would do; `floor` is in the binary at hand.

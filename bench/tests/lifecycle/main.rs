@@ -1,7 +1,8 @@
 //! A server's life: streams that end whole, clients that vanish, readers that stall, restarts.
 //!
 //! Each check drives a process of its own, for every server that `cargo metadata` finds; the names
-//! of the tests are `axum::ends-1000-streams` and the like.
+//! of the tests are `axum::ends-1000-streams` and the like. A check that a framework cannot pass is
+//! a `[[lifecycle]]` entry in the server's `deviations.toml`; a listed check must fail.
 
 mod process;
 #[path = "../servers/mod.rs"]
@@ -16,6 +17,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bench::conformance::Deviations;
 use bench::fleet::{self, Package, Server};
 use bench::wire::{self, Connection, Event, EventStream, Log, Request};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -46,17 +48,43 @@ const CHECKS: &[(&str, Check)] = &[
 
 fn main() -> ExitCode {
     fleet::raise_fd_limit().expect("the soft limit may go up to the hard one");
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("deviations-name-checks", deviations_name_checks)];
     for package in servers::packages() {
         for (name, check) in CHECKS {
-            let name = format!("{}::{name}", package.short_name());
-            trials.push(Trial::test(name, move || check(package)));
+            let test = format!("{}::{name}", package.short_name());
+            trials.push(Trial::test(test, move || as_listed(package, name, check(package))));
         }
     }
     let mut arguments = Arguments::from_args();
     // The checks measure times, so they do not run in crowds.
     arguments.test_threads.get_or_insert(2);
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A failure that is listed is expected; a listed check that passes is out of date.
+fn as_listed(package: &Package, check: &str, found: Result<(), Failed>) -> Result<(), Failed> {
+    let deviations = Deviations::read(&package.folder)?;
+    let Some(listed) = deviations.lifecycle().iter().find(|it| it.check == check) else {
+        return found;
+    };
+    match found {
+        Ok(()) => Err("it passes, yet deviations.toml lists it: remove the entry".into()),
+        Err(failed) if failed.message().is_some_and(|it| it.contains(&listed.failure)) => Ok(()),
+        Err(failed) => Err(failed),
+    }
+}
+
+/// Every deviation names a check that there is.
+fn deviations_name_checks() -> Result<(), Failed> {
+    for package in servers::packages() {
+        for listed in Deviations::read(&package.folder)?.lifecycle() {
+            if !CHECKS.iter().any(|(name, _)| *name == listed.check) {
+                let name = &package.name;
+                return Err(format!("{name} lists {:?}: no such check", listed.check).into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// SIGTERM with 1000 open streams: each gets `retry` and its last chunk, and the exit is in time.

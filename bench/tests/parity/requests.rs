@@ -308,6 +308,12 @@ fn publishing() -> Vec<Probe> {
         with_tail(probe("post-chunked-largest", fits, 201), fitting_tail),
         with_tail(probe("post-chunked-too-large", exceeds, 413), exceeding_tail),
         with_tail(probe("post-chunked-far-too-large", far_exceeds, 413), far_exceeding_tail),
+        probe(
+            "post-form-with-method",
+            post("/messages/form", "_method=put")
+                .header("Content-Type", "application/x-www-form-urlencoded"),
+            201,
+        ),
         probe("post-not-utf8", post("/messages/bytes", b"ab\xffcd".to_vec()), 400),
         probe("post-cross-site", from("https://evil.example"), 403),
         probe("post-cross-site-null", from("null"), 403),

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::{Source, Step};
+use super::{Source, SourcePoll};
 use crate::clock::MS;
 use crate::event::Event;
 
@@ -92,12 +92,12 @@ impl Script {
 }
 
 impl Source for Script {
-    fn next(&mut self, now: u64) -> Step {
+    fn poll(&mut self, now: u64) -> SourcePoll {
         let Some(item) = self.items.front_mut() else {
-            return if self.then == Then::Hold { Step::Wait(None) } else { Step::End };
+            return if self.then == Then::Hold { SourcePoll::Wait(None) } else { SourcePoll::End };
         };
         if now < self.due {
-            return Step::Wait(Some(self.due));
+            return SourcePoll::Wait(Some(self.due));
         }
         let event = Event {
             id: item.id.clone(),
@@ -111,7 +111,7 @@ impl Source for Script {
             self.items.pop_front();
         }
         self.due += self.items.front().map_or(0, |item| item.delay_ms * MS);
-        Step::Event(event)
+        SourcePoll::Event(event)
     }
 }
 
@@ -130,20 +130,22 @@ mod tests {
                 {"data":"","delay_ms":10,"repeat":2},{"then":"hold"}]"#,
         )
         .expect("a good script");
-        let Step::Event(first) = script.next(0) else { panic!("no delay before the first") };
+        let SourcePoll::Event(first) = script.poll(0) else { panic!("no delay before the first") };
         let expected = Event::data("abab").with_id(1).with_event("e");
         let retry = Some(Duration::from_millis(9));
         assert_eq!(first, Event { retry, comment: Some("c".into()), ..expected });
         for due in [10 * MS, 20 * MS] {
-            assert!(matches!(script.next(due - 1), Step::Wait(Some(at)) if at == due));
-            assert!(matches!(script.next(due), Step::Event(event) if event == Event::data("")));
+            assert!(matches!(script.poll(due - 1), SourcePoll::Wait(Some(at)) if at == due));
+            assert!(
+                matches!(script.poll(due), SourcePoll::Event(event) if event == Event::data(""))
+            );
         }
-        assert!(matches!(script.next(u64::MAX), Step::Wait(None)));
+        assert!(matches!(script.poll(u64::MAX), SourcePoll::Wait(None)));
     }
 
     #[test]
     fn a_script_without_then_ends() {
-        assert!(matches!(script("[]").expect("a good script").next(0), Step::End));
+        assert!(matches!(script("[]").expect("a good script").poll(0), SourcePoll::End));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{After, Source, Step, on_the_clock};
+use super::{After, Source, SourcePoll, on_the_clock};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 use crate::wire::Encoded;
@@ -25,54 +25,65 @@ const SYMBOLS: [(&str, f64); 4] =
 /// tremble.
 const WAVES: [(u64, f64); 4] = [(6_000, 0.10), (900, 0.04), (120, 0.015), (15, 0.004)];
 
-/// The newest event, encoded once for all streams that are up to date.
-pub type Newest = Arc<Mutex<Option<(u64, Arc<Encoded>)>>>;
+/// The newest event, encoded once for all streams that are up to date. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct LatestPrices(Arc<Mutex<Option<Prices>>>);
+
+#[derive(Debug)]
+struct Prices {
+    n: u64,
+    encoded: Arc<Encoded>,
+}
+
+impl LatestPrices {
+    fn encoded(&self, n: u64) -> Arc<Encoded> {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prices) = latest.as_ref().filter(|prices| prices.n == n) {
+            return Arc::clone(&prices.encoded);
+        }
+        let encoded = Arc::new(Encoded::from(prices(n)));
+        if latest.as_ref().is_none_or(|prices| prices.n < n) {
+            *latest = Some(Prices { n, encoded: Arc::clone(&encoded) });
+        }
+        encoded
+    }
+}
 
 /// Prices of all symbols, ten times a second; the id is n.
 #[derive(Debug)]
 pub struct Simulation {
     gap: Option<Gap>,
     next: u64,
-    newest: Newest,
+    latest: LatestPrices,
 }
 
 impl Simulation {
     /// From the current n on; after `last_event_id` first what came since then, at most `retain`
     /// events.
-    pub fn new(newest: Newest, last_event_id: Option<&str>, retain: u64, now: u64) -> Simulation {
+    pub fn new(
+        latest: LatestPrices,
+        last_event_id: Option<&str>,
+        retain: u64,
+        now: u64,
+    ) -> Simulation {
         let current = now / INTERVAL;
         let (next, gap) = on_the_clock(After::parse(last_event_id), current, retain, current);
-        Simulation { gap, next, newest }
-    }
-
-    fn encoded(&self, n: u64) -> Arc<Encoded> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*newest {
-            Some((at, encoded)) if *at == n => Arc::clone(encoded),
-            at => {
-                let is_newer = at.as_ref().is_none_or(|(at, _)| *at < n);
-                let encoded = Arc::new(Encoded::from(prices(n)));
-                if is_newer {
-                    *newest = Some((n, Arc::clone(&encoded)));
-                }
-                encoded
-            }
-        }
+        Simulation { gap, next, latest }
     }
 }
 
 impl Source for Simulation {
-    fn next(&mut self, now: u64) -> Step {
+    fn poll(&mut self, now: u64) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
-            return Step::Gap(gap);
+            return SourcePoll::Gap(gap);
         }
         let due = self.next.saturating_mul(INTERVAL);
         if now < due {
-            return Step::Wait(Some(due));
+            return SourcePoll::Wait(Some(due));
         }
-        let encoded = self.encoded(self.next);
+        let encoded = self.latest.encoded(self.next);
         self.next += 1;
-        Step::Shared(encoded)
+        SourcePoll::Shared(encoded)
     }
 }
 
@@ -141,12 +152,12 @@ mod tests {
 
     #[test]
     fn the_first_comes_at_once_and_a_resumed_stream_has_no_hole() {
-        let newest = Newest::default();
+        let latest = LatestPrices::default();
         let now = NOW * INTERVAL + 7;
         let ids = |last: Option<&str>| {
-            let mut source = Simulation::new(Arc::clone(&newest), last, 10, now);
+            let mut source = Simulation::new(latest.clone(), last, 10, now);
             let mut ids = Vec::new();
-            while let Step::Shared(encoded) = source.next(now) {
+            while let SourcePoll::Shared(encoded) = source.poll(now) {
                 ids.push(encoded.event.id.clone().expect("prices have ids"));
             }
             ids
@@ -158,9 +169,14 @@ mod tests {
 
     #[test]
     fn streams_share_one_encoding_of_the_newest() {
-        let newest = Newest::default();
-        let source = || Simulation::new(Arc::clone(&newest), None, 10, NOW * INTERVAL);
-        let (first, second) = (source().encoded(NOW), source().encoded(NOW));
-        assert!(Arc::ptr_eq(&first, &second));
+        let latest = LatestPrices::default();
+        let encoded = || {
+            let mut source = Simulation::new(latest.clone(), None, 10, NOW * INTERVAL);
+            match source.poll(NOW * INTERVAL) {
+                SourcePoll::Shared(encoded) => encoded,
+                other => panic!("not shared: {other:?}"),
+            }
+        };
+        assert!(Arc::ptr_eq(&encoded(), &encoded()));
     }
 }

@@ -1,6 +1,6 @@
 //! `/tasks`: two tasks that report their progress, one after the other.
 
-use super::{After, Source, Step};
+use super::{After, Source, SourcePoll};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 
@@ -39,15 +39,15 @@ impl Tasks {
 }
 
 impl Source for Tasks {
-    fn next(&mut self, now: u64) -> Step {
+    fn poll(&mut self, now: u64) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
-            return Step::Gap(gap);
+            return SourcePoll::Gap(gap);
         }
         if self.next > LAST_STEP {
-            return Step::End;
+            return SourcePoll::End;
         }
         if now < self.due {
-            return Step::Wait(Some(self.due));
+            return SourcePoll::Wait(Some(self.due));
         }
         let (task, step) = ((self.next - 1) / STEPS + 1, (self.next - 1) % STEPS);
         let event = match step {
@@ -65,7 +65,7 @@ impl Source for Tasks {
         let event = event.with_id(self.next);
         self.next += 1;
         self.due += self.step_ms * MS;
-        Step::Event(event)
+        SourcePoll::Event(event)
     }
 }
 
@@ -77,15 +77,15 @@ mod tests {
         let mut tasks = Tasks::new(10, last_event_id, 0).expect("steps are left");
         let mut seen = Vec::new();
         loop {
-            seen.push(match tasks.next(1_000_000 * MS) {
-                Step::Event(event) => format!(
+            seen.push(match tasks.poll(1_000_000 * MS) {
+                SourcePoll::Event(event) => format!(
                     "{} {} {}",
                     event.id.expect("an id"),
                     event.event.expect("a type"),
                     event.data.expect("data")
                 ),
-                Step::Gap(gap) => format!("{gap:?}"),
-                Step::End => return seen,
+                SourcePoll::Gap(gap) => format!("{gap:?}"),
+                SourcePoll::End => return seen,
                 step => panic!("unexpected {step:?}"),
             });
         }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn steps_keep_their_distance() {
         let mut tasks = Tasks::new(10, None, 0).expect("steps are left");
-        assert!(matches!(tasks.next(0), Step::Event(_)));
-        assert!(matches!(tasks.next(0), Step::Wait(Some(at)) if at == 10 * MS));
+        assert!(matches!(tasks.poll(0), SourcePoll::Event(_)));
+        assert!(matches!(tasks.poll(0), SourcePoll::Wait(Some(at)) if at == 10 * MS));
     }
 }

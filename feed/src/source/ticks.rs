@@ -1,6 +1,6 @@
 //! `/ticks`: a counter for each connection.
 
-use super::{After, Source, Step};
+use super::{After, Source, SourcePoll};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 
@@ -48,17 +48,17 @@ impl Ticks {
 }
 
 impl Source for Ticks {
-    fn next(&mut self, now: u64) -> Step {
+    fn poll(&mut self, now: u64) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
-            return Step::Gap(gap);
+            return SourcePoll::Gap(gap);
         }
         if self.rules.count == Some(self.sent) {
-            return Step::End;
+            return SourcePoll::End;
         }
         let interval = self.rules.interval_ms * MS;
         if now < self.due {
             if self.due - now <= interval.max(MS) {
-                return Step::Wait(Some(self.due));
+                return SourcePoll::Wait(Some(self.due));
             }
             // The wall clock was set back; nobody should wait for it to catch up.
             self.due = now;
@@ -79,7 +79,7 @@ impl Source for Ticks {
         // Without an interval a tick is due when it is asked for. With one, late ticks are made up
         // for and none is left out: their schedule does not depend on the reader.
         self.due = if interval == 0 { now } else { self.due + interval };
-        Step::Event(Event::data(data).with_id(n))
+        SourcePoll::Event(Event::data(data).with_id(n))
     }
 }
 
@@ -91,9 +91,9 @@ mod tests {
         TickRules { interval_ms: 100, count: None, pad: 0, stamp: false, align: false };
     const NOON: u64 = 1_000_000 * MS;
 
-    fn data(step: Step) -> String {
+    fn data(step: SourcePoll) -> String {
         match step {
-            Step::Event(event) => event.data.expect("a tick has data"),
+            SourcePoll::Event(event) => event.data.expect("a tick has data"),
             step => panic!("expected a tick, got {step:?}"),
         }
     }
@@ -101,60 +101,60 @@ mod tests {
     #[test]
     fn the_first_comes_at_once_and_then_one_each_interval() {
         let mut ticks = Ticks::new(RULES, None, NOON);
-        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 1");
-        assert!(matches!(ticks.next(NOON), Step::Wait(Some(at)) if at == NOON + 100 * MS));
-        assert_eq!(data(ticks.next(NOON + 100 * MS)), "Hello! This is event 2");
+        assert_eq!(data(ticks.poll(NOON)), "Hello! This is event 1");
+        assert!(matches!(ticks.poll(NOON), SourcePoll::Wait(Some(at)) if at == NOON + 100 * MS));
+        assert_eq!(data(ticks.poll(NOON + 100 * MS)), "Hello! This is event 2");
     }
 
     #[test]
     fn late_ticks_are_made_up_for_on_their_schedule() {
         let mut ticks = Ticks::new(TickRules { stamp: true, ..RULES }, None, NOON);
-        ticks.next(NOON);
+        ticks.poll(NOON);
         let late = NOON + 250 * MS;
         for n in 2..=3 {
             let stamp: serde_json::Value =
-                serde_json::from_str(&data(ticks.next(late))).expect("a stamp is JSON");
+                serde_json::from_str(&data(ticks.poll(late))).expect("a stamp is JSON");
             assert_eq!(stamp["n"], n);
             assert_eq!(stamp["scheduled_ns"], NOON + (n - 1) * 100 * MS);
             assert_eq!(stamp["emitted_ns"], late);
         }
-        assert!(matches!(ticks.next(late), Step::Wait(Some(_))));
+        assert!(matches!(ticks.poll(late), SourcePoll::Wait(Some(_))));
     }
 
     #[test]
     fn a_last_event_id_continues_the_count() {
         let mut ticks = Ticks::new(TickRules { count: Some(2), ..RULES }, Some("41"), NOON);
-        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 42");
-        assert_eq!(data(ticks.next(NOON + 100 * MS)), "Hello! This is event 43");
-        assert!(matches!(ticks.next(NOON + 200 * MS), Step::End));
+        assert_eq!(data(ticks.poll(NOON)), "Hello! This is event 42");
+        assert_eq!(data(ticks.poll(NOON + 100 * MS)), "Hello! This is event 43");
+        assert!(matches!(ticks.poll(NOON + 200 * MS), SourcePoll::End));
     }
 
     #[test]
     fn a_foreign_id_resets() {
         let mut ticks = Ticks::new(RULES, Some("abc"), NOON);
-        assert!(matches!(ticks.next(NOON), Step::Gap(Gap::Reset)));
-        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 1");
+        assert!(matches!(ticks.poll(NOON), SourcePoll::Gap(Gap::Reset)));
+        assert_eq!(data(ticks.poll(NOON)), "Hello! This is event 1");
     }
 
     #[test]
     fn aligned_ticks_fall_on_multiples_of_the_interval() {
         let mut ticks = Ticks::new(TickRules { align: true, ..RULES }, None, NOON + 30 * MS);
         assert!(
-            matches!(ticks.next(NOON + 30 * MS), Step::Wait(Some(at)) if at == NOON + 100 * MS)
+            matches!(ticks.poll(NOON + 30 * MS), SourcePoll::Wait(Some(at)) if at == NOON + 100 * MS)
         );
     }
 
     #[test]
     fn no_interval_is_as_fast_as_one_reads_and_padding_fills() {
         let mut ticks = Ticks::new(TickRules { interval_ms: 0, pad: 3, ..RULES }, None, NOON);
-        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 1 xxx");
-        assert_eq!(data(ticks.next(NOON)), "Hello! This is event 2 xxx");
+        assert_eq!(data(ticks.poll(NOON)), "Hello! This is event 1 xxx");
+        assert_eq!(data(ticks.poll(NOON)), "Hello! This is event 2 xxx");
     }
 
     #[test]
     fn a_clock_that_is_set_back_does_not_stop_the_ticks() {
         let mut ticks = Ticks::new(RULES, None, NOON);
-        ticks.next(NOON);
-        assert_eq!(data(ticks.next(NOON / 2)), "Hello! This is event 2");
+        ticks.poll(NOON);
+        assert_eq!(data(ticks.poll(NOON / 2)), "Hello! This is event 2");
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{After, Source, Step, on_the_clock};
+use super::{After, Source, SourcePoll, on_the_clock};
 use crate::clock::SECOND;
 use crate::event::{Event, Gap};
 
@@ -25,20 +25,20 @@ impl Time {
 }
 
 impl Source for Time {
-    fn next(&mut self, now: u64) -> Step {
+    fn poll(&mut self, now: u64) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
-            return Step::Gap(gap);
+            return SourcePoll::Gap(gap);
         }
         let due = self.next.saturating_mul(SECOND);
         if now < due {
-            return Step::Wait(Some(due));
+            return SourcePoll::Wait(Some(due));
         }
         let second = i64::try_from(self.next).ok().and_then(|s| Timestamp::from_second(s).ok());
-        let Some(second) = second else { return Step::End };
+        let Some(second) = second else { return SourcePoll::End };
         let id = self.next;
         self.next += 1;
         let data = second.strftime("The current time is %Y-%m-%d %H:%M:%S").to_string();
-        Step::Event(Event::data(data).with_id(id))
+        SourcePoll::Event(Event::data(data).with_id(id))
     }
 }
 
@@ -53,9 +53,9 @@ mod tests {
     fn the_time_is_told_on_the_second() {
         let mut time = Time::new(None, 10, SECOND_0 * SECOND - 1);
         assert!(
-            matches!(time.next(SECOND_0 * SECOND - 1), Step::Wait(Some(at)) if at == SECOND_0 * SECOND)
+            matches!(time.poll(SECOND_0 * SECOND - 1), SourcePoll::Wait(Some(at)) if at == SECOND_0 * SECOND)
         );
-        let Step::Event(event) = time.next(SECOND_0 * SECOND) else { panic!("it is time") };
+        let SourcePoll::Event(event) = time.poll(SECOND_0 * SECOND) else { panic!("it is time") };
         assert_eq!(event.data.as_deref(), Some("The current time is 2026-11-20 12:34:56"));
         assert_eq!(event.id, Some(SECOND_0.to_string()));
     }
@@ -65,9 +65,9 @@ mod tests {
         let now = SECOND_0 * SECOND;
         let mut time = Time::new(Some(&(SECOND_0 - 2).to_string()), 10, now);
         for second in [SECOND_0 - 1, SECOND_0] {
-            let Step::Event(event) = time.next(now) else { panic!("{second} was missed") };
+            let SourcePoll::Event(event) = time.poll(now) else { panic!("{second} was missed") };
             assert_eq!(event.id, Some(second.to_string()));
         }
-        assert!(matches!(time.next(now), Step::Wait(_)));
+        assert!(matches!(time.poll(now), SourcePoll::Wait(_)));
     }
 }

@@ -13,7 +13,7 @@ use futures_core::Stream;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{EventStream, Next, NextFrame};
+use super::{EventPoll, EventStream, FramePoll};
 use crate::clock::{unix_ns, wait};
 use crate::event::Event;
 
@@ -46,13 +46,13 @@ impl Stream for Frames {
         let turn = ready!(coop::poll_proceed(cx));
         loop {
             let now = unix_ns();
-            match stream.next_frame(now, cx.waker()) {
-                NextFrame::Frame(frame) => {
+            match stream.poll_frame(now, cx.waker()) {
+                FramePoll::Frame(frame) => {
                     turn.made_progress();
                     return Poll::Ready(Some(frame));
                 }
-                NextFrame::End => return Poll::Ready(None),
-                NextFrame::Wait(until) => ready!(timer.poll(now, until, cx)),
+                FramePoll::End => return Poll::Ready(None),
+                FramePoll::Wait(until) => ready!(timer.poll(now, until, cx)),
             }
         }
     }
@@ -73,11 +73,11 @@ impl Stream for Events {
         let turn = ready!(coop::poll_proceed(cx));
         loop {
             let now = unix_ns();
-            let event = match stream.next(now, cx.waker()) {
-                Next::Event(event) => event,
-                Next::Shared(encoded) => encoded.event.clone(),
-                Next::End => return Poll::Ready(None),
-                Next::Wait(until) => {
+            let event = match stream.poll_event(now, cx.waker()) {
+                EventPoll::Event(event) => event,
+                EventPoll::Shared(encoded) => encoded.event.clone(),
+                EventPoll::End => return Poll::Ready(None),
+                EventPoll::Wait(until) => {
                     ready!(timer.poll(now, until, cx));
                     continue;
                 }
@@ -142,7 +142,7 @@ mod tests {
         let mut events = stream.events();
         let first = tokio::spawn(async move { events.next().await });
         tokio::task::yield_now().await;
-        publisher.publish("t", b"hello".to_vec()).expect("published");
+        publisher.publish("t", b"hello".to_vec()).await.expect("published");
         let event = first.await.expect("no panic").expect("an event");
         assert_eq!(event.data.as_deref(), Some("hello"));
     }

@@ -83,8 +83,9 @@ pub struct ServerArgs {
     /// Floods and stops may be sent though the host is not this one
     #[arg(long)]
     pub i_own_this_server: bool,
-    /// Only this encoding of a server of this workspace
-    #[arg(long, value_name = "shared|native")]
+    /// Only this encoding of a server of this workspace; smallest is its examples/smallest.rs, which
+    /// is shown and fails no run
+    #[arg(long, value_name = "shared|native|smallest")]
     pub encoding: Option<String>,
     /// Check the release build of a server of this workspace
     #[arg(long)]

@@ -79,6 +79,18 @@ impl Target {
         }
     }
 
+    /// A server of this workspace that serves `/ticks` and nothing else of the contract.
+    pub fn only_ticks(address: SocketAddr, launch: Launch) -> Target {
+        Target {
+            path: "/ticks".to_owned(),
+            capabilities: vec![Need::Process],
+            keep_alive: None,
+            // A tick comes each second.
+            window: WINDOW.max(PATIENCE / 2),
+            ..Target::contract(address, Some(launch))
+        }
+    }
+
     /// Any server at the URL of one of its streams; nothing has been sent yet.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! Runs the suite against a URL, or against servers of this workspace.
 
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,8 @@ use crate::conformance::report::{Paint, Run, run_text};
 use crate::conformance::server::{
     Control, Need, Pace, Profile, Selection, Target, check_each, conformance_launch,
 };
-use crate::conformance::{Deviations, SUITE_VERSION, Summary};
-use crate::fleet::{self, Package, READY_DEADLINE, Server};
+use crate::conformance::{Deviations, Known, SUITE_VERSION, Summary};
+use crate::fleet::{self, Package, READY_DEADLINE, SMALLEST, Server};
 
 /// How long to wait before asking again a server that does not answer yet.
 const RETRY: Duration = Duration::from_millis(100);
@@ -78,7 +77,7 @@ pub(super) fn url(
     Ok(vec![run])
 }
 
-/// Checks servers of this workspace, each with each of its encodings.
+/// Checks servers of this workspace, each with each of its encodings and its smallest example.
 pub(super) fn packages(
     args: &ServerArgs,
     name: &str,
@@ -105,15 +104,13 @@ pub(super) fn packages(
     let profile = args.profile.unwrap_or(Profile::Full);
     let selection = selection.clone().with_profile(profile);
     let baseline = baseline(args)?;
-    let mut planned = Vec::new();
+    let mut checks = Vec::new();
     for package in chosen {
-        let encodings: Vec<&String> = package
-            .encodings
-            .iter()
-            .filter(|it| args.encoding.as_ref().is_none_or(|wanted| wanted == *it))
-            .collect();
+        let mut encodings: Vec<&str> = package.encodings.iter().map(String::as_str).collect();
+        encodings.extend(package.has_smallest().then_some(SMALLEST));
+        let offered = encodings.join(", ");
+        encodings.retain(|it| args.encoding.as_ref().is_none_or(|wanted| wanted == it));
         if encodings.is_empty() && name != "all" {
-            let offered = package.encodings.join(", ");
             bail!("{} has no such encoding; choose one of: {offered}", package.name);
         }
         if encodings.is_empty() {
@@ -124,21 +121,14 @@ pub(super) fn packages(
             None => Deviations::read(&package.folder).map_err(anyhow::Error::msg)?,
         };
         eprintln!("building {}", package.name);
-        let binary = fleet::build(package, args.release)?;
-        planned.extend(
-            encodings.into_iter().map(|it| (package, binary.clone(), it, deviations.clone())),
-        );
+        for encoding in encodings {
+            checks.push(Check::start(args, &selection, package, encoding, &deviations)?);
+        }
     }
-    if planned.is_empty() {
+    if checks.is_empty() {
         bail!("no server has the encoding {:?}", args.encoding.as_deref().unwrap_or(""));
     }
-    let checks: Result<Vec<Check>> = planned
-        .iter()
-        .map(|(package, binary, encoding, deviations)| {
-            Check::start(args, &selection, package, binary, encoding, deviations)
-        })
-        .collect();
-    run_all(&checks?, &selection, args.verbose, paint)
+    run_all(&checks, &selection, args.verbose, paint)
 }
 
 /// Runs the cases server by server, and beside them those of all servers that only wait.
@@ -175,8 +165,12 @@ struct Check {
     blank: Run,
     target: Target,
     deviations: Deviations,
+    /// An example is shown beside the server: its misses are no surprise.
+    is_smallest: bool,
     /// Where a server of this package listens by default.
     port: u16,
+    /// The command that starts it there.
+    again: String,
     /// Ends with this value. How it ends is judged by category 11.
     _server: Server,
 }
@@ -186,13 +180,25 @@ impl Check {
         args: &ServerArgs,
         selection: &Selection,
         package: &Package,
-        binary: &Path,
         encoding: &str,
         deviations: &Deviations,
     ) -> Result<Check> {
-        let launch = conformance_launch(&package.launch(binary, encoding));
+        let (port, is_smallest) = (package.default_port(), encoding == SMALLEST);
+        let (launch, again) = if is_smallest {
+            let launch = fleet::build_smallest(package, args.release)?;
+            (launch, format!("--example {SMALLEST} -- {port}"))
+        } else {
+            let binary = fleet::build(package, args.release)?;
+            let launch = conformance_launch(&package.launch(&binary, encoding));
+            (launch, format!("-- --encoding {encoding} --conformance"))
+        };
+        let again = format!("cargo run -p {} {again}", package.name);
         let server = Server::start(&launch)?;
-        let target = Target::contract(server.addr(), Some(launch))
+        let target = match is_smallest {
+            true => Target::only_ticks(server.addr(), launch),
+            false => Target::contract(server.addr(), Some(launch)),
+        };
+        let target = target
             .with_patience(Duration::from_millis(args.patience_ms))
             .with_headers(&args.headers)
             .with_scale(args.time_scale);
@@ -204,15 +210,12 @@ impl Check {
             ..blank(args, name, &package.name, selection.profile())
         };
         let deviations = deviations.for_encoding(encoding);
-        let port = package.default_port();
-        Ok(Check { blank, target, deviations, port, _server: server })
+        Ok(Check { blank, target, deviations, is_smallest, port, again, _server: server })
     }
 
     fn run(&self, selection: &Selection, step: &(dyn Fn() + Sync)) -> Run {
         let mut run = run(self.blank.clone(), &self.target, selection, &self.deviations, step);
         // This process will be gone; the reader starts one, and that listens on its usual port.
-        let (server, encoding) = (run.subject(), run.encoding.as_deref().unwrap_or("shared"));
-        let start = format!("cargo run -p {server} -- --encoding {encoding} --conformance");
         for line in run.results.iter_mut().filter_map(|result| result.reproduce.as_mut()) {
             let (host, port) = self.target.address().rsplit_once(':').unwrap_or_default();
             let usual = self.port.to_string();
@@ -220,7 +223,21 @@ impl Check {
             let there = line
                 .replace(&format!("{host}:{port}"), &format!("{host}:{usual}"))
                 .replace(&tcp(port), &tcp(&usual));
-            *line = format!("{there} # first: {start}");
+            *line = format!("{there} # first: {}", self.again);
+        }
+        if self.is_smallest {
+            let version = run.framework.clone().unwrap_or_default();
+            for result in &mut run.results {
+                let listed = result.deviation.take();
+                let actual = result.actual.as_deref().unwrap_or_default();
+                let as_it_is = || Known {
+                    reason: format!("{actual}; the example is shown as it is"),
+                    upstream: None,
+                    version: version.clone(),
+                };
+                result.deviation = result.is_miss().then(|| listed.unwrap_or_else(as_it_is));
+            }
+            run.summary = Summary::of(&run.results, run.strict);
         }
         run
     }

@@ -6,56 +6,35 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use feed::listen::{Listener, RequestDeadline};
 use poem::http::uri::Scheme;
-use poem::listener::TcpAcceptor;
 use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
 
-pub use feed::listen::{announce, bind};
+/// How long connections get to end by themselves: the contract gives the whole process 2 s.
+pub const GRACE: Duration = Duration::from_millis(1500);
 
-/// How long to wait after an `accept` that failed: short enough for nobody to notice once a
-/// descriptor is free again, long enough to cost nothing until then.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Requests at once on one HTTP/2 connection: as few as RFC 9113 6.5.2 finds sensible.
+pub const MAX_HTTP2_STREAMS: u32 = 100;
 
-/// How long a client may take for a request that is not answered yet, the wait for its first byte
-/// among it. hyper has a timeout for that, but poem gives it no timer, without which there is none.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// poem's acceptor, with a pause after a failure.
+/// An acceptor that pauses after a failure.
 ///
 /// poem's server drops the error and accepts again at once. A process without a free descriptor
 /// fails each time until a connection ends, and would use a whole core for it.
-pub struct Acceptor(TcpAcceptor);
-
-impl Acceptor {
-    /// Takes a listener that does not block.
-    ///
-    /// # Errors
-    /// Those of the operating system.
-    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Acceptor> {
-        TcpAcceptor::from_std(listener).map(Acceptor)
-    }
-}
+pub struct Acceptor(pub Listener);
 
 impl poem::listener::Acceptor for Acceptor {
     type Io = Connection;
 
     fn local_addr(&self) -> Vec<LocalAddr> {
-        self.0.local_addr()
+        self.0.local_addr().map(|local| LocalAddr(local.into())).into_iter().collect()
     }
 
     async fn accept(&mut self) -> io::Result<(Connection, LocalAddr, RemoteAddr, Scheme)> {
-        loop {
-            match self.0.accept().await {
-                Ok((stream, local, remote, scheme)) => {
-                    let due = Some(Box::pin(sleep(REQUEST_TIMEOUT)));
-                    return Ok((Connection { stream, ended: false, due }, local, remote, scheme));
-                }
-                Err(_) => sleep(ACCEPT_PAUSE).await,
-            }
-        }
+        let (stream, client) = self.0.accept().await;
+        let local = LocalAddr(self.0.local_addr()?.into());
+        Ok((Connection { stream, ended: false }, local, RemoteAddr(client.into()), Scheme::HTTP))
     }
 }
 
@@ -70,10 +49,8 @@ impl poem::listener::Acceptor for Acceptor {
 /// Between two requests hyper takes the error for the same quiet end. Writes still work, so that an
 /// upload that was cut short gets its answer.
 pub struct Connection {
-    stream: TcpStream,
+    stream: RequestDeadline<TcpStream>,
     ended: bool,
-    /// While a request arrives; an answer stops the clock, the next request starts it anew.
-    due: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncRead for Connection {
@@ -83,13 +60,7 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.remaining();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let (Poll::Pending, Some(due)) = (&read, &mut self.due) {
-            ready!(due.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        ready!(read)?;
-        self.due.get_or_insert_with(|| Box::pin(sleep(REQUEST_TIMEOUT)));
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.ended = room > 0 && buf.remaining() == room;
         Poll::Ready(if self.ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
     }
@@ -102,7 +73,6 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.due = None;
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             // Who neither sends nor reads any more has left: what is buffered has nobody to go to.
             Poll::Pending if self.ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -129,6 +99,7 @@ mod tests {
     use futures_util::stream;
     use poem::endpoint::make_sync;
     use poem::{Body, Server};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -144,9 +115,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_client_that_leaves_takes_its_silent_stream_along() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket takes it");
         let address = listener.local_addr().expect("it is bound");
-        let acceptor = Acceptor::from_std(listener).expect("a listener");
+        let acceptor = Acceptor(Listener::from_std(listener).expect("a listener"));
         let owner = Arc::new(());
         let owned = Arc::downgrade(&owner);
         let silent = make_sync(move |_| {

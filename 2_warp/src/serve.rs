@@ -1,0 +1,44 @@
+//! The accept loop: what `warp::serve` does, for a service, and for HTTP/1 only.
+//!
+//! `warp::serve` takes filters only, and [`guard`](crate::http::guard) cannot be one. And it speaks
+//! HTTP/2 to a client that begins with it, where a stream can stall while its connection does not:
+//! no timeout of the kernel sees that.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use feed::listen::Listener;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use warp::reply::Response;
+
+/// Serves until the shutdown begins, then until the open connections are done.
+pub async fn until<S>(shutdown: impl Future<Output = ()>, listener: Listener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let mut http = http1::Builder::new();
+    // hyper limits the wait for the next request to 30 s, if it has a timer, which `warp::serve`
+    // does not give it.
+    http.timer(TokioTimer::new());
+    let connections = GracefulShutdown::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let (stream, _) = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut shutdown => break,
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        // How a connection ends is the client's affair; there is nothing to do here.
+        tokio::spawn(connections.watch(connection));
+    }
+    // First, so that clients who come now are refused at once and can go elsewhere.
+    drop(listener);
+    connections.shutdown().await;
+}
