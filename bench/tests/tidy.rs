@@ -1,4 +1,5 @@
-//! What keeps the workspace in shape: parallel servers, dependency directions, no list of servers.
+//! Rules for the whole workspace: parallel servers, dependency directions, no list of servers,
+//! plain English.
 //!
 //! The servers are found by the folders' pattern, as cargo's workspace finds them; a new one is
 //! under these rules at once.
@@ -10,7 +11,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What people read beside each other has to be short and narrow.
+/// Files that people read beside each other have to be short and narrow.
 const MAIN_LINES: usize = 300;
 const MAIN_COLUMNS: usize = 100;
 
