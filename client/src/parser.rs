@@ -13,7 +13,7 @@
 //!   malformed UTF-8, and bytes that would be a name.)
 //! - An event is handed out as slices of the bytes given. Only what outlives them is copied: data of
 //!   several lines, and a block that comes in pieces, into buffers that are used again.
-//! - What is kept is one line and one block, and [`Limits`] bounds both. An endless block of comments
+//! - It keeps one line and one block, and [`Limits`] bounds both. An endless block of comments
 //!   takes no memory.
 //!
 //! [html]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation

@@ -61,9 +61,9 @@ impl Verdict {
             Verdict::Pass => "the claim holds",
             Verdict::NonStrict => "a recommendation failed; conforming all the same",
             Verdict::Fail => "a requirement failed",
-            Verdict::Info => "nothing is demanded; a fact was recorded",
-            Verdict::Skip => "what the case needs is not offered, or it was left out",
-            Verdict::Blocked => "what it depends on failed, or there was no answer any more",
+            Verdict::Info => "no standard demands it; a fact was recorded",
+            Verdict::Skip => "a need of the case is not offered, or the case was left out",
+            Verdict::Blocked => "a case that it depends on failed, or there was no answer any more",
             Verdict::Error => "the harness could not do its part",
         }
     }

@@ -113,7 +113,7 @@ impl Ratio {
         self.low <= 1.0 && 1.0 <= self.high
     }
 
-    /// The judgement when lower is better. One round gives none.
+    /// The judgement when lower is better. One round is inconclusive.
     pub fn verdict(&self) -> Verdict {
         if self.method == Method::None {
             return Verdict::Inconclusive;
