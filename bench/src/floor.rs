@@ -10,7 +10,7 @@
 //! lie below in both.
 //!
 //! It also lies on request: with a `--fault-…` it drops, doubles, swaps or delays a known number of
-//! events, and a harness that does not find exactly these is not to be believed.
+//! events, and a harness that does not find exactly these cannot be trusted.
 
 mod connection;
 mod fault;
@@ -52,7 +52,7 @@ const SIGNAL: Token = Token(usize::MAX - 2);
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// What `sse-bench floor` takes.
+/// Arguments of `sse-bench floor`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address to listen on
@@ -429,7 +429,7 @@ impl Floor {
         connection.write(&self.out)
     }
 
-    /// Starts a stream of prices, after the ones missed since `last_event_id`.
+    /// Starts a stream of prices, after the ones since `last_event_id`.
     fn follow(&mut self, slot: usize, last_event_id: Option<u64>) -> Result<(), Gone> {
         let now_n = unix_ns() / SIMULATION_NS;
         let next = last_event_id.map_or(now_n, |it| (it + 1).max(now_n - SIMULATION_KEPT + 1));

@@ -41,8 +41,8 @@ const CONNECT_EVERY_NS: u64 = 200_000;
 /// 1000 streams in a tenth of this on a quiet host.
 const OPEN_NS: u64 = 250 * MILLISECOND_NS;
 
-/// And so long for each stream beyond a thousand: who opens them at half the pace that they come
-/// at is still in time.
+/// Extra time for each stream beyond a thousand, so that a server that accepts at half our rate is
+/// still in time.
 const OPEN_EACH_NS: u64 = CONNECT_EVERY_NS;
 
 /// When everything connects at once: time until all have to be open.
@@ -64,17 +64,17 @@ const SETTLE_NS: u64 = 100 * MILLISECOND_NS;
 /// A load, the question that it answers, and how much of it makes one measured window.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Workload {
-    /// What people call it.
+    /// Its name in commands and reports.
     pub name: String,
-    /// What is known after it ran.
+    /// The question that it answers.
     pub question: String,
     /// How often each server meets it.
     pub rounds: u32,
-    /// What happens.
+    /// The streams and messages of it.
     pub shape: Shape,
 }
 
-/// What happens in a workload.
+/// The streams and messages of a workload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
@@ -90,7 +90,7 @@ pub enum Shape {
         messages: u64,
         /// Filler bytes in a message.
         pad_bytes: usize,
-        /// Every so many-th subscriber never reads; 0 = none.
+        /// Every n-th subscriber never reads; 0 disables.
         stalled_each: u64,
     },
     /// Many streams that tick for themselves.
@@ -115,7 +115,7 @@ pub enum Shape {
         /// Measured, milliseconds.
         window_ms: u64,
     },
-    /// Streams of so many events, as fast as they are read.
+    /// Streams of this many events, as fast as they are read.
     Counted {
         /// Streams that are open.
         subscribers: u64,

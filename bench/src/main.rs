@@ -53,15 +53,15 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     /// Check whether a server or a client conforms
     #[command(subcommand)]
     Conform(Conform),
-    /// Hold many streams of any server open, and count what comes
+    /// Hold many streams of any server open, and count the events
     Load(load::Args),
-    /// List what there is
+    /// List cases, rules, servers or workloads
     #[command(subcommand)]
     List(List),
     /// Print a report again, or put its summary into a document
     #[command(after_help = "\
 Examples:
-  sse-bench report target/sse-bench/20261120-124048
+  sse-bench report target/sse-bench/2026-11-20T124048Z
   sse-bench report --splice README.md bench/results/2026-11-20-epyc-2-cores")]
     Report(ReportArgs),
     /// Compare two reports, with intervals and verdicts; more reports give a trend
@@ -105,7 +105,7 @@ Examples:
   sse-bench list cases | grep S5          those about timing
   sse-bench list cases --json | jq '.cases[] | select(.level == \"MUST\") | .claim'")]
     Cases(conformance::ListArgs),
-    /// What the standards demand, and which cases look at it, or why none does
+    /// The rules of the standards, with the cases that check each, or why none does
     #[command(after_help = "\
 Examples:
   sse-bench list rules | grep ^D          those of HTTP

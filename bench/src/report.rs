@@ -39,7 +39,7 @@ use crate::stats::Ratio;
 /// The version of the JSON. It grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 3;
 
-/// What the second copy of a server has behind its name.
+/// The suffix of the name of a server's second copy.
 pub const TWIN: &str = " (twin)";
 
 /// The file in a report's folder that holds the data.
@@ -70,28 +70,28 @@ pub struct Report {
     pub partial: bool,
     /// Where it ran.
     pub environment: Environment,
-    /// What the harness found of known truths before it measured.
+    /// The known truths that the harness had to find before it measured.
     pub self_check: Vec<Check>,
-    /// What the generator takes beside a bare receive loop.
+    /// The cost of the generator beside a bare receive loop.
     pub bare_loop: Option<BareLoop>,
     /// How far the numbers can be believed.
     pub trust: Trust,
-    /// What was measured.
+    /// The workloads that were measured.
     pub workloads: Vec<Workload>,
     /// A row for each server and encoding; the floor is the first.
     pub rows: Vec<Row>,
-    /// What a reader must know about this run in particular.
+    /// Remarks about this run in particular.
     pub notes: Vec<String>,
 }
 
 /// A known truth, and what the harness made of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// What the server or the host was made to do.
+    /// The behaviour that was forced on the server or the host.
     pub what: String,
-    /// What had to be found.
+    /// The value that had to be found.
     pub truth: String,
-    /// What was found.
+    /// The value that was found.
     pub found: String,
     /// Whether that is the truth.
     pub passed: bool,
@@ -115,7 +115,7 @@ pub struct BareLoop {
 pub struct Row {
     /// The package without `sse-`, or `floor`.
     pub server: String,
-    /// What it is written with.
+    /// The framework it is written with.
     pub framework: String,
     /// The framework's version.
     pub framework_version: String,
@@ -126,7 +126,7 @@ pub struct Row {
     pub twin_of: Option<String>,
     /// Nothing if the suite was not asked (the floor, or a run without it).
     pub conformance: Option<Conformance>,
-    /// Calls that write, for each delivered event of a broadcast, counted in a run of its own;
+    /// Calls that write, for each delivered event of a broadcast, counted in a separate run;
     /// nothing if they cannot be counted here.
     #[serde(default)]
     pub write_calls_per_event: Option<f64>,
@@ -136,7 +136,7 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
-/// What the conformance suite said.
+/// The result of the conformance suite.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Conformance {
     /// The version of the suite.
@@ -145,9 +145,9 @@ pub struct Conformance {
     pub passed: u64,
     /// Cases that failed, the known deviations included.
     pub failed: u64,
-    /// Cases whose claim was missed, recommendations included.
+    /// Cases that failed, recommendations included.
     pub missed: Vec<String>,
-    /// Cases whose result must not be: missed and not listed as a deviation, or listed and met.
+    /// Cases with an unexpected result: failed and not listed as a deviation, or listed and passed.
     pub unexpected: Vec<String>,
     /// How long it took, seconds.
     pub took_s: f64,
@@ -179,7 +179,7 @@ pub struct Window {
     pub fault: Option<String>,
     /// Why the host was not quiet, or nothing.
     pub poisoned: Option<String>,
-    /// What the host did meanwhile.
+    /// Activity of the host meanwhile.
     pub host: Hiccup,
     /// Deliveries due.
     pub expected: u64,
@@ -210,7 +210,7 @@ pub struct Window {
     pub generator: Generator,
 }
 
-/// What the host did during a window.
+/// Activity of the host during a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hiccup {
     /// Share of time that a spinning thread lost, on the worse core, before or after, 0 to 1.
@@ -344,7 +344,7 @@ impl Report {
 }
 
 impl Row {
-    /// What names it in the run: server and encoding.
+    /// Its name in the run: server and encoding.
     pub fn key(&self) -> String {
         match &self.encoding {
             Some(encoding) => format!("{} {encoding}", self.server),

@@ -70,12 +70,12 @@ const FLOOR: &str = "floor";
 /// How thorough a run is.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// What people call it.
+    /// Its name on the command line.
     pub name: &'static str,
     /// How long a run of it may take, builds excluded: windows are measured again only as long as
     /// there is time for it.
     pub at_most: Duration,
-    /// What each server meets, and how often.
+    /// The workloads for each server, and how often each runs.
     pub workloads: Vec<Workload>,
 }
 
@@ -132,7 +132,7 @@ impl Profile {
     }
 }
 
-/// What is measured under one name: a server in one encoding, or the floor.
+/// The subject measured under one name: a server in one encoding, or the floor.
 #[derive(Debug)]
 struct Contestant {
     row: Row,
@@ -179,7 +179,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             format!("; the host is busy ({why}): try when it is quiet")
         });
         eprintln!(
-            "sse-bench: the self-check failed, so no number is to be believed: {}: {} in truth, \
+            "sse-bench: the self-check failed, so no number can be trusted: {}: {} in truth, \
              found {}{busy}",
             it.what, it.truth, it.found
         );
@@ -188,7 +188,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let unchecked_note = self_check
         .iter()
         .any(|it| !it.passed)
-        .then(|| "The self-check failed: no number here is to be believed.".to_owned());
+        .then(|| "The self-check failed: no number here can be trusted.".to_owned());
     progress.say("self-check: the generator beside a bare receive loop");
     let (bare_loop, bare_note) = match self_check::bare_loop(&floor, &cores) {
         Ok(found) => (Some(found), None),

@@ -32,13 +32,13 @@ pub enum Error {
     Connect {
         /// `host:port` as tried.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         reason: std::io::Error,
     },
     /// The deadline passed.
     #[error("no {awaited} within {} ms", .patience.as_millis())]
     Timeout {
-        /// What was awaited, as words that fit after "no".
+        /// The awaited event, as words that fit after "no".
         awaited: &'static str,
         /// How long.
         patience: Duration,
@@ -46,15 +46,15 @@ pub enum Error {
     /// The peer closed the connection in an orderly way (FIN).
     #[error("the connection was closed before {awaited}")]
     Closed {
-        /// What was awaited.
+        /// The awaited event.
         awaited: &'static str,
     },
     /// The peer reset the connection, or another socket error ended it.
     #[error("the connection broke before {awaited}: {reason}")]
     Broken {
-        /// What was awaited.
+        /// The awaited event.
         awaited: &'static str,
-        /// What the system said.
+        /// The error of the system.
         reason: std::io::Error,
     },
     /// The bytes are not HTTP/1.1 (RFC 9112).
@@ -63,7 +63,7 @@ pub enum Error {
     /// More bytes than this side is ready to hold.
     #[error("{what} is longer than {limit} bytes")]
     TooLong {
-        /// What grew.
+        /// The part that grew.
         what: &'static str,
         /// The limit, in bytes.
         limit: usize,
@@ -81,11 +81,11 @@ pub enum Error {
     Parse(#[from] client::parser::ParseError),
 }
 
-/// What a step of a dialogue yields.
+/// The result of a step of a dialogue.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Whether nobody listens there, as opposed to an answer that is wrong.
+    /// Whether no server listens there, as opposed to an answer that is wrong.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Error::Connect { .. })
     }
@@ -95,7 +95,7 @@ impl Error {
         matches!(self, Error::Closed { .. } | Error::Broken { .. })
     }
 
-    /// What was hoped for, for the "expected" line of a report.
+    /// The awaited event, for the "expected" line of a report.
     pub fn awaited(&self) -> &'static str {
         match self {
             Error::Connect { .. } => "a connection",

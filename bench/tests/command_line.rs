@@ -12,7 +12,7 @@ fn sse_bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sse-bench")).args(arguments).output().unwrap()
 }
 
-/// What it prints when all is well.
+/// The output of a command that succeeds.
 #[track_caller]
 fn printed(output: Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
@@ -85,7 +85,7 @@ fn lists_are_for_people_and_as_json_for_programs() {
 fn mistakes_get_code_2_and_a_way_out() {
     for (arguments, advice) in [
         (&["conform", "server", "--explain", "S99.99"][..], "sse-bench list cases"),
-        (&["conform", "server", "nobody"], "one of"),
+        (&["conform", "server", "no-such-server"], "one of"),
         (&["conform", "serve"], "'server'"),
         (&["completions", "tcsh"], "bash"),
         (&["man", "--directory", "/nonexistent"], "does it exist?"),

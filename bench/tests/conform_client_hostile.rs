@@ -1,6 +1,6 @@
 //! `conform client` against commands that are hostile, broken, or no clients at all.
 //!
-//! Whatever the command does, the run ends within a bounded time and memory, with verdicts or with
+//! For any command the run ends within a bounded time and memory, with verdicts or with
 //! exit code 2 and one line; and nothing that it started is left behind.
 
 #![allow(clippy::unwrap_used, reason = "a test's own plumbing; where it fails, the test does")]

@@ -1,4 +1,4 @@
-//! `conform client --serve` with Chromium: where a browser misses, the suite is wrong until proven
+//! `conform client --serve` with Chromium: where a browser fails, the suite is wrong until proven
 //! otherwise.
 
 #![allow(clippy::unwrap_used, reason = "a test's own plumbing; where it fails, the test does")]
@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Cases that take a browser long.
 const SLOW: &str = "C7.15,C8.02,C8.03,C8.07,C8.08";
-/// What Chromium is known to miss, each checked by hand against the standard, WPT, and its source
+/// Known failures of Chromium, each checked by hand against the standard, WPT, and its source
 /// (`third_party/blink/renderer/modules/eventsource/event_source.cc`): it refuses a charset other
 /// than UTF-8 (`DidReceiveResponse`; WPT `format-utf-8`), and never sends a preflight (`Connect`,
 /// `kPreventPreflight`; WPT `eventsource-cross-origin-preflight`).
@@ -36,7 +36,7 @@ fn chromium_misses_only_what_is_known() {
     std::fs::create_dir_all(&folder).unwrap();
     let json = folder.join("a.json");
     let mut harness = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        // What takes minutes in a browser is left to the command itself.
+        // Cases that take minutes in a browser are left to the command itself.
         .args(["conform", "client", "--serve", "127.0.0.1:0", "--skip", SLOW, "--json"])
         .arg(&json)
         .stdout(Stdio::piped())

@@ -109,7 +109,7 @@ fn catalogue() -> BTreeMap<String, (String, String, String)> {
     cases.map(entry).collect()
 }
 
-/// What Markdown's links and pictures point to, and its HTML's; code is left out.
+/// Targets of Markdown's links and pictures, and of its HTML's; code is left out.
 fn links(text: &str) -> Vec<String> {
     let mut is_code = false;
     let prose: String = text
@@ -118,7 +118,7 @@ fn links(text: &str) -> Vec<String> {
             is_code ^= line.trim_start().starts_with("```");
             !is_code
         })
-        // What stands between backticks may look like a link.
+        // Text between backticks may look like a link.
         .flat_map(|line| line.split('`').step_by(2).chain(["\n"]))
         .collect();
     let mut links = Vec::new();

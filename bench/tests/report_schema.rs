@@ -1,4 +1,4 @@
-//! A report is as `report.schema.json` says, field by field: whoever reads it may rely on that.
+//! A report is as `report.schema.json` says, field by field: its readers may rely on that.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-/// What of JSON Schema the file uses; anything else in it is a mistake of the file.
+/// The keywords of JSON Schema that the file uses; any other in it is a mistake of the file.
 const KEYWORDS: [&str; 14] = [
     "$schema",
     "$defs",
@@ -26,7 +26,7 @@ const KEYWORDS: [&str; 14] = [
     "anyOf",
 ];
 
-/// What the harness must find of the floor's lies, in order.
+/// The lies of the floor that the harness must find, in order.
 const TRUTHS: [&str; 7] = [
     "+1000 µs, within 2 %",
     "30 lost, 0 doubled, 0 out of order",
@@ -194,6 +194,6 @@ fn a_truth_that_is_not_found_ends_the_run_with_exit_code_3() {
         .unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{words}");
-    assert!(words.contains("the self-check failed, so no number is to be believed"), "{words}");
+    assert!(words.contains("the self-check failed, so no number can be trusted"), "{words}");
     assert!(output.stdout.is_empty() && !folder.exists());
 }

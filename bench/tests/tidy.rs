@@ -1,4 +1,5 @@
-//! What keeps the workspace in shape: parallel servers, dependency directions, no list of servers.
+//! Rules for the whole workspace: parallel servers, dependency directions, no list of servers,
+//! plain English.
 //!
 //! The servers are found by the folders' pattern, as cargo's workspace finds them; a new one is
 //! under these rules at once.
@@ -10,7 +11,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What people read beside each other has to be short and narrow.
+/// Files that people read beside each other have to be short and narrow.
 const MAIN_LINES: usize = 150;
 const MAIN_COLUMNS: usize = 100;
 
@@ -39,6 +40,29 @@ const RUNTIMES_AND_HTTP: [&str; 16] = [
     "axum",
     "tiny_http",
     "reqwest",
+];
+
+/// Sentences that begin with these have no noun for a subject.
+const NO_SUBJECT: [&str; 6] = ["Who", "Whoever", "Whose", "Whom", "What", "Whatever"];
+
+/// Words that have a plainer one: a noun; gets, reports; fix.
+const ODD_WORDS: [&str; 5] = ["whoever", "nobody", "is told", "are told", "mend"];
+
+/// Texts in plain English, and the lines that still are not. A number only goes down: lower it with
+/// each line that is put right. Markdown and what the programs print have none at all. Not yet
+/// looked at: `feed`, the servers' folders, the other documents.
+const PLAIN_ENGLISH: [(&str, usize); 11] = [
+    ("GUIDE.md", 0),
+    ("bench/METHODOLOGY.md", 0),
+    ("bench/clients/README.md", 0),
+    ("client/README.md", 0),
+    ("bench/src", 15),
+    ("bench/benches", 0),
+    ("bench/tests", 0),
+    ("client/src", 0),
+    ("client/tests", 0),
+    ("client/examples", 0),
+    ("client/node", 0),
 ];
 
 /// A server's folder and what its manifest says.
@@ -360,6 +384,96 @@ fn run(command: &mut Command) -> String {
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bench lies in the workspace")
+}
+
+/// For international readers: a subject is a noun, and a word is a plain one.
+#[test]
+fn texts_are_plain_english() {
+    let this_file = "bench/tests/tidy.rs";
+    let mut faults = String::new();
+    for (tree, budget) in PLAIN_ENGLISH {
+        let (mut comments, mut printed) = (Vec::new(), Vec::new());
+        for path in tracked_files() {
+            let is_text =
+                [".rs", ".mjs", ".md", ".html", ".json"].iter().any(|it| path.ends_with(it));
+            if !Path::new(&path).starts_with(tree) || !is_text || path == this_file {
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(workspace().join(&path)) else { continue };
+            for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| is_odd(line)) {
+                let is_comment = line.trim_start().starts_with("//");
+                let of = if is_comment { &mut comments } else { &mut printed };
+                of.push(format!("{path}:{number}: {}", line.trim()));
+            }
+        }
+        if comments.len() != budget {
+            let lines = comments.join("\n");
+            let _ = writeln!(faults, "{tree}: {} lines, not {budget}\n{lines}", comments.len());
+        }
+        if !printed.is_empty() {
+            let _ = writeln!(faults, "{tree}, printed or read by users\n{}", printed.join("\n"));
+        }
+    }
+    for (number, line) in (1..).zip(printed_help().lines()).filter(|(_, line)| is_odd(line)) {
+        let _ = writeln!(faults, "sse-bench man:{number}: {line}");
+    }
+    assert!(faults.is_empty(), "write it with a noun and a plain verb\n{faults}");
+}
+
+/// Whether a line has a sentence without a subject, or an odd word. Questions may begin with What.
+fn is_odd(line: &str) -> bool {
+    // A string in code is a sentence too; a quotation in a comment stays as it is.
+    let of_text = ['.', '!', '?', '|'].as_slice();
+    let of_code = ['.', '!', '?', '|', '"'].as_slice();
+    let is_comment = line.trim_start().starts_with("//");
+    let mut begins = true;
+    let has_no_subject =
+        line.split_inclusive(if is_comment { of_text } else { of_code }).any(|sentence| {
+            let words = sentence.trim_start_matches(|it: char| !it.is_alphanumeric());
+            let first = words.split(|it: char| !it.is_alphanumeric()).next().unwrap_or_default();
+            let is_first = begins || sentence.starts_with(' ');
+            begins = sentence.ends_with('"');
+            is_first && !sentence.ends_with('?') && NO_SUBJECT.contains(&first)
+        });
+    // A name in code, or a slug that never changes, is one word.
+    let is_inside = |it: char| it.is_alphanumeric() || it == '_' || it == '-';
+    let words = line.split(|it| !is_inside(it)).filter(|it| !it.is_empty());
+    let words = format!(" {} ", words.collect::<Vec<_>>().join(" ").to_lowercase());
+    has_no_subject || ODD_WORDS.iter().any(|odd| words.contains(&format!(" {odd} ")))
+}
+
+/// The help of each subcommand, as manual pages.
+fn printed_help() -> String {
+    let folder = std::env::temp_dir().join(format!("sse-tidy-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut man = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
+    run(man.args(["man", "--directory"]).arg(&folder));
+    let pages = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let text: String = pages.map(|page| std::fs::read_to_string(page).unwrap()).collect();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(text.contains("conform"), "sse-bench man wrote nothing");
+    text
+}
+
+#[test]
+fn odd_sentences_are_found() {
+    let odd = [
+        "/// What a case costs.",
+        "    // It ends. Whoever reads has seen it.",
+        "claim: \"Who does not read is slow.\",",
+        "    \"It ends. What follows is lost.\"",
+        "| S1.01 | INFO | What OPTIONS says. |",
+        "a client is told of it, and nobody else",
+        "how to mend it",
+    ];
+    assert!(odd.iter().all(|line| is_odd(line)), "{:?}", odd.map(is_odd));
+    let plain = [
+        "| `wire.rs` | What is said on the socket? |",
+        "## What does it cost?",
+        "/// Says what a case costs; `nobody_listens`, `S6.13-gap-is-told`.",
+        "/// A client recommends it (\"What teachers should know\", 5.1).",
+    ];
+    assert!(!plain.iter().any(|line| is_odd(line)), "{:?}", plain.map(is_odd));
 }
 
 #[test]

@@ -48,7 +48,8 @@ async fn main() -> anyhow::Result<()> {
     let mut events = 0;
     out.state(source.state())?;
     loop {
-        // Whoever reads us sees everything as soon as there is nothing more to say at the moment.
+        // The reader of our output sees everything as soon as there is nothing more to write for
+        // now.
         let update = match source.next().now_or_never() {
             Some(update) => update,
             None => {
@@ -125,7 +126,7 @@ fn event_source(url: &str, options: Options) -> anyhow::Result<EventSource> {
     Ok(builder.build()?)
 }
 
-/// Tells of each command on stdin, and ends with it; there is only one command, to close.
+/// Reports each command on stdin, and ends with it; there is only one command, to close.
 fn commands() -> mpsc::UnboundedReceiver<()> {
     let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -146,7 +147,7 @@ impl Output {
         writeln!(self.out, "{value}")
     }
 
-    /// Tells of a `readyState` that has changed.
+    /// Reports a changed `readyState`.
     fn state(&mut self, state: State) -> std::io::Result<()> {
         if self.state.replace(state) == Some(state) {
             return Ok(());

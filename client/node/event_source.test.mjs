@@ -239,7 +239,7 @@ test("the program prints events of every type, and resumes", async () => {
   assert.equal(peer.requests[1].headers["last-event-id"], "2");
 });
 
-test("the program stops after so many events, each a JSON object", async () => {
+test("the program stops after --max-events events, each a JSON object", async () => {
   const peer = await Peer.start(held("id: 1\ndata: a\n\ndata: b\n\ndata: c\n\n"));
   const { code, stdout } = await program("--json", "--max-events", "2", peer.url());
   const events = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));

@@ -268,7 +268,7 @@ export class EventSource extends EventTarget {
     ]);
     for (const [name, value] of Object.entries(this.#options.headers ?? {})) {
       const lower = name.toLowerCase();
-      // What proves who one is stays with the origin that it was meant for.
+      // Credentials stay with the origin that they were meant for.
       const secret = lower === "authorization" || lower === "cookie";
       if (!secret || url.origin === this.#url.origin) headers.set(lower, value);
     }
@@ -396,11 +396,11 @@ const USAGE = `Print the events of a stream as they come, across reconnections
 Usage: node sse.mjs [OPTIONS] URL
 
 Options:
-      --json                   Print each event as a JSON object on a line of its own
+      --json                   Print each event as a JSON object on its own line
       --last-event-id <ID>     Resume after the event with this id
-      --max-events <N>         End after so many events
+      --max-events <N>         End after this many events
   -H, --header <NAME: VALUE>   Send this header field; may be given more than once
-      --read-timeout-ms <MS>   Reconnect after so long without a byte
+      --read-timeout-ms <MS>   Reconnect after this long without a byte
   -h, --help                   Print help
 
 Examples:
@@ -481,7 +481,7 @@ function main() {
     console.error(`sse: cannot read ${source.url}: ${visible(reason)}; is it an event stream, and its server running?`);
     process.exitCode = 2;
   };
-  // Whoever reads us (`head`, `less`) has seen enough.
+  // The reader of our output (`head`, `less`) has ended.
   process.stdout.on("error", () => process.exit(0));
 }
 

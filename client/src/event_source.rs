@@ -223,7 +223,7 @@ impl Stream for EventSource {
             if this.is_terminated() {
                 return Poll::Ready(None);
             }
-            // What has arrived comes first: no event is lost to a connection that broke behind it.
+            // Arrived events come first: none is lost to a connection that broke behind it.
             if let Some(update) = this.next_parsed() {
                 return Poll::Ready(Some(update));
             }

@@ -9,8 +9,7 @@ use clap::Parser;
 
 use crate::cli::Cli;
 
-/// What could not be done, as opposed to what a caller got wrong on the command line: clap ends
-/// with the same code.
+/// The command could not do its work. clap ends with the same code for a wrong command line.
 const EXIT_FAILURE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads us (`head`, `less`) has seen enough.
+        // The reader of our output (`head`, `less`) has ended.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             cli::print::notice(&format!("{error:#}"));

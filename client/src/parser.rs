@@ -13,7 +13,7 @@
 //!   malformed UTF-8, and bytes that would be a name.)
 //! - An event is handed out as slices of the bytes given. Only what outlives them is copied: data of
 //!   several lines, and a block that comes in pieces, into buffers that are used again.
-//! - What is kept is one line and one block, and [`Limits`] bounds both. An endless block of comments
+//! - It keeps one line and one block, and [`Limits`] bounds both. An endless block of comments
 //!   takes no memory.
 //!
 //! [html]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
@@ -46,7 +46,7 @@ pub struct Parser {
     read: usize,
 }
 
-/// What the stream said.
+/// A piece of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// An event was dispatched.
@@ -119,8 +119,8 @@ impl Parser {
 
     /// The next item, or `None` when all bytes are read and more are needed.
     ///
-    /// It takes what it has read off the front of `bytes`; any cut will do. What was
-    /// [pushed](Self::push) comes before, and is to be taken out before.
+    /// It takes what it has read off the front of `bytes`; any cut will do. Bytes given to
+    /// [`push`](Self::push) come first; drain them with [`next_item`](Self::next_item) before.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Parser {
 
     /// Appends what has arrived, for [`next_item`](Self::next_item).
     ///
-    /// It copies, for callers who cannot keep the bytes while they take items out. Take all out
+    /// It copies, for callers that cannot keep the bytes while they take items out. Take all out
     /// before the next push: the limits are checked there.
     pub fn push(&mut self, bytes: &[u8]) {
         // Only when the part that moves is the smaller one: so each byte moves less than once.

@@ -167,7 +167,7 @@ fn ends_clean(terminal: &Terminal, code: &str, end: impl FnOnce()) {
     let screen = terminal.wait("the settings after it ended", |screen| {
         screen.contains(&ended) && screen.lines().any(|line| line.starts_with("after "))
     });
-    // The first screen is back, the cursor is to be seen, and the settings are those of before.
+    // The first screen is back, the cursor is visible, and the settings are those of before.
     assert_eq!(terminal.ask("#{alternate_on} #{cursor_flag}"), "0 1", "{screen}");
     let unfolded = terminal.ask("#{pane_width}").parse::<usize>().unwrap();
     let settings = |word: &str| {
@@ -187,7 +187,7 @@ fn ends_clean(terminal: &Terminal, code: &str, end: impl FnOnce()) {
     for mode in ["mouse_any_flag", "keypad_cursor_flag", "insert_flag", "origin_flag"] {
         assert_eq!(terminal.ask(&format!("#{{{mode}}}")), "0", "{mode}");
     }
-    // What is typed is shown again, and a line is a line.
+    // Typed text is echoed, and a line is a line.
     terminal.type_text("still here");
     terminal.press(&["Enter"]);
     terminal

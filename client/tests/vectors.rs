@@ -74,7 +74,7 @@ impl Text {
     }
 }
 
-/// What a parser made of a stream, by the kinds that vectors tell apart.
+/// A parser's result for a stream, by the kinds that vectors distinguish.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     events: Vec<(String, String, String)>,

@@ -1,4 +1,5 @@
-//! How many instructions our parser takes: a guard against what a clock on a busy machine misses.
+//! How many instructions our parser takes: a guard against changes that a clock on a busy machine
+//! does not show.
 //!
 //! ```sh
 //! cargo bench -p sse-bench --bench parser_instructions             # against instructions.txt
@@ -134,8 +135,8 @@ fn machine() -> Result<String> {
     Ok(format!("{compiler} on {}", report::cpu()))
 }
 
-/// What callgrind sees: for each fixture in each cut a round in which all buffers grow, twice as
-/// two of them take turns, and one that counts.
+/// The code that callgrind runs: for each fixture in each cut a round in which all buffers grow,
+/// twice as two of them take turns, and one that counts.
 fn run_all() {
     for fixture in fixtures() {
         for (_, piece_bytes) in fixture.cuts {
@@ -150,7 +151,7 @@ fn run_all() {
     }
 }
 
-/// It has a name of its own in the program, to which callgrind listens.
+/// It has a separate name in the program, to which callgrind listens.
 #[inline(never)]
 fn counted_round(parser: &mut Parser, pieces: &[&[u8]]) {
     black_box(&pieces);

@@ -24,7 +24,7 @@ const PARSERS: [&str; 5] = ["sse-client", "sse-core", "sse-stream", "sseer", "ev
 /// It takes more than ten seconds a round; the shorter line of the same shape is measured.
 const NOT_MEASURED: (&str, &str) = ("256 KiB line", "eventsource-stream");
 
-/// What criterion writes of the samples: how often it ran, and the nanoseconds of all runs.
+/// The samples as criterion writes them: how often it ran, and the nanoseconds of all runs.
 #[derive(Deserialize)]
 struct Samples {
     iters: Vec<f64>,

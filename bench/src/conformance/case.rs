@@ -1,4 +1,4 @@
-//! What a case is and what it may find, whichever side of the stream it is about.
+//! A case and its possible outcomes, the same for servers and clients.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Case<T: 'static, N: 'static> {
     pub id: &'static str,
     /// The claim in a few words, for people and for filters.
     pub slug: &'static str,
-    /// What a miss means.
+    /// The meaning of a failure.
     pub level: Level,
     /// The text that demands it: `HTML 9.2.3`, `RFC 9112 6.1`, or a practice.
     pub source: &'static str,
@@ -29,27 +29,27 @@ pub struct Case<T: 'static, N: 'static> {
     pub scope: Scope,
     /// The day on which the case was added, `2026-11-20`.
     pub since: &'static str,
-    /// What is needed beyond the URL of a stream, or a client that reads one; empty for most.
+    /// Needs beyond the URL of a stream, or a client that reads one; empty for most.
     pub needs: &'static [N],
-    /// What it costs beyond a few requests, and what may run beside it; empty for nearly all.
+    /// Costs beyond a few requests, and limits on other cases beside it; empty for nearly all.
     pub cost: &'static [Cost],
-    /// It sends what nobody sends by accident: broken framing, too much, too slowly, from too many
-    /// connections.
+    /// It sends bytes that no client sends by accident: broken framing, too much, too slowly, from
+    /// too many connections.
     pub hostile: bool,
     /// The cases that must hold for this one to say anything.
     pub after: &'static [&'static str],
     /// One sentence that is true of every server, or client, that conforms.
     pub claim: &'static str,
-    /// What the suite sends or does.
+    /// Requests and actions of the suite.
     pub sends: &'static str,
-    /// What to change in a server, or client, that fails it.
+    /// The fix for a server, or client, that fails it.
     pub fix: &'static str,
     /// Holds the dialogue.
     pub run: fn(&T) -> Outcome,
 }
 
 impl<T, N> Case<T, N> {
-    /// What most cases have in common, for the constants of the two sides.
+    /// Common fields of most cases, for the constants of the two sides.
     pub(super) const COMMON: Case<T, N> = Case {
         id: "",
         slug: "",
@@ -97,7 +97,7 @@ pub(super) fn is_selected(
         && !skip.iter().any(|word| matches(word))
 }
 
-/// What a case is about.
+/// The subject of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -107,7 +107,7 @@ pub enum Scope {
     Http,
 }
 
-/// What a miss means.
+/// The meaning of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
@@ -117,7 +117,7 @@ pub enum Level {
     MustContract,
     /// A standard recommends it, or well-established practice does.
     Should,
-    /// Nobody demands it; the case records a fact.
+    /// No standard demands it; the case records a fact.
     Info,
 }
 
@@ -132,7 +132,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// What a case costs beyond a few requests.
+/// Costs of a case beyond a few requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cost {
@@ -142,15 +142,15 @@ pub enum Cost {
     Timed,
     /// It waits out the keep-alive: long, unless that is known to be short.
     KeepAlive,
-    /// Hundreds of connections or many megabytes; only for a server of one's own.
+    /// Hundreds of connections or many megabytes; only for a server that the user owns.
     Flood,
     /// It measures what others that run at the same time would spoil: what a server holds open,
-    /// or how long something takes. A server's case starts a process of its own where it can, and
+    /// or how long something takes. A server's case starts a separate process where it can, and
     /// then others do not matter.
     Alone,
 }
 
-/// What a case that held found: nothing to add, or a fact to record.
+/// The finding of a case that held: nothing to add, or a fact to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// The claim is true.
@@ -164,11 +164,11 @@ pub enum Finding {
 pub enum Fault {
     /// The server or client did something else.
     Miss {
-        /// What the claim demands, concretely.
+        /// The demand of the claim, concretely.
         expected: String,
-        /// What it did.
+        /// The behaviour that was seen.
         actual: String,
-        /// Only a recommendation was missed, in a case whose level is higher.
+        /// Only a recommendation failed, in a case whose level is higher.
         lenient: bool,
         /// It was too slow: the time that it took. A busy host looks the same.
         took: Option<Duration>,
@@ -178,14 +178,14 @@ pub enum Fault {
     Unjudged(String),
     /// The stream or client at hand does not show what the case is about.
     Skip(String),
-    /// Nobody answers, or nobody asks: it says nothing about the claim.
+    /// No server answered, or the client sent no request: the claim could not be tested.
     Unreachable(String),
     /// The harness could not do its part.
     Harness(String),
 }
 
 impl Fault {
-    /// The same; if it is a miss, it is one because it took so long.
+    /// The same; if it is a failure, the reason is that it took so long.
     pub(super) fn too_slow(mut self, time: Duration) -> Fault {
         if let Fault::Miss { took, .. } = &mut self {
             *took = Some(time);
@@ -193,7 +193,7 @@ impl Fault {
         self
     }
 
-    /// The same; if it is a miss, with these words before what was expected and what was seen.
+    /// The same; if it is a failure, with these words before the expected and the actual result.
     pub(super) fn within(mut self, of_expected: &str, of_actual: &str) -> Fault {
         if let Fault::Miss { expected, actual, .. } = &mut self {
             expected.insert_str(0, of_expected);
@@ -210,7 +210,7 @@ impl From<wire::Error> for Fault {
     fn from(error: wire::Error) -> Fault {
         match error {
             _ if error.is_unreachable() => return Fault::Unreachable(error.to_string()),
-            // A limit of ours, not a rule: whoever sends more than we read breaks none by that.
+            // A limit of ours, not a rule: a server that sends more than we read breaks none.
             wire::Error::TooLong { .. } | wire::Error::Parse(_) => {
                 return Fault::Skip(format!("{error}, and the suite reads no further"));
             }

@@ -5,16 +5,16 @@ use std::fmt;
 /// Which side of a stream cases are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// Who sends events: ids begin with `S`.
+    /// Servers send events: ids begin with `S`.
     Server,
-    /// Who reads them: ids begin with `C`.
+    /// Clients read them: ids begin with `C`.
     Client,
 }
 
 /// A group of cases, by the first half of their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Category {
-    /// Whom it is about.
+    /// The side that it is about.
     pub side: Side,
     /// 6 for `S6.01`; 0 for an id of another form.
     pub number: u32,

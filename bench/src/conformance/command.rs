@@ -1,4 +1,4 @@
-//! What the commands on servers, on clients and on their reports have in common.
+//! Common parts of the commands on servers, on clients and on their reports.
 
 mod merge;
 mod progress;
@@ -18,7 +18,7 @@ use super::{Coverage, Rule, SUITE_VERSION, Verdict, client, server};
 
 /// Everything as expected.
 const EXIT_EXPECTED: u8 = 0;
-/// A miss that is not listed, a listed case that passes, a server that stopped answering.
+/// A failure that is not listed, a listed case that passes, a server that stopped answering.
 const EXIT_UNEXPECTED: u8 = 1;
 /// Nothing was checked: unreachable, unknown name, bad arguments.
 const EXIT_COULD_NOT_RUN: u8 = 2;
@@ -156,7 +156,7 @@ impl Outputs {
     }
 }
 
-/// Writes to stdout; whoever closes it has seen enough.
+/// Writes to stdout.
 pub(super) fn print(text: &str) -> Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();

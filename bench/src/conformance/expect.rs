@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::{Fault, Finding, Outcome};
 use crate::wire::{self, Head};
 
-/// A miss: what the claim demands and what the server did.
+/// A failure: the demand of the claim and the behaviour of the server.
 pub(super) fn miss(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
     Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: false, took: None }
 }
 
-/// A miss of a recommendation inside a case of a higher level.
+/// The failure of a recommendation inside a case of a higher level.
 pub(super) fn miss_should(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
     Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: true, took: None }
 }
@@ -69,7 +69,7 @@ pub(super) fn is_stream(head: &Head) -> Result<(), Fault> {
     ensure(head.is_event_stream(), "status 200 with Content-Type text/event-stream", head.summary())
 }
 
-/// What a server made of a request, for "actual".
+/// A server's reaction to a request, for "actual".
 pub(super) fn describe(answer: &wire::Result<Head>) -> String {
     match answer {
         Ok(head) => head.summary(),
@@ -80,7 +80,7 @@ pub(super) fn describe(answer: &wire::Result<Head>) -> String {
 /// Between two looks of [`eventually`].
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Looks again and again until the inner result holds; its last miss when the time is over.
+/// Looks again and again until the inner result holds; its last failure when the time is over.
 pub(super) fn eventually<T>(
     within: Duration,
     mut look: impl FnMut() -> Result<Result<T, Fault>, Fault>,

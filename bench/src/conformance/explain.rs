@@ -15,13 +15,13 @@ impl Facts {
     pub(super) fn of<T, N>(case: &Case<T, N>) -> Facts {
         let mut facts = Facts { out: format!("{}\n{}\n\n", case.name(), case.claim) };
         let meaning = match case.level {
-            Level::Must => "MUST: a miss is a FAIL",
+            Level::Must => "MUST: a failure is FAIL",
             Level::MustContract => {
-                "MUST* of this project's own contract, not of a standard: a miss is a FAIL, but \
-                 only a server that offers the contract's endpoints is asked"
+                "MUST* of this project's own contract, not of a standard: a failure is FAIL, but \
+                only a server that offers the contract's endpoints is asked"
             }
-            Level::Should => "SHOULD: a miss is NON-STRICT, unexpected with --strict",
-            Level::Info => "INFO: nothing is demanded, a fact is recorded",
+            Level::Should => "SHOULD: a failure is NON-STRICT, unexpected with --strict",
+            Level::Info => "INFO: no standard demands it, a fact is recorded",
         };
         facts.line("level", meaning);
         facts.line("source", case.source);
@@ -52,7 +52,7 @@ impl Facts {
         }
     }
 
-    /// What is sent and how to fix it; the whole text.
+    /// Adds the bytes sent and the fix; the whole text.
     pub(super) fn advice<T, N>(mut self, case: &Case<T, N>) -> String {
         self.line("sent", case.sends);
         self.line("expected", case.claim);

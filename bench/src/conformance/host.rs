@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The CPU time that a sample takes: more than the few milliseconds after which a scheduler lets
 /// another thread run, and 5 % of the core.
 const WORK: Duration = Duration::from_millis(5);
-/// What counts as recent: some twenty samples.
+/// The time that counts as recent: some twenty samples.
 const RECENT: Duration = Duration::from_secs(2);
 /// Samples that are kept: three minutes on eight cores, longer than any case.
 const KEPT: usize = 8 * 1800;

@@ -35,7 +35,7 @@ const TEXT_CHARS: usize = 1000;
 /// Retries run one at a time: what could not be judged beside others is judged alone.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What runs beside an attempt.
+/// Other work beside an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beside {
     /// Nothing else of this run.
@@ -46,9 +46,9 @@ pub(super) enum Beside {
     Programs,
 }
 
-/// What cases are tried on.
+/// A server or client that cases are tried on.
 pub(super) trait Subject {
-    /// What was sent, received and awaited in the dialogue.
+    /// The log of the dialogue: sent, received, awaited.
     fn log(&self) -> &Log;
 }
 
@@ -70,7 +70,7 @@ impl Attempt {
 /// Tries a case once on its subject; `unmet` is why it cannot be tried.
 ///
 /// The attempt counts if it found something that no busy host explains: anything but a pass or a skip
-/// that rests on a silence, and a miss that rests on a time.
+/// that rests on a silence, and a failure that rests on a time.
 pub(super) fn attempt<T: Subject, N: fmt::Display>(
     case: &Case<T, N>,
     subject: &T,
@@ -138,8 +138,8 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
 
 /// Settles a case whose first attempt does not count, by attempts that do.
 ///
-/// One miss that counts is a miss. A pass must come twice in a row, because the first attempt left
-/// a suspicion. Without either the case is not judged, which is an error of the harness.
+/// One failure that counts is a failure. A pass must come twice in a row, because the first attempt
+/// left a suspicion. Without either the case is not judged, which is an error of the harness.
 pub(super) fn settled(first: Attempt, mut again: impl FnMut() -> Attempt) -> CaseResult {
     let Attempt { mut result, doubt } = first;
     let Some(mut doubt) = doubt else { return result };
@@ -243,7 +243,7 @@ pub(super) fn blank<T, N: fmt::Display>(case: &Case<T, N>, deviations: &Deviatio
     }
 }
 
-/// What a fault means in a case of this level.
+/// The verdict on a fault in a case of this level.
 fn verdict_of(fault: &Fault, level: Level) -> Verdict {
     match fault {
         Fault::Miss { lenient, .. } => match level {
@@ -302,7 +302,8 @@ mod tests {
         assert_eq!(verdict_of(&miss(false), Level::Info), Verdict::Info);
     }
 
-    /// What [`settled`] makes of attempts: `p`ass or `m`iss, a capital letter for one that counts.
+    /// The result of [`settled`] for attempts: `p`ass or `m`iss, a capital letter for one that
+    /// counts.
     fn settled_of(attempts: &str) -> (Verdict, usize) {
         let _watch = host::Watch::start();
         let case = crate::conformance::server::cases().next().unwrap();

@@ -38,11 +38,11 @@ pub struct Document {
     pub runs: Vec<Run>,
 }
 
-/// What came of one server with one encoding, or of one client.
+/// The results of one server with one encoding, or of one client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// What it is called in tables: `axum`, or what `--name` says.
+    /// Its name in tables: `axum`, or the value of `--name`.
     pub name: String,
     /// Of a server the URL, or the package of this workspace. Either this or `client` is there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -53,7 +53,7 @@ pub struct Run {
     /// The value of `--encoding`, for a server that has several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub encoding: Option<String>,
-    /// What it is written with: `axum 0.8.9`; of a client the version, if it says one.
+    /// The framework it is written with: `axum 0.8.9`; of a client the version, if it says one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub framework: Option<String>,
     /// [`super::SUITE_VERSION`]: results of different versions do not compare.
@@ -61,7 +61,7 @@ pub struct Run {
     /// How much of the server was used; clients have no such choice.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub profile: Option<Profile>,
-    /// Whether a missed recommendation counts as unexpected.
+    /// Whether a failed recommendation counts as unexpected.
     pub strict: bool,
     /// `--time-scale`.
     pub time_scale: f64,
@@ -234,7 +234,7 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {shown}; choose another file"))
 }
 
-/// Whom the document is about.
+/// The subjects of the document.
 fn subjects(document: &Document) -> &'static str {
     let has = |side| document.runs.iter().any(|run| run.side() == side);
     match (has(Side::Server), has(Side::Client)) {
@@ -267,8 +267,8 @@ pub(super) mod tests {
             level: Level::Must,
             source: "HTML 9.2.3 & <more>".to_owned(),
             claim: "A claim with <b>, & and \"quotes\" | pipes.".to_owned(),
-            sends: "What is sent.".to_owned(),
-            fix: "What to change.".to_owned(),
+            sends: "A request.".to_owned(),
+            fix: "Change the answer.".to_owned(),
             needs: vec![],
             verdict,
             expected: actual.map(|_| "<expected>".to_owned()),

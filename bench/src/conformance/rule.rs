@@ -1,11 +1,11 @@
-//! What the suite rests on: sentences that bind a server or a client, and the cases for them.
+//! The basis of the suite: sentences that bind a server or a client, and the cases for them.
 
 use super::{client, server};
 
 /// One sentence that binds a server or a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// A letter and a number; a letter behind it tells sentences of one apart.
+    /// A letter and a number; a letter behind it numbers the sentences of one.
     pub id: &'static str,
     /// The rule, in our words.
     pub text: &'static str,

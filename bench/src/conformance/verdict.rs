@@ -1,4 +1,4 @@
-//! What comes of a case, and of all of them.
+//! The verdict on one case, and the summary of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ use super::{Category, Level};
 pub enum Verdict {
     /// The claim holds.
     Pass,
-    /// A recommendation is missed; conforming all the same.
+    /// A recommendation failed; conforming all the same.
     NonStrict,
-    /// A requirement is missed.
+    /// A requirement failed.
     Fail,
     /// Nothing was demanded; a fact was recorded.
     Info,
@@ -55,21 +55,21 @@ impl Verdict {
         self.word().chars().next().expect("no word is empty")
     }
 
-    /// What it means, in one sentence.
+    /// Its meaning, in one sentence.
     pub fn meaning(self) -> &'static str {
         match self {
             Verdict::Pass => "the claim holds",
-            Verdict::NonStrict => "a recommendation is missed; conforming all the same",
-            Verdict::Fail => "a requirement is missed",
-            Verdict::Info => "nothing is demanded; a fact was recorded",
-            Verdict::Skip => "what the case needs is not offered, or it was left out",
-            Verdict::Blocked => "what it depends on failed, or there was no answer any more",
+            Verdict::NonStrict => "a recommendation failed; conforming all the same",
+            Verdict::Fail => "a requirement failed",
+            Verdict::Info => "no standard demands it; a fact was recorded",
+            Verdict::Skip => "a need of the case is not offered, or the case was left out",
+            Verdict::Blocked => "a case that it depends on failed, or there was no answer any more",
             Verdict::Error => "the harness could not do its part",
         }
     }
 }
 
-/// What came of one case, complete in itself: a report needs nothing else.
+/// The result of one case, complete in itself: a report needs nothing else.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseResult {
@@ -77,36 +77,36 @@ pub struct CaseResult {
     pub id: String,
     /// `resume-next`.
     pub slug: String,
-    /// What a miss means.
+    /// The meaning of a failure.
     pub level: Level,
     /// The text that demands it.
     pub source: String,
     /// One sentence that is true of every server, or client, that conforms.
     pub claim: String,
-    /// What the suite sends or does.
+    /// Requests and actions of the suite.
     #[serde(default)]
     pub sends: String,
-    /// What to change in a server, or client, that fails it.
+    /// The fix for a server, or client, that fails it.
     #[serde(default)]
     pub fix: String,
-    /// What the server or client must offer for it.
+    /// Capabilities that the server or client must have for it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub needs: Vec<String>,
     /// The judgement.
     pub verdict: Verdict,
-    /// For a miss: what was expected.
+    /// For a failure: the expected result.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expected: Option<String>,
-    /// For a miss: what was done. Otherwise a fact, or the reason why it was not judged.
+    /// For a failure: the actual result. Otherwise a fact, or the reason why it was not judged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub actual: Option<String>,
-    /// For a miss: the bytes of the dialogue with their times, an excerpt.
+    /// For a failure: the bytes of the dialogue with their times, an excerpt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dialogue: Option<String>,
-    /// For a miss: one line of shell that holds the dialogue again.
+    /// For a failure: one line of shell that holds the dialogue again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reproduce: Option<String>,
-    /// Why a miss is expected, from `deviations.toml`, `client.toml` or a baseline.
+    /// Why a failure is expected, from `deviations.toml`, `client.toml` or a baseline.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deviation: Option<Known>,
     /// How long it took, milliseconds.
@@ -137,12 +137,12 @@ impl CaseResult {
         Category::of(&self.id)
     }
 
-    /// Whether the claim was missed, a recommendation included.
+    /// Whether the claim failed, a recommendation included.
     pub fn is_miss(&self) -> bool {
         matches!(self.verdict, Verdict::Fail | Verdict::NonStrict)
     }
 
-    /// Whether it was missed, as is known.
+    /// Whether it failed, as is known.
     pub fn is_known(&self) -> bool {
         self.is_miss() && self.deviation.is_some()
     }
@@ -170,15 +170,15 @@ impl CaseResult {
 pub struct Summary {
     /// Cases that hold.
     pub passed: usize,
-    /// Recommendations missed.
+    /// Recommendations that failed.
     pub non_strict: usize,
-    /// Requirements missed.
+    /// Requirements that failed.
     pub failed: usize,
-    /// Of the missed ones, those that are known.
+    /// Of the failed ones, those that are known.
     pub deviations: usize,
     /// Facts recorded.
     pub info: usize,
-    /// What is not offered, or the profile leaves out.
+    /// Cases whose needs are not offered, or that the profile leaves out.
     pub skipped: usize,
     /// Cases that could not be judged: blocked, harness errors.
     pub not_judged: usize,
@@ -187,7 +187,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts results; `strict` makes a missed recommendation an unexpected result.
+    /// Counts results; `strict` makes a failed recommendation an unexpected result.
     pub fn of(results: &[CaseResult], strict: bool) -> Summary {
         let count =
             |wanted: fn(&CaseResult) -> bool| results.iter().filter(|it| wanted(it)).count();

@@ -12,7 +12,7 @@ use crate::timer::unix_ns;
 const PENDING_MAX_BYTES: usize = 1 << 20;
 
 pub(super) struct Connection {
-    // Slots are used again; this tells an old due time from a new connection.
+    // Slots are used again; this separates an old due time from a new connection.
     pub(super) generation: u64,
     pub(super) stream: TcpStream,
     pub(super) input: Vec<u8>,

@@ -34,7 +34,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Appends to `out` what is to be sent now that event `n` is due.
+    /// Appends to `out` the bytes to send now that event `n` is due.
     pub(super) fn apply(self, n: u64, frame: &[u8], held: &mut Vec<u8>, out: &mut Vec<u8>) {
         let hits = |each: u64| each != 0 && n.is_multiple_of(each);
         if hits(self.drop_each) {

@@ -1,7 +1,7 @@
 //! A bare receive loop, as one would write it in C: epoll, recv, a clock, nothing else.
 //!
-//! It does not decode, parse or count by subscriber. What the generator takes more than this is
-//! the price of checking every event, and each run states it.
+//! It does not decode, parse or count by subscriber. The CPU that the generator takes beyond this
+//! is the price of checking every event, and each run states it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ use crate::timer::{SECOND_NS, unix_ns};
 /// The first message's number: all have two digits, so all frames are of one length.
 const FIRST: u64 = 10;
 
-/// What the bare loop took.
+/// The cost of the bare loop.
 #[derive(Debug, Clone, Copy)]
 pub struct Bare {
     /// CPU time of its thread for each event, nanoseconds.
@@ -42,7 +42,7 @@ pub fn thread_cpu_ns() -> u64 {
 /// When the floor does not answer, or not every byte comes.
 pub fn measure(addr: SocketAddr, subscribers: u64, every: Duration, messages: u64) -> Result<Bare> {
     let topic = format!("/messages/bare-{}", unix_ns());
-    // Nobody listens yet: these make the floor's own ids have two digits too.
+    // No stream is open yet: these make the floor's own ids have two digits too.
     publish(addr, &topic, Duration::ZERO, 1..FIRST);
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut streams = Vec::new();
@@ -123,7 +123,7 @@ fn publish(addr: SocketAddr, topic: &str, every: Duration, numbers: Range<u64>) 
         due += every;
         let body = body(n);
         let head = format!("POST {topic} HTTP/1.1\r\nHost: {addr}\r\nContent-Length:");
-        // What does not arrive is missed by the loop.
+        // The loop notices a message that does not arrive.
         let _ = write!(stream, "{head} {}\r\n\r\n{body}", body.len());
         let _ = stream.read(&mut [0; 512]);
     }

@@ -156,7 +156,7 @@ fn settled_fds(pid: u32, addr: SocketAddr) -> Result<u64> {
     Ok(last)
 }
 
-/// `sse_open_streams`, asked on a connection of its own.
+/// `sse_open_streams`, asked on a separate connection.
 fn gauge(addr: SocketAddr) -> Result<u64> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;

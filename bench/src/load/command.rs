@@ -31,7 +31,7 @@ const CONNECTIONS_MAX: u64 = 19_000;
 /// Longest run.
 const DURATION_MAX_S: u64 = 3600;
 
-/// Fastest ramp; faster than any of the servers here accepts on a core of its own.
+/// Fastest ramp; faster than any of the servers here accepts on a separate core.
 const RAMP_MAX_PER_S: u64 = 10_000;
 
 /// Time after the last connection until all streams have to be open.
@@ -61,7 +61,7 @@ pub struct Args {
     /// How long to measure once all are open, seconds
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=DURATION_MAX_S))]
     duration_s: u64,
-    /// End after so many events, all streams together, or after --duration-s
+    /// End after this many events of all streams together, or after --duration-s
     #[arg(long, value_parser = value_parser!(u64).range(1..))]
     events: Option<u64>,
     /// Connections to open each second
@@ -78,7 +78,7 @@ pub struct Args {
     /// The message; {stamp}, {n}, {scheduled_ns} and {scheduled_ms} are replaced
     #[arg(long, default_value = "{stamp}", requires = "publish", value_name = "TEXT")]
     publish_body: String,
-    /// Where in an event's JSON data the time is that it was due at, with dots: `meta.sent_at`
+    /// Path of the due time in an event's JSON data, with dots: `meta.sent_at`
     #[arg(long, value_name = "PATH")]
     stamp_path: Option<String>,
     /// Fail if this is true: 'p99>50ms', 'rate<1000', 'errors>0'; may be given several times
@@ -229,7 +229,7 @@ impl Display {
             format!("p50 {:.2}  p99 {:.2}  max {:.2} ms", ms(0.5), ms(0.99), ms(1.0))
         };
         let errors = mark.outcome.early_closes + mark.outcome.not_up;
-        // If nobody can read it, there is nothing to be done about it.
+        // The display is optional: continue without it.
         let _ = write!(
             io::stderr(),
             "\r\x1b[K{}/{} open  {rate:.0} events/s  {latency}  {errors} errors",

@@ -38,16 +38,16 @@ pub struct Mark<'g> {
     pub index: usize,
     /// Streams that are open.
     pub open: u64,
-    /// What was read until now.
+    /// Reads and bytes until now.
     pub received: Received,
-    /// What came until now.
+    /// The outcome until now.
     pub outcome: &'g Outcome,
 }
 
 /// Carries out the plan. `clock` gives Unix nanoseconds; `observe` is called at each mark.
 ///
 /// # Errors
-/// When epoll or a timer cannot be had. What the server does wrong is in the [`Outcome`].
+/// When epoll or a timer cannot be had. Errors of the server are in the [`Outcome`].
 pub fn run(
     plan: &Plan,
     clock: impl Fn() -> u64,
@@ -94,7 +94,7 @@ pub fn run(
                 }
             }
         }
-        // What these leave unread is for the next turn.
+        // The bytes that these leave unread are for the next turn.
         std::mem::swap(&mut unread, &mut generator.unread);
         for (index, until_closed) in unread.drain(..) {
             generator.advance(index, until_closed, &mut buffer, &clock);
@@ -250,7 +250,7 @@ impl<'p> Generator<'p> {
             self.ledger.outcome.stalled_closed += 1;
             return;
         }
-        // A stream of so many events ends after them.
+        // A counted stream ends after its events.
         if book.complete && matches!(self.plan.schedule, Schedule::Counted { .. }) {
             return;
         }

@@ -1,4 +1,4 @@
-//! What came, counted: the outcome of a run, and the books that it is made of.
+//! Counts of received events: the outcome of a run, and the books that it is made of.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,13 @@ pub use super::subscriber::Received;
 use super::subscriber::{Arrival, Book, Times};
 use crate::timer::{MILLISECOND_NS, SECOND_NS};
 
-/// Largest latency that is told apart; anything slower is recorded as this.
+/// Largest latency that is recorded; anything slower is recorded as this.
 const LATENCY_MAX_NS: u64 = 60 * SECOND_NS;
 
 /// Decimal digits kept of a latency: 0.1 %, far finer than the host's noise.
 const LATENCY_DIGITS: u8 = 3;
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Deliveries due in the window: events times subscribers.
@@ -73,8 +73,8 @@ pub struct Outcome {
     pub stalled_closed: u64,
     /// Events of all kinds.
     pub events: u64,
-    /// What was read. More than about 1.2 events a read at a paced load means that the generator
-    /// lags.
+    /// Reads and their bytes. More than about 1.2 events a read at a paced load means that the
+    /// generator lags.
     pub received: Received,
 }
 
@@ -84,7 +84,7 @@ pub const STEP_NS: u64 = 100 * MILLISECOND_NS;
 /// Steps kept: ten minutes. A longer run ends its timeline there.
 const STEPS_MAX: u64 = 6000;
 
-/// What came in one step of time.
+/// The events of one step of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Deliveries.
@@ -262,7 +262,7 @@ impl<'p> Ledger<'p> {
         step.max_ns = step.max_ns.max(latency_ns);
     }
 
-    /// What the books of the connections and the messages say, all together.
+    /// The sum of the books of the connections and the messages.
     pub(super) fn close(mut self, books: &mut [Book], received: Received) -> Outcome {
         let each = self.expected_each();
         let outcome = &mut self.outcome;

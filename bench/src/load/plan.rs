@@ -1,4 +1,4 @@
-//! What one run of the generator does, as times.
+//! The plan of one run of the generator, as times.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -13,17 +13,17 @@ use super::stamp::StampReader;
 pub struct Plan {
     /// Where the server listens.
     pub addr: SocketAddr,
-    /// What the `Host` field says.
+    /// The value of the `Host` field.
     pub host: String,
     /// Path and query of the stream.
     pub target: String,
     /// When each subscriber connects, in rising order.
     pub connect_at_ns: Vec<u64>,
-    /// Every so many-th subscriber asks for the stream and never reads; 0 = none.
+    /// Every n-th subscriber asks for the stream and never reads; 0 disables.
     pub stalled_each: u64,
     /// When all of them must have their response head; if not, the run ends.
     pub up_by_ns: u64,
-    /// What the generator publishes itself.
+    /// The messages that the generator publishes itself.
     pub publish: Option<Publish>,
     /// Where the times come from that events are due at.
     pub schedule: Schedule,
@@ -39,7 +39,7 @@ pub struct Plan {
     pub stop: Stop,
     /// Whether the generator asks again and again instead of sleeping until something happens.
     pub stays_awake: bool,
-    /// Set by someone else, it stops the run.
+    /// Set from outside, it stops the run.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -53,7 +53,7 @@ pub enum Schedule {
         /// Between two events.
         interval_ns: u64,
     },
-    /// Each stream gets so many events, numbered from 1 by their ids, as fast as it reads.
+    /// Each stream gets this many events, numbered from 1 by their ids, as fast as it reads.
     Counted {
         /// How many.
         events: u64,
@@ -97,7 +97,7 @@ pub enum Stop {
         /// But then at the latest.
         at_latest_ns: u64,
     },
-    /// When so many events of the window have come.
+    /// When this many events of the window have come.
     AfterEvents {
         /// How many, all streams together.
         events: u64,

@@ -10,16 +10,16 @@ use super::plan::Pace;
 use super::response::{Piece, ResponseDecoder};
 use super::stamp::Stamp;
 
-/// What to publish, where and when.
+/// Messages to publish, where and when.
 #[derive(Debug, Clone)]
 pub struct Publish {
     /// Where the server listens.
     pub addr: SocketAddr,
-    /// What the `Host` field says.
+    /// The value of the `Host` field.
     pub host: String,
     /// Path and query of the POST.
     pub path: String,
-    /// What is in it.
+    /// The body of each message.
     pub body: Body,
     /// When.
     pub pace: Pace,
@@ -28,7 +28,7 @@ pub struct Publish {
 /// The body of a message.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// Our own stamp, with so many filler bytes.
+    /// Our own stamp, with this many filler bytes.
     Stamp {
         /// Filler bytes.
         pad_bytes: usize,

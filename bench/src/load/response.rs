@@ -17,7 +17,7 @@ pub struct ResponseDecoder {
     head: Vec<u8>,
 }
 
-/// What the response goes on with.
+/// The next part of the response.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'i> {
     /// Status and headers are there.

@@ -1,7 +1,7 @@
 //! Whether one subscriber got every event, once, in order.
 
-/// How far back a late event is told from a repeated one. A server that reorders further than this
-/// is reported as repeating; it is wrong either way.
+/// How far back a late event is distinguished from a repeated one. A server that reorders further
+/// than this is reported as repeating; it is wrong either way.
 const REMEMBERED: u64 = 64;
 
 /// The numbers that one subscriber has received; they start at 1 and rise by 1.

@@ -23,7 +23,7 @@ pub enum StampReader {
     #[default]
     Ours,
     /// By the value at this path of its JSON data: a number of seconds, milliseconds, microseconds
-    /// or nanoseconds since 1970 (its size tells), or an RFC 3339 time.
+    /// or nanoseconds since 1970 (its size decides), or an RFC 3339 time.
     ///
     /// Parses each event as JSON: slower than our own stamp by a microsecond or so.
     Path(Vec<String>),
@@ -54,7 +54,7 @@ impl StampReader {
     }
 }
 
-/// Nanoseconds since 1970 from a number whose unit its size tells: seconds until the year 5138,
+/// Nanoseconds since 1970 from a number whose unit its size gives: seconds until the year 5138,
 /// milliseconds from 1973 on, and so on.
 fn unix_ns_of(value: f64, exact: Option<u64>) -> Option<u64> {
     if value <= 0.0 {
@@ -85,7 +85,7 @@ impl Stamp {
         is_whole.then_some(Stamp { n, scheduled_ns, emitted_ns })
     }
 
-    /// Appends the stamp as JSON, with so many filler bytes.
+    /// Appends the stamp as JSON, with this many filler bytes.
     pub fn write(self, pad_bytes: usize, out: &mut String) {
         let Stamp { n, scheduled_ns, emitted_ns } = self;
         // Writing to a String cannot fail.
@@ -112,7 +112,7 @@ pub fn number_of_id(id: &str) -> Option<u64> {
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, rest) = text.split_at(digits);
-    // Any number of so many digits fits: no need to ask at each.
+    // Any number of that many digits fits: no check at each.
     let (safe, last) = number.split_at(digits.min(19));
     let digit = |byte: &u8| u64::from(byte - b'0');
     let mut value = safe.iter().fold(0, |value: u64, byte| value * 10 + digit(byte));

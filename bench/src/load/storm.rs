@@ -27,7 +27,7 @@ const BACK_NS: u64 = 10 * SECOND_NS;
 /// The loop looks at its clients at least this often.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What came of it.
+/// The outcome of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// From the kill until 99 % had an event from after the restart, nanoseconds.
@@ -60,7 +60,7 @@ struct Client {
 /// Opens the streams, has the server restarted by `restart`, and waits until all are live again.
 ///
 /// `restart` kills the server, starts it on the same port, and returns when it was killed and when
-/// it listened. It runs on a thread of its own.
+/// it listened. It runs on a separate thread.
 ///
 /// # Errors
 /// When epoll fails, or `restart` does.

@@ -33,7 +33,7 @@ pub(super) struct Subscriber {
     stalled: bool,
 }
 
-/// What one subscriber received; outlives its connection.
+/// The events of one subscriber; outlives its connection.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// The response head came, and is that of an event stream.
@@ -82,7 +82,7 @@ pub(super) enum Failure {
     Io(#[from] io::Error),
 }
 
-/// What one readiness of the socket gave.
+/// Reads and bytes of one readiness of the socket.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Received {
     /// Calls that gave something.

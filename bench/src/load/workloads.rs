@@ -7,7 +7,7 @@ impl Workload {
         Workload { name: name.into(), question: question.into(), rounds, shape }
     }
 
-    /// One message for so many subscribers.
+    /// One message for this many subscribers.
     pub fn broadcast(subscribers: u64, interval_ms: u64, messages: u64, rounds: u32) -> Workload {
         let plural = if subscribers == 1 { "" } else { "s" };
         Workload::new(
@@ -29,7 +29,7 @@ impl Workload {
         )
     }
 
-    /// 1000 streams, each with a schedule of its own.
+    /// 1000 streams, each with its own schedule.
     pub fn ticks(events: u64, rounds: u32) -> Workload {
         Workload::new(
             "ticks",
@@ -99,7 +99,7 @@ impl Workload {
     /// Some readers do not read.
     pub fn stalled(each: u64, rounds: u32) -> Workload {
         let (name, question) = match each {
-            0 => ("readers-all", "Nobody stalls: what the next two are compared with."),
+            0 => ("readers-all", "No reader stalls: the baseline of the next two."),
             100 => ("stalled-1", "1 % of the readers never read: what do the others notice?"),
             _ => ("stalled-10", "10 % of the readers never read: what do the others notice?"),
         };

@@ -55,7 +55,7 @@ pub struct Comparison {
     pub figure: &'static str,
     /// The later value divided by the earlier.
     pub ratio: Ratio,
-    /// What it says.
+    /// The judgement of the ratio.
     pub verdict: Verdict,
 }
 
@@ -153,7 +153,7 @@ pub fn compare(a: &Report, b: &Report) -> Vec<Comparison> {
 fn values(report: &Report, row: &Row, workload: &str, figure: &Figure) -> Option<(Vec<f64>, bool)> {
     let cell = row.cell(workload)?;
     let measure = cell.summary.as_ref()?.get(figure.name)?;
-    // What is a ratio already, and what is counted, has nothing to do with the host's speed.
+    // Ratios and counts do not depend on the host's speed.
     let absolute = ["isolation_ratio", "bytes_per_event", "lost", "repeated"];
     let floor = report.rows.iter().find(|it| it.is_floor()).and_then(|it| it.cell(workload));
     if let Some(floor) = floor.filter(|_| !absolute.contains(&figure.name)) {
@@ -304,7 +304,7 @@ mod tests {
     use super::super::summary::tests::window;
     use super::*;
 
-    /// The report with `good` so many times as expensive, over five rounds.
+    /// The report with `good` this many times as expensive, over five rounds.
     fn with(cpu: f64, noise: f64) -> Report {
         let mut report = report();
         let rounds = |factor: f64| -> Vec<Window> {

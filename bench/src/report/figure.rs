@@ -1,4 +1,4 @@
-//! What is measured: names, units, and which way is better.
+//! The figures that are measured: names, units, and which way is better.
 
 use std::collections::BTreeMap;
 

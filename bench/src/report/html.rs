@@ -31,7 +31,7 @@ svg text{fill:var(--soft);font-size:12px}svg .label,svg .name{fill:var(--ink)}\
 font-size:.8rem}.legend i{display:inline-block;width:1.6rem;margin-right:.35rem;vertical-align:middle}\
 summary{cursor:pointer}ul.plain{padding-left:1.2rem;max-width:85ch}";
 
-/// When the largest value of a chart is so many times the smallest, its axis is logarithmic.
+/// When the largest value of a chart is this many times the smallest, its axis is logarithmic.
 const LINEAR_UP_TO: f64 = 20.0;
 
 /// The whole page.
@@ -98,7 +98,7 @@ pub fn html(report: &Report) -> String {
     }
     out.push_str("</tbody></table></div>");
 
-    out.push_str("<h2>What the numbers do not mean</h2><ul class=\"plain\">");
+    out.push_str("<h2>Limits of the numbers</h2><ul class=\"plain\">");
     for line in LIMITS {
         put(&mut out, format_args!("<li>{}</li>", escape(line)));
     }
@@ -132,7 +132,7 @@ fn conformance(report: &Report, out: &mut String) {
         return;
     }
     out.push_str("<h2>Conformance</h2><div class=\"wide\"><table><thead><tr><th>server</th>\
-                  <th class=\"n\">passed</th><th class=\"n\">failed</th><th>missed</th></tr></thead><tbody>");
+                  <th class=\"n\">passed</th><th class=\"n\">failed</th><th>failed cases</th></tr></thead><tbody>");
     for (row, it) in checked {
         put(
             out,
@@ -247,7 +247,7 @@ fn latency(
     workload: &str,
     looks: &BTreeMap<String, Look>,
 ) -> Option<(String, String, String)> {
-    // The workloads whose tail is a question of its own.
+    // The workloads whose tail is a separate question.
     let wanted = ["broadcast-1000", "ticks", "ticks-aligned", "broadcast-1", "broadcast-5000"];
     if !wanted.contains(&workload) {
         return None;
@@ -340,7 +340,7 @@ fn bars(
         let words = label.split(',').next().unwrap_or_default();
         let slowest = values.iter().map(|it| it.1).fold(value, f64::max);
         let (best, worst) = (unit.write(value), unit.write(slowest));
-        format!("{workload}: {best} to {worst}{suffix} {words}; one round ranks nobody")
+        format!("{workload}: {best} to {worst}{suffix} {words}; one round is not a ranking")
     } else {
         format!("{workload}: {best} {finding}, {}{suffix}{shared}", unit.write(value))
     };
@@ -429,7 +429,7 @@ fn throughput(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String
         "Nowhere".into()
     };
     let caption = format!(
-        "Each point is a window of the search, and one search ranks nobody. {bound} the generator was the bottleneck (hollow \
+        "Each point is a window of the search, and a single search is not a ranking. {bound} the generator was the bottleneck (hollow \
          points, shaded): right of there it is the harness that is measured."
     );
     Some((title.clone(), caption, plot::lines(&title, &x, &y, &series, shaded)))
@@ -559,7 +559,7 @@ mod tests {
         }
         assert!(page.contains("prefers-color-scheme:dark"));
         assert!(page.contains("broadcast-1000: 20 to 20 ns CPU time of the server"));
-        assert!(page.contains("one round ranks nobody"));
+        assert!(page.contains("one round is not a ranking"));
         let mut more = report();
         for cell in more.rows.iter_mut().flat_map(|row| &mut row.cells) {
             let again = super::super::Window { round: 2, ..cell.windows[0].clone() };

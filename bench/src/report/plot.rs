@@ -1,7 +1,7 @@
 //! Charts as inline SVG: lines, dots with ranges, axes, and nothing else.
 //!
 //! Colours come from the page's custom properties, so that one chart is right in light and dark.
-//! The series are told apart by colour, by dashes and by a marker's shape, and are named in a
+//! The series differ in colour, in dashes and in a marker's shape, and are named in a
 //! legend, so that no chart needs colours to be read.
 
 use std::fmt::Write;
@@ -15,7 +15,7 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 const PLOT_HEIGHT: f64 = 230.0;
 
-/// Colours that there are; Okabe and Ito's, which colour-blind people tell apart.
+/// Colours that there are; Okabe and Ito's, which colour-blind people can distinguish.
 pub(super) const COLOURS: usize = 7;
 
 /// How values lie on an axis.
@@ -54,7 +54,7 @@ pub(super) struct Series {
     pub(super) hollow: Vec<bool>,
 }
 
-/// A value with a range, in a row of its own.
+/// A value with a range, in a separate row.
 #[derive(Debug, Clone)]
 pub(super) struct Dot {
     pub(super) name: String,

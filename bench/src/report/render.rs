@@ -13,10 +13,10 @@ pub(super) const HEADLINE: &str = "broadcast-1000";
 /// 3 %.
 const BUSY_SHARE: f64 = 0.05;
 
-/// In place of what was not measured.
+/// In place of a figure that was not measured.
 pub(super) const NOTHING: &str = "–";
 
-/// What the numbers do not mean; the same in every report.
+/// Limits of the numbers; the same in every report.
 pub(super) const LIMITS: &[&str] = &[
     "One host: server and generator talk over loopback, so there is no network in the latency, and \
      the server's CPU time includes the receiving half of TCP.",
@@ -25,7 +25,7 @@ pub(super) const LIMITS: &[&str] = &[
     "Latency counts from the time an event was scheduled for. In a broadcast it is mostly the time \
      to write to the subscribers before: read it as a multiple of the floor.",
     "Paced loads are far below saturation. In firehose and max-rate the generator shares the work \
-     and may be what sets the pace: where it was, it is said, and the number is a lower bound.",
+    and may set the pace: where it did, the report says so, and the number is a lower bound.",
     "CPU time for an event includes what the server does while it waits, divided by the events of \
      this rate.",
     "The range in round brackets is the smallest and largest round, not a confidence interval. \
@@ -35,7 +35,7 @@ pub(super) const LIMITS: &[&str] = &[
      kernel for both ends of the connection, on a host where others use slabs too.",
     "The user and system split of CPU time is sampled by the kernel's tick: approximate.",
     "No TLS, no HTTP/2, no proxy.",
-    "Made and published by the authors of these servers; nobody else has reviewed it.",
+    "Made and published by the authors of these servers; no one else has reviewed it.",
 ];
 
 /// The report for a terminal.
@@ -66,16 +66,16 @@ pub fn markdown(report: &Report) -> String {
     }
     out.push_str("\n## Known truths\n\n");
     for it in &report.self_check {
-        let passed = if it.passed { "found" } else { "MISSED" };
+        let passed = if it.passed { "found" } else { "NOT FOUND" };
         out.push_str(&format!("- {}: {} in truth, {passed}: {}\n", it.what, it.truth, it.found));
     }
-    out.push_str("\n## Cases missed\n\n");
+    out.push_str("\n## Failed cases\n\n");
     for row in &report.rows {
         if let Some(it) = row.conformance.as_ref().filter(|it| !it.missed.is_empty()) {
             out.push_str(&format!("- {}: {}\n", name(row).join(" "), it.missed.join(", ")));
         }
     }
-    out.push_str("\n## What the numbers do not mean\n\n");
+    out.push_str("\n## Limits of the numbers\n\n");
     for line in LIMITS {
         out.push_str(&format!("- {line}\n"));
     }
@@ -188,7 +188,7 @@ pub(super) fn summary(report: &Report) -> (String, Table) {
     (title, table)
 }
 
-/// What one workload says of each server.
+/// The results of each server under one workload.
 fn figures(report: &Report, workload: &Workload) -> (String, Table) {
     let shown: Vec<_> = FIGURES
         .iter()

@@ -26,14 +26,14 @@ pub struct Trust {
     pub poisoned_with_fault: u64,
     /// The server of which there were two copies.
     pub twin_of: Option<String>,
-    /// What the two differ in, which must be nothing: one for each headline.
+    /// The differences of the two, which must be none: one for each headline.
     pub twin: Vec<TwinTest>,
     /// The confidence of the intervals in `twin`: 1 − 0.05 / (their number), so that a sound run
     /// fails one in twenty times.
     pub twin_confidence: f64,
-    /// Why the run cannot tell the servers apart, if it cannot.
+    /// Why the run cannot distinguish the servers, if it cannot.
     pub cannot_tell: Vec<String>,
-    /// What is doubtful in single cells, and is marked there.
+    /// Doubts about single cells, which are marked there.
     pub doubts: Vec<String>,
 }
 
@@ -95,8 +95,8 @@ impl Report {
         }
         if trust.poisoned_with_fault > 0 {
             trust.doubts.push(format!(
-                "in {} disturbed windows a stream opened late or an event was lost, and nobody \
-                 knows whether by the server or by the host; they do not count where another is left",
+                "in {} disturbed windows a stream opened late or an event was lost, by \
+                the server or by the host; they do not count where another is left",
                 trust.poisoned_with_fault
             ));
         }
@@ -124,7 +124,8 @@ mod tests {
     use super::super::summary::tests::window;
     use super::*;
 
-    /// Ten rounds of a server, its copy so many times as expensive, and so many of them disturbed.
+    /// Ten rounds of a server, its copy `copy` times as expensive, and `disturbed` of them
+    /// disturbed.
     fn with(copy: f64, disturbed: u32) -> Trust {
         let mut report = report();
         let rounds = |factor: f64| -> Vec<_> {

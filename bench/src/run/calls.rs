@@ -1,4 +1,4 @@
-//! Write calls for each event, in a run of its own: whoever counts calls slows them down.
+//! Write calls for each event, in a separate run: counting calls slows them down.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::timer::MILLISECOND_NS;
 /// The calls that send bytes on a socket.
 const WRITES: &str = "write,writev,sendto,sendmsg,sendmmsg,pwritev2,io_uring_enter";
 
-/// What a run of its own takes for each server: two seconds, most of it strace coming and going.
+/// Time of the separate run for each server: two seconds, most of it strace coming and going.
 pub(super) const TAKES: Duration = Duration::from_secs(2);
 
 /// strace has to have stopped every thread once by then.
@@ -31,7 +31,7 @@ pub(super) fn can_count() -> bool {
 /// Writes of the server for each delivered event of a broadcast, its answers to POST subtracted.
 ///
 /// # Errors
-/// When strace cannot attach or an event is missed.
+/// When strace cannot attach or an event is lost.
 pub(super) fn per_event(launch: &Launch, cores: &Cores, scratch: &Path) -> Result<f64> {
     let launch = Launch { core: cores.server, ..launch.clone() };
     let workload = Workload::broadcast(100, 50, 10, 1);

@@ -15,7 +15,7 @@ use crate::report::Conformance;
 /// Servers that are checked at a time: their cases wait far more than they compute.
 const AT_ONCE: usize = 4;
 
-/// A recommendation that is missed does not make a run fail.
+/// A recommendation that fails does not make a run fail.
 const STRICT: bool = false;
 
 /// Checks every contestant that has a package; one that does not start gets an error row.

@@ -27,8 +27,8 @@ const FOREIGN_MAX: f64 = 0.20;
 const FOREIGN_MIN_S: f64 = 0.1;
 const GENERATOR_WAITED_MAX: f64 = 0.10;
 
-/// What the kernel may take to free both ends of a connection after the window. Ten thousand cost a
-/// spinning thread a quarter of its time for a while, and that is nobody's disturbance.
+/// Time for the kernel to free both ends of a connection after the window. Ten thousand cost a
+/// spinning thread 25 % of its time briefly; that is our own clean-up, not interference.
 const SETTLE_EACH: Duration = Duration::from_micros(50);
 
 /// Ticks of `/proc/stat` in a second, the same on every Linux.
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Spinners on a core take time from whoever else is on it, and the gate must see it.
+    /// Spinners on a core take time from other threads on it, and the gate must see it.
     #[test]
     fn spinners_on_a_core_poison_the_window() {
         let core = fleet::allowed_cores().unwrap()[0];

@@ -1,4 +1,4 @@
-//! What the harness is at: one line that changes on a terminal, plain lines elsewhere.
+//! Progress of the harness: one line that changes on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Progress {
 
     /// Says what is being done.
     pub(super) fn say(&mut self, what: &str) {
-        // If nobody can read it, there is nothing to be done about it.
+        // The display is optional: continue without it.
         let _ = if self.terminal {
             write!(stderr(), "\r\x1b[K{what}")
         } else {

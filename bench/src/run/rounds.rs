@@ -27,21 +27,21 @@ pub(super) type Logs = Vec<(String, String, u32, u32, Histogram<u64>)>;
 /// Starting and stopping a server, for the estimate of the time left.
 const OVERHEAD: Duration = Duration::from_millis(200);
 
-/// What a window takes, for the estimate of the time left.
+/// Time that a window takes, for the estimate of the time left.
 pub(super) fn takes(workload: &Workload) -> Duration {
     Duration::from_nanos(workload.duration_ns()) + OVERHEAD
 }
 
-/// What is measured, where, and in how much time.
+/// The subjects of the measurement, the place, and the time for it.
 #[derive(Debug)]
 pub(super) struct Rounds<'r> {
     pub(super) workloads: &'r [Workload],
     pub(super) cores: &'r Cores,
     /// Gives the order of measurement.
     pub(super) seed: u64,
-    /// What the windows and their repetitions may take together.
+    /// The most time for the windows and their repetitions together.
     pub(super) at_most: Duration,
-    /// Set by someone else, it ends the rounds.
+    /// Set from outside, it ends the rounds.
     pub(super) interrupted: &'r AtomicBool,
 }
 
@@ -65,7 +65,7 @@ impl Rounds<'_> {
         };
         let all: Duration = windows().map(|(it, count)| takes(it) * count).sum();
         progress.expect(all);
-        // What is left of the profile's time is for windows that are measured again.
+        // The rest of the profile's time is for windows that are measured again.
         let (began, mut ahead) = (Instant::now(), all);
         let count: u32 = windows().map(|it| it.1).sum();
         let mut repeats_left = (f64::from(count) * REPEATED_SHARE_MAX) as u32;
@@ -108,7 +108,9 @@ impl Rounds<'_> {
                         let window = report::Window { round, position, attempt, ..window };
                         let mut cells = contestant.row.cells.iter_mut();
                         let cell = cells.find(|it| it.workload == workload.name);
-                        cell.expect("who meets it has a cell").windows.push(window);
+                        cell.expect("each contestant of a workload has a cell")
+                            .windows
+                            .push(window);
                         if let Some(histogram) = histogram.filter(|it| !it.is_empty()) {
                             let name = workload.name.clone();
                             logs.push((key.clone(), name, round, attempt, histogram));

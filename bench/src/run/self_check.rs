@@ -16,14 +16,14 @@ use crate::report::{BareLoop, Check};
 use crate::stats::{CONFIDENCE, Ratio, Spread};
 use crate::timer::MILLISECOND_NS;
 
-/// One event in so many is dropped, or doubled.
+/// One event in this many is dropped, or doubled.
 const ONE_IN: u64 = 10_000;
 
 /// Streams and events of the counting checks: three of each stream's events are hit.
 const STREAMS: u64 = 10;
 const EVENTS: u64 = 30_000;
 
-/// What every second message is late by, and how exactly that must be found.
+/// The delay of every second message, and how exactly it must be found.
 const DELAY_NS: u64 = MILLISECOND_NS;
 const DELAY_WITHIN: f64 = 0.02;
 
@@ -207,7 +207,7 @@ fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
         for _ in 0..3 {
             scope.spawn(|| {
                 if let Some(core) = cores.generator {
-                    // Without pinning nobody is starved, and the check fails as it should.
+                    // Without pinning no thread is starved, and the check fails as it should.
                     let _ = fleet::pin_current_thread(core);
                 }
                 while !stop.load(Ordering::Relaxed) {
@@ -247,7 +247,7 @@ pub(super) fn quiet(cores: &Cores) -> Option<String> {
 /// The generator beside a bare receive loop, under the same broadcast of the same floor.
 ///
 /// # Errors
-/// When the floor does not start, or a byte is missed.
+/// When the floor does not start, or a byte is lost.
 pub(super) fn bare_loop(floor: &Launch, cores: &Cores) -> Result<BareLoop> {
     let floor = Launch { core: cores.server, ..floor.clone() };
     let (subscribers, interval_ms, messages) = (1000, 20, 24);
@@ -256,7 +256,7 @@ pub(super) fn bare_loop(floor: &Launch, cores: &Cores) -> Result<BareLoop> {
     let (mut ours, mut bares, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let mut failure = None;
     for _ in 0..BARE_PAIRS {
-        // On a busy host one of them may miss its time; the others still compare.
+        // On a busy host one of them may be late; the others still compare.
         match pair(&floor, cores, &workload, every) {
             Ok((our_ns, bare_ns)) => {
                 ours.push(our_ns);

@@ -53,7 +53,7 @@ impl Cores {
         }
     }
 
-    /// Both, for who looks at the host.
+    /// Both, for code that looks at the host.
     pub(super) fn both(&self) -> Vec<usize> {
         [self.server, self.generator].into_iter().flatten().collect()
     }
@@ -64,7 +64,7 @@ pub(super) type Measured = (Window, Option<Histogram<u64>>);
 
 /// Starts the server, runs the workload once, stops the server.
 ///
-/// Whatever goes wrong is the window's fault and ends up in its `fault`.
+/// Every error ends up in the window's `fault`.
 pub(super) fn measure(launch: &Launch, workload: &Workload, cores: &Cores) -> Measured {
     let launch = Launch { core: cores.server, ..launch.clone() };
     let mut gate = Gate::open(&cores.both());
@@ -83,7 +83,7 @@ pub(super) fn measure(launch: &Launch, workload: &Workload, cores: &Cores) -> Me
     let server_used_ns = server_ns.unwrap_or(0.0) as u64;
     window.host = gate.close(server_used_ns, workload.connections(), &cores.both());
     if server_ns.is_none() {
-        // Whose CPU time it was is not known for servers that came and went.
+        // The owner of the CPU time is not known for servers that came and went.
         window.host.foreign = 0.0;
     }
     window.poisoned = gate::poisoned(&window.host, &window.generator);
@@ -142,7 +142,7 @@ pub(super) fn generate(
     })
 }
 
-/// What was read at a mark.
+/// The figures read at a mark.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     open: u64,
@@ -421,8 +421,8 @@ fn searched(launch: &Launch, workload: &Workload, cores: &Cores) -> Result<Windo
     match confirmed {
         Some(rate) => {
             window.figures.insert("max_rate_per_s".into(), rate);
-            // What stopped it is what the lowest rate that failed says. If none did, the search
-            // ended; and where the generator is at its end already, the server may not be.
+            // The lowest rate that failed says what stopped it. If none did, the search ended; and
+            // where the generator is at its limit already, the server may not be.
             let failed = window.probes.iter().filter(|it| !it.met);
             let lowest = failed.min_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
             let mut held = window.probes.iter().filter(|it| it.offered_per_s == rate);

@@ -51,7 +51,7 @@ pub enum Method {
     Bca,
 }
 
-/// What a ratio says when lower is better.
+/// The judgement of a ratio when lower is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -101,7 +101,7 @@ impl Ratio {
         if ratio.low == ratio.high {
             return Some(ratio);
         }
-        // The difference of two means of so many windows each.
+        // The difference of two means, each of this many windows.
         let deviation = noise.deviation * (2.0 / ratio.n as f64).sqrt();
         let half = t_quantile(f64::midpoint(1.0, confidence), noise.freedom) * deviation;
         let (low, high) = (ratio.estimate / half.exp(), ratio.estimate * half.exp());
@@ -113,7 +113,7 @@ impl Ratio {
         self.low <= 1.0 && 1.0 <= self.high
     }
 
-    /// What it says when lower is better. One round says nothing.
+    /// The judgement when lower is better. One round is inconclusive.
     pub fn verdict(&self) -> Verdict {
         if self.method == Method::None {
             return Verdict::Inconclusive;

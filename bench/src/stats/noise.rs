@@ -4,8 +4,8 @@
 //! freedom makes intervals from 0.03 to 18 of it. But every server of a workload is measured in the
 //! same rounds, which makes them the blocks of a randomised block design, and the usual analysis of
 //! that applies: the logarithm of a value is the server's share, plus the round's, plus noise of one
-//! size for all. What neither share explains is the noise, and thirteen servers in three rounds
-//! leave 24 degrees of freedom for it.
+//! size for all. The part that neither share explains is the noise, and thirteen servers in three
+//! rounds leave 24 degrees of freedom for it.
 //!
 //! Montgomery, Design and Analysis of Experiments, chapter 4.1.
 

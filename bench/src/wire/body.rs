@@ -4,7 +4,7 @@ use super::{Error, HEAD_LIMIT, Head, Result};
 
 /// How many chunk sizes are remembered.
 const CHUNK_SIZES_LIMIT: usize = 4096;
-/// The longest chunk-size line: 16 hex digits and an extension nobody sends.
+/// The longest chunk-size line: 16 hex digits and a long extension.
 const CHUNK_LINE_LIMIT: usize = 256;
 
 /// How the end of a body is marked (RFC 9112, 6.3).
@@ -88,7 +88,7 @@ impl Body {
         result
     }
 
-    /// What the end of the connection means for this body.
+    /// The meaning of the connection's end for this body.
     ///
     /// # Errors
     /// [`Error::Closed`] if the body was not complete.

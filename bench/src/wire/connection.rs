@@ -10,7 +10,7 @@ use super::{BODY_LIMIT, Body, Error, HEAD_LIMIT, Head, Log, Request, Result, Sid
 
 /// How much one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
-/// More interim answers (1xx) to one request than anybody has a use for.
+/// More interim answers (1xx) to one request than any client has a use for.
 const INTERIM_LIMIT: usize = 16;
 
 /// A client's end of a connection; bytes beyond the current answer stay in its buffer.

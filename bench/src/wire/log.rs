@@ -11,19 +11,19 @@ const FIRST_ENTRIES: usize = 24;
 const LAST_ENTRIES: usize = 24;
 /// The bytes kept of one entry.
 const ENTRY_BYTES: usize = 640;
-/// What was sent is kept whole up to so many bytes: it must be possible to send it again.
+/// Bytes sent are kept whole up to this limit: it must be possible to send them again.
 const SENT_BYTES: usize = 4 * 1024 * 1024;
 /// The most characters of a rendering: two screens.
 const RENDER_CHARS: usize = 6000;
 
-/// Who wrote the bytes.
+/// The writer of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// This side.
     Sent,
     /// The peer.
     Received,
-    /// Nobody: a remark on what happened (connected, closed).
+    /// No bytes: a remark on an event of the connection (connected, closed).
     Note,
 }
 

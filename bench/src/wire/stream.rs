@@ -36,7 +36,7 @@ pub struct EventStream {
     raw: Vec<u8>,
 }
 
-/// What a stream said during some time.
+/// The bytes and events of a stream during some time.
 #[derive(Debug)]
 pub struct Window {
     /// The head of the response.
@@ -112,7 +112,7 @@ impl EventStream {
     /// The next event; `None` when the stream has ended whole.
     ///
     /// # Errors
-    /// What [`Connection::read_body`] says, and [`Error::Parse`].
+    /// Those of [`Connection::read_body`], and [`Error::Parse`].
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         let deadline = self.connection.deadline();
         loop {
@@ -246,7 +246,7 @@ impl EventStream {
                     id: event.last_event_id.to_owned(),
                 }),
                 Item::Comment(_) => self.comments += 1,
-                // A hostile server could send retry for ever; nobody looks beyond the first few.
+                // A hostile server could send retry for ever; no case looks beyond the first few.
                 Item::Retry(delay) if self.retries.len() < 64 => self.retries.push(delay),
                 Item::Retry(_) => {}
             }

@@ -1,6 +1,6 @@
 //! `conform server` against targets that are hostile, broken, or no server of events at all.
 //!
-//! Whatever the target does, the command ends within a bounded time and memory: with verdicts, with
+//! For any target the command ends within a bounded time and memory: with verdicts, with
 //! BLOCKED, or with exit code 2 and one line. It never hangs, panics, or blames a server for what
 //! was not seen.
 
@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// The most resident memory that the command may ever have, KiB: a few of its own limits.
 const MEMORY_KIB: u64 = 300 * 1024;
 
-/// What the command said.
+/// The output of the command.
 struct Said {
     code: Option<i32>,
     stderr: String,
@@ -119,7 +119,7 @@ fn answer(bytes: &'static [u8]) -> Hostile {
     })
 }
 
-/// Writes the same bytes for as long as somebody takes them.
+/// Writes the same bytes for as long as the client takes them.
 fn flood(socket: &mut TcpStream, bytes: &[u8]) {
     while socket.write_all(bytes).is_ok() {}
 }
@@ -250,7 +250,7 @@ fn ten_gigabytes_on_one_line_are_read_in_part() {
         flood(&mut socket, &[b'x'; 65536]);
     });
     let said = conform(&chunk.url(), &["--only", "S1,S2,S3,S5,S8", "--skip", "S2.07"]);
-    // In chunks to HTTP/1.0 too, which is a case of its own.
+    // In chunks to HTTP/1.0 too, which is a separate case.
     assert_eq!(said.verdicts("fail"), [""; 0], "{}", said.all());
 }
 

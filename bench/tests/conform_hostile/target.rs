@@ -1,4 +1,4 @@
-//! Raw sockets that do what a test wants, each on a loopback address of its own.
+//! Raw sockets that do what a test wants, each on a separate loopback address.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -40,7 +40,7 @@ impl Hostile {
         Hostile::with(fresh(), time, usize::MAX, Arc::new(serve))
     }
 
-    /// Serves so many connections; then all of them end at once and nobody listens any more.
+    /// Serves this many connections; then all of them end at once and the port is closed.
     pub fn start_for(
         connections: usize,
         serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
@@ -156,7 +156,7 @@ pub fn own_address() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
-/// Ports are used again, by other tests too; an address of its own is not.
+/// Ports are used again, by other tests too; a separate address is not.
 fn fresh() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(2);
     static BLOCK: AtomicU8 = AtomicU8::new(77);

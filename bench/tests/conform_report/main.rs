@@ -212,7 +212,7 @@ fn clients_are_folders_with_their_known_misses() {
     for name in ["quiet", "shared"] {
         std::fs::create_dir_all(at(name)).unwrap();
     }
-    // What adapters share is no client.
+    // The shared code of adapters is no client.
     std::fs::write(at("shared").join("adapter.mjs"), "").unwrap();
     let manifest = |more: &str| {
         let text = format!(
@@ -245,7 +245,7 @@ fn clients_are_folders_with_their_known_misses() {
     manifest("");
     assert_eq!(run(&["quiet", "--only", "C1.01"]).status.code(), Some(1));
     for (args, more) in [
-        (&["nobody"][..], ""),
+        (&["no-such-client"][..], ""),
         (&["all"], "colour = \"red\"\n"),
         (&["all"], "[[deviation]]\ncase = \"C1.99\"\nreason = \"\"\nversion = \"1\"\n"),
         (&["quiet", "--cmd", "true"], ""),
@@ -350,7 +350,7 @@ fn what_was_started_ends_with_a_harness_that_is_killed() {
     }
 }
 
-/// What comes about within 30 s.
+/// Waits until `look` finds something, at most 30 s.
 fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -368,7 +368,7 @@ fn program(pid: u32) -> Option<(String, u32)> {
     let (program, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
     let (state, rest) = rest.split_once(' ')?;
     let parent = rest.split(' ').next()?.parse().ok()?;
-    // A zombie has ended; nobody has asked yet how.
+    // A zombie has ended; it is not yet reaped.
     (state != "Z").then(|| (program.to_owned(), parent))
 }
 

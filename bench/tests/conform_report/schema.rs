@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What in `value` the schema does not allow, each with its place.
+/// The parts of `value` that the schema does not allow, each with its place.
 pub fn faults(schema: &Value, value: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     check(schema, schema, value, "", &mut faults);

@@ -1,4 +1,4 @@
-//! What the suite says of framing agrees with what curl shows of the same bytes.
+//! The suite's judgement of framing agrees with curl's output for the same bytes.
 //!
 //! Answers of our servers are recorded as they come off the socket, and some are made by hand, whole
 //! and broken. Each is replayed to `bench::wire` and to curl, with and without `--raw`, in odd
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A recorded answer is larger than buffers and smaller than patience.
 const RECORD_LIMIT: u64 = 4 << 20;
 
-/// What one reader made of an answer: the body as it is, its chunks, its events, or its complaint.
+/// One reader's result for an answer: the body as it is, its chunks, its events, or its complaint.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     body: Vec<u8>,

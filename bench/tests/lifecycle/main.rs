@@ -1,6 +1,6 @@
 //! A server's life: streams that end whole, clients that vanish, readers that stall, restarts.
 //!
-//! Each check drives a process of its own, for every server that `cargo metadata` finds; the names
+//! Each check drives a separate process, for every server that `cargo metadata` finds; the names
 //! of the tests are `axum::ends-1000-streams` and the like. A check that a framework cannot pass is
 //! a `[[lifecycle]]` entry in the server's `deviations.toml`; a listed check must fail.
 
@@ -30,7 +30,7 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// From SIGTERM to the exit, as the contract says.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-/// What a late timer and a busy machine may add to a promised time.
+/// Time that a late timer and a busy machine may add to a promised time.
 const GRACE: Duration = Duration::from_millis(450);
 
 type Check = fn(&Package) -> Result<(), Failed>;
@@ -103,7 +103,7 @@ fn ends_1000_streams(package: &Package) -> Result<(), Failed> {
             return Err(format!("stream {number} got {:?} for retry", stream.retries()).into());
         };
         if !(1000..=5000).contains(&delay.as_millis()) {
-            return Err(format!("stream {number} is told to retry after {delay:?}").into());
+            return Err(format!("stream {number} got retry {delay:?}").into());
         }
         delays.insert(*delay);
     }
@@ -151,7 +151,7 @@ fn notices_200_vanished_clients(package: &Package) -> Result<(), Failed> {
 fn is_followed_across_a_restart(package: &Package) -> Result<(), Failed> {
     const INTERVAL_MS: u64 = 20;
     let binary = servers::binary(package)?;
-    // Nobody else asks for a port in the moment between.
+    // No other test asks for a port in the moment between.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
     let start = || -> Result<Process, Failed> {
         let server = Process::start(&binary, &["--port", &port])?;
@@ -204,7 +204,7 @@ fn exits_at_the_second_signal(package: &Package) -> Result<(), Failed> {
     })?;
     let asked = Instant::now();
     server.signal(Signal::TERM)?;
-    // The end of a healthy stream tells that the shutdown has begun.
+    // The end of a healthy stream shows that the shutdown has begun.
     healthy.read_to_end()?;
     if server.ended()?.is_some() {
         return Err(format!("exit after {:?} at the first signal", asked.elapsed()).into());
@@ -329,12 +329,12 @@ fn prints_one_line(package: &Package) -> Result<(), Failed> {
     }
     let stderr = server.stderr();
     if !stderr.contains("/ticks?count=2") {
-        return Err(format!("--wire-log tells nothing of the requests: {stderr:?}").into());
+        return Err(format!("--wire-log shows nothing of the requests: {stderr:?}").into());
     }
     Ok(())
 }
 
-/// Whoever takes a port that is taken reads one line with advice, whatever the environment says.
+/// A server whose port is taken prints one line with advice, in any environment.
 fn fails_in_one_line(package: &Package) -> Result<(), Failed> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port().to_string();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::fault;
 
-/// What a field may not hold.
+/// Characters that a field may not hold.
 const LINE_ENDS: [char; 2] = ['\r', '\n'];
 
 /// An item of a script, or any other event: `id`, `event`, `data`, `comment`, `retry`.

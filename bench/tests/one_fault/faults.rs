@@ -1,6 +1,6 @@
 //! The switches, and what else than its own case each may turn red.
 
-/// Further ways to miss a case, each its own switch.
+/// Further ways to fail a case, each its own switch.
 pub const MORE_FAULTS: &[(&str, &str)] = &[
     ("S1.02", "twice"),
     ("S1.11", "vary"),
@@ -18,8 +18,8 @@ pub const MORE_FAULTS: &[(&str, &str)] = &[
     ("S11.01", "exit-code"),
 ];
 
-/// Where one fault breaks more than one claim, the other claims: a case that is blocked by a miss of
-/// a case it depends on counts as well.
+/// Where one fault breaks more than one claim, the other claims: a case that is blocked by a
+/// failure of a case it depends on counts as well.
 pub const ALSO: &[(&str, &[&str])] = &[
     // No stream opens: category 9 does not depend on that, but compares with it.
     ("S1.01", &["S9.02", "S9.20", "S9.22", "S9.23", "S9.24", "S9.25", "S9.26", "S9.29", "S9.30"]),
@@ -35,7 +35,7 @@ pub const ALSO: &[(&str, &[&str])] = &[
     ("S4.13", &["S4.07"]),
     // A heartbeat that is an event comes where another event is awaited.
     ("S5.06-event", &["S5.01", "S5.07", "S5.08"]),
-    // What loses the next event or renames it shows in each kind of resuming.
+    // A lost or renamed next event shows in each kind of resuming.
     ("S6.03", &["S6.02"]),
     ("S6.10", &["S6.03"]),
 ];

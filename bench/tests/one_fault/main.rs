@@ -1,7 +1,7 @@
 //! The suite is tested: a small server that is right, with one switch a case that makes it wrong.
 //!
 //! This binary is both: started with `serve --fault S4.06 --port 0` it is the server, otherwise it
-//! runs the tests. With no fault every case must pass. With a fault its case must be missed, and
+//! runs the tests. With no fault every case must pass. With a fault its case must fail, and
 //! beside it only those that `faults.rs` lists: the whole suite runs under each switch, without the
 //! floods and the long cases, which run under their own. A case without a fault in the server stays
 //! green, so its test fails: a new case brings its fault.
@@ -25,7 +25,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::faults::{ALSO, MORE_FAULTS};
 
-/// What `sse-bench conform server URL` makes of a fault, with and without `--strict`.
+/// Exit codes of `sse-bench conform server URL` for a fault, with and without `--strict`.
 const EXIT_CODES: &[(&str, bool, i32)] = &[
     ("none", true, 0),
     ("S1.06", false, 0),
@@ -121,10 +121,10 @@ fn all_green(wanted: &[&Case]) -> Result<(), Failed> {
     if red.is_empty() && complete { Ok(()) } else { Err(format!("{red:#?}").into()) }
 }
 
-/// The fault's own case is missed, what else is listed is missed or blocked, and nothing else is.
+/// The fault's own case fails, the other listed cases fail or are blocked, and no more.
 fn turns_red(case: &'static Case, fault: &str) -> Result<(), Failed> {
     let mut wanted = if is_fast(case) { fast() } else { vec![case] };
-    // They record what they see and are never missed.
+    // They record what they see and never fail.
     wanted.retain(|case| case.level != Level::Info);
     let results = check_with(fault, &wanted, PATIENCE)?;
     let with = |wanted: &dyn Fn(&CaseResult) -> bool| -> BTreeSet<&str> {
@@ -159,7 +159,7 @@ fn text(result: &CaseResult) -> String {
     format!("{} {}: {expected} / {actual}", result.name(), result.verdict.word())
 }
 
-/// The command against the server as it would be against anybody's.
+/// The command against the server as it would be against any other.
 fn exits_with(fault: &str, strict: bool, code: i32) -> Result<(), Failed> {
     let server = Server::start(&launch(fault)?).map_err(|error| words(&error))?;
     let url = format!("http://{}/ticks?interval_ms=50", server.addr());

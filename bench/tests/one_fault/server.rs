@@ -23,7 +23,7 @@ const FINISHED: &str = "25";
 const BUSY_STREAMS: usize = 20;
 
 static STOPPING: AtomicBool = AtomicBool::new(false);
-/// Producers that HEAD started and nobody stops.
+/// Producers that HEAD started and that are never stopped.
 static STRAY: AtomicU64 = AtomicU64::new(0);
 
 /// Serves until SIGTERM.
@@ -64,7 +64,7 @@ fn connection(mut socket: TcpStream) {
                 let lines = ["Content-Length: 0".into(), "Connection: close".into()];
                 let _ = socket.write_all(&head(status, &lines));
                 let _ = socket.shutdown(Shutdown::Write);
-                // What the client still sends is read, or closing would reset the connection.
+                // Read the rest of the client's bytes, or closing would reset the connection.
                 let _ = io::copy(&mut socket, &mut io::sink());
                 return;
             }

@@ -92,7 +92,7 @@ pub fn serve(socket: &mut TcpStream, request: &Request) -> io::Result<bool> {
         in_slots: items.len() == SLOT_ITEMS
             && items.iter().filter(|it| it["delay_ms"].as_u64() >= Some(SLOT_MS)).count() == 5,
     };
-    // What is published once the head has arrived belongs to the stream, so both are read before.
+    // Messages published after the head has arrived belong to the stream, so both are read before.
     let topic = request.path.strip_prefix("/messages/");
     let last_id = request.last_event_id();
     let known = topic.map_or(0, topics::published);
@@ -244,7 +244,7 @@ impl Stream<'_> {
                 let alternates = fault("S5.02-alternate") && is_odd;
                 let holds = fault("S5.02") || alternates;
                 if in_slots && ((holds && !coded) || (fault("S5.04") && coded)) {
-                    // What a buffer does that is flushed by what comes next.
+                    // A buffer that is flushed by the next event.
                     std::mem::swap(&mut event, &mut held_back);
                 }
                 let cuts = event.len() > LARGE_BYTES && option("--keep-alive-ms", 15_000) <= 5;
@@ -285,7 +285,7 @@ impl Stream<'_> {
         };
         while !is_stopping() {
             if fault("S6.03") && resumes && last == known {
-                // What is published between the replay and the subscription is lost.
+                // Messages published between the replay and the subscription are lost.
                 last += 1;
             }
             let mut message = match topics::next(topic, last) {

@@ -44,10 +44,10 @@ pub enum Start {
     Reset,
 }
 
-/// What a stream reads next.
+/// The next read of a stream.
 pub enum Next {
     Message(Message),
-    /// So many are no longer retained.
+    /// This many are no longer retained.
     Missed(usize),
     Nothing,
 }

@@ -38,7 +38,7 @@ struct Options {
     with_credentials: bool,
 }
 
-/// The connection, for whoever closes it.
+/// The connection, for the thread that closes it.
 static SOCKET: Mutex<Option<TcpStream>> = Mutex::new(None);
 /// Whether it has been closed.
 static CLOSED: Mutex<bool> = Mutex::new(false);
@@ -130,7 +130,7 @@ fn say(line: &Value) {
         return;
     }
     let mut out = std::io::stdout().lock();
-    // Nobody reads any more: there is nothing left to do.
+    // The harness reads no more: there is nothing left to do.
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         exit(0);
     }

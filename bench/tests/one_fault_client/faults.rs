@@ -1,4 +1,4 @@
-//! What else than its own case a switch turns red.
+//! The cases that a switch turns red beside its own.
 
 /// Further ways to fail a case, each its own switch.
 pub const MORE_FAULTS: &[(&str, &str)] = &[
@@ -33,7 +33,7 @@ pub const ALSO: &[(&str, &[&str])] = &[
     ("C3.22", &["C3.26"]),
     ("C3.23", &["C3.21", "C3.24"]),
     ("C3.26", &["C3.01", "C3.05"]),
-    // What takes U+FEFF out of lines takes it out of names too.
+    // A client that takes U+FEFF out of lines takes it out of names too.
     ("C4.04", &["C4.02", "C4.03"]),
     // Text that is decoded chunk by chunk, or not at all, loses all that is not ASCII.
     ("C4.05", &["C4.01", "C4.04", "C4.06", "C4.07"]),

@@ -74,7 +74,7 @@ enum Framing {
     Close,
 }
 
-/// What a read of the body brought.
+/// The result of a read of the body.
 pub enum Part {
     /// Bytes; none if a segment held only lines of the framing.
     Bytes(Vec<u8>),
@@ -155,7 +155,7 @@ impl Answer {
                 Ok(Some(part)) => return part,
                 Ok(None) => {}
                 Err(()) if fault("C7.17") => {
-                    // What cannot be understood is taken as it is.
+                    // A body with unknown framing is taken as it is.
                     self.framing = Framing::Close;
                     continue;
                 }
@@ -194,7 +194,7 @@ impl Answer {
             && matches!(self.framing, Framing::Chunked { left: 0, .. })
     }
 
-    /// What is in the buffer; `None` if more is needed, an error if the framing is broken.
+    /// The next part in the buffer; `None` if more is needed, an error if the framing is broken.
     fn take(&mut self) -> Result<Option<Part>, ()> {
         match &mut self.framing {
             Framing::Close if self.buffer.is_empty() => Ok(None),

@@ -2,9 +2,9 @@
 //! it wrong.
 //!
 //! This binary is both: started with `client --fault C3.05 URL` it is the client, otherwise it runs
-//! the tests. With no fault every case must hold. With a fault its case must be missed; of the
-//! categories that are data, the other cases run too, and only those that `faults.rs` lists may be
-//! missed. A case without a fault in the client stays green, so its test fails: a new case brings
+//! the tests. With no fault every case must hold. With a fault its case must fail; of the
+//! categories that are data, the other cases run too, and only those that `faults.rs` lists may
+//! fail. A case without a fault in the client stays green, so its test fails: a new case brings
 //! its fault.
 
 mod client;
@@ -34,13 +34,13 @@ const LONG_SCALE: f64 = 0.1;
 /// Tests that run at a time for each core: they wait more than they compute.
 const TEST_THREADS_PER_CORE: usize = 5;
 
-/// The client behind a test service: its fault, the exit code, what is missed.
+/// The client behind a test service: its fault, the exit code, the cases that fail.
 const SERVICES: &[(&str, i32, &[&str])] = &[
     ("none", 0, &[]),
     ("C3.05", 1, &["C3.05", "C3.11", "C3.15", "C3.26"]),
     ("C6.14", 1, &["C1.11", "C6.14", "C6.20"]),
 ];
-/// What of the suite is tried through a service: of everything something.
+/// The cases that are tried through a service: some of each kind.
 const BEHIND_A_SERVICE: &str = "C1,C2.01,C2.02,C3,C5.01,C5.04,C5.07,C6.01,C6.14,C6.20,C7.01,C7.16";
 
 static FAULT: OnceLock<String> = OnceLock::new();
@@ -127,7 +127,7 @@ fn all_green() -> Result<(), Failed> {
     if red.is_empty() && complete { Ok(()) } else { Err(red.join("\n").into()) }
 }
 
-/// The fault's own case is missed, what else is listed is missed, and nothing else is.
+/// The fault's own case fails, the other listed cases fail, and no more.
 fn turns_red(case: &'static Case, fault: &str) -> Result<(), Failed> {
     let category = case.category();
     let wanted: Vec<_> = match category.number {
@@ -161,7 +161,7 @@ fn turns_red(case: &'static Case, fault: &str) -> Result<(), Failed> {
     .into())
 }
 
-/// The command against a test service, as it would be against anybody's.
+/// The command against a test service, as it would be against any other.
 fn behind_a_service(fault: &str, code: i32, red: &[&str]) -> Result<(), Failed> {
     let mut service = Command::new(std::env::current_exe()?)
         .args(["service", fault])
@@ -196,7 +196,7 @@ fn behind_a_service(fault: &str, code: i32, red: &[&str]) -> Result<(), Failed> 
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    Err(format!("{}: missed {missed:?}, {others:?}\n{said}", output.status).into())
+    Err(format!("{}: failed {missed:?}, {others:?}\n{said}", output.status).into())
 }
 
 fn text(result: &CaseResult) -> String {

@@ -2,7 +2,7 @@
 
 use crate::fault;
 
-/// What a stream says.
+/// A piece of a stream.
 pub enum Item {
     Event {
         kind: String,
@@ -44,7 +44,7 @@ struct Block {
     after_blank: bool,
 }
 
-/// What this client holds of a line or an event at most.
+/// The most that this client holds of a line or an event.
 const LIMIT: usize = 16 * 1024 * 1024;
 
 impl Parser {
@@ -151,7 +151,7 @@ impl Parser {
         if fault("C4.06") && std::str::from_utf8(&line).is_err() {
             return self.items.push(Item::Fail);
         }
-        assert!(!(fault("C8.10") && line.contains(&0xc0)), "a byte that nobody expects");
+        assert!(!(fault("C8.10") && line.contains(&0xc0)), "an unexpected byte");
         if line.is_empty() {
             let is_again = std::mem::replace(&mut self.block.after_blank, true);
             if fault("C2.09") && is_again && self.block.data_lines == 0 {

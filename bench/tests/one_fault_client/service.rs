@@ -1,7 +1,8 @@
 //! A test service as launchdarkly/sse-contract-tests describes it, around the client of this binary.
 //!
-//! `GET /` tells the capabilities, `POST /` starts a stream and answers with its Location, `DELETE`
-//! of that ends it. What the client sees is posted to the callback URL, each with the next number.
+//! `GET /` lists the capabilities, `POST /` starts a stream and answers with its Location, `DELETE`
+//! of that ends it. The service posts what the client sees to the callback URL, each with the next
+//! number.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

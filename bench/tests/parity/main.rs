@@ -1,8 +1,8 @@
 //! All servers answer the same requests with the same status, headers and bytes.
 //!
 //! Each row of the table in `requests.rs` is one test: it goes to every server, the answers must be
-//! equal, and the status is the one that the contract names. What belongs to one process (name,
-//! host, epoch of the ids) is replaced before the comparison. Where a framework answers by itself,
+//! equal, and the status is the one that the contract names. Values of one process (name,
+//! host, epoch of the ids) are replaced before the comparison. Where a framework answers by itself,
 //! before any code of its user sees the request, `[[parity]]` in the server's `deviations.toml` says
 //! so.
 
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// What an answer has in common with the others.
+/// The part of an answer that must equal the others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Answer {
     status: u16,
@@ -80,7 +80,7 @@ struct Answer {
     body: String,
 }
 
-/// What a server did: its answer, or why there was none.
+/// The reaction of a server: its answer, or why there was none.
 type Given = std::result::Result<Answer, String>;
 
 fn compare(probe: &Probe) -> std::result::Result<(), String> {
@@ -138,7 +138,7 @@ fn fleet(setup: Setup) -> std::result::Result<Fleet, String> {
     for package in servers::packages() {
         let server = servers::start(package, setup.arguments())?;
         let epoch = epoch(&server.addr().to_string(), setup)
-            .map_err(|error| format!("{} tells no epoch: {error}", package.name))?;
+            .map_err(|error| format!("{} shows no epoch: {error}", package.name))?;
         let deviations = Deviations::read(&package.folder)?;
         let name = package.short_name().to_owned();
         let package = package.name.clone();
@@ -176,7 +176,7 @@ fn epoch(host: &str, setup: Setup) -> Result<String> {
     Ok(id.map(|(epoch, _)| epoch.to_owned()).unwrap_or_else(|| format!("none in {body}")))
 }
 
-/// What stands for HOST, EPOCH, SECONDS and TENTHS in a request, and what is the server's own in an
+/// The values of HOST, EPOCH, SECONDS and TENTHS in a request, and the server's own values in an
 /// answer.
 struct Words<'a> {
     server: &'a str,

@@ -147,7 +147,7 @@ async fn panic_if_asked() {
 /// the next line over what a panic says.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes the terminal; a panic, of whichever thread, gives it back before it is told.
+/// Takes the terminal; a panic, of whichever thread, gives it back before it is printed.
 fn take_terminal() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -175,7 +175,7 @@ impl Drop for Restore {
     }
 }
 
-/// Reads the terminal on a thread of its own, which ends with the process or the demo.
+/// Reads the terminal on a separate thread, which ends with the process or the demo.
 fn read_keys(sender: mpsc::Sender<Message>) {
     std::thread::spawn(move || {
         while let Ok(event) = event::read() {

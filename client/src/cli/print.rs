@@ -1,4 +1,4 @@
-//! What the terminal shows.
+//! Output to the terminal.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -94,7 +94,7 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// Says on standard error what happens; there is nobody to tell if that fails.
+/// Writes a remark to standard error; an error of that is ignored.
 pub(crate) fn notice(text: &str) {
     let mut stderr = io::stderr();
     let text = visible(text);

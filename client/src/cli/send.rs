@@ -16,7 +16,7 @@ use super::tail::check;
 /// How long one message may take from connecting to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Longest line read from standard input. Servers have limits of their own, below this, and answer
+/// Longest line read from standard input. Servers have their own limits, below this, and answer
 /// 413; this one keeps a file without line ends out of memory.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
@@ -106,7 +106,8 @@ fn read_line(input: &mut impl BufRead) -> anyhow::Result<Option<String>> {
     Ok(Some(line))
 }
 
-/// What arrives of the answer, up to the limit; the status counts, even if the rest breaks off.
+/// The part of the answer that arrives, up to the limit; the status counts, even if the rest
+/// breaks off.
 async fn read_answer(mut response: Response) -> Vec<u8> {
     let mut answer = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {

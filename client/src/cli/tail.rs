@@ -15,8 +15,8 @@ use super::print::{Printer, Style, notice};
 
 /// Show the events of a stream as they come, across reconnections
 ///
-/// Events go to standard output: time (UTC), id, type and data. What happens to the connection goes
-/// to standard error.
+/// Events go to standard output: time (UTC), id, type and data. Changes of the connection go to
+/// standard error.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +31,7 @@ event stream to read.")]
 pub(super) struct Tail {
     /// The stream
     url: String,
-    /// Print each event as a JSON object on a line of its own
+    /// Print each event as a JSON object on its own line
     #[arg(long)]
     json: bool,
     /// Print the bytes of the stream as they come, of one connection
@@ -43,7 +43,7 @@ pub(super) struct Tail {
     /// Resume after the event with this id
     #[arg(long, value_name = "ID")]
     last_event_id: Option<String>,
-    /// End after so many events that were shown
+    /// End once this many events were shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
     /// Print comments too
@@ -52,7 +52,7 @@ pub(super) struct Tail {
     /// Send this header field with each request; may be given more than once
     #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = parse_header)]
     header: Vec<(HeaderName, HeaderValue)>,
-    /// Reconnect after so many milliseconds without a byte
+    /// Reconnect after this many milliseconds without a byte
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     read_timeout_ms: Option<u64>,
     /// Reconnect after 429, 502, 503 and 504 as well, when Retry-After says
@@ -205,7 +205,7 @@ fn advise(error: Error) -> anyhow::Error {
     anyhow!("{error}; {advice}")
 }
 
-/// What to check when there is no connection. TLS errors have no type of their own in reqwest.
+/// Advice when there is no connection. reqwest has no type for TLS errors.
 pub(super) fn check(reason: &str) -> &'static str {
     if reason.contains("certificate") {
         "check its certificate, and this system's root certificates"

@@ -1,4 +1,4 @@
-//! What an event source tells its reader.
+//! The items of an event source, and its errors.
 
 use std::fmt;
 use std::time::Duration;
@@ -92,9 +92,9 @@ pub enum Error {
     /// Not an absolute `http` or `https` URL.
     #[error("{url:?} is not an http or https URL: {why}")]
     Url {
-        /// What was given.
+        /// The URL as given.
         url: String,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         why: String,
     },
     /// The HTTP client could not be set up, for instance for lack of root certificates.

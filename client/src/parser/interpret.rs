@@ -22,7 +22,7 @@ pub(super) struct Interpreter {
     after_bom: bool,
     /// The last line ended in CR, and the bytes with it: an LF now would belong to it.
     after_cr: bool,
-    /// The last item was an event: the buffers that it may have borrowed are to be emptied.
+    /// The last item was an event: empty the buffers that it may have borrowed.
     dispatched: bool,
     /// A line whose end has not arrived, or that is read in no hurry.
     line: Vec<u8>,
@@ -57,7 +57,7 @@ enum Field {
     Ignored,
 }
 
-/// What a block holds that lies in the bytes being read. It goes before what was kept.
+/// The fields of a block that lie in the bytes being read. They override the ones that were kept.
 #[derive(Clone, Copy, Default)]
 struct Block<'i> {
     /// The only data line so far.
@@ -199,7 +199,7 @@ impl Interpreter {
                     break None;
                 }
             } else {
-                // What is rare or odd goes the way of lines that come in pieces.
+                // Rare and odd lines go the way of lines that come in pieces.
                 let Some(line) = self.line(&mut rest, Field::Ignored, 0)? else { break None };
                 self.keep_block(mem::take(&mut block));
                 self.keep(line.bytes())?;
@@ -216,7 +216,7 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// Adds to the kept line; tells whether it ends here.
+    /// Adds to the kept line; returns whether it ends here.
     #[inline]
     fn end_line(&mut self, input: &mut &[u8]) -> Result<bool, ParseError> {
         // It may be an id, perhaps behind a mark that came in pieces: then NUL matters.
@@ -239,7 +239,7 @@ impl Interpreter {
         Ok(self.line_ended)
     }
 
-    /// What comes before the next line: the last one, if it was kept; LF behind CR; a mark.
+    /// Handles the bytes before the next line: the last one, if it was kept; LF behind CR; a mark.
     fn begin<'i>(&mut self, input: &mut &[u8]) -> Result<Option<Found<'i>>, ParseError> {
         if mem::take(&mut self.line_ended) {
             return self.end_kept_line();
@@ -342,7 +342,7 @@ impl Interpreter {
         Ok(Some(line))
     }
 
-    /// What stands behind a line; an LF behind CR belongs to the line, even if it has yet to come.
+    /// The bytes behind a line; an LF behind CR belongs to the line, even if it has yet to come.
     #[inline(always)]
     fn after_line<'i>(&mut self, bytes: &'i [u8], end: usize) -> &'i [u8] {
         let rest = &bytes[end + 1..];
@@ -455,7 +455,7 @@ impl Interpreter {
         self.check(self.data.len() - self.data_start - 1)
     }
 
-    /// So many bytes of a line or of data against the limit.
+    /// Counts this many bytes of a line or of data against the limit.
     #[inline]
     fn check(&mut self, len: usize) -> Result<(), ParseError> {
         if len <= self.limits.max_event_bytes { Ok(()) } else { Err(self.too_large()) }

@@ -3,7 +3,7 @@ mod streams;
 
 use super::*;
 
-/// What [`Item`] says, owned.
+/// An [`Item`], owned.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Event(String, String, String),

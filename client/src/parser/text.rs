@@ -4,8 +4,8 @@
 //! the way it sees whether a line is ASCII, as most are: then it is text as it is.
 //!
 //! `unsafe`, for two things without which a short event takes a quarter longer: the instructions of
-//! SSE2, which every x86-64 has; and ASCII as `&str` without looking at it once more. What is seen
-//! and what is converted cannot come apart: only [`Text`] has both, and only this file makes one.
+//! SSE2, which every x86-64 has; and ASCII as `&str` without looking at it once more. The check
+//! and the conversion cannot come apart: only [`Text`] has both, and only this file makes one.
 //! Elsewhere memchr searches, and everything is decoded.
 #![allow(unsafe_code)]
 
@@ -41,13 +41,13 @@ impl<'a> Text<'a> {
 
     /// The same for a line that may be an id, which must not have a NUL.
     ///
-    /// Without a line end the error tells whether there was a NUL.
+    /// Without a line end the error says whether there was a NUL.
     #[inline]
     pub(super) fn of_id(bytes: &'a [u8]) -> Result<Self, bool> {
         find::<true>(bytes)
     }
 
-    /// The same for the rest of a line whose beginning is kept; NULs are told if that is asked for.
+    /// The same for the rest of a line whose beginning is kept; NULs are reported on request.
     #[inline]
     pub(super) fn of_rest(bytes: &'a [u8], may_be_id: bool) -> Result<Self, bool> {
         match (bytes.len(), may_be_id) {
@@ -140,7 +140,7 @@ fn find<const NUL: bool>(bytes: &[u8]) -> Result<Text<'_>, bool> {
         return find_far::<NUL>(bytes, LONG, seen.nuls != 0);
     }
     let last = padded(tail).expect("the tail is shorter than a step");
-    // What pads is no NUL of the line's.
+    // Do not count padding bytes as NULs.
     match seen.look::<NUL>(&last, (1 << tail.len()) - 1) {
         Some(len) => Ok(seen.text(&bytes[..bytes.len() - tail.len() + len])),
         None => Err(seen.nuls != 0),
@@ -173,7 +173,7 @@ fn find_far<const NUL: bool>(
     Ok(Text { bytes: &bytes[..start + end], ascii: false, has_nul })
 }
 
-/// What there was before the line end.
+/// The bytes seen before the line end.
 #[cfg(target_arch = "x86_64")]
 struct Seen {
     /// All steps, one upon the other.

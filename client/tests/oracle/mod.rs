@@ -1,10 +1,10 @@
 //! Our parser beside sse-core, on the same pieces of the same stream.
-#![allow(dead_code)] // Each of those who include it uses a part.
+#![allow(dead_code)] // Each test that includes it uses a part.
 
 use client::{Item, ParseError, Parser};
 use sse_core::{SseDecoder, SseEvent};
 
-/// What a stream says, to either of them.
+/// A piece of a stream, as either parser reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
     /// Type, data and last event id.
@@ -25,7 +25,7 @@ impl From<Item<'_>> for Seen {
     }
 }
 
-/// What ours sees, and the last event id at the end.
+/// The pieces that our parser sees, and the last event id at the end.
 pub fn ours(pieces: &[&[u8]]) -> Result<(Vec<Seen>, String), ParseError> {
     let mut parser = Parser::new();
     let mut seen = Vec::new();
@@ -38,7 +38,7 @@ pub fn ours(pieces: &[&[u8]]) -> Result<(Vec<Seen>, String), ParseError> {
     Ok((seen, parser.last_event_id().to_owned()))
 }
 
-/// The same by a parser that skips comments, which has ways of its own through them.
+/// The same by a parser that skips comments, which has separate code for them.
 pub fn ours_without_comments(pieces: &[&[u8]]) -> Result<(Vec<Seen>, String), ParseError> {
     let mut parser = Parser::new().skip_comments();
     let mut seen = Vec::new();
@@ -63,7 +63,7 @@ pub fn ours_pushed(pieces: &[&[u8]]) -> Result<(Vec<Seen>, String), ParseError> 
     Ok((seen, parser.last_event_id().to_owned()))
 }
 
-/// What sse-core sees.
+/// The pieces that sse-core sees.
 pub fn theirs(pieces: &[&[u8]]) -> (Vec<Seen>, String) {
     let mut decoder = SseDecoder::new();
     let mut seen = Vec::new();

@@ -86,7 +86,7 @@ impl Port {
     }
 }
 
-/// What to do with one connection, after its request was read.
+/// The answer to one connection, after its request was read.
 pub type Answer = Box<dyn FnOnce(&mut TcpStream) + Send>;
 
 /// The server. One answer for each connection, in order; behind the last it answers 204 for ever.

@@ -1,10 +1,10 @@
 //! The streams that the parser is measured on: by tests for allocations and for bytes examined, by
 //! benchmarks for time and for instructions.
-#![allow(dead_code)] // Each of those who include it uses a part.
+#![allow(dead_code)] // Each test that includes it uses a part.
 
-/// What one Ethernet segment carries: the pieces in which a stream arrives over a network.
+/// Bytes in one Ethernet segment: the pieces in which a stream arrives over a network.
 const SEGMENT_BYTES: usize = 1460;
-/// What an HTTP client or a TLS record hands over at once.
+/// Bytes that an HTTP client or a TLS record hands over at once.
 const RECORD_BYTES: usize = 16 << 10;
 
 /// How a stream is cut into pieces: a name for reports, and the size of a piece.

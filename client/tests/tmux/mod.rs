@@ -11,7 +11,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at the screen.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A tmux server of its own with one pane, which ends with this value.
+/// A separate tmux server with one pane, which ends with this value.
 pub struct Terminal {
     socket: String,
 }
@@ -40,17 +40,17 @@ impl Terminal {
         self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
 
-    /// What stands on the screen.
+    /// The text on the screen.
     pub fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// What stands on the screen, with escape sequences for colours and weights.
+    /// The text on the screen, with escape sequences for colours and weights.
     pub fn screen_in_colour(&self) -> String {
         self.tmux(&["capture-pane", "-p", "-e"])
     }
 
-    /// What tmux knows of the pane, for instance `#{alternate_on}`.
+    /// A fact that tmux knows of the pane, for instance `#{alternate_on}`.
     pub fn ask(&self, format: &str) -> String {
         self.tmux(&["display-message", "-p", format]).trim_end().to_owned()
     }

@@ -17,9 +17,9 @@ use super::Case;
 /// The header that this is often about.
 const ID: &str = "Last-Event-ID";
 
-/// What most cases about clients have in common.
+/// Common fields of most cases about clients.
 const CASE: Case = Case { after: EVENT, ..Case::COMMON };
-/// A client asks, and reports an event: without that nothing can be said of it.
+/// A client asks, and reports an event: without that no case can be judged.
 const EVENT: &[&str] = &["C1.01", "C2.01"];
 /// It reconnects: without that nothing can be said of how.
 const RECONNECTED: &[&str] = &["C1.01", "C2.01", "C6.01"];

@@ -34,9 +34,9 @@ A command prints what it sees, a JSON object a line: {\"k\":\"open\"}, {\"k\":\"
 {\"k\":\"comment\",\"text\"}, {\"k\":\"error\",\"fatal\"}, {\"k\":\"state\",\"v\"}, {\"k\":\"closed\"}; a line
 {\"cmd\":\"close\"} on its stdin closes it. bench/clients/README.md has all of it.
 
-Verdicts: PASS; NON-STRICT, a recommendation is missed; FAIL, a requirement is missed; INFO, a fact;
-SKIP, the client does not offer what the case needs; BLOCKED, what it depends on failed; ERROR of
-the harness. KNOWN is a miss that is listed.
+Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
+SKIP, the client does not offer what the case needs; BLOCKED, a case that it depends on failed; ERROR of
+the harness. KNOWN is a failure that is listed.
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 pub struct ClientArgs {
@@ -52,11 +52,11 @@ pub struct ClientArgs {
     /// A page that checks the browser which opens it
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9400")]
     pub serve: Option<SocketAddr>,
-    /// Say what a case sends, expects and rests on, and how to fix a client that misses it
+    /// Say what a case sends, expects and rests on, and how to fix a client that fails it
     #[arg(long, value_name = "CASE")]
     pub explain: Option<String>,
 
-    /// What the client offers, instead of asking it: R reconnects, St readyState, Cm comments, Hd
+    /// Capabilities of the client, without asking it: R reconnects, St readyState, Cm comments, Hd
     /// headers, Bd method and body, To read timeout, Id initial id, Br browser, Lm size limit, Gz
     /// gzip, Ch close within a handler; `none` for nothing
     #[arg(long, value_name = "R,Cm,…", value_delimiter = ',', requires = "cmd")]
@@ -67,14 +67,14 @@ pub struct ClientArgs {
     /// Not these cases
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub skip: Vec<String>,
-    /// A missed recommendation (SHOULD) is an unexpected result, too
+    /// A failed recommendation (SHOULD) is an unexpected result, too
     #[arg(long)]
     pub strict: bool,
-    /// Known misses, in the form of deviations.toml: a listed miss is expected, any other is not,
-    /// and neither is a listed case that passes
+    /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
+    /// not, and neither is a listed case that passes
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-    /// Make every wait and every threshold so many times as long, for a slow machine
+    /// Multiply every wait and every threshold by this factor, for a slow machine
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
     pub time_scale: f64,
     /// How long to wait for each step of the client, milliseconds [default: 5000]
@@ -84,10 +84,10 @@ pub struct ClientArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
 
-    /// What the client is called in reports
+    /// The client's name in reports
     #[arg(long)]
     pub name: Option<String>,
-    /// Show every case, and the dialogues of known misses too
+    /// Show every case, and the dialogues of known failures too
     #[arg(long)]
     pub verbose: bool,
     /// Where the results go
@@ -95,7 +95,7 @@ pub struct ClientArgs {
     pub outputs: Outputs,
 }
 
-/// Patience where nobody says otherwise, milliseconds.
+/// Default patience, milliseconds.
 const PATIENCE_MS: u64 = 5000;
 const PAGE_PATIENCE_MS: u64 = 15_000;
 

@@ -1,4 +1,4 @@
-//! How a client under test is told what to do, and how it tells what it saw.
+//! How a client under test gets its instructions, and how it reports events.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +11,12 @@ use super::Fault;
 use super::seen::{Inbox, Saw, Sighting};
 use crate::wire::{Log, Side};
 
-/// What may be read of one client, bytes: several times what the largest case asks for.
+/// The most that is read from one client, bytes: several times the demand of the largest case.
 const READ_BYTES: usize = 256 * 1024 * 1024;
 /// Entries of the log of what a client said; a flood of events would hide the rest.
 const LOGGED: usize = 200;
 
-/// What a client must offer for a case.
+/// A capability that a case needs of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Capability {
     /// It reconnects by itself.
@@ -46,7 +46,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// What it is, in words.
+    /// Its description, in words.
     pub fn meaning(self) -> &'static str {
         match self {
             Capability::R => "reconnects by itself",
@@ -82,7 +82,7 @@ impl std::str::FromStr for Capability {
     }
 }
 
-/// What a client is asked to do otherwise than by default: `SSE_CASE_OPTIONS`.
+/// Options of a client that differ from the default: `SSE_CASE_OPTIONS`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Options {
@@ -117,7 +117,7 @@ pub(super) struct Options {
 
 /// A way to start clients.
 pub(super) trait Driver: Send + Sync {
-    /// What the client offers.
+    /// The capabilities of the client.
     fn capabilities(&self) -> &[Capability];
 
     /// How many clients may run at a time.
@@ -171,7 +171,7 @@ impl Client {
         Ok(Client { handle, inbox, log, read_bytes, logged, memory_is_its_own, ended })
     }
 
-    /// What it reports next; `None` if nothing comes before the deadline, or it has ended.
+    /// Its next report; `None` if nothing comes before the deadline, or it has ended.
     pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<Sighting>, Fault> {
         if self.ended.is_some() {
             return Ok(None);

@@ -19,18 +19,18 @@ use super::seen::{Inbox, Saw};
 
 /// The longest line of a client, bytes: 10 MiB of data as JSON, twice over.
 const LINE_BYTES: usize = 24 * 1024 * 1024;
-/// What is kept of a client's stderr, bytes: the last words.
+/// The part of a client's stderr that is kept, bytes: the last words.
 const STDERR_BYTES: usize = 600;
 /// How long `--describe` may take: some interpreters start slowly.
 const DESCRIBE_PATIENCE: Duration = Duration::from_secs(20);
-/// What `--describe` may print, bytes.
+/// The most that `--describe` may print, bytes.
 const DESCRIBE_BYTES: u64 = 64 * 1024;
 /// How long after the end of its output a client may take to end.
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 /// How often the state of a process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What `--describe` says.
+/// The output of `--describe`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Description {
     pub(super) name: Option<String>,
@@ -44,7 +44,7 @@ pub(super) struct Exec {
     program: OsString,
     arguments: Vec<OsString>,
     folder: Option<PathBuf>,
-    /// What a person would type.
+    /// The command as a person would type it.
     typed: String,
     capabilities: Vec<Capability>,
     parallel: usize,
@@ -90,7 +90,7 @@ impl Exec {
         self
     }
 
-    /// What a person would type.
+    /// The command as a person would type it.
     pub(super) fn typed(&self) -> &str {
         &self.typed
     }
@@ -226,7 +226,7 @@ impl Drop for Process {
 
 /// Ends a process and all that it has started.
 fn kill(child: &mut Child) {
-    // Until it is waited for, nobody else can have its number.
+    // The pid cannot be reused until we reap the child.
     if let Some(pid) = pid(child) {
         let _ = kill_process_group(pid, Signal::KILL);
     }
@@ -268,7 +268,7 @@ fn keep_last(mut pipe: impl Read, words: &Mutex<Vec<u8>>) {
 
 /// How it has ended, shortly after the end of its output.
 ///
-/// It is looked at but not waited for: until [`kill`] does that, nobody else gets its number.
+/// It is looked at but not waited for: until [`kill`] does that, its pid cannot be reused.
 fn ended(pid: Pid) -> String {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let deadline = Instant::now() + EXIT_PATIENCE;

@@ -11,7 +11,7 @@ use super::exec::{Description, Exec};
 use super::run::PARALLEL;
 use crate::conformance::{Deviation, Deviations};
 
-/// Of what a failed build said, so many lines are shown, the last.
+/// The last lines of a failed build that are shown.
 const BUILD_LINES: usize = 20;
 
 /// A folder with a client.
@@ -39,7 +39,7 @@ struct Manifest {
     build: Vec<String>,
     /// Run in the folder, with the URL behind it.
     command: Vec<String>,
-    /// What it offers; else what `--describe` says.
+    /// Its capabilities; else those that `--describe` prints.
     capabilities: Option<Vec<Capability>>,
     /// How many of it may run at a time.
     parallel: Option<usize>,
@@ -51,7 +51,7 @@ struct Manifest {
 
 /// All folders, by name; `bench/clients` of the workspace that we are in.
 pub(super) fn all() -> Result<Vec<Folder>> {
-    let here = std::env::current_dir().context("cannot tell where we are")?;
+    let here = std::env::current_dir().context("cannot read the working directory")?;
     let root = here.ancestors().map(|it| it.join("bench/clients")).find(|it| it.is_dir());
     let root =
         root.context("there is no bench/clients here; run it in the workspace, or with --cmd")?;
@@ -81,7 +81,8 @@ impl Folder {
         Ok(Folder { name: name.to_owned(), path: path.to_owned(), manifest })
     }
 
-    /// Builds it, and asks it what it offers; so many of it run at a time, or what it says itself.
+    /// Builds it, and asks it what it offers; `parallel` of it run at a time, or the number that it
+    /// says itself.
     pub(super) fn ready(&self, parallel: Option<u16>) -> Result<(Exec, Description)> {
         let manifest = &self.manifest;
         if let Some((program, arguments)) = manifest.build.split_first() {
@@ -123,7 +124,7 @@ impl Folder {
         Ok((exec.with_capabilities(&description.capabilities), description))
     }
 
-    /// What it is known to miss.
+    /// Its known failures.
     pub(super) fn deviations(&self) -> Result<Deviations> {
         Deviations::of(self.manifest.deviation.clone())
             .map_err(|words| anyhow::anyhow!("{}/client.toml: {words}", self.path.display()))

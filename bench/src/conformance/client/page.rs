@@ -1,4 +1,4 @@
-//! Browsers: a page that starts event sources as it is told, and posts what they see.
+//! Browsers: a page that starts event sources on command, and posts what they see.
 //!
 //! The page asks for commands with `fetch`, which waits while there are none, and posts in order
 //! what was seen. It does not use what is under test.
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_secs(10);
 /// Event sources at a time: browsers allow six connections to a host, and a few hundred in all.
 const PARALLEL: usize = 6;
-/// What a browser's event source offers.
+/// The capabilities of a browser's event source.
 const CAPABILITIES: &[Capability] =
     &[Capability::R, Capability::St, Capability::Br, Capability::Ch, Capability::Op];
 
@@ -37,7 +37,7 @@ pub(super) struct Page {
     shared: Arc<Shared>,
 }
 
-/// Who opened the page.
+/// The browser that opened the page.
 #[derive(Clone, Debug)]
 pub(super) struct Browser {
     pub(super) name: String,
@@ -68,7 +68,7 @@ impl Page {
         let listener = TcpListener::bind(address).with_context(|| {
             format!("cannot listen on {address}; choose another: --serve 127.0.0.1:0")
         })?;
-        let address = listener.local_addr().context("cannot tell the address")?;
+        let address = listener.local_addr().context("cannot read the address")?;
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         // For as long as the command runs.
@@ -163,7 +163,7 @@ impl Drop for Page {
     fn drop(&mut self) {
         self.shared.lock().commands.push(json!({ "do": "end" }));
         self.shared.changed.notify_all();
-        // The page hears of it if it asks in time; if not, it notices that nobody answers.
+        // The page hears of it if it asks in time; if not, it notices that no server answers.
         let deadline = Instant::now() + Duration::from_millis(500);
         while !self.shared.lock().commands.is_empty() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
@@ -177,7 +177,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the page is to do next; waits a while if there is nothing.
+    /// The next commands for the page; waits a while if there are none.
     fn commands(&self) -> Vec<Value> {
         let mut state = self.lock();
         state.asked = Some(Instant::now());

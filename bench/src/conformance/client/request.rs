@@ -14,7 +14,7 @@ const REPORT_LIMIT: usize = 24 * 1024 * 1024;
 /// How much one read takes at most.
 const READ_BYTES: usize = 16 * 1024;
 
-/// What a client asked for, as it was written.
+/// A client's request, as it was written.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) method: String,

@@ -1,4 +1,4 @@
-//! What the cases about clients rest on: each sentence that binds one, and the cases that look at it.
+//! The basis of the cases about clients: each sentence that binds one, and its cases.
 //!
 //! `B` is what the HTML standard says of parsers, `C` of clients, `H` what HTTP and Fetch say, `P` what
 //! reading streams has taught. A rule without a case says why; a case without a rule fails a test.
@@ -27,7 +27,7 @@ pub static RULES: &[Rule] = &[
     rule("B16", "HTML 9.2.6", "The type is message unless one was set, for one event.", &["C3.11", "C3.12"]),
     rule("B17", "HTML 9.2.6", "The origin of an event is that of the final URL.", &["C5.10"]),
     rule("B18", "HTML 9.2.6", "Data and type are cleared after dispatch.", &["C3.11", "C3.26"]),
-    rule("B19", "HTML 9.2.6", "What is incomplete at the end is discarded, and its id does not count.", &["C5.04", "C5.05", "C6.18"]),
+    rule("B19", "HTML 9.2.6", "An incomplete block at the end is discarded, and its id does not count.", &["C5.04", "C5.05", "C6.18"]),
     rule("B20", "HTML 9.2.6, 9.2.5", "Events are dispatched in order, at once, however the stream is cut.", &["C2.07", "C2.08", "C2.15", "C3.25", "C8.06", "C8.11"]),
     uncovered("B21", "HTML 9.2.6", "Other agents than browsers may dispatch in their own way.", "the adapters say in one form what each did in its own"),
     // HTML: what a client does.
@@ -39,7 +39,7 @@ pub static RULES: &[Rule] = &[
     rule("C4", "HTML 9.2.3", "200 with the right type announces the connection; then lines are interpreted.", &["C5.01", "C5.02"]),
     rule("C5", "HTML 9.2.3", "The end of the body reestablishes the connection.", &["C6.01", "C6.03"]),
     rule("C6", "HTML 9.2.3", "A network error reestablishes the connection.", &["C6.02", "C6.04"]),
-    uncovered("C7", "HTML 9.2.3", "An aborted fetch fails the connection.", "nobody but the browser's user can abort it from outside"),
+    uncovered("C7", "HTML 9.2.3", "An aborted fetch fails the connection.", "only the browser's user can abort it from outside"),
     rule("C8a", "HTML 9.2.3", "Another status than 200 fails for good.", &["C7.01", "C7.02", "C7.03", "C7.04"]),
     rule("C8b", "HTML 9.2.3", "Another type than text/event-stream fails for good; parameters do not matter.", &["C4.08", "C7.06", "C7.07", "C7.08"]),
     rule("C9", "HTML 9.2.3, Fetch", "Redirections are followed; reconnections begin at the first URL.", &["C6.24", "C7.09"]),
@@ -48,8 +48,8 @@ pub static RULES: &[Rule] = &[
     rule("C11", "HTML 9.2.3", "The reconnection time is some seconds until retry sets it, and then stays.", &["C6.07", "C6.11", "C6.12"]),
     rule("C12", "HTML 9.2.2, 9.2.3", "close aborts, and nothing follows; a failure never reconnects.", &["C5.07", "C5.09", "C6.25", "C7.01"]),
     rule("C13", "HTML 9.2.3, 9.2.6", "open and error are simple events.", &["C9.05"]),
-    rule("C14", "HTML 9.2.9", "What is closed aborts its request.", &["C5.08"]),
-    rule("C15", "HTML 9.2.3", "What is left open is recorded only.", &["C7.05", "C8.08"]),
+    rule("C14", "HTML 9.2.9", "A closed source aborts its request.", &["C5.08"]),
+    rule("C15", "HTML 9.2.3", "Behaviour that the standard leaves open is only recorded.", &["C7.05", "C8.08"]),
     // HTTP and Fetch.
     rule("H1", "RFC 9112 7.1", "Chunks are undone wherever segments are cut; extensions and trailers are ignored.", &["C2.11", "C2.12", "C2.16"]),
     rule("H2", "RFC 9112 6.3", "A body ends with its length, or with the connection.", &["C2.13", "C2.14"]),

@@ -14,7 +14,7 @@ use crate::conformance::host;
 use crate::conformance::judge::{self, Attempt, Beside, each, in_order, settled};
 use crate::conformance::{CaseResult, Cost, Deviations, Fault, Verdict};
 
-/// Clients that run at a time where nobody says otherwise: they wait more than they compute.
+/// Clients that run at a time by default: they wait more than they compute.
 pub(super) const PARALLEL: usize = 8;
 /// Cases that measure time and run side by side: they wait, and a busy machine would spoil them.
 const PARALLEL_TIMED: usize = 4;
@@ -51,10 +51,10 @@ impl Plan {
     }
 }
 
-/// What came of the cases that others depend on.
+/// The verdicts on the cases that others depend on.
 type Verdicts = HashMap<&'static str, Verdict>;
 
-/// Runs the cases of the plan; results in the order of the ids. `ended` is told of each.
+/// Runs the cases of the plan; results in the order of the ids. `ended` gets each.
 pub(super) fn check(
     driver: &Arc<dyn Driver>,
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! What a client under test was seen to do, and the bounded way from it to the case.
+//! Reports of a client under test, and the bounded way from it to the case.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer};
 
-/// What may wait for a case, bytes. Whoever sends more is not read until the case has caught up:
-/// so a client's flood neither fills the memory nor is mistaken for silence.
+/// The most that may wait for a case, bytes. A client that sends more is not read until the case
+/// has caught up: so its flood neither fills the memory nor is mistaken for silence.
 const WAITING_BYTES: usize = 32 * 1024 * 1024;
-/// What a thing that waits costs beside its text: some of them are small.
+/// The cost of a waiting report beside its text: some of them are small.
 const OVERHEAD_BYTES: usize = 128;
 
 /// An event as the client reported it. Where its language has nothing, `null` is as good as silence.
@@ -23,7 +23,7 @@ pub(super) struct Event {
     /// The last event id at that time.
     #[serde(default, deserialize_with = "text")]
     pub(super) id: String,
-    /// Where it came from; browsers tell.
+    /// Where it came from; browsers report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) origin: Option<String>,
 }
@@ -39,7 +39,7 @@ pub(super) enum Saw {
     },
     State(u8),
     Closed,
-    /// What kind of object a browser's event was: `open`, whether trusted, bubbling, cancelable.
+    /// The kind of a browser's event object: `open`, whether trusted, bubbling, cancelable.
     Shape(&'static str, [bool; 3]),
     /// Something that is not in the protocol.
     Garbage(String),
@@ -65,12 +65,12 @@ pub(super) struct Inbox {
 struct Waiting {
     sightings: VecDeque<Sighting>,
     bytes: usize,
-    /// Nobody reads any more: what comes is thrown away.
+    /// The case reads no more: further reports are thrown away.
     is_closed: bool,
 }
 
 impl Inbox {
-    /// Adds a sighting; waits while too much is unread. `false` if nobody will read it.
+    /// Adds a sighting; waits while too much is unread. `false` if the case reads no more.
     pub(super) fn put(&self, saw: Saw) -> bool {
         let at = Instant::now();
         let size = saw.size();
@@ -106,7 +106,7 @@ impl Inbox {
         }
     }
 
-    /// Nobody reads any more.
+    /// The case reads no more.
     pub(super) fn close(&self) {
         let mut waiting = self.lock();
         waiting.is_closed = true;
@@ -147,7 +147,7 @@ impl Saw {
         }
     }
 
-    /// What else a line says of an event object, if its client is a browser.
+    /// Further facts of a line about an event object, if its client is a browser.
     pub(super) fn shape_in(line: &[u8]) -> Option<Saw> {
         #[derive(Deserialize)]
         struct Line<'a> {
@@ -162,7 +162,7 @@ impl Saw {
         Some(Saw::Shape(kind, [line.trusted, line.bubbles, line.cancelable]))
     }
 
-    /// What it is called in a report.
+    /// Its text in a report.
     pub(super) fn shown(&self) -> String {
         const CHARS: usize = 200;
         let cut = |text: &str| match text.char_indices().nth(CHARS) {

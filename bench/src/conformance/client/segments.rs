@@ -1,7 +1,7 @@
 //! Separate segments: one is sent only when the client has read the one before.
 //!
 //! `TCP_NODELAY` sends each write as a segment, but two that arrive before the client looks are one
-//! read to it, and a case about cuts would test nothing. On Linux the kernel tells how many bytes
+//! read to it, and a case about cuts would test nothing. On Linux the kernel shows how many bytes
 //! have come to the client's socket and how many of them wait there (man 7 sock_diag, and
 //! linux/inet_diag.h, linux/tcp.h); elsewhere, or where the client is on another host, a short pause
 //! has to do.
@@ -15,9 +15,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// How long to wait for a client that does not read; then the cut is lost, and nothing else.
 const WAIT: Duration = Duration::from_millis(250);
-/// So often in a row; whoever has not read by then has stopped reading.
+/// Waits in a row; a client that has not read by then has stopped reading.
 const WAITS: u32 = 3;
-/// The pause where nobody says what was read.
+/// The pause where the kernel does not say what was read.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How often to look at first; a client on this host reads within some ten microseconds.
 const LOOKS: u32 = 40;
@@ -90,7 +90,7 @@ impl Segments {
     }
 
     /// How many bytes wait at the client's socket, and how many have come there in all; `None` if
-    /// nobody can say.
+    /// that is not known.
     fn waiting(&mut self) -> Option<(u32, u64)> {
         let (socket, question) = self.netlink.as_mut()?;
         socket.send(question).ok()?;

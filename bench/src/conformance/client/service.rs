@@ -1,7 +1,7 @@
 //! Clients behind the REST protocol of launchdarkly/sse-contract-tests.
 //!
-//! A test service is an HTTP server that wraps a client library: `GET /` tells what it can do,
-//! `POST /` makes it read a stream, `DELETE` of that ends it. What it sees it posts to a callback
+//! A test service is an HTTP server that wraps a client library: `GET /` says what it can do,
+//! `POST /` makes it read a stream, `DELETE` of that ends it. It posts what it sees to a callback
 //! URL of ours, numbered, since callbacks can overtake each other. Their documentation:
 //! <https://github.com/launchdarkly/sse-contract-tests/blob/main/docs/service_spec.md>.
 
@@ -24,13 +24,13 @@ use crate::wire::base_url;
 
 /// How long the service may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What an answer of the service may be long, bytes.
+/// The longest answer of the service, bytes.
 const ANSWER_BYTES: usize = 1024 * 1024;
 /// How many clients of it run at a time, unless the command says. Their own harness runs one after
 /// the other, and there are adapters that need it: to end a client, that for Rust ends the one
 /// before.
 const PARALLEL: usize = 1;
-/// Callbacks that came too early; a counter that skips so many is broken.
+/// Callbacks that came too early; a counter that skips more is broken.
 const EARLY: usize = 10_000;
 
 /// Their names for what a client offers, and ours.
@@ -50,7 +50,7 @@ pub(super) struct Service {
     name: String,
     capabilities: Vec<Capability>,
     parallel: usize,
-    /// It reports types only that it was told to listen to.
+    /// It reports only the types that it was asked to listen to.
     listens: bool,
     callbacks: Callbacks,
 }
@@ -74,7 +74,7 @@ struct Order {
 }
 
 impl Service {
-    /// Asks the service at this URL what it offers; so many clients of it run at a time.
+    /// Asks the service at this URL what it offers; `parallel` clients of it run at a time.
     pub(super) fn find(url: &str, parallel: Option<u16>) -> Result<Service> {
         let (address, _, path) = base_url(url).map_err(anyhow::Error::msg)?;
         let (status, _, body) =
@@ -96,7 +96,7 @@ impl Service {
         Ok(Service { address, path, name, capabilities, parallel, listens, callbacks })
     }
 
-    /// What it calls itself.
+    /// Its name for itself.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -251,7 +251,7 @@ fn take(streams: &Mutex<BTreeMap<u64, Arc<Stream>>>, target: &str, body: &[u8]) 
 }
 
 impl Order {
-    /// What the next callback said, if it is there.
+    /// The reports of the next callback, if it is there.
     fn take(&mut self) -> Option<Vec<Saw>> {
         let saws = self.early.remove(&self.next)?;
         self.next += 1;
@@ -259,7 +259,7 @@ impl Order {
     }
 }
 
-/// What a callback says.
+/// The reports in a callback.
 fn saw_in(body: &[u8]) -> Vec<Saw> {
     let garbage = |words: String| vec![Saw::Garbage(words)];
     let value: Value = match serde_json::from_slice(body) {

@@ -21,7 +21,7 @@ use crate::wire::{Log, Side};
 const WRITE_PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
-/// More connections at a time than any case has a use for: who opens more is cut off.
+/// More connections at a time than any case has a use for: a client that opens more is cut off.
 const CONNECTIONS: usize = 256;
 /// How often to look whether a connection has ended.
 const LOOK: Duration = Duration::from_millis(2);
@@ -45,7 +45,7 @@ struct Shared {
     open: Mutex<Vec<(usize, Arc<TcpStream>)>>,
 }
 
-/// A port that is taken, but where nobody listens: connections are refused.
+/// A port that is taken, but without a listener: connections are refused.
 pub(super) struct Closed {
     socket: Socket,
     address: SocketAddr,
@@ -151,7 +151,7 @@ impl Exchange {
         self.log.add(self.number, Side::Sent, bytes);
         if !self.is_broken && (&*self.socket).write_all(bytes).is_err() {
             self.is_broken = true;
-            self.log.add(self.number, Side::Note, b"nobody takes it");
+            self.log.add(self.number, Side::Note, b"the client does not read");
         }
         self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
@@ -206,7 +206,7 @@ impl Exchange {
         self.head(STREAM);
     }
 
-    /// Sends a chunk of the body as a segment of its own.
+    /// Sends a chunk of the body as a separate segment.
     pub(super) fn chunk(&mut self, bytes: &[u8]) {
         self.segment(&chunk(bytes));
     }
@@ -290,7 +290,7 @@ fn accept(listener: &TcpListener, requests: &Sender<Exchange>, shared: &Arc<Shar
         let (requests, shared, log) = (requests.clone(), Arc::clone(shared), log.clone());
         thread::spawn(move || {
             let number = log.open();
-            // Whoever cannot be served has gone already.
+            // A client that cannot be served has gone already.
             let _ = serve(&Arc::new(socket), number, &requests, &shared, &log);
             lock(&shared.open).retain(|(other, _)| *other != number);
         });

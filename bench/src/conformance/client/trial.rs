@@ -1,4 +1,4 @@
-//! What a case works with: a client to start, a stage for it to ask, and what it reported.
+//! The tools of a case: a client to start, a stage for it to ask, and its reports.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::wire::Log;
 pub(super) const MARK: &str = "the end of this case";
 /// How long the answer to a failure is watched for a second request.
 const AFTERWARDS: Duration = Duration::from_secs(3);
-/// How long a client that was told to close may take.
+/// How long a client may take to close.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Things that a client may report in one case; those with more do not keep them.
 const SEEN: usize = 200_000;
 /// Clients that one case has at a time: other cases run beside it.
 const VARIANTS: usize = 4;
-/// The last things reported that a miss shows.
+/// The last reports that a failure shows.
 const SHOWN: usize = 6;
 /// The reconnection time that cases ask for: soon, and above the least that clients wait.
 pub(super) const RETRY_MS: u64 = 200;
@@ -96,7 +96,7 @@ impl Trial {
         Client::start(&*self.driver, self.case, url, options, &self.log)
     }
 
-    /// Starts a client on a stage of its own.
+    /// Starts a client on a separate stage.
     pub(super) fn dialogue(&self, options: &Options) -> Result<Dialogue<'_>, Fault> {
         self.dialogue_at("/events", options)
     }
@@ -124,7 +124,7 @@ impl Trial {
         Ok((dialogue, exchange))
     }
 
-    /// Tries each of these with clients of their own; the first that is missed counts.
+    /// Tries each of these with separate clients; the first that fails counts.
     pub(super) fn each<V: Sync>(
         &self,
         variants: &[V],
@@ -195,7 +195,7 @@ impl Dialogue<'_> {
         Ok(())
     }
 
-    /// What the client reports next.
+    /// The next report of the client.
     pub(super) fn look(&mut self, deadline: Instant) -> Result<Option<Sighting>, Fault> {
         let Some(sighting) = self.client.next(deadline)? else { return Ok(None) };
         self.seen.push(sighting.clone());
@@ -218,7 +218,7 @@ impl Dialogue<'_> {
         self.until_within(self.trial.patience(), what, is_it)
     }
 
-    /// The same with a time of its own.
+    /// The same within a given time.
     pub(super) fn until_within(
         &mut self,
         within: Duration,
@@ -259,11 +259,11 @@ impl Dialogue<'_> {
             "an event behind the others",
             |saw| matches!(saw, Saw::Event(it) if it.data == MARK),
         );
-        // What came instead says more than that the mark did not.
+        // The events that came instead say more than the missing mark.
         let mut events = self.events();
         match marked {
             Err(_) if self.client.ended.is_none() && !events.is_empty() => {
-                // What is missing may only be late.
+                // The missing events may only be late.
                 self.trial.log.waited_in_vain(self.trial.patience());
                 return Ok(events);
             }
@@ -286,7 +286,7 @@ impl Dialogue<'_> {
         let over = |saw: &Saw| {
             matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
         };
-        // Whoever is driven by the REST protocol does not say that it has given up.
+        // A client behind the REST protocol does not say that it has given up.
         if self.trial.has(Capability::Op) {
             self.until("an error, and the end", over)?;
         }

@@ -27,7 +27,7 @@ const FILES: &[&str] = &[
 const SIZES: &[usize] = &[1, 2, 3, 7];
 /// A longer stream is played whole and in pieces of this size: the small ones would be thousands.
 const LONG: usize = 600;
-/// Beyond so many bytes a stream that needs a connection for each cut is not cut any more: what
+/// Beyond this many bytes a stream that needs a connection for each cut is not cut any more: what
 /// such a stream is about stands at its beginning.
 const LONE_CUTS: usize = 8;
 
@@ -155,7 +155,7 @@ fn played(trial: &Trial, vector: &Vector, every_cut: bool) -> Result<(), Fault> 
     Err(named(&all, fault))
 }
 
-/// Plays a stream on a connection of its own, which then ends; the events.
+/// Plays a stream on a separate connection, which then ends; the events.
 fn play_alone(trial: &Trial, options: &Options, play: &Play) -> Result<Vec<Event>, Fault> {
     let (mut dialogue, mut exchange) = trial.asked_with(options)?;
     exchange.open();
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(files.count(), FILES.len());
         for case in super::super::cases() {
             for vector in of_case(case.id) {
-                // What the suite expects is what our parser makes of it.
+                // The suite expects the result of our parser.
                 let mut parser = client::Parser::new();
                 parser.push(&vector.stream.bytes());
                 let mut events = Vec::new();

@@ -10,7 +10,7 @@ use crate::conformance::Side;
 use crate::conformance::report::{Document, Paint, summary_markdown, summary_table, write};
 use crate::report::splice;
 
-/// What the markers in a document begin with; a document may have a table of each kind.
+/// Prefixes of the markers in a document; a document may have a table of each kind.
 const MARKER: &str = "sse-bench conform report";
 const MARKER_OF_CLIENTS: &str = "clients: sse-bench conform report";
 
@@ -26,7 +26,7 @@ Examples:
   sse-bench conform report clients/*.json --splice README.md    of clients: <!-- clients: sse-bench conform report -->
                                                                 <!-- /clients: sse-bench conform report -->")]
 pub struct ReportArgs {
-    /// What `conform server --json` or `conform client --json` wrote
+    /// Files that `conform server --json` or `conform client --json` wrote
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Where else it goes

@@ -1,4 +1,4 @@
-//! How far a run is, for whoever waits.
+//! The progress of a run, for the user who waits.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Only what changes on a terminal: who asks about one server needs no line that it began.
+    /// Only what changes on a terminal: a run of one server needs no line that it began.
     pub fn on_terminal(label: &str, total: usize) -> Progress {
         let total = if std::io::stderr().is_terminal() { total } else { 0 };
         Progress::new(label, total)

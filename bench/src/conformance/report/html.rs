@@ -39,9 +39,9 @@ impl Page<'_> {
         let subjects = subjects(document);
         let _ = write!(
             self.out,
-            "<header>\n<h1>SSE conformance</h1>\n<p>What each of these {subjects} makes of the \
-             cases of <code>sse-bench conform</code>. Follow a letter to what was expected, what \
-             happened, and the bytes.</p>\n<ul class=\"legend\">\n"
+            "<header>\n<h1>SSE conformance</h1>\n<p>The results of these {subjects} in the \
+            cases of <code>sse-bench conform</code>. Follow a letter to the expected result, the \
+            actual one, and the bytes.</p>\n<ul class=\"legend\">\n"
         );
         for verdict in Verdict::ALL {
             let class = class(verdict);
@@ -52,10 +52,10 @@ impl Page<'_> {
                 "<li><span class=\"v {class}\">{letter}</span> <b>{word}</b> {meaning}</li>"
             );
         }
-        self.add("<li><span class=\"v fail known\">F</span> <b>†</b> a miss that is known and ");
+        self.add("<li><span class=\"v fail known\">F</span> <b>†</b> a failure that is known and ");
         self.add("listed, with its reason</li>\n</ul>\n</header>\n");
         self.add("<div class=\"scroll\"><table class=\"summary\">\n<thead><tr><th></th>");
-        for word in ["passed", "missed", "failed", "known", "facts", "skipped", "not judged"] {
+        for word in ["passed", "non-strict", "failed", "known", "facts", "skipped", "not judged"] {
             let _ = write!(self.out, "<th>{word}</th>");
         }
         self.add("<th>profile</th><th>suite</th><th>began (UTC)</th><th>took</th></tr></thead>\n");
@@ -187,7 +187,7 @@ impl Page<'_> {
         }
     }
 
-    /// Who came to which verdict, in one line each: for those who cannot see the matrix.
+    /// The runs with each verdict, in one line each: for readers who cannot see the matrix.
     fn verdicts(&mut self, id: &str) {
         let document = self.document;
         self.add("<p class=\"who\">");
@@ -234,7 +234,7 @@ impl Page<'_> {
                 escaped(&known.reason),
                 escaped(&known.version)
             );
-            // A link, and only if it is one: the text comes from a file of anybody's.
+            // A link, and only if it is one: the text comes from any user's file.
             if let Some(link) = known.upstream.as_ref().filter(|it| it.starts_with("https://")) {
                 let link = escaped(link);
                 let _ = write!(self.out, " <a href=\"{link}\">{link}</a>");

@@ -10,8 +10,8 @@ use crate::conformance::{CaseResult, Verdict};
 
 /// One suite a run, one test a case.
 ///
-/// What must not be there is a failure, a case that could not be judged an error; a known deviation
-/// and a skip are skipped tests that say why. A recommendation missed is a success with a remark,
+/// An unexpected result is a failure, a case that could not be judged an error; a known deviation
+/// and a skip are skipped tests that say why. A failed recommendation is a success with a remark,
 /// unless the run was strict.
 pub fn junit(document: &Document) -> String {
     let mut report = Report::new("sse-bench conform");

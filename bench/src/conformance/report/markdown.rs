@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Document, Run, counted, level_word};
 use crate::conformance::{CaseResult, Side, Verdict};
 
-/// The whole report: a summary, the matrix, and each miss.
+/// The whole report: a summary, the matrix, and each failure.
 pub fn markdown(document: &Document) -> String {
     let mut out = format!("# SSE conformance\n\n{}", summary_markdown(document));
     let _ = write!(out, "\n## Matrix\n\n{}\n", legend());
@@ -47,7 +47,7 @@ pub fn summary_markdown(document: &Document) -> String {
     let (who, rule) =
         if only_clients { ("client", "---") } else { ("server | encoding", "--- | ---") };
     let mut out = format!(
-        "| {who} | passed | recommendations missed | failed | known | facts | skipped |\n\
+        "| {who} | passed | recommendations failed | failed | known | facts | skipped |\n\
          | {rule} | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for run in &document.runs {
@@ -98,8 +98,8 @@ fn provenance(document: &Document) -> String {
         _ => "never".to_owned(),
     };
     format!(
-        "{}, suite version {}, {when}. *Known* misses are listed with their reason and the upstream \
-         link, and are counted among the missed and the failed.",
+        "{}, suite version {}, {when}. *Known* failures are listed with their reason and the upstream \
+        link, and are counted among the failed, too.",
         counted(document.rows().len(), "case", "cases"),
         versions.join(" and "),
     )
@@ -200,7 +200,7 @@ pub(super) fn summary_words(run: &Run) -> String {
     let mut words = format!("{} passed, {} failed", it.passed, it.failed);
     if it.non_strict > 0 {
         let missed = counted(it.non_strict, "recommendation", "recommendations");
-        let _ = write!(words, ", {missed} missed");
+        let _ = write!(words, ", {missed} failed");
     }
     if it.deviations > 0 {
         let _ = write!(words, " ({} of these known)", it.deviations);

@@ -93,7 +93,8 @@ pub fn run_text(run: &Run, verbose: bool, paint: Paint) -> String {
 
 /// The runs as a table, one row each.
 pub fn summary_table(runs: &[Run], paint: Paint) -> String {
-    let header = ["", "passed", "missed", "failed", "known", "facts", "skipped", "unexpected", "s"];
+    let header =
+        ["", "passed", "non-strict", "failed", "known", "facts", "skipped", "unexpected", "s"];
     let rows: Vec<[String; 9]> = runs
         .iter()
         .map(|run| {
@@ -133,7 +134,7 @@ pub fn summary_table(runs: &[Run], paint: Paint) -> String {
     out
 }
 
-/// A miss as text: the claim and its source, expected, actual, how to see it again, the dialogue.
+/// A failure as text: claim and source, expected, actual, how to see it again, the dialogue.
 pub fn failure_text(result: &CaseResult, paint: Paint) -> String {
     let mut out = String::new();
     let mut line = |what: &str, text: &str| {

@@ -1,4 +1,4 @@
-//! What a case about a server needs, costs and rests on.
+//! Needs, costs and preconditions of a case about a server.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ impl Case {
         })
     }
 
-    /// Whether it sends so much that a server of somebody else would feel it.
+    /// Whether it sends enough to disturb another operator's server.
     pub fn is_flood(&self) -> bool {
         self.cost.contains(&Cost::Flood)
     }
@@ -30,7 +30,7 @@ impl Case {
     }
 }
 
-/// What a case needs of a server beyond the URL of a stream.
+/// A need of a case beyond the URL of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
@@ -44,7 +44,7 @@ pub enum Need {
     Endpoints,
     /// The time between its keep-alive comments is known, and `--keep-alive-ms` sets it.
     KeepAlive,
-    /// The process: it can be started and told to stop.
+    /// The process: it can be started and stopped.
     Process,
 }
 

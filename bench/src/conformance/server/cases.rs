@@ -15,7 +15,7 @@ mod s11_shutdown;
 
 use super::Case;
 
-/// What most cases about servers have in common.
+/// Common fields of most cases about servers.
 const CASE: Case = Case { after: HANDSHAKE, ..Case::COMMON };
 /// Nothing can be said of a stream that does not open. Cases about other requests stand alone.
 pub(super) const HANDSHAKE: &[&str] = &["S1.01", "S1.02"];

@@ -25,16 +25,16 @@ Examples:
   sse-bench conform server all --html matrix.html               all of them
   sse-bench conform server --explain S4.07                      what a case is about
 
-Verdicts: PASS; NON-STRICT, a recommendation is missed; FAIL, a requirement is missed; INFO, a fact;
-SKIP, the server does not offer what the case needs; BLOCKED, what it depends on failed, or the
-server stopped answering; ERROR of the harness. KNOWN is a miss that is listed.
+Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
+SKIP, the server does not offer what the case needs; BLOCKED, a case that it depends on failed, or the
+server stopped answering; ERROR of the harness. KNOWN is a failure that is listed.
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 pub struct ServerArgs {
     /// The URL of a stream, the name of a server of this workspace, or `all` of them
     #[arg(value_name = "URL|NAME|all", required_unless_present = "explain")]
     pub server: Option<String>,
-    /// Say what a case sends, expects and rests on, and how to fix a server that misses it
+    /// Say what a case sends, expects and rests on, and how to fix a server that fails it
     #[arg(long, value_name = "CASE")]
     pub explain: Option<String>,
 
@@ -49,11 +49,11 @@ pub struct ServerArgs {
     /// Not these cases
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub skip: Vec<String>,
-    /// A missed recommendation (SHOULD) is an unexpected result, too
+    /// A failed recommendation (SHOULD) is an unexpected result, too
     #[arg(long)]
     pub strict: bool,
-    /// Known misses, in the form of deviations.toml: a listed miss is expected, any other is not,
-    /// and neither is a listed case that passes
+    /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
+    /// not, and neither is a listed case that passes
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
 
@@ -63,7 +63,7 @@ pub struct ServerArgs {
     /// How long to wait until the server answers, for instance 30s
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub wait: Option<Duration>,
-    /// Make every wait and every threshold so many times as long, for a slow machine
+    /// Multiply every wait and every threshold by this factor, for a slow machine
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
     pub time_scale: f64,
     /// How long to wait for each answer, milliseconds
@@ -91,10 +91,10 @@ pub struct ServerArgs {
     #[arg(long)]
     pub release: bool,
 
-    /// What the server is called in reports
+    /// The server's name in reports
     #[arg(long)]
     pub name: Option<String>,
-    /// Show every case, and the dialogues of known misses too
+    /// Show every case, and the dialogues of known failures too
     #[arg(long)]
     pub verbose: bool,
     /// Where else the results go

@@ -17,7 +17,7 @@ pub(super) fn blocks(bytes: &[u8]) -> Vec<Vec<&[u8]>> {
     let (lines, _) = lines(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     let mut blocks: Vec<Vec<&[u8]>> =
         lines.split(|line| line.is_empty()).map(<[_]>::to_vec).collect();
-    // What follows the last blank line is no block yet.
+    // The lines after the last blank line are no block yet.
     blocks.pop();
     blocks.retain(|block| !block.is_empty());
     blocks

@@ -21,7 +21,7 @@ impl Held {
         })
     }
 
-    /// Waits until at least so many streams are open, and says what will be left without them.
+    /// Waits until at least this many streams are open, and says what will be left without them.
     ///
     /// Streams of earlier cases may still be on their way out, so nothing is counted before.
     pub(super) fn beside(streams: usize, target: &Target) -> Result<Held, Fault> {

@@ -20,7 +20,7 @@ impl Own {
         Ok(Own { target: target.at(server.addr()), server: Some(server) })
     }
 
-    /// A process of its own where one can be started, or else the server that there is.
+    /// A separate process where one can be started, or else the server that there is.
     pub(super) fn or_shared(target: &Target) -> Result<Own, Fault> {
         match target.launch() {
             Some(_) => Own::start(target, &[]),
@@ -28,7 +28,7 @@ impl Own {
         }
     }
 
-    /// What its process has used, if it has one of its own.
+    /// CPU and memory of its process, if it was started for this case.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.server.as_ref().and_then(|server| server.usage().ok())
     }

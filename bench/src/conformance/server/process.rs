@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(2);
 /// How the harness gets a process that it may stop.
 #[derive(Clone, Debug)]
 pub enum Control {
-    /// Starts one more server on a port of its own, as often as cases want one.
+    /// Starts one more server on a separate port, as often as cases want one.
     Launch(Launch),
     /// Starts the one server there is with a shell command, and again after each stop.
     Shell(Arc<Shell>),
@@ -80,19 +80,19 @@ impl Control {
     /// # Errors
     /// One line, if there is no such process or it may not be signalled.
     pub fn pid(id: i32) -> Result<Control, String> {
-        // 0 and below mean groups, 1 is init: nobody's server.
+        // 0 and below mean groups, 1 is init: neither is a server.
         let pid = (id > 1).then(|| Pid::from_raw(id)).flatten();
         let pid = pid.ok_or("a process id is greater than 1")?;
         test_kill_process(pid).map_err(|error| format!("process {id}: {error}; is it yours?"))?;
         Ok(Control::Pid(Arc::new(Mutex::new(Some(pid)))))
     }
 
-    /// Whether several cases can have a process of their own at the same time.
+    /// Whether several cases can have their own processes at the same time.
     pub fn is_parallel(&self) -> bool {
         matches!(self, Control::Launch(_))
     }
 
-    /// How a started command ended, if it did: the reason why nobody answers.
+    /// How a started command ended, if it did: the reason why no server answers.
     pub fn ended(&self) -> Option<ExitStatus> {
         let Control::Shell(shell) = self else { return None };
         lock(&shell.running).as_mut()?.ended().ok()?
@@ -155,8 +155,8 @@ impl OwnProcess {
     /// Sends SIGTERM unless that was done, and waits for the end.
     ///
     /// # Errors
-    /// A miss if the process is still there after [`STOP_DEADLINE`]. It is killed then, unless
-    /// somebody else started it.
+    /// A failure if the process is still there after [`STOP_DEADLINE`]. It is killed then, unless
+    /// it was started by others.
     pub fn stop(mut self) -> Result<Ended, Fault> {
         if self.asked.is_none() {
             self.signal()?;
@@ -206,7 +206,7 @@ impl OwnProcess {
 
 impl Group {
     fn start(command: &str) -> io::Result<Group> {
-        // A group of its own, because the command may start others: npm starts node, cargo the
+        // A separate group, because the command may start others: npm starts node, cargo the
         // server. The signal then reaches each of them once, as Ctrl-C in a terminal would.
         let leader = Command::new("sh")
             .args(["-c", &format!("exec {command}")])

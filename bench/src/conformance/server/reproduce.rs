@@ -8,7 +8,7 @@ use crate::wire::Sent;
 
 /// More connections than this say nothing that the decisive one does not.
 const CONNECTIONS: usize = 4;
-/// The longest line that somebody would paste.
+/// The longest line that a user would paste.
 const LINE_BYTES: usize = 8 * 1024;
 /// As many equal bytes are written as a command that makes them.
 const LONG_RUN: usize = 80;
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long the line listens after it has sent all: streams do not end.
 const LISTEN_S: u64 = 3;
 
-/// The line, if the dialogue can be told in one: a `curl` for a plain GET, bash's `/dev/tcp` for
+/// The line, if the dialogue fits into one: a `curl` for a plain GET, bash's `/dev/tcp` for
 /// the rest; it needs no tool that is not there.
 ///
 /// Of several connections the first few are opened in their order, each while the others go on; of
@@ -47,7 +47,7 @@ pub(super) fn line(case: &Case, target: &Target) -> Option<String> {
     (line.len() <= LINE_BYTES).then_some(line)
 }
 
-/// What was sent on one connection.
+/// The bytes sent on one connection.
 fn dialogue(sent: &[&Sent], address: &str) -> Option<String> {
     if let [request] = sent
         && let Some(line) = curl(&request.bytes, address)
@@ -106,7 +106,7 @@ fn curl(request: &[u8], address: &str) -> Option<String> {
             && value.trim() == value
             && value.bytes().all(|it| matches!(it, b' '..=b'~') && it != b'\'');
         let name_is_plain = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
-        // What curl gives a meaning of its own is sent by hand.
+        // Headers that curl treats specially are sent by hand.
         let is_special = [
             "connection",
             "te",

@@ -1,4 +1,4 @@
-//! What the suite rests on: each sentence that binds a server, and the cases that look at it.
+//! The basis of the suite: each sentence that binds a server, and the cases that check it.
 //!
 //! `A` is what the HTML standard says of event streams, `D` what HTTP says and streams run into,
 //! `P` what operating them has taught, `K` what the contract of this workspace adds. A rule without a
@@ -12,7 +12,7 @@ pub static RULES: &[Rule] = &[
     // HTML: what a server sends.
     rule("A1a", "HTML 9.2.3", "A stream is answered with status 200; with another one clients give up.", &["S1.01"]),
     rule("A1b", "HTML 9.2.3", "Its type is text/event-stream, whatever the parameters.", &["S1.02", "S1.03"]),
-    rule("A1c", "HTML 9.2.3", "What is no stream does not call itself one.", &["S9.09"]),
+    rule("A1c", "HTML 9.2.3", "An answer that is no stream does not call itself one.", &["S9.09"]),
     rule("A2a", "HTML 9.2.5", "A stream is UTF-8, always.", &["S3.01", "S4.09"]),
     rule("A2b", "HTML 9.2.5", "No other charset can be declared.", &["S1.03"]),
     rule("A3a", "HTML 9.2.5", "A stream is comments, fields and blank lines, each line ended by CRLF, LF or CR.", &["S3.02", "S3.05", "S4.01", "S5.07"]),
@@ -27,12 +27,12 @@ pub static RULES: &[Rule] = &[
     rule("A8b", "HTML 9.2.6", "An empty id line is what resets the last event id.", &["S4.12"]),
     rule("A9", "HTML 9.2.7", "A comment every 15 s or so keeps proxies from cutting the stream.", &["S5.05", "S5.06", "S5.08"]),
     rule("A10", "HTML 9.2.7", "No layer holds data back.", &["S5.01", "S5.02", "S5.03", "S5.04", "S2.09"]),
-    rule("A11a", "HTML 9.2.1", "204 tells a client to stop.", &["S11.07", "S2.11"]),
+    rule("A11a", "HTML 9.2.1", "204 stops a client.", &["S11.07", "S2.11"]),
     uncovered("A11b", "HTML 9.2.3", "A stream may be redirected.", "a permission; a redirect at the URL under test is reported, with the advice to give its target"),
     rule("A12a", "HTML 9.2.4", "Last-Event-ID is text of any kind but NUL, LF and CR.", &["S6.06", "S3.09"]),
     rule("A12b", "HTML 9.2.4", "It names the event after which the stream goes on.", &["S6.01", "S6.02", "S6.03", "S6.07", "S6.10"]),
     rule("A12c", "HTML 9.2.4", "A client with an empty last event id sends none; empty means the same.", &["S6.05"]),
-    rule("A12d", "whatwg/html#8297", "What an unknown or expired id does is open, and best told in the stream.", &["S6.04", "S6.08", "S11.06"]),
+    rule("A12d", "whatwg/html#8297", "The answer to an unknown or expired id is open; the stream should report it.", &["S6.04", "S6.08", "S11.06"]),
     rule("A13", "HTML 9.2.7", "Clients limit connections to a server, browsers to six over HTTP/1.1.", &["S10.09"]),
     rule("A14", "HTML 9.2.7", "Control messages have no id unless they are points to resume from.", &["S6.09", "S5.06"]),
     // HTTP: what streams run into.
@@ -50,7 +50,7 @@ pub static RULES: &[Rule] = &[
     rule("D7b", "RFC 9110 9.1", "Methods are case-sensitive.", &["S9.07"]),
     rule("D8a", "RFC 9110 12.5.1, 5.1", "No Accept, or */*, accepts anything; header names have no case.", &["S1.04", "S6.07"]),
     rule("D8b", "RFC 9110 15.5.7", "Another Accept may get 406, or be ignored.", &["S1.05"]),
-    rule("D9", "RFC 9110 12.5.5", "What was negotiated is listed in Vary.", &["S1.05", "S1.11"]),
+    rule("D9", "RFC 9110 12.5.5", "Headers that selected the answer are listed in Vary.", &["S1.05", "S1.11"]),
     rule("D10", "RFC 9110 6.6.1", "A server with a clock says Date.", &["S1.10"]),
     rule("D11", "RFC 9112 3.2", "HTTP/1.1 without exactly one valid Host gets 400.", &["S9.10", "S9.11"]),
     rule("D12", "RFC 9112 3.2.2", "The absolute form of a target is accepted.", &["S9.23"]),
@@ -76,7 +76,7 @@ pub static RULES: &[Rule] = &[
     rule("D26", "RFC 9111 5.2", "No cache stores a stream and plays it again.", &["S1.06"]),
     rule("D27", "RFC 9110 2.5, 6.2", "The answer names the highest minor version of the server, whatever the request's.", &["S2.10"]),
     rule("D28", "RFC 9110 7.8", "Upgrade may be ignored, and then changes nothing.", &["S9.24"]),
-    // What HTTP and its neighbours say beyond the list of the reference.
+    // Rules of HTTP and its neighbours beyond the list of the reference.
     rule("D29", "RFC 9110 8.6, RFC 9112 6.1", "204 has neither Content-Length nor Transfer-Encoding.", &["S2.11"]),
     rule("D30", "RFC 9110 13.1.2, 14.2", "Range and preconditions that do not apply are ignored.", &["S9.25"]),
     rule("D31", "RFC 9110 12.5.3", "Only accepted content codings are used.", &["S1.09"]),
@@ -88,16 +88,16 @@ pub static RULES: &[Rule] = &[
     rule("P2", "nginx, HTTP/1.1", "A stream without an end has no Content-Length.", &["S1.08"]),
     rule("P3", "clients with limits", "Lines and events of usual sizes arrive, large ones too.", &["S3.11", "S4.10", "S4.11"]),
     rule("P4", "resuming", "An id names one event.", &["S3.10"]),
-    rule("P5", "whoever waits", "The first event comes soon, and a thousand readers are served.", &["S5.09", "S7.05"]),
+    rule("P5", "readers that wait", "The first event comes soon, and a thousand readers are served.", &["S5.09", "S7.05"]),
     rule("P6", "actix-web#1313, Rocket#2455", "A client that has left is noticed, and leaves nothing behind.", &["S8.01", "S8.02", "S8.06", "S9.03"]),
-    rule("P7", "slow clients", "Who does not read costs bounded memory and delays nobody.", &["S8.04", "S7.06"]),
+    rule("P7", "slow clients", "A client that stops reading uses bounded memory and does not delay others.", &["S8.04", "S7.06"]),
     rule("P8", "axum: panic on CR", "Hostile events and requests break no connection of others.", &["S10.06", "S9.26"]),
     rule("P9", "axum#2673, hyper#2787", "SIGTERM ends the process soon, and streams whole.", &["S11.01", "S11.02", "S11.03", "S11.04", "S11.05"]),
     // The contract of this workspace.
     rule("K1", "contract: /script", "Events of any content go through the normal encoder unharmed.", &["S4.01", "S4.02", "S4.04", "S4.06", "S4.07", "S4.08", "S4.09", "S4.12", "S4.13", "S10.01", "S10.02", "S10.03", "S10.04"]),
     rule("K2", "contract: topics", "Every open stream of a topic gets each message, in one order, under one id.", &["S7.01", "S7.02", "S7.03", "S7.04", "S6.10"]),
-    rule("K3", "contract: resume", "A client resumes without gap and repeat, by header or by query, or is told.", &["S6.01", "S6.02", "S6.03", "S6.11", "S6.12", "S6.13", "S8.05"]),
+    rule("K3", "contract: resume", "A client resumes without gap and repeat, by header or by query, or learns of the gap.", &["S6.01", "S6.02", "S6.03", "S6.11", "S6.12", "S6.13", "S8.05"]),
     rule("K4", "contract: POST", "A message is whole, at most 64 KiB, and from a page of this site.", &["S7.07", "S7.09", "S10.10"]),
-    rule("K5", "contract: problems", "What is wrong with a request is said in problem+json.", &["S9.30"]),
+    rule("K5", "contract: problems", "Errors of a request are reported as problem+json.", &["S9.30"]),
     rule("K6", "contract: HEAD", "HEAD is answered at every endpoint that has GET.", &["S9.29"]),
 ];

@@ -20,11 +20,11 @@ pub fn check(target: &Target) -> Vec<CaseResult> {
 
 /// Runs the selected cases, several at a time; results in the order of the ids.
 ///
-/// `deviations` are those for the encoding at hand. `ended` is told of each result, group by group:
+/// `deviations` are those for the encoding at hand. `ended` gets each result, group by group:
 /// the handshake, then the other categories, then cases that must be alone, that are long, that stop
 /// the process. Before, between and after groups the server is asked whether it still answers. If
-/// it does not, the rest is blocked, and so are the misses of the group in which it fell silent: it
-/// is not known which of them the server really misses.
+/// it does not, the rest is blocked, and so are the failures of the group in which it fell silent:
+/// it is not known which of them are the server's.
 pub fn check_each(
     target: &Target,
     selection: &Selection,
@@ -99,7 +99,7 @@ fn groups<'c>(selected: &[&'c Case], target: &Target) -> Vec<Group<'c>> {
     let rank = |case: &Case| {
         let is_root = HANDSHAKE.contains(&case.id);
         match case.category().number {
-            // They start processes of their own, or stop the one there is.
+            // They start separate processes, or stop the one there is.
             _ if case.needs.contains(&Need::Process) => 1003,
             _ if case.is_long(target) => 1002,
             _ if case.is_flood() || (case.is_alone() && !own_process) => 1001,
@@ -219,7 +219,7 @@ impl Run<'_> {
         }
     }
 
-    /// Takes back the misses of a group at whose end the server is silent.
+    /// Takes back the failures of a group at whose end the server is silent.
     fn doubt(&self, results: &mut [CaseResult]) {
         let silent = lock(&self.silent);
         let Some(words) = silent.as_ref().filter(|_| !self.alone) else { return };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// The target that makes a server emit these items through its normal encoder.
 ///
 /// An item has any of `id`, `event`, `data`, `comment` (strings), `retry` and `delay_ms` (numbers),
-/// `times` (the data so many times over), `repeat` (the event so many times); the last one may be
+/// `times` (the data repeated), `repeat` (the event repeated); the last one may be
 /// [`hold`].
 pub fn target(items: &[Value]) -> String {
     let json = Value::from(items.to_vec()).to_string();

@@ -55,7 +55,7 @@ pub enum Pace {
 }
 
 impl Profile {
-    /// What of a server the cases may use.
+    /// The needs that the cases may have.
     pub fn needs(self) -> &'static [Need] {
         match self {
             Profile::Generic => &[],

@@ -63,7 +63,7 @@ fn trials(binary: &Path, folder: &Path) -> Result<Trials, String> {
         for case in cases() {
             let (server, deviations) = (Arc::clone(&server), Arc::clone(&deviations));
             let name = format!("{encoding}::{}::{}", case.category().name(), case.name());
-            // Shown as ignored: whoever tests everything says `--include-ignored`.
+            // Shown as ignored; `--include-ignored` runs them too.
             let waits = case.is_long(&Target::contract(([127, 0, 0, 1], 1).into(), None));
             let trial = Trial::test(name, move || {
                 let target = server.target()?;
@@ -84,7 +84,7 @@ fn trials(binary: &Path, folder: &Path) -> Result<Trials, String> {
     Ok((servers, trials))
 }
 
-/// What the suite adds to a server's command line.
+/// Adds the suite's options to a server's command line.
 pub fn conformance_launch(launch: &Launch) -> Launch {
     // A short keep-alive, so that streams at rest show it and closed ones are noticed.
     launch.clone().with_args(["--conformance", "--keep-alive-ms", "500"])

@@ -27,7 +27,7 @@ impl<'t> Topic<'t> {
         &self.path
     }
 
-    /// Subscribes; after the head has arrived nothing published may be missed.
+    /// Subscribes; after the head has arrived no message may be lost.
     pub(super) fn subscribe(&self, last_event_id: Option<&str>) -> wire::Result<EventStream> {
         let request = self.target.get(&self.path);
         self.target.open(&match last_event_id {

@@ -137,7 +137,7 @@ fn title(app: &App, paint: Paint) -> Text<'static> {
     Text::from(spans)
 }
 
-/// What has come so far: of one server here, of all of them in the grid's own frames.
+/// Counts so far: of one server here, of all of them in the grid's own frames.
 fn totals(app: &App, paint: Paint) -> Text<'static> {
     let lane = app.lanes.first().filter(|_| !app.grid);
     let spans = lane
@@ -229,7 +229,7 @@ fn grid(frame: &mut Frame<'_>, app: &App, paint: Paint, area: Rect) {
     }
 }
 
-/// What cargo is at, for the lower border: the first build of a server takes its time.
+/// Progress of cargo, for the lower border: the first build of a server takes its time.
 fn progress(lane: &Lane, paint: Paint, width: u16) -> Text<'static> {
     if lane.progress.is_empty() {
         return Text::default();

@@ -1,4 +1,4 @@
-//! A server process and the client that reads from it, told what to do and telling what happens.
+//! A server process and the client that reads from it: takes commands, reports events.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -29,7 +29,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a restarted server stays away: long enough to watch the client look for it.
 const RESTART_PAUSE: Duration = Duration::from_millis(1500);
 
-/// Shorter than the standard's, so that nobody has to wait to see a reconnection.
+/// Shorter than the standard's, so that a reconnection is seen without a long wait.
 const RETRY: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -210,7 +210,7 @@ async fn run(
     Ok(())
 }
 
-/// Waits until somebody wants the server to stop.
+/// Waits for the request to stop the server.
 async fn asked(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }

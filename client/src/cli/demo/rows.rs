@@ -9,10 +9,11 @@ use super::super::print::visible;
 /// Rows that are kept to scroll back in: some minutes of the liveliest stream.
 const MAX_ROWS: usize = 4096;
 
-/// What two sides say of the same thing comes within this time; on a busy machine a log is late.
+/// The lines of two sides about the same event come within this time; on a busy machine a log is
+/// late.
 const SAME_MS: i64 = 1000;
 
-/// What has no counterpart stands beside what the other side said so shortly before.
+/// A line without counterpart stands beside one that the other side wrote this shortly before.
 const NEAR_MS: i64 = 20;
 
 /// A pane.
@@ -22,7 +23,7 @@ pub(super) enum Side {
     Client = 1,
 }
 
-/// What a piece of text means, which `draw` gives a colour.
+/// The meaning of a piece of text, which `draw` gives a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -34,7 +35,7 @@ pub(super) enum Tone {
     Bad,
 }
 
-/// What one side says.
+/// A line of one side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
     /// Lines of both sides with the same key belong into one row; empty if there is no counterpart.

@@ -1,4 +1,4 @@
-//! What the demo knows and decides, without any I/O.
+//! The state and the decisions of the demo, without any I/O.
 
 mod lines;
 
@@ -47,7 +47,7 @@ impl Scenario {
     }
 }
 
-/// What the demo hears.
+/// Input of the demo.
 #[derive(Debug)]
 pub(super) enum Message {
     Key(KeyEvent),
@@ -56,11 +56,11 @@ pub(super) enum Message {
     Saw(usize, Saw),
 }
 
-/// What happens to a server and its client.
+/// An event of a server and its client.
 #[derive(Debug)]
 pub(super) enum Saw {
     Building,
-    /// What cargo says while it builds.
+    /// Output of cargo while it builds.
     Progress(String),
     Listening(SocketAddr),
     /// The server has ended, perhaps for this reason.
@@ -89,7 +89,7 @@ pub(super) enum Direction {
     ToClient,
 }
 
-/// What the demo wants done.
+/// Output of the demo: an action for its caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Open(Scenario),
@@ -343,7 +343,7 @@ impl App {
         for (side, line) in lines::raw(saw) {
             lane.raw.push(now, side, line);
         }
-        // What one looks at stands still while rows are added below it.
+        // The visible rows stand still while rows are added below them.
         let lane = &self.lanes[number];
         let added = self.rows(lane).len().saturating_sub(before[usize::from(self.is_raw)]);
         if self.is_paused && !self.grid {

@@ -10,7 +10,7 @@ use crate::conformance::{Fault, Level, Outcome, Scope};
 
 use Capability::{Bd, Hd, Id, R};
 
-/// Two headers that nobody sends by himself.
+/// Two headers that no client sends by default.
 const HEADERS: [(&str, &str); 2] = [("X-Conformance", "one, two"), ("Authorization", "Bearer abc")];
 const BODY: &str = "{\"question\": \"é?\"}";
 

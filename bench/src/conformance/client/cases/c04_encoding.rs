@@ -151,7 +151,7 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// A gzip stream of stored blocks (RFC 1951 3.2.4), each whole for whoever reads it.
+/// A gzip stream of stored blocks (RFC 1951 3.2.4), each a whole block for its reader.
 struct Stored {
     head: Vec<u8>,
 }

@@ -233,8 +233,8 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// Sends events until nobody takes them: a burst, so that some are queued, and then a trickle, which
-/// leaves a client time for its other work.
+/// Sends events until the client reads no more: a burst, so that some are queued, and then a
+/// trickle, which leaves a client time for its other work.
 fn keep_sending(mut stream: Exchange) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         stream.open();

@@ -14,7 +14,7 @@ use crate::conformance::{Level, Outcome};
 
 use Capability::{Op, R};
 
-/// How long nobody listens, and how much longer a client may take to notice that somebody does.
+/// How long no server listens, and how much longer a client may take to notice that one does.
 const AWAY: Duration = Duration::from_secs(2);
 const PATIENCE_AWAY: Duration = Duration::from_secs(20);
 
@@ -90,8 +90,8 @@ pub(super) static FAILURES: &[Case] = &[
         source: "HTML 9.2.3",
         needs: &[R],
         after: RECONNECTED,
-        claim: "While nobody listens the client keeps trying.",
-        sends: "A port where nobody listens, for two seconds.",
+        claim: "While no server listens the client keeps trying.",
+        sends: "A port without a listener, for two seconds.",
         fix: "Reconnect after a refused connection as well, the first one too.",
         run: |trial| {
             let closed = trial.closed()?;
@@ -272,7 +272,7 @@ pub(super) static IDS: &[Case] = &[
                 let values = again.request.all(ID);
                 let fine = match values.as_slice() {
                     [] => true,
-                    // As it was, or without what cannot be carried: nobody is misled.
+                    // As it was, or without the bytes that cannot be carried: no server is misled.
                     [value] => *value == id.as_bytes() || !value.iter().any(u8::is_ascii_control),
                     _ => false,
                 };

@@ -12,11 +12,11 @@ use crate::conformance::{Cost, Level, Outcome};
 
 /// A clock of milliseconds, and a request that was under way already.
 const EARLY_MS: f64 = 15.0;
-/// Who waits so long does not ask again and again.
+/// A client that waits this long does not loop.
 const NO_LOOP_MS: f64 = 100.0;
 /// How much later than asked for a client may come: 300 ms, as the catalogue has it for 700 ms.
 const LATE_MS: f64 = 300.0;
-/// What no valid value of these cases comes near to; bogus ones ask for 5 s, or for nothing.
+/// Far from all valid values of these cases; bogus ones ask for 5 s, or for nothing.
 const BOGUS_MS: f64 = 2000.0;
 /// A valid reconnection time, in an event: that it counts without one is another case.
 const SET: &str = "retry: 700\ndata: a\n\n";
@@ -203,7 +203,7 @@ pub(super) static CASES: &[Case] = &[
         needs: &[R],
         cost: &[Cost::Long],
         after: RECONNECTED,
-        claim: "How long a client waits that was told nothing.",
+        claim: "How long a client waits without a retry field.",
         sends: "No retry, and the end.",
         fix: "Nothing has to change; a few seconds are usual.",
         run: |trial| {
@@ -302,7 +302,7 @@ fn ignored(trial: &Trial, text: &str) -> Result<(), Fault> {
     is_in_time.map_err(|fault| fault.too_slow(Duration::from_secs_f64(delay.max(0.0) / 1e3)))
 }
 
-/// A miss that says behind which line it was.
+/// A failure that says behind which line it was.
 fn after_line(fault: Fault, line: &str) -> Fault {
     fault.within("", &format!("after \"retry: {line}\": "))
 }

@@ -113,7 +113,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "s429-retry-after",
         level: Level::Info,
         source: "RFC 9110 10.2.3",
-        claim: "What a client makes of 429 with Retry-After: 1.",
+        claim: "The reaction of a client to 429 with Retry-After: 1.",
         sends: "429 with Retry-After: 1.",
         fix: "Nothing has to change; the standard has it fail for good.",
         run: |trial| {
@@ -485,7 +485,7 @@ fn bounded(
         }
         asked = dialogue.stage.request(Duration::from_millis(2));
     }
-    // Whoever is driven by the REST protocol may say nothing; that it has stopped is enough.
+    // A client behind the REST protocol may report nothing; it is enough that it has stopped.
     if !dialogue.trial.has(Op) {
         return Ok(());
     }
@@ -527,7 +527,7 @@ fn read_timeout(trial: &Trial) -> Outcome {
     fact(format!("{took:.0} ms"))
 }
 
-/// A miss that says which of several it was.
+/// A failure that says which of several it was.
 fn named<T>(what: &str, outcome: Result<T, Fault>) -> Result<T, Fault> {
     outcome.map_err(|fault| fault.within("", &format!("{what}: ")))
 }

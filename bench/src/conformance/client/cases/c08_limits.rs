@@ -18,7 +18,7 @@ use Capability::Lm;
 
 /// How much an endless line or event goes on for, bytes.
 const ENDLESS: usize = 200 * 1024 * 1024;
-/// What a client may hold at most while it reads one that does not end, KiB.
+/// The most that a client may hold while it reads one that does not end, KiB.
 const ENDLESS_KIB: u64 = 150 * 1024;
 /// One write of a flood.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -30,7 +30,7 @@ const MIB: usize = 1024 * 1024;
 const LIMIT_BYTES: usize = 1024;
 const EVENTS: usize = 100_000;
 const COMMENTS: usize = 1_000_000;
-/// What the memory may grow by during a flood of comments, KiB.
+/// The most that the memory may grow by during a flood of comments, KiB.
 const FLAT_KIB: u64 = 48 * 1024;
 
 pub(super) static CASES: &[Case] = &[
@@ -159,8 +159,8 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Info,
         source: "practice: back-pressure",
         cost: &[Cost::Alone],
-        claim: "How much a client takes while nobody takes its events.",
-        sends: "Events of 64 KiB without pause, and nobody who takes them.",
+        claim: "How much a client reads while its user takes no events.",
+        sends: "Events of 64 KiB without pause, while the client's user takes none.",
         fix: "Nothing has to change; a bounded queue lets TCP slow the server down.",
         run: slow_consumer,
         ..CASE

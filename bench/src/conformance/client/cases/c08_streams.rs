@@ -17,7 +17,7 @@ const READERS: u64 = 10;
 /// Streams of the grammar, and the ways in which each is cut.
 const GRAMMATICAL: usize = 200;
 const CUTS: u64 = 5;
-/// The same streams in every run: what is missed once is missed again.
+/// The same streams in every run: a failure repeats.
 const SEED: u64 = 0x5e5e_2026;
 
 pub(super) static CASES: &[Case] = &[
@@ -102,7 +102,7 @@ fn damaged(trial: &Trial, reader: u64) -> Result<(), Fault> {
     for _ in 0..MUTATED / READERS {
         let mut bytes = grammatical(&mut random);
         mutate(&mut bytes, &mut random);
-        // What is left of a block ends here.
+        // The rest of a block ends here.
         bytes.extend(b"\n\n");
         let at = random.usize(1..bytes.len());
         stream.send(&chunk(&bytes[..at]));

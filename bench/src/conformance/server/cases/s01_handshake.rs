@@ -68,7 +68,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "accept-other",
         level: Level::Info,
         source: "RFC 9110 12.5.1, 12.5.5",
-        claim: "What a client that accepts only JSON is given.",
+        claim: "The answer to a client that accepts only JSON.",
         sends: "GET with Accept: application/json.",
         fix: "Nothing has to change; with content negotiation, answer 406 or add Vary: Accept.",
         run: |target| {

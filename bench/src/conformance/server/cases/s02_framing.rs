@@ -10,7 +10,7 @@ use crate::wire::{EventStream, Framing};
 
 /// The events of S2.09.
 const EVENTS: usize = 50;
-/// The last id of `/tasks`: who has seen it is told to stop.
+/// The last id of `/tasks`: a client that resumes after it gets 204.
 const FINISHED_ID: &str = "25";
 
 pub(super) static CASES: &[Case] = &[

@@ -16,7 +16,7 @@ use crate::wire::Window;
 const QUIET: Duration = Duration::from_millis(20);
 /// Lines beyond this meet limits of clients.
 const LONG_LINE_BYTES: usize = 64 * 1024;
-/// A client told to wait for longer will not be back when it is needed.
+/// A client with a longer `retry` is not back when it is needed.
 const RETRY_LIMIT_MS: u64 = 3_600_000;
 
 pub(super) static CASES: &[Case] = &[
@@ -174,7 +174,7 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: an id names one point to resume from",
         claim: "No two different events carry the same id.",
         sends: "GET of the stream; its ids.",
-        fix: "Give each event an id of its own, or none: resuming needs to know where.",
+        fix: "Give each event a different id, or none: resuming needs to know where.",
         run: id_distinct,
         ..CASE
     },
@@ -198,7 +198,7 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// The stream's own words; a stream that says nothing tells nothing.
+/// The stream's own bytes; a silent stream cannot be judged.
 fn watch(target: &Target) -> Result<Window, Fault> {
     let window = target.watch()?;
     if window.pieces.is_empty() {
@@ -219,7 +219,7 @@ fn terminated(target: &Target) -> Outcome {
     let before: Vec<u8> =
         window.pieces[..=index].iter().flat_map(|(_, piece)| piece).copied().collect();
     let (lines, rest) = lines(&before);
-    // What follows the last blank line; comments may stand alone.
+    // The lines after the last blank line; comments may stand alone.
     let pending = lines.rsplit(|line| line.is_empty()).next().unwrap_or_default();
     let pending = pending.iter().chain(std::iter::once(&rest));
     let pending: Vec<_> = pending.filter(|line| !line.is_empty() && line[0] != b':').collect();
@@ -294,7 +294,7 @@ fn id_distinct(target: &Target) -> Outcome {
         if let Some(earlier) = seen.insert(id.trim_ascii().to_vec(), block.to_vec()) {
             let text = |block: &[&[u8]]| block.join(&b"\n"[..]).escape_ascii().to_string();
             let actual = format!("\"{}\" and \"{}\"", text(&earlier), text(block));
-            ensure(earlier == block, "an id of its own for each event", actual)?;
+            ensure(earlier == block, "a different id for each event", actual)?;
         }
     }
     if events < 2 {

@@ -23,7 +23,7 @@ const HEAD_AHEAD: Duration = Duration::from_millis(500);
 /// The events of S5.02 and S5.04, and the time between two.
 const SLOTS: u32 = 5;
 const SLOT: Duration = Duration::from_millis(200);
-/// The widest schedule: seven attempts of five seconds are as long as anybody waits.
+/// The widest schedule: seven attempts of five seconds are as long as a user waits.
 const WIDEST_SLOT: Duration = Duration::from_secs(1);
 /// S5.03: groups of equal events, so that a short script makes many and their order shows.
 const GROUPS: usize = 20;
@@ -33,7 +33,7 @@ const BURST: Duration = Duration::from_secs(2);
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(20);
 /// How long S5.05 watches where the keep-alive is not known.
 const HEARTBEAT_WATCH: Duration = Duration::from_secs(35);
-/// What a busy machine may add to a keep-alive that is known.
+/// Time that a busy machine may add to a known keep-alive.
 const HEARTBEAT_SLACK: Duration = Duration::from_secs(2);
 /// The silence of S5.08 where the keep-alive is not known: past the two minutes of many timeouts.
 const LONG_IDLE: Duration = Duration::from_secs(130);
@@ -43,7 +43,7 @@ const LARGE_EVENTS: usize = 6;
 const LARGE_PAUSE_MS: u64 = 12;
 /// The connections of S5.09.
 const FRESH: usize = 100;
-/// S5.09 stops here: a slow stream has told enough.
+/// S5.09 stops here: a slow stream has shown enough.
 const FRESH_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) static CASES: &[Case] = &[
@@ -284,7 +284,7 @@ fn heartbeat_silent(target: &Target) -> Outcome {
     fact(format!("heartbeat {actual}"))
 }
 
-/// What can be said of the heartbeats of a stream that goes on: a comment may stand with an event.
+/// Judges the heartbeats of a stream that goes on: a comment may stand with an event.
 fn heartbeat_seen(bytes: &[u8]) -> Outcome {
     let blocks = blocks(bytes);
     let heartbeats: Vec<_> = blocks.iter().filter(|it| has(it, b"") && !has(it, b"data")).collect();

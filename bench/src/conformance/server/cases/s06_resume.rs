@@ -143,9 +143,9 @@ pub(super) static CASES: &[Case] = &[
         source: "practice: whatwg/html#8297",
         needs: &[Need::Topics, Need::Process],
         after: RESUMED,
-        claim: "What a client is told whose last event is no longer retained.",
+        claim: "The answer to a client whose last event is no longer retained.",
         sends: "GET with an id older than what is retained.",
-        fix: "Say in the stream that events are lost, for instance with an event of its own type.",
+        fix: "Say in the stream that events are lost, for instance with a separate event type.",
         run: |target| {
             let own = Own::start(target, &[("--retain", "4")])?;
             let topic = Topic::new(&own.target, "expired-id");
@@ -160,7 +160,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "control-no-id",
         level: Level::Should,
         source: "HTML 9.2.7",
-        claim: "What is no point to resume from, such as a comment or a gap, has no id.",
+        claim: "A block that is no point to resume from, such as a comment or a gap, has no id.",
         sends: "GET of the stream; its control events.",
         fix: "Give greetings and other control events no id: they would become the resume point.",
         run: control_no_id,
@@ -352,7 +352,7 @@ fn hostile_id(target: &Target) -> Outcome {
     for (name, request) in named.into_iter().chain([("two different lines", two)]) {
         let head = target.head(&request).map_err(|error| match Fault::from(error) {
             fault @ Fault::Miss { .. } => fault.within("", &format!("{name}: ")),
-            _ => miss("an answer", format!("{name}: nobody listens any more")),
+            _ => miss("an answer", format!("{name}: no server listens any more")),
         })?;
         status_in(&head, &[200, 204, 400, 431])?;
     }

@@ -20,11 +20,11 @@ const MESSAGES_EACH: usize = 25;
 const SUBSCRIBERS: usize = 1000;
 /// The largest message of the contract.
 const MESSAGE_BYTES: usize = 64 * 1024;
-/// What a server's socket holds of what its client does not read, by default on Linux.
+/// Unread bytes that a server's socket holds, by default on Linux.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
 /// The most that S7.06 takes that to be: it sends half as much again.
 const FLOOD_BYTES: usize = 64 << 20;
-/// What S7.06 grants in any case: a neighbour that is waited for takes seconds.
+/// The delay that S7.06 always allows: waiting for a neighbour takes seconds.
 const NEIGHBOUR_LIMIT: Duration = Duration::from_millis(500);
 
 pub(super) static CASES: &[Case] = &[
@@ -130,7 +130,7 @@ pub(super) static CASES: &[Case] = &[
         cost: &[Cost::Flood],
         hostile: true,
         after: BROADCAST,
-        claim: "A stream that nobody reads delays no message of the others.",
+        claim: "A stream whose client does not read delays no message of the others.",
         sends: "One subscriber that never reads, beside others.",
         fix: "Never wait for one subscriber while others are due: a cursor for each, or a bounded queue.",
         run: slow_neighbour,
@@ -237,7 +237,7 @@ fn thousand(target: &Target) -> Outcome {
     topic.publish(&expected)?;
     let published = start.elapsed();
     for (n, stream) in streams.iter_mut().enumerate() {
-        // 20 000 writes of a debug build on a busy machine: long, and no miss.
+        // 20 000 writes of a debug build on a busy machine: long, and no failure.
         stream.set_patience(target.patience() * 4);
         let data = data_of(&stream.take(expected.len())?);
         equal(&format!("data of stream {n}"), &data, &expected)?;
@@ -250,7 +250,7 @@ fn thousand(target: &Target) -> Outcome {
     ))
 }
 
-/// Two topics take turns, one with a stream that nobody reads and one without: what the host does to
+/// Two topics take turns, one with a stream that is not read and one without: what the host does to
 /// one delivery it does to the next. The bound is generous, because a neighbour that is waited for
 /// takes as long as its stall.
 fn slow_neighbour(target: &Target) -> Outcome {

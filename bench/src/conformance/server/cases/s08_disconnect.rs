@@ -1,7 +1,7 @@
 //! Category 8: clients that leave, stall or go on to talk.
 //!
 //! The catalogue asks for 50 clients in S8.01 and S8.02. Here they are 20, which shows a leak as
-//! well and may be sent to a server of anybody.
+//! well and may be sent to any server.
 
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ const CATCH_UP: Duration = Duration::from_secs(8);
 /// S8.06: connections, and those before them that warm the server up.
 const CHURN: usize = 2000;
 const WARM_UP: usize = 100;
-/// What S8.06 grants: allocators keep a little of what they once had.
+/// The growth that S8.06 allows: allocators keep a part of freed memory.
 const CHURN_GROWTH_BYTES: u64 = 16 << 20;
 const CHURN_GROWTH_FDS: u64 = 8;
 /// S8.09: between two bytes, and in all.
@@ -56,7 +56,7 @@ pub(super) static CASES: &[Case] = &[
         cost: &[Cost::Alone],
         hostile: true,
         claim: "When 20 clients of busy streams reset, their streams and producers end within 5 s.",
-        sends: "50 clients that reset their connections during traffic.",
+        sends: "20 clients that reset their connections during traffic.",
         fix: "End the producer when writing fails, and count the stream down on every way out.",
         run: |target| {
             let own = Own::or_shared(target)?;
@@ -82,7 +82,7 @@ pub(super) static CASES: &[Case] = &[
         cost: &[Cost::Alone, Cost::KeepAlive],
         hostile: true,
         claim: "When 20 clients of idle streams close, the server notices by its next keep-alive.",
-        sends: "50 clients that close while the stream is quiet.",
+        sends: "20 clients that close while the stream is quiet.",
         fix: "Notice the close by reading, or at the latest when the keep-alive cannot be written.",
         run: |target| {
             let own = Own::or_shared(target)?;
@@ -104,7 +104,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "half-close",
         level: Level::Info,
         source: "RFC 9112 9.6",
-        claim: "What becomes of a stream whose client closes its sending side only.",
+        claim: "The fate of a stream after its client closes only its sending side.",
         sends: "GET, then a half-close (FIN of the sending side).",
         fix: "Nothing has to change: both going on and ending are seen.",
         run: |target| {
@@ -129,7 +129,7 @@ pub(super) static CASES: &[Case] = &[
         needs: &[Need::Topics, Need::Metrics],
         cost: &[Cost::Flood, Cost::Alone],
         hostile: true,
-        claim: "100 MB published past a stream that nobody reads cost less than 32 MB of memory.",
+        claim: "100 MB published past a stream whose client does not read cost less than 32 MB of memory.",
         sends: "A socket that is never read while much is published.",
         fix: "Bound what waits for one client, by bytes, and drop or disconnect beyond.",
         run: stalled_reader,
@@ -139,7 +139,7 @@ pub(super) static CASES: &[Case] = &[
         id: "S8.05",
         slug: "overflow-policy",
         level: Level::MustContract,
-        source: "HTML 9.2.5; contract: a gap is told, an event is whole",
+        source: "HTML 9.2.5; contract: a gap is reported, an event is whole",
         needs: &[Need::Topics],
         cost: &[Cost::Flood],
         hostile: true,
@@ -194,7 +194,7 @@ pub(super) static CASES: &[Case] = &[
         source: "RFC 9112 9.3.2",
         scope: Scope::Http,
         hostile: true,
-        claim: "What becomes of a stream whose client sends bytes that are no request.",
+        claim: "The fate of a stream after its client sends bytes that are no request.",
         sends: "Bytes that are no request while the stream is open.",
         fix: "Nothing has to change, if the stream goes on or closes cleanly.",
         run: |target| {
@@ -253,7 +253,7 @@ fn stalled_reader(target: &Target) -> Outcome {
     let topic = Topic::new(&own.target, "stalled-reader");
     let message = "x".repeat(MESSAGE_BYTES);
     let mut publisher = topic.publisher()?;
-    // What a topic retains anyway, and what the allocator keeps for later, is no growth.
+    // Memory that a topic retains anyway, or that the allocator keeps for later, is no growth.
     for _ in 0..RETAINED_MESSAGES {
         publisher.publish(&message)?;
     }
@@ -274,7 +274,7 @@ fn stalled_reader(target: &Target) -> Outcome {
 }
 
 fn overflow_policy(target: &Target) -> Outcome {
-    // A short ring, where the process can be told so: then skipping happens for certain.
+    // A short ring, where we start the process: then skipping happens for certain.
     let own = match target.launch() {
         Some(_) if target.keep_alive().is_some() => Own::start(target, &[("--retain", "16")])?,
         _ => Own::or_shared(target)?,
@@ -334,7 +334,7 @@ fn churn(target: &Target) -> Outcome {
     let fds = || own.usage().map(|usage| usage.fds);
     // The warm-up itself must be over before it is a base.
     Held { open_streams: 0, producers: 0 }.comes_back(&own.target, NOTICE).or_else(|fault| {
-        // Somebody else's server may have streams of others.
+        // A server that we did not start may have streams of others.
         if target.launch().is_some() { Err(fault) } else { Ok(()) }
     })?;
     let (base, base_memory, base_fds) = (Held::by(&own.target)?, memory()?, fds());

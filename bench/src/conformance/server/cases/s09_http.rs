@@ -149,7 +149,7 @@ pub(super) static CASES: &[Case] = &[
         source: "RFC 9110 9.3.7",
         scope: Scope::Http,
         after: &[],
-        claim: "What OPTIONS of a stream says.",
+        claim: "The answer to OPTIONS of a stream.",
         sends: "OPTIONS.",
         fix: "Nothing has to change; 204 with Allow, or CORS headers for a preflight, are usual.",
         run: |target| {
@@ -217,7 +217,7 @@ fn head_no_body(target: &Target) -> Outcome {
     let mut connection = target.connect()?;
     let request = target.request("HEAD", target.path()).header("Accept", "text/event-stream");
     let (head, _): (Head, Body) = connection.ask(&request)?;
-    // Whatever comes before the answer to a second request would be a body.
+    // Any bytes before the answer to a second request would be a body.
     match connection.ask(&target.get(NO_SUCH_PATH)) {
         Ok(_) => pass(),
         Err(error) if error.is_end() && head.has_token("connection", "close") => pass(),

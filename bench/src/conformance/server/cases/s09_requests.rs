@@ -92,7 +92,7 @@ pub(super) static CASES: &[Case] = &[
         hostile: true,
         after: &[],
         claim: "A transfer coding that is not known gets 400 or 501, and the connection closes.",
-        sends: "A transfer coding that nobody knows.",
+        sends: "An unknown transfer coding.",
         fix: "Answer 501 or 400 and close: the end of the body is unknown.",
         run: |target| {
             for coding in ["xchunked", "chunked, identity"] {
@@ -166,7 +166,7 @@ pub(super) static CASES: &[Case] = &[
         scope: Scope::Http,
         hostile: true,
         after: &[],
-        claim: "What a request is answered whose lines end in LF alone; accepting it is allowed.",
+        claim: "The answer to a request whose lines end in LF alone; accepting it is allowed.",
         sends: "Lines that end in LF alone.",
         fix: "Nothing has to change: both are allowed.",
         run: |target| {
@@ -256,7 +256,7 @@ pub(super) static CASES: &[Case] = &[
         source: "RFC 9110 7.8",
         scope: Scope::Http,
         after: &[],
-        claim: "A request that offers an upgrade nobody wants is answered with the stream as usual.",
+        claim: "A request that offers an unwanted upgrade is answered with the stream as usual.",
         sends: "Upgrade: h2c and Upgrade: foo.",
         fix: "Ignore an Upgrade that is not wanted, and answer as usual.",
         run: |target| {
@@ -482,7 +482,7 @@ fn head_everywhere(target: &Target) -> Outcome {
         let (head, _) = connection.ask(&target.request("HEAD", path))?;
         let expected = format!("HEAD {path} as GET: {get}");
         ensure(head.summary() == get, expected, head.summary())?;
-        // What comes before the answer to the next request would be a body.
+        // Any bytes before the answer to the next request would be a body.
         let next = connection.ask(&target.request("HEAD", "/healthz"));
         let holds = next.as_ref().is_ok_and(|(head, _)| head.status == 200);
         let actual = describe(&next.map(|(head, _)| head));

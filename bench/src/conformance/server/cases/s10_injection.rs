@@ -27,7 +27,7 @@ pub(super) static CASES: &[Case] = &[
         after: SIMPLE_EVENT,
         claim: "A line end in an event type adds no field and no event: it is repaired or refused.",
         sends: "A script with line ends in the event type.",
-        fix: "Refuse CR and LF in event, or replace them; anybody who chooses the type could write fields.",
+        fix: "Refuse CR and LF in event, or replace them; else a client that chooses the type can write fields.",
         run: |target| {
             for line_end in LINE_ENDS {
                 let event = format!("x{line_end}data: injected");
@@ -312,7 +312,7 @@ fn reflects_nothing(target: &Target, request: &[u8]) -> Outcome {
     let injected = head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-injected"));
     ensure(injected.is_none(), "no header line from the request", "a line X-Injected")?;
     let mut body = Body::new("GET", &head)?;
-    // What a server reflects, it reflects at once: the first bytes tell, or silence does.
+    // A server that reflects does so at once: the first bytes show it, or silence does.
     let bytes = match connection.read_body(&mut body) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(Error::Timeout { .. }) => return pass(),

@@ -1,4 +1,4 @@
-//! Category 11: what SIGTERM means for open streams. Each case starts a process of its own.
+//! Category 11: what SIGTERM means for open streams. Each case starts a separate process.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -29,7 +29,7 @@ pub(super) static CASES: &[Case] = &[
         needs: &[Need::Process, Need::Script],
         claim: "After SIGTERM, with one idle stream open, the server exits in time with code 0.",
         sends: "SIGTERM with one idle stream open.",
-        fix: "Tell open streams to end when the signal comes; a graceful shutdown that waits for them waits for ever.",
+        fix: "End open streams when the signal comes; a graceful shutdown that waits for them waits for ever.",
         run: |target| {
             let drained = drain(target, 1, Traffic::Idle)?;
             exited_well(target, &drained.ended)
@@ -44,7 +44,7 @@ pub(super) static CASES: &[Case] = &[
         needs: &[Need::Process],
         claim: "After SIGTERM, with 20 busy streams open, the server exits in time with code 0.",
         sends: "SIGTERM with 20 busy streams open.",
-        fix: "As S11.01; give the shutdown a deadline of its own.",
+        fix: "As S11.01; give the shutdown its own deadline.",
         run: |target| {
             let drained = drain(target, STREAMS, Traffic::Busy)?;
             exited_well(target, &drained.ended)
@@ -95,7 +95,7 @@ pub(super) static CASES: &[Case] = &[
         },
         ..CASE
     },
-    // A stream that nobody reads keeps the server busy after the signal.
+    // A stream that is not read keeps the server busy after the signal.
     Case {
         id: "S11.05",
         slug: "no-new-work",
@@ -114,7 +114,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Info,
         source: "HTML 9.2.4",
         needs: &[Need::Process, Need::Topics],
-        claim: "What a client is told that resumes after the server was started anew.",
+        claim: "The answer to a client that resumes after a restart of the server.",
         sends: "Starts the server again and resumes with the last id.",
         fix: "Keep events over a restart, or make old ids recognisable and say that there is a gap.",
         run: |target| {
@@ -138,9 +138,9 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Info,
         source: "HTML 9.2.1",
         needs: &[Need::Endpoints],
-        claim: "What a client is told that comes back to a stream that is finished; 204 stops it.",
+        claim: "The answer to a client that comes back to a finished stream; 204 stops it.",
         sends: "Resumes after the stream has said that it is finished.",
-        fix: "Answer 204 to tell an EventSource to stay away; any other end makes it come back.",
+        fix: "Answer 204 to keep an EventSource away; any other end makes it come back.",
         run: |target| {
             // The last id of the tasks.
             let request = target.get("/tasks").header("Last-Event-ID", "25");
@@ -150,7 +150,7 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// What the streams do when the signal comes.
+/// Traffic of the streams when the signal comes.
 #[derive(Clone, Copy)]
 enum Traffic {
     Idle,
@@ -162,7 +162,7 @@ struct Drained {
     ended: Ended,
 }
 
-/// Starts a server, opens streams on it and tells it to stop.
+/// Starts a server, opens streams on it and sends it SIGTERM.
 fn drain(target: &Target, streams: usize, traffic: Traffic) -> Result<Drained, Fault> {
     let process = target.start()?;
     let target = process.target();
@@ -178,7 +178,7 @@ fn drain(target: &Target, streams: usize, traffic: Traffic) -> Result<Drained, F
         })
         .collect();
     let streams = streams?;
-    // What they say until they end is little, and the sockets' buffers hold it.
+    // Few bytes come until they end, and the sockets' buffers hold them.
     Ok(Drained { streams, ended: process.stop()? })
 }
 
@@ -199,7 +199,7 @@ fn no_new_work(target: &Target) -> Outcome {
             }
             Err(wire::Error::Connect { .. }) => "refused".to_owned(),
             Err(error) if error.is_end() => "cut off".to_owned(),
-            // Only silence is a miss: whoever is told comes back elsewhere.
+            // Only silence is a failure: a client that gets an answer comes back elsewhere.
             Err(error) => return Err(error.into()),
         };
         *seen.entry(words).or_default() += 1;
@@ -218,7 +218,7 @@ fn exited_well(target: &Target, ended: &Ended) -> Outcome {
         format!("an exit within {} ms", target.grace().as_millis()),
         format!("exit after {} ms", ended.took.as_millis()),
     )?;
-    // Of a process that others started nobody learns the exit code.
+    // The exit code is known only of processes that we started.
     if let Some(status) = ended.status {
         ensure(status.success(), "exit code 0", status.to_string())?;
     }

@@ -1,11 +1,11 @@
-//! What is said about what happened: in words for the parsed view, as it came for the raw one.
+//! The text of each event: in words for the parsed view, as it came for the raw one.
 
 use client::MessageEvent;
 
 use super::super::rows::{Line, Side, Tone};
 use super::{Direction, Saw};
 
-/// Towards the client, who stands on the right, and towards the server.
+/// Towards the client, which stands on the right, and towards the server.
 const TO_CLIENT: &str = "→";
 const TO_SERVER: &str = "←";
 
