@@ -79,8 +79,8 @@ fn publish(feed: &Feed, topic: &str, request: &Request) -> Response {
     let published = || {
         // SSE: whoever may not publish is told so before the body is read.
         feed.may_publish(topic, &request.publisher())?;
-        // std: nothing to `await`; whoever needs the body says so and is called again with it.
-        request.body.clone().map(|body| feed.publish(topic, body?)).transpose()
+        // std: no `await` in a function; a handler that needs the body is called again with it.
+        request.body.clone().map(|body| pool::block_on(feed.publish(topic, body?))).transpose()
     };
     match published() {
         Ok(Some(json)) => Response::text(201, "application/json", json),

@@ -8,12 +8,16 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use feed::Problem;
 use feed::clock::unix_ns;
+use feed::shutdown::unpark_this_thread;
 
 use crate::connection::{Came, Connection, Step};
 use crate::http::{Body, Refusal, Request, Response};
@@ -186,6 +190,18 @@ fn read(shared: &Shared, connection: &mut Connection, scratch: &mut [u8]) -> Cam
     }
     shared.queue.be_brisk();
     came
+}
+
+/// Waits on this thread for a future.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = unpark_this_thread();
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
 }
 
 fn answer(shared: &Shared, request: &Request) -> Response {

@@ -104,7 +104,7 @@ async fn publish<B: Buf>(
     let published = async {
         // SSE: whoever may not publish is told so before the body is read.
         feed.may_publish(&topic, &http::publisher(&headers))?;
-        feed.publish(&topic, http::read_message(body).await?)
+        feed.publish(&topic, http::read_message(body).await?).await
     };
     match published.await {
         Ok(json) => {

@@ -103,7 +103,7 @@ async fn publish(
     let published = async {
         // SSE: whoever may not publish is told so before the body is read.
         feed.may_publish(&topic, &http::publisher(request.headers()))?;
-        feed.publish(&topic, http::read_message(request).await?)
+        feed.publish(&topic, http::read_message(request).await?).await
     };
     match published.await {
         Ok(json) => {

@@ -98,7 +98,7 @@ async fn publish(
     let published = async {
         // SSE: whoever may not publish is told so before the body is read.
         feed.may_publish(&topic, &http::publisher(request.headers()))?;
-        feed.publish(&topic, http::read_message(body).await?)
+        feed.publish(&topic, http::read_message(body).await?).await
     };
     match published.await {
         Ok(json) => HttpResponse::Created().content_type("application/json").body(json),

@@ -107,7 +107,7 @@ async fn publish(
     // SSE: whoever may not publish is told so before the body is read.
     // rocket: but it waits for the first 14 bytes before it asks anyone.
     feed.may_publish(topic, &publisher.0)?;
-    let json = feed.publish(topic, http::read_message(body).await?)?;
+    let json = feed.publish(topic, http::read_message(body).await?).await?;
     Ok((Status::Created, (ContentType::JSON, json)))
 }
 

@@ -173,6 +173,8 @@ pub enum NextFrame {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::Feed;
     use crate::clock::SECOND;
@@ -182,6 +184,11 @@ mod tests {
 
     fn feed() -> Arc<Feed> {
         Arc::new(Feed::new(Settings { keep_alive_ms: 15_000, ..Settings::for_tests() }))
+    }
+
+    fn publish(feed: &Feed, message: &[u8]) {
+        let published = feed.publish("t", message.to_vec()).now_or_never();
+        published.expect("ready at once").expect("published");
     }
 
     fn frame(stream: &mut EventStream, now: u64) -> String {
@@ -199,7 +206,7 @@ mod tests {
         let due = start + 15 * SECOND;
         assert_eq!(frame(&mut stream, start), format!("Wait({due})"));
         assert_eq!(frame(&mut stream, due), ":\n\n");
-        feed.publish("t", b"x".to_vec()).expect("published");
+        publish(&feed, b"x");
         assert!(frame(&mut stream, due + SECOND).ends_with("data: x\n\n"));
         assert_eq!(frame(&mut stream, due + SECOND), format!("Wait({})", due + 16 * SECOND));
     }
@@ -221,12 +228,12 @@ mod tests {
         let feed = feed();
         let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
         for n in 0..3 {
-            feed.publish("t", n.to_string().into_bytes()).expect("published");
+            publish(&feed, n.to_string().as_bytes());
         }
         let together = frame(&mut stream, 0);
         assert_eq!(together.matches("data: ").count(), 3);
         for _ in 0..3 {
-            feed.publish("t", vec![b'x'; COALESCE_BYTES]).expect("published");
+            publish(&feed, &[b'x'; COALESCE_BYTES]);
         }
         assert_eq!(frame(&mut stream, 0).matches("data: ").count(), 1);
     }
@@ -246,7 +253,7 @@ mod tests {
         let waker = Waker::from(Arc::clone(&count));
         let now = stream.quiet_since;
         assert!(matches!(stream.next(now, &waker), Next::Wait(_)));
-        feed.publish("t", b"x".to_vec()).expect("published");
+        publish(&feed, b"x");
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         feed.shutdown.begin();
         assert_eq!(count.0.load(Ordering::SeqCst), 2);

@@ -142,7 +142,7 @@ mod tests {
         let mut events = stream.events();
         let first = tokio::spawn(async move { events.next().await });
         tokio::task::yield_now().await;
-        publisher.publish("t", b"hello".to_vec()).expect("published");
+        publisher.publish("t", b"hello".to_vec()).await.expect("published");
         let event = first.await.expect("no panic").expect("an event");
         assert_eq!(event.data.as_deref(), Some("hello"));
     }
