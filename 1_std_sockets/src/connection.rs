@@ -1,232 +1,270 @@
-//! One connection: its socket, what came in on it, and how far the request in there is.
+//! One connection from accept to close.
+//!
+//! ```text
+//!  ┌─▶ Asking ──(an answer, or a refusal)──▶ Answering ──┬──▶ Closing
+//!  └──────────────────(keep-alive)───────────────────────┘
+//! ```
+//!
+//! Where it waits, for the socket, for a handler or for an event, its worker serves others. Only
+//! what takes long is a state of its own: a stream that is open for hours holds no memory of the
+//! request.
 
-use std::io::{self, ErrorKind, Read};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+mod io;
+mod outgoing;
+#[cfg(test)]
+mod tests;
 
-use feed::clock::{SECOND, unix_ns};
+use std::cell::Cell;
+use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
-use crate::http::{self, Decoder, MAX_HEAD_BYTES, Progress, Refusal, Request};
+use bytes::BytesMut;
+use feed::clock::SECOND;
+use feed::{Feed, Problem};
 
-/// Nanoseconds for a request's head to come, and as long again for its body: a person at netcat can
-/// do it, and whoever sends a byte now and then to hold a connection open cannot.
+pub use self::io::{Io, Local};
+use self::outgoing::{ANSWER_NS, Outgoing};
+use crate::http::{End, Framing, HeadDecoder, Input, Request, Response, read_body};
+
+/// Time for a request's head to come, and as long again for its body: a person at netcat can do it,
+/// and a client that sends a byte now and then to hold a connection open cannot.
 const REQUEST_NS: u64 = 10 * SECOND;
 
-/// Nanoseconds that a connection may stay open between requests.
+/// Time that a connection may stay open between requests.
 const IDLE_NS: u64 = 30 * SECOND;
 
-/// Bytes of further requests that are taken in while an answer is under way; more stay in the
-/// kernel, which slows the sender down.
-const PIPELINED_BYTES: usize = 8 * 1024;
+/// How long a client may take to read a last answer before the connection is gone, and how much it
+/// may still send meanwhile. Closing at once would reset the connection and could take the answer
+/// back ([RFC 9112 9.6](https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6)).
+const CLOSING_NS: u64 = 2 * SECOND;
+const CLOSING_BYTES: usize = 4 * 1024 * 1024;
 
-/// An accepted connection. Its socket never blocks, except inside [`wait`](Self::wait).
+/// The interim answer to a client that waits for it with a body ([RFC 9110
+/// 15.2.1](https://www.rfc-editor.org/rfc/rfc9110.html#section-15.2.1)).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Answers a request, perhaps later.
+pub type Handler = fn(Arc<Feed>, Request, RequestBody) -> PendingResponse;
+
+/// The future of an answer. It stays on the thread of its worker.
+pub type PendingResponse = Pin<Box<dyn Future<Output = Response>>>;
+
+/// What answers requests.
 #[derive(Debug)]
+pub struct Service {
+    /// The server's state.
+    pub feed: Arc<Feed>,
+    /// Its routes.
+    pub handler: Handler,
+}
+
+/// A connection: its bytes, and what it does with them now.
 pub struct Connection {
-    socket: TcpStream,
-    received: Vec<u8>,
-    state: State,
-    /// When what is waited for must have come, in Unix nanoseconds.
-    deadline: u64,
+    /// Its bytes.
+    pub io: Rc<Io>,
+    service: Rc<Service>,
+    phase: Phase,
 }
 
-#[derive(Debug)]
-enum State {
-    /// In a head; so many of its bytes were searched for its end.
-    Head { searched: usize, blank_line_skipped: bool },
-    /// In the body of this request.
-    Body(Option<Box<Request>>, Decoder),
+enum Phase {
+    /// A request comes in, or its answer is pending.
+    Asking(Pin<Box<dyn Future<Output = Result<Answer, End>>>>),
+    /// An answer goes out, which may be a stream.
+    Answering(Answer),
+    /// The client reads the last answer.
+    Closing(Pin<Box<dyn Future<Output = ()>>>),
 }
 
-const START: State = State::Head { searched: 0, blank_line_skipped: false };
-
-/// What the bytes received so far make.
-#[derive(Debug)]
-pub enum Step {
-    /// No whole request.
-    More,
-    /// A request: its head, or the same again with its body.
-    Request(Box<Request>),
-    /// Nothing that can be answered otherwise.
-    Refused(Refusal),
-}
-
-/// What reading brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
-    /// Bytes.
-    Bytes,
-    /// Nothing yet.
-    Nothing,
-    /// The client has gone.
-    End,
+struct Answer {
+    outgoing: Outgoing,
+    /// Another request may follow.
+    keep_alive: bool,
 }
 
 impl Connection {
-    /// Takes over a socket.
-    ///
-    /// # Errors
-    /// If it cannot be made non-blocking.
-    pub fn new(socket: TcpStream) -> io::Result<Connection> {
-        socket.set_nonblocking(true)?;
-        let deadline = unix_ns() + REQUEST_NS;
-        Ok(Connection { socket, received: Vec::new(), state: START, deadline })
+    /// A connection that waits for its first request.
+    pub fn new(io: Io, service: Rc<Service>) -> Connection {
+        io.within(REQUEST_NS);
+        let io = Rc::new(io);
+        let phase = asking(&io, &service);
+        Connection { io, service, phase }
     }
 
-    /// The socket, to write to.
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
-
-    /// Reads what is there.
-    pub fn read(&mut self, scratch: &mut [u8]) -> Came {
+    /// Does what can be done now; ready when the connection has ended.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            match (&self.socket).read(scratch) {
-                Ok(0) => return Came::End,
-                Ok(bytes) => {
-                    if self.is_idle() {
-                        self.deadline = unix_ns() + REQUEST_NS;
+            if self.io.is_broken() {
+                return Poll::Ready(());
+            }
+            self.phase = match &mut self.phase {
+                Phase::Asking(exchange) => match ready!(exchange.as_mut().poll(context)) {
+                    Ok(answer) => Phase::Answering(answer),
+                    Err(End::Refused(bytes)) => {
+                        self.io.within(ANSWER_NS);
+                        let outgoing = Outgoing::new(bytes, None, false);
+                        Phase::Answering(Answer { outgoing, keep_alive: false })
                     }
-                    self.received.extend_from_slice(&scratch[..bytes]);
-                    return Came::Bytes;
+                    Err(End::Gone) => return Poll::Ready(()),
+                },
+                Phase::Answering(Answer { outgoing, keep_alive }) => {
+                    if ready!(outgoing.poll(&self.io, context)).is_err() {
+                        return Poll::Ready(());
+                    }
+                    let keep_alive = *keep_alive;
+                    let Some(phase) = self.answered(keep_alive) else { return Poll::Ready(()) };
+                    phase
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                // TimedOut and WouldBlock are the same errno with two names.
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Came::Nothing;
-                }
-                Err(_) => return Came::End,
+                Phase::Closing(rest) => return rest.as_mut().poll(context),
+            };
+            if self.io.wants_a_turn.get() {
+                return Poll::Pending;
             }
         }
     }
 
-    /// Reads, and sleeps up to `patience` if nothing is there.
-    pub fn wait(&mut self, patience: Duration, scratch: &mut [u8]) -> Came {
-        let blocking = self
-            .socket
-            .set_read_timeout(Some(patience))
-            .and_then(|()| self.socket.set_nonblocking(false));
-        let came = if blocking.is_ok() { self.read(scratch) } else { Came::End };
-        if self.socket.set_nonblocking(true).is_err() {
-            return Came::End;
+    /// What comes after an answer, if anything does.
+    fn answered(&self, keep_alive: bool) -> Option<Phase> {
+        let io = &self.io;
+        io.answering.set(false);
+        if self.service.feed.shutdown.has_begun() {
+            io.discard();
+            return None;
         }
-        came
-    }
-
-    /// Looks whether the client is still there, while an answer is under way: takes in what it
-    /// sends, up to a limit.
-    pub fn is_open(&mut self, scratch: &mut [u8]) -> bool {
-        if self.received.len() >= PIPELINED_BYTES {
-            // Reading would only bring more; a reset shows without it.
-            return matches!(self.socket.take_error(), Ok(None));
+        if keep_alive {
+            let pipelined = !io.received().is_empty();
+            // A client that does not wait for answers lets others have their turn between them.
+            io.wants_a_turn.set(pipelined);
+            io.within(if pipelined { REQUEST_NS } else { IDLE_NS });
+            return Some(asking(io, &self.service));
         }
-        self.read(scratch) != Came::End
+        io.within(CLOSING_NS);
+        let io = Rc::clone(io);
+        Some(Phase::Closing(Box::pin(async move { io.close(CLOSING_BYTES).await })))
     }
+}
 
-    /// Reads and throws away. Returns how many bytes; `None` if nothing is there, 0 at the end.
-    pub fn discard(&self, scratch: &mut [u8]) -> Option<usize> {
-        match (&self.socket).read(scratch) {
-            Ok(bytes) => Some(bytes),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
-            Err(_) => Some(0),
+fn asking(io: &Rc<Io>, service: &Rc<Service>) -> Phase {
+    Phase::Asking(Box::pin(exchange(Rc::clone(io), Rc::clone(service))))
+}
+
+/// Waits for a request and for its answer.
+async fn exchange(io: Rc<Io>, service: Rc<Service>) -> Result<Answer, End> {
+    let request = read_request(&io).await?;
+    let (peer, keep_alive) = (request.peer(), request.keeps_alive());
+    let response = answer(&io, &service, request).await?;
+    let delimited = peer.http_1_1 || !response.is_stream();
+    let skipped = skip_body(&io);
+    let keep_alive = skipped && delimited && keep_alive && !service.feed.shutdown.has_begun();
+    // HEAD: a stream was opened to see whether it could be, and is dropped here.
+    let (bytes, events) = response.into_bytes(peer, keep_alive);
+    // A first event is due from now on, and this turn's clock is older: with a new one, it leaves
+    // together with the head.
+    io.wants_a_turn.set(events.is_some());
+    if io.received().is_empty() {
+        // A stream or a silence may follow, and needs no buffer.
+        *io.received() = BytesMut::new();
+    }
+    io.within(ANSWER_NS);
+    Ok(Answer { outgoing: Outgoing::new(bytes, events, peer.http_1_1), keep_alive })
+}
+
+/// Waits for the head of a request.
+async fn read_request(io: &Io) -> Result<Request, End> {
+    let mut decoder = HeadDecoder::default();
+    loop {
+        if let Some(request) = decoder.take(&mut io.received())? {
+            return Ok(request);
+        }
+        let idle = io.received().is_empty();
+        match io.more().await {
+            Ok(()) if idle => io.within(REQUEST_NS),
+            // No request was begun, so there is nothing to refuse.
+            Err(_) if idle => return Err(End::Gone),
+            more => more?,
         }
     }
+}
 
-    /// Tells the client that nothing more comes, and takes nothing of what it still sends for a
-    /// request.
-    pub fn finish_sending(&mut self) {
-        // The client may be gone already; then there is nobody to tell.
-        let _ = self.socket.shutdown(Shutdown::Write);
-        self.received = Vec::new();
-    }
-
-    /// Starts waiting for the next request; part of it may be here already.
-    pub fn next_request(&mut self) {
-        let patience = if self.received.is_empty() { IDLE_NS } else { REQUEST_NS };
-        self.deadline = unix_ns() + patience;
-    }
-
-    /// True if nothing of a request has come.
-    pub fn is_idle(&self) -> bool {
-        self.received.is_empty() && matches!(self.state, State::Head { .. })
-    }
-
-    /// True if what is waited for should have come.
-    pub fn is_late(&self, now: u64) -> bool {
-        now >= self.deadline
-    }
-
-    /// The next request, as far as it came.
-    pub fn step(&mut self) -> Step {
-        match &mut self.state {
-            State::Head { searched, blank_line_skipped } => {
-                if !*blank_line_skipped {
-                    // Some clients end a body with a line end too many (RFC 9112 2.2). One is
-                    // forgiven.
-                    match self.received.as_slice() {
-                        [] | [b'\r'] => return Step::More,
-                        [b'\r', b'\n', ..] => drop(self.received.drain(..2)),
-                        [b'\n', ..] => drop(self.received.drain(..1)),
-                        _ => {}
-                    }
-                    *blank_line_skipped = true;
-                }
-                // Somebody who speaks TLS to us, say, should not have to wait for an answer.
-                if self.received.first().is_some_and(|byte| !http::is_token(byte)) {
-                    return Step::Refused(Refusal::malformed(
-                        "request line",
-                        b"",
-                        "METHOD target HTTP/1.1",
-                    ));
-                }
-                match http::head_end(&self.received, *searched) {
-                    Some(end) if end <= MAX_HEAD_BYTES => {
-                        let rest = self.received.split_off(end);
-                        let head = std::mem::replace(&mut self.received, rest);
-                        (*searched, *blank_line_skipped) = (0, false);
-                        match Request::parse(head) {
-                            Ok(request) => Step::Request(Box::new(request)),
-                            Err(refusal) => Step::Refused(refusal),
-                        }
-                    }
-                    None if self.received.len() <= MAX_HEAD_BYTES => {
-                        *searched = self.received.len();
-                        Step::More
-                    }
-                    _ => Step::Refused(Refusal::head_too_large(&self.received)),
-                }
-            }
-            State::Body(request, decoder) => match decoder.take(&mut self.received) {
-                Progress::More => Step::More,
-                Progress::Refused(refusal) => Step::Refused(refusal),
-                Progress::Done(body) => {
-                    let mut request = request.take().expect("taken once, here");
-                    request.body = Some(body);
-                    self.state = START;
-                    Step::Request(request)
-                }
+/// Waits for the answer of the handler.
+async fn answer(io: &Rc<Io>, service: &Service, request: Request) -> Result<Response, End> {
+    io.answering.set(true);
+    io.unread_body.set(Some(request.framing));
+    io.within(REQUEST_NS);
+    let failure = Rc::new(Cell::new(None));
+    let body = RequestBody {
+        io: Rc::clone(io),
+        expects_continue: request.expects_continue(),
+        failure: Rc::clone(&failure),
+    };
+    let mut answer = (service.handler)(Arc::clone(&service.feed), request, body);
+    let internal = || Response::from(&Problem::internal());
+    poll_fn(|context| {
+        // A bug in one handler is answered, and must not take the other connections along.
+        match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+            Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
+            Err(_) => Poll::Ready(Ok(internal())),
+            Ok(Poll::Pending) => match failure.take() {
+                Some(end) => Poll::Ready(Err(end)),
+                None if io.is_late() => Poll::Ready(Err(internal().into())),
+                None => Poll::Pending,
             },
         }
-    }
+    })
+    .await
+}
 
-    /// Has the next [`step`](Self::step) read the body of this request. True if the client waits to
-    /// be told.
-    pub fn read_body(&mut self, request: Box<Request>) -> bool {
-        let told = request.expects_continue() && self.received.is_empty();
-        self.deadline = unix_ns() + REQUEST_NS;
-        let decoder = Decoder::new(request.framing);
-        self.state = State::Body(Some(request), decoder);
-        told
-    }
+/// The body of a request, for its handler.
+pub struct RequestBody {
+    io: Rc<Io>,
+    expects_continue: bool,
+    /// Why the connection ends before the body has come.
+    failure: Rc<Cell<Option<End>>>,
+}
 
-    /// Passes over a body that nobody asked for. False if that is not all here: the rest would be
-    /// taken for a request.
-    pub fn skip_body(&mut self, request: &Request) -> bool {
-        match &request.body {
-            Some(body) => body.is_ok(),
-            None => {
-                let mut decoder = Decoder::new(request.framing);
-                matches!(decoder.take(&mut self.received), Progress::Done(Ok(_)))
+impl RequestBody {
+    /// Waits for all of it. If it does not come, the handler hears nothing more: there is no client
+    /// to answer, or the connection refuses the request.
+    ///
+    /// # Errors
+    /// 413.
+    pub async fn read(self) -> Result<Vec<u8>, Problem> {
+        self.io.answering.set(false);
+        match self.try_read().await {
+            Ok(body) => {
+                self.io.answering.set(true);
+                self.io.within(ANSWER_NS);
+                body
+            }
+            Err(end) => {
+                self.failure.set(Some(end));
+                pending().await
             }
         }
     }
+
+    async fn try_read(&self) -> Result<Result<Vec<u8>, Problem>, End> {
+        let framing = self.io.unread_body.take().unwrap_or(Framing::None);
+        if self.expects_continue && self.io.received().is_empty() {
+            // So few bytes fit into the buffer of a client that waits for them.
+            let _ = self.io.poll_write(&[CONTINUE, b"", b"", b""], 0, CONTINUE.len());
+        }
+        let body = read_body(framing, &*self.io).await?;
+        if body.is_ok() {
+            self.io.unread_body.set(Some(Framing::None));
+        }
+        Ok(body)
+    }
+}
+
+/// Passes over a body that the handler did not read. False if that is not all here: the rest would
+/// be taken for a request.
+fn skip_body(io: &Io) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    io.unread_body.take().is_some_and(|framing| {
+        matches!(pin!(read_body(framing, io)).poll(&mut context), Poll::Ready(Ok(Ok(_))))
+    })
 }

@@ -1,20 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "this server waits with epoll, which only Linux has; for SSE with nothing but std: \
+     cargo run -p sse-std-sockets --example smallest"
+);
+
 mod connection;
 mod http;
-mod pool;
-mod pump;
 mod server;
+mod worker;
 
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use feed::contract::{EVENT_STREAM, PROMETHEUS, STREAM_HEADERS, no_route};
 use feed::settings::Encoding;
-use feed::{Failure, Feed, Problem, StreamResponse, listen, page};
+use feed::{Failure, Feed, StreamResponse, listen, page};
 
+use crate::connection::{Handler, RequestBody};
 use crate::http::{Body, Request, Response};
 use crate::server::Server;
 
@@ -30,8 +33,9 @@ fn main() -> Result<(), Failure> {
     let listener = listen::bind(&settings)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
-    // std: no runtime either; the threads and who does what are in `server.rs`.
-    let server = Server::start(listener, Arc::clone(&feed), routes)?;
+    // std: no runtime either; the loop that polls what `routes` answers is in `worker.rs`.
+    let handler: Handler = |feed, request, body| Box::pin(http::guard(feed, request, body, routes));
+    let server = Server::start(listener, &feed, handler)?;
     listen::announce(address);
     // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the graceful
     // stop would wait forever.
@@ -40,8 +44,8 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn routes(feed: &Feed, request: &Request) -> Response {
-    // std: HEAD is answered like GET; the pool leaves the body away and drops the stream.
+async fn routes(feed: &Feed, request: &Request, body: RequestBody) -> Response {
+    // std: HEAD is answered like GET; the connection leaves the body away and drops the stream.
     let (get, post) = (matches!(request.method(), "GET" | "HEAD"), request.method() == "POST");
     match (request.path(), request.segment_after("/messages/")) {
         ("/", _) if get => page(),
@@ -49,7 +53,7 @@ fn routes(feed: &Feed, request: &Request) -> Response {
         ("/time", _) if get => time(feed, request),
         ("/tasks", _) if get => tasks(feed, request),
         (_, Some(topic)) if get => subscribe(feed, &topic, request),
-        (_, Some(topic)) if post => publish(feed, &topic, request),
+        (_, Some(topic)) if post => publish(feed, &topic, request, body).await,
         ("/simulation", _) if get => simulation(feed, request),
         ("/healthz", _) if get => healthz(),
         ("/metrics", _) if get => metrics(feed),
@@ -81,23 +85,15 @@ fn subscribe(feed: &Feed, topic: &str, request: &Request) -> Response {
     respond(feed.subscribe(topic, request.query(), request.last_event_id()))
 }
 
-fn publish(feed: &Feed, topic: &str, request: &Request) -> Response {
-    let published = || {
+async fn publish(feed: &Feed, topic: &str, request: &Request, body: RequestBody) -> Response {
+    let published = async {
         // SSE: authorise before reading the body, so that no client can make the server buffer it
         // for a 401 (RFC 9110 15.5.2).
         feed.may_publish(topic, &request.publisher())?;
-        // std: nothing to `await`. A handler that needs the body says so and is called again with
-        // it; the memory bus is ready at the first poll.
-        let Some(body) = request.body.clone() else { return Ok(None) };
-        let publishing = pin!(feed.publish(topic, body?));
-        match publishing.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(json) => json.map(Some),
-            Poll::Pending => Err(Problem::internal()),
-        }
+        feed.publish(topic, body.read().await?).await
     };
-    match published() {
-        Ok(Some(json)) => Response::text(201, "application/json", json),
-        Ok(None) => Response::after_request_body(),
+    match published.await {
+        Ok(json) => Response::text(201, "application/json", json),
         Err(problem) => Response::from(&problem),
     }
 }

@@ -1,135 +1,141 @@
-//! The threads and what they share: one accepts, a small pool reads requests, pumps write
-//! everything that takes time.
+//! The threads: one worker for each `--workers`, with all that it needs of its own.
 //!
 //! ```text
-//!  acceptor ──▶ pool ──(stream, or an answer that the client does not take at once)──▶ pump
-//!                ▲  └──(nothing to read for now)───────────────────────────────────────▶│
-//!                └──────────────────(bytes came, or the stream ended)────────────────────┘
+//!             ┌─▶ worker ─┬─ epoll ◀── its connections, a timer, its mailbox, the listener
+//!  listener ──┤           └─ mailbox ◀── topics, the shutdown, other workers
+//!             └─▶ worker ─ …
 //! ```
 //!
-//! A pool thread never waits for a client that makes others wait; a pump never waits for anybody.
+//! A connection stays with one worker from accept to close, so no lock is held for it.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use feed::Feed;
 
-use crate::connection::Connection;
-use crate::http::{Request, Response};
-use crate::pool::{self, Queue};
-use crate::pump::{Inbox, Job, Pump};
-
-/// How long the acceptor rests after an error such as too many open files: the connection that it
-/// could not take is still there, so without a rest it would spin.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// How long the stop may wait for a connection to ourselves.
-const WAKE_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// What a server does with a request.
-pub type Routes = fn(&Feed, &Request) -> Response;
-
-/// What all threads share.
-#[derive(Debug)]
-pub struct Shared {
-    /// The server's state.
-    pub feed: Arc<Feed>,
-    /// What answers requests.
-    pub routes: Routes,
-    /// Connections that a pool thread should look at.
-    pub queue: Queue,
-    /// True if a connection was refused a pool thread's patience.
-    pub crowded: AtomicBool,
-    inboxes: Vec<Arc<Inbox>>,
-}
-
-impl Shared {
-    /// Gives a job to the pump that has the fewest.
-    pub fn post(&self, job: Job) {
-        let inbox = self.inboxes.iter().min_by_key(|inbox| inbox.load());
-        inbox.expect("there is at least one worker").post(job);
-    }
-}
+use crate::connection::{Handler, Service};
+use crate::worker::{Mailbox, Poller, Worker};
 
 /// A server that runs.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
-    address: SocketAddr,
-    pool: Vec<JoinHandle<()>>,
-    pumps: Vec<JoinHandle<()>>,
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts all threads.
+    /// Starts the workers.
     ///
     /// # Errors
-    /// If the system gives no more threads.
-    pub fn start(listener: TcpListener, feed: Arc<Feed>, routes: Routes) -> io::Result<Server> {
-        let inboxes = (0..feed.settings.workers).map(|_| Arc::default()).collect();
-        let (queue, crowded) = (Queue::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { feed, routes, queue, crowded, inboxes });
-        let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name).spawn(work)
+    /// If the system gives no more files or threads.
+    pub fn start(listener: TcpListener, feed: &Arc<Feed>, handler: Handler) -> io::Result<Server> {
+        listener.set_nonblocking(true)?;
+        let listener = Arc::new(listener);
+        let mailboxes = (0..feed.settings.workers).map(|_| Mailbox::new().map(Arc::new));
+        let mailboxes: Arc<[Arc<Mailbox>]> = mailboxes.collect::<io::Result<_>>()?;
+        let start = |number: usize| {
+            let poller = Poller::new(&listener, &mailboxes[number].wakeup)?;
+            let service = Service { feed: Arc::clone(feed), handler };
+            let (listener, mailboxes) = (Arc::clone(&listener), Arc::clone(&mailboxes));
+            thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+                Worker::new(service, listener, mailboxes, number, poller).run();
+            })
         };
-        let mut pumps = Vec::new();
-        for (at, inbox) in shared.inboxes.iter().enumerate() {
-            let (shared, inbox) = (Arc::clone(&shared), Arc::clone(inbox));
-            let pump = move || Pump::new(shared, inbox).run();
-            pumps.push(spawn(format!("pump {at}"), Box::new(pump))?);
-        }
-        let mut pool = Vec::new();
-        for at in 0..pool::THREADS {
-            let shared = Arc::clone(&shared);
-            pool.push(spawn(format!("pool {at}"), Box::new(move || pool::work(&shared)))?);
-        }
-        let address = listener.local_addr()?;
-        let acceptor = Arc::clone(&shared);
-        spawn("acceptor".into(), Box::new(move || accept(&listener, &acceptor)))?;
-        Ok(Server { shared, address, pool, pumps })
+        let threads = (0..mailboxes.len()).map(start).collect::<io::Result<_>>()?;
+        Ok(Server { mailboxes, threads })
     }
 
     /// Waits until all streams have ended, which they do by themselves once the shutdown has begun;
     /// takes no more connections meanwhile.
     pub fn stop(self) {
-        // `accept` cannot be interrupted, but it can be given something to accept.
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        // If that fails, the listener closes with the process instead of now.
-        let _ = TcpStream::connect_timeout(&address, WAKE_TIMEOUT);
-        self.shared.queue.close();
-        // First those who hand streams to the pumps, then the pumps. A thread that panicked has
-        // nothing more to do.
-        self.pool.into_iter().for_each(|thread| drop(thread.join()));
-        self.shared.inboxes.iter().for_each(|inbox| inbox.stop());
-        self.pumps.into_iter().for_each(|thread| drop(thread.join()));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        // A thread that panicked has nothing more to do.
+        self.threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Shared) {
-    loop {
-        let accepted = listener.accept();
-        if shared.feed.shutdown.has_begun() {
-            return;
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Poll, Waker};
+    use std::time::{Duration, Instant};
+
+    use clap::Parser;
+    use feed::settings::Settings;
+
+    use super::*;
+    use crate::http::{Request, Response};
+
+    /// By then anything that works has happened, on a loaded machine too.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn start(workers: &str, handler: Handler) -> (Server, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("any port");
+        let address = listener.local_addr().expect("bound");
+        let feed = Arc::new(Feed::new(Settings::parse_from(["test", "--workers", workers])));
+        (Server::start(listener, &feed, handler).expect("files and threads"), address)
+    }
+
+    fn ask(address: SocketAddr, path: &str) -> TcpStream {
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.set_read_timeout(Some(PATIENCE)).expect("an option");
+        client.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).expect("it reads");
+        client
+    }
+
+    fn answer(mut client: TcpStream) -> String {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer in time");
+        answer
+    }
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < PATIENCE, "not {what}");
+            thread::yield_now();
         }
-        match accepted {
-            Ok((socket, _)) => {
-                if let Ok(connection) = Connection::new(socket) {
-                    shared.queue.push_when_room(connection);
-                }
+    }
+
+    #[test]
+    fn connections_are_spread_over_the_workers() {
+        let (server, address) = start("4", |_, _, _| Box::pin(std::future::pending()));
+        let _clients: Vec<TcpStream> = (0..40).map(|_| ask(address, "/")).collect();
+        let mailboxes = &server.mailboxes;
+        until("10 each", || {
+            mailboxes.iter().all(|mailbox| mailbox.connections.load(Ordering::Relaxed) == 10)
+        });
+    }
+
+    #[test]
+    fn a_pending_answer_holds_up_no_other() {
+        static WAKER: Mutex<Option<Waker>> = Mutex::new(None);
+        static READY: AtomicBool = AtomicBool::new(false);
+        async fn later(request: Request) -> Response {
+            if request.path() == "/later" {
+                poll_fn(|context| {
+                    *WAKER.lock().expect("no panic") = Some(context.waker().clone());
+                    if READY.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
             }
-            // The client gave up while it waited; the next one is none the worse for it.
-            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => thread::sleep(ACCEPT_REST),
+            Response::text(200, "text/plain", request.path().to_owned())
         }
+        let (_server, address) = start("1", |_, request, _| Box::pin(later(request)));
+        let waiting = ask(address, "/later");
+        until("asked", || WAKER.lock().expect("no panic").is_some());
+        assert!(answer(ask(address, "/now")).ends_with("\r\n\r\n/now"));
+        let start = Instant::now();
+        READY.store(true, Ordering::SeqCst);
+        WAKER.lock().expect("no panic").take().expect("just seen").wake();
+        assert!(answer(waiting).ends_with("\r\n\r\n/later"));
+        // Without the waker it would come when its time is over.
+        assert!(start.elapsed() < PATIENCE / 2);
     }
 }

@@ -64,6 +64,18 @@ impl Server {
         }
     }
 
+    /// How often a thread of it went to sleep.
+    fn sleeps(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id()));
+        let sleeps = |task: std::io::Result<std::fs::DirEntry>| -> u64 {
+            let status = std::fs::read_to_string(task.expect("a thread").path().join("status"));
+            let status = status.expect("it runs");
+            let (_, count) = status.split_once("\nvoluntary_ctxt_switches:").expect("Linux");
+            count.split_whitespace().next().expect("a value").parse().expect("a number")
+        };
+        tasks.expect("it runs").map(sleeps).sum()
+    }
+
     fn terminate(&mut self) -> (Option<i32>, Duration) {
         let start = Instant::now();
         let pid = self.process.id().to_string();
@@ -104,7 +116,7 @@ fn healthz(socket: &mut TcpStream) {
 }
 
 #[test]
-fn silent_clients_hold_up_nobody() {
+fn silent_clients_hold_up_no_others() {
     let server = Server::start(&[]);
     let silent: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
     let begun: Vec<TcpStream> = (0..200).map(|_| server.send("GET /healthz HT")).collect();
@@ -120,8 +132,8 @@ fn silent_clients_hold_up_nobody() {
 }
 
 #[test]
-fn connections_beyond_the_pool_are_kept_alive() {
-    let server = Server::start(&[]);
+fn many_connections_are_kept_alive_by_one_worker() {
+    let server = Server::start(&["--workers", "1"]);
     let mut connections: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
     for _ in 0..2 {
         connections.iter_mut().for_each(healthz);
@@ -145,6 +157,21 @@ fn pipelined_requests_are_answered_in_order_behind_a_stream() {
     assert!(stream.ends_with("data: Hello! This is event 2\n\n"), "{stream}");
     assert_eq!(answers.matches("HTTP/1.1 404 Not Found\r\n").count(), 1000);
     assert!(answers.ends_with("\r\n\r\nok\n"));
+}
+
+#[test]
+fn idle_streams_cost_nothing() {
+    let server = Server::start(&[]);
+    let mut streams: Vec<TcpStream> = (0..200).map(|_| server.stream("/messages/t")).collect();
+    server.wait_for_open_streams(200);
+    let before = server.sleeps();
+    // Nothing is due for a while; waiting for it shows what the server does meanwhile.
+    let last = streams.last_mut().expect("there are 200");
+    last.set_read_timeout(Some(Duration::from_secs(1))).expect("an option");
+    last.read(&mut [0; 1]).expect_err("no event and no keep-alive");
+    let woken = server.sleeps() - before;
+    // Closing the connection that asked for the metrics may wake a worker.
+    assert!(woken < 5, "{woken} wake-ups in a second");
 }
 
 #[test]
@@ -193,7 +220,7 @@ fn a_refusal_can_be_read_before_the_connection_closes() {
         let answer = read_to_end(&mut socket);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
-        // Whoever still sends must not be cut off: in a real network the answer might be lost with
+        // A client that still sends must not be cut off: in a real network the answer might be lost with
         // that.
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(50) {
@@ -216,7 +243,7 @@ fn a_body_is_asked_for_only_if_it_may_come() {
 }
 
 #[test]
-fn a_body_that_nobody_asked_for_is_no_request() {
+fn a_body_that_no_handler_reads_is_no_request() {
     let server = Server::start(&[]);
     let inner = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
     let head = format!("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", inner.len());

@@ -1,7 +1,7 @@
 //! Where events come from: state machines that know neither sockets nor runtimes.
 //!
 //! A source is asked for its next step and told the time. It answers with an event, with how long
-//! to wait, or with the end. So the std server's pump and the async servers run the same code, and
+//! to wait, or with the end. So the std server's workers and the async servers run the same code, and
 //! a test needs no clock.
 
 mod script;

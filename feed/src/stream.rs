@@ -1,6 +1,6 @@
 //! One open event stream: a source, kept alive, ended on shutdown, counted.
 //!
-//! [`EventStream`] does no I/O and knows no runtime: the std server's pump drives it by hand. With
+//! [`EventStream`] does no I/O and knows no runtime: the std server's workers drive it by hand. With
 //! the feature `tokio` it becomes a `Stream` of [`Frames`](EventStream::frames) or of
 //! [`Events`](EventStream::events).
 

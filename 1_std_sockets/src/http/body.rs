@@ -3,12 +3,15 @@
 //! Source: RFC 9112, [6 Message body](https://www.rfc-editor.org/rfc/rfc9112.html#section-6) and
 //! [7.1 Chunked](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1).
 
+use std::cell::RefMut;
+
+use bytes::{Buf, BytesMut};
 use feed::Problem;
 use feed::contract::MAX_MESSAGE_BYTES;
 
-use super::{Refusal, Request};
+use super::request::{End, Request};
 
-/// Bytes of one line that frames chunks, its extensions included: nobody uses those.
+/// Bytes of one line that frames chunks, its extensions included: clients do not use those.
 const MAX_CHUNK_LINE_BYTES: usize = 256;
 
 /// Bytes of the trailer section, which is read and thrown away.
@@ -28,17 +31,17 @@ pub enum Framing {
 impl Framing {
     /// What the header fields say. Two answers are none: a proxy in front might choose the other
     /// one.
-    pub(super) fn of(request: &Request) -> Result<Framing, Refusal> {
+    pub(super) fn of(request: &Request) -> Result<Framing, End> {
         let mut lengths = request.fields("content-length");
         let length = lengths.next();
         if let (Some(value), Some(_)) = (length, lengths.next()) {
-            return Err(Refusal::malformed("Content-Length", value, "given once"));
+            return Err(End::malformed("Content-Length", value, "given once"));
         }
         let codings: Vec<&[u8]> = request.fields("transfer-encoding").collect();
         let Some(first) = codings.first() else {
             return length.map_or(Ok(Framing::None), content_length);
         };
-        let malformed = |must_be| Err(Refusal::malformed("Transfer-Encoding", first, must_be));
+        let malformed = |must_be| Err(End::malformed("Transfer-Encoding", first, must_be));
         if !request.http_1_1 {
             return malformed("absent from an HTTP/1.0 request");
         }
@@ -49,149 +52,114 @@ impl Framing {
         let codings: Vec<&[u8]> = codings.map(<[u8]>::trim_ascii).collect();
         if !codings.iter().all(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
             let detail = "the only transfer coding that this server knows is chunked";
-            return Err(Refusal::Http(501, "Not Implemented", detail));
+            return Err(End::refused(501, "Not Implemented", detail));
         }
         if codings.len() > 1 { malformed("chunked, once") } else { Ok(Framing::Chunked) }
     }
 }
 
-fn content_length(value: &[u8]) -> Result<Framing, Refusal> {
+fn content_length(value: &[u8]) -> Result<Framing, End> {
     // `parse` would take a sign too.
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|v| v.parse().ok());
     match number {
         Some(0) => Ok(Framing::None),
         Some(number) => Ok(Framing::Length(number)),
-        None => Err(Refusal::malformed("Content-Length", value, "a whole number")),
+        None => Err(End::malformed("Content-Length", value, "a whole number")),
     }
 }
 
-/// How far a body has come.
-#[derive(Debug, PartialEq)]
-pub enum Progress {
-    /// More bytes are needed.
-    More,
-    /// It is whole, or larger than a message may be; the rest of the latter was not looked at.
-    Done(Result<Vec<u8>, Problem>),
-    /// Its framing is broken.
-    Refused(Refusal),
+/// Where the bytes of a body come from.
+pub trait Input {
+    /// What has come and was not used yet.
+    fn received(&self) -> RefMut<'_, BytesMut>;
+
+    /// Waits until more has come.
+    ///
+    /// # Errors
+    /// If no more comes, or not in time.
+    async fn more(&self) -> Result<(), End>;
 }
 
-/// Takes a body out of the bytes that follow a head.
-#[derive(Debug)]
-pub struct Decoder {
-    state: State,
-    body: Vec<u8>,
+/// Reads a body, and an error if it is larger than a message may be: the rest stays where it is.
+///
+/// # Errors
+/// If its framing is broken, or it does not come.
+pub async fn read_body(
+    framing: Framing,
+    input: &impl Input,
+) -> Result<Result<Vec<u8>, Problem>, End> {
+    let mut body = Vec::new();
+    let whole = match framing {
+        Framing::None => true,
+        Framing::Length(bytes) => take(bytes, input, &mut body).await?,
+        Framing::Chunked => take_chunks(input, &mut body).await?,
+    };
+    Ok(if whole { Ok(body) } else { Err(Problem::body_too_large(MAX_MESSAGE_BYTES)) })
 }
 
-#[derive(Debug, Clone, Copy)]
-enum State {
-    /// So many bytes, then the end.
-    Plain(u64),
-    /// A line with the size of the next chunk.
-    Size,
-    /// So many bytes of a chunk.
-    Chunk(u64),
-    /// The line end after a chunk.
-    ChunkEnd,
-    /// Lines up to an empty one; so many bytes of them came already.
-    Trailer(usize),
-}
-
-impl Decoder {
-    /// A decoder for a body that has not begun.
-    pub fn new(framing: Framing) -> Decoder {
-        let state = match framing {
-            Framing::None => State::Plain(0),
-            Framing::Length(bytes) => State::Plain(bytes),
-            Framing::Chunked => State::Size,
-        };
-        Decoder { state, body: Vec::new() }
+async fn take_chunks(input: &impl Input, body: &mut Vec<u8>) -> Result<bool, End> {
+    loop {
+        let must_be = "chunks that begin with their size in hex and CRLF";
+        let line = take_line(MAX_CHUNK_LINE_BYTES, input, must_be).await?;
+        match chunk_size(&line).ok_or_else(|| malformed(must_be))? {
+            0 => break,
+            size if !take(size, input, body).await? => return Ok(false),
+            _ => {}
+        }
+        take_line(0, input, "a chunk that ends where its size says").await?;
     }
-
-    /// Takes what belongs to the body off the front of `bytes`.
-    pub fn take(&mut self, bytes: &mut Vec<u8>) -> Progress {
-        let mut used = 0;
-        let progress = self.decode(bytes, &mut used);
-        bytes.drain(..used);
-        progress
-    }
-
-    fn decode(&mut self, bytes: &[u8], used: &mut usize) -> Progress {
-        loop {
-            let rest = &bytes[*used..];
-            match self.state {
-                State::Plain(left) | State::Chunk(left) => {
-                    let room = (MAX_MESSAGE_BYTES - self.body.len()) as u64;
-                    if left > room {
-                        return Progress::Done(Err(Problem::body_too_large(MAX_MESSAGE_BYTES)));
-                    }
-                    let now = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    self.body.extend_from_slice(&rest[..now]);
-                    *used += now;
-                    let left = left - now as u64;
-                    let plain = matches!(self.state, State::Plain(_));
-                    match (plain, left) {
-                        (true, 0) => return self.done(),
-                        (true, _) => self.state = State::Plain(left),
-                        (false, 0) => self.state = State::ChunkEnd,
-                        (false, _) => self.state = State::Chunk(left),
-                    }
-                    if left > 0 {
-                        return Progress::More;
-                    }
-                }
-                State::ChunkEnd => match rest {
-                    [b'\r', b'\n', ..] => {
-                        *used += 2;
-                        self.state = State::Size;
-                    }
-                    [] | [b'\r'] => return Progress::More,
-                    _ => return refused("a chunk that ends where its size says"),
-                },
-                State::Size => {
-                    let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
-                        return if rest.len() > MAX_CHUNK_LINE_BYTES {
-                            bad_size()
-                        } else {
-                            Progress::More
-                        };
-                    };
-                    let Some(size) = chunk_size(&rest[..end]) else { return bad_size() };
-                    *used += end + 1;
-                    self.state = if size == 0 { State::Trailer(0) } else { State::Chunk(size) };
-                }
-                State::Trailer(seen) => {
-                    let end = rest.iter().position(|&byte| byte == b'\n');
-                    let length = end.map_or(rest.len(), |end| end + 1);
-                    if seen + length > MAX_TRAILER_BYTES {
-                        return refused("a trailer section of at most 4096 bytes");
-                    }
-                    if end.is_none() {
-                        return Progress::More;
-                    }
-                    *used += length;
-                    match &rest[..length] {
-                        b"\r\n" => return self.done(),
-                        line if line.ends_with(b"\r\n") => {
-                            self.state = State::Trailer(seen + length);
-                        }
-                        _ => return refused("a trailer section with CRLF line ends"),
-                    }
-                }
-            }
+    let mut left = MAX_TRAILER_BYTES;
+    loop {
+        let line =
+            take_line(left, input, "a trailer section of short lines, each with CRLF").await?;
+        left = left.saturating_sub(line.len() + 2);
+        if line.is_empty() {
+            return Ok(true);
         }
     }
+}
 
-    fn done(&mut self) -> Progress {
-        Progress::Done(Ok(std::mem::take(&mut self.body)))
+/// Moves so many bytes into the body; false if it would be too large.
+async fn take(bytes: u64, input: &impl Input, body: &mut Vec<u8>) -> Result<bool, End> {
+    let room = MAX_MESSAGE_BYTES - body.len();
+    let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes <= room) else {
+        return Ok(false);
+    };
+    let end = body.len() + bytes;
+    loop {
+        let now = input.received().len().min(end - body.len());
+        body.extend_from_slice(&input.received()[..now]);
+        input.received().advance(now);
+        if body.len() == end {
+            return Ok(true);
+        }
+        input.more().await?;
     }
 }
 
-/// The size in a line such as `1a;extension`. Strict about the line end: readers that are not were
-/// used for smuggling.
+/// Takes a line of so many bytes at most, without its CRLF.
+async fn take_line(
+    max_bytes: usize,
+    input: &impl Input,
+    must_be: &'static str,
+) -> Result<Vec<u8>, End> {
+    loop {
+        let end = input.received().iter().take(max_bytes + 2).position(|&byte| byte == b'\n');
+        if let Some(end) = end {
+            let line = input.received()[..end].strip_suffix(b"\r").map(<[u8]>::to_vec);
+            input.received().advance(end + 1);
+            return line.ok_or_else(|| malformed(must_be));
+        }
+        if input.received().len() >= max_bytes + 2 {
+            return Err(malformed(must_be));
+        }
+        input.more().await?;
+    }
+}
+
+/// The size in a line such as `1a;extension`.
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let line = line.strip_suffix(b"\r").filter(|line| line.len() <= MAX_CHUNK_LINE_BYTES)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extension) = line.split_at(digits);
     let plain = extension.is_empty() || extension.starts_with(b";");
@@ -201,10 +169,6 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
 }
 
-fn bad_size() -> Progress {
-    refused("chunks that begin with their size in hex and CRLF")
-}
-
-fn refused(must_be: &'static str) -> Progress {
-    Progress::Refused(Refusal::malformed("body", b"", must_be))
+fn malformed(must_be: &'static str) -> End {
+    End::malformed("body", b"", must_be)
 }

@@ -1,13 +1,12 @@
-//! HTTP/1.1 from scratch, the other half: responses.
+//! Responses.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::io::Write;
 
 use feed::Problem;
 use feed::clock::{SECOND, unix_ns};
 use feed::stream::EventStream;
-
-use super::Refusal;
+use jiff::Timestamp;
 
 /// What ends a chunked body ([RFC 9112
 /// 7.1](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1)).
@@ -19,7 +18,7 @@ pub struct Response {
     /// The status code.
     pub status: u16,
     /// The header fields that the handler chose; those of the framing come with
-    /// [`head`](Self::head).
+    /// [`into_bytes`](Self::into_bytes).
     pub fields: Vec<(&'static str, Cow<'static, str>)>,
     /// The content.
     pub body: Body,
@@ -34,11 +33,9 @@ pub enum Body {
     Text(Cow<'static, str>),
     /// It comes as events come.
     Events(EventStream),
-    /// See [`Response::after_request_body`].
-    AfterRequest,
 }
 
-/// Whom a response goes to.
+/// The client that a response goes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
     /// It speaks HTTP/1.1: it knows chunks.
@@ -54,16 +51,15 @@ impl Response {
         Response { status, fields: Vec::new(), body }
     }
 
-    /// No response yet: the handler wants the request's body first and is called again when it is
-    /// there.
-    pub fn after_request_body() -> Response {
-        Response::new(100, Body::AfterRequest)
-    }
-
     /// The same response with one more header field.
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Response {
         self.fields.push((name, value.into()));
         self
+    }
+
+    /// True if the content comes as events come.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.body, Body::Events(_))
     }
 
     /// A response with all of its content.
@@ -75,16 +71,17 @@ impl Response {
         Response::new(status, Body::Text(text.into())).with("Content-Type", content_type)
     }
 
-    /// The head on the wire. `keep_alive`: the connection stays open after it.
-    pub fn head(&self, peer: Peer, keep_alive: bool) -> String {
-        let mut head = String::with_capacity(320);
+    /// The head on the wire, with the body if that is text, and the events that follow. A client
+    /// that wants only the head gets neither. `keep_alive`: the connection stays open after it.
+    pub fn into_bytes(self, peer: Peer, keep_alive: bool) -> (Vec<u8>, Option<EventStream>) {
+        let mut bytes = Vec::with_capacity(512);
         let mut line = |line: std::fmt::Arguments<'_>| {
-            head.write_fmt(line).expect("writing to a String does not fail");
-            head.push_str("\r\n");
+            bytes.write_fmt(line).expect("writing to a Vec does not fail");
+            bytes.extend_from_slice(b"\r\n");
         };
         // Always the server's own version; a 1.0 client can read it (RFC 9110 2.5).
         line(format_args!("HTTP/1.1 {} {}", self.status, reason(self.status)));
-        line(format_args!("Date: {}", ImfFixdate(unix_ns() / SECOND)));
+        line(format_args!("Date: {}", imf_fixdate(unix_ns() / SECOND)));
         for (name, value) in &self.fields {
             line(format_args!("{name}: {value}"));
         }
@@ -95,7 +92,7 @@ impl Response {
             Body::Events(_) if peer.http_1_1 && !peer.head_only => {
                 line(format_args!("Transfer-Encoding: chunked"));
             }
-            Body::Events(_) | Body::None | Body::AfterRequest => {}
+            Body::Events(_) | Body::None => {}
         }
         match (keep_alive, peer.http_1_1) {
             (true, true) => {}
@@ -103,7 +100,12 @@ impl Response {
             (false, _) => line(format_args!("Connection: close")),
         }
         line(format_args!(""));
-        head
+        match self.body {
+            Body::Text(text) if !peer.head_only => bytes.extend_from_slice(text.as_bytes()),
+            Body::Events(events) if !peer.head_only => return (bytes, Some(events)),
+            _ => {}
+        }
+        (bytes, None)
     }
 }
 
@@ -111,38 +113,6 @@ impl From<&Problem> for Response {
     fn from(problem: &Problem) -> Response {
         let fields = problem.headers().map(|(name, value)| (name, value.into())).collect();
         Response { status: problem.status, fields, body: Body::Text(problem.json().into()) }
-    }
-}
-
-impl From<&Refusal> for Response {
-    fn from(refusal: &Refusal) -> Response {
-        match refusal {
-            Refusal::Problem(problem) => problem.into(),
-            Refusal::Http(status, title, detail) => {
-                let mut response = Response::from(&Problem::internal());
-                response.status = *status;
-                response.body = Body::Text(
-                    format!(
-                        r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#
-                    )
-                    .into(),
-                );
-                response
-            }
-        }
-    }
-}
-
-impl Refusal {
-    /// The whole answer: the connection closes after it.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let response = Response::from(self);
-        let mut bytes =
-            response.head(Peer { http_1_1: true, head_only: false }, false).into_bytes();
-        if let Body::Text(text) = &response.body {
-            bytes.extend_from_slice(text.as_bytes());
-        }
-        bytes
     }
 }
 
@@ -182,40 +152,9 @@ fn reason(status: u16) -> &'static str {
 
 /// A Unix second as `Fri, 20 Nov 2026 12:34:56 GMT`
 /// ([RFC 9110 5.6.7](https://www.rfc-editor.org/rfc/rfc9110.html#section-5.6.7)).
-struct ImfFixdate(u64);
-
-impl std::fmt::Display for ImfFixdate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (days, second) = (self.0 / 86_400, self.0 % 86_400);
-        // The epoch was a Thursday.
-        let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
-        let (year, month, day) = civil(days);
-        let name =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-                [month];
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{weekday}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
-    }
-}
-
-/// Year, month (January is 0) and day of the month of a day since the epoch, by counting.
-fn civil(mut days: u64) -> (u64, usize, u64) {
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while days >= months[month] {
-        days -= months[month];
-        month += 1;
-    }
-    (year, month, days + 1)
+fn imf_fixdate(second: u64) -> impl std::fmt::Display {
+    let second = i64::try_from(second).unwrap_or_default();
+    Timestamp::from_second(second).unwrap_or_default().strftime("%a, %d %b %Y %H:%M:%S GMT")
 }
 
 #[cfg(test)]
@@ -232,7 +171,7 @@ mod tests {
             (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
             (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
         ] {
-            assert_eq!(ImfFixdate(second).to_string(), date);
+            assert_eq!(imf_fixdate(second).to_string(), date);
         }
     }
 
@@ -246,23 +185,19 @@ mod tests {
 
     #[test]
     fn the_head_says_how_the_body_ends_and_what_becomes_of_the_connection() {
-        let text = Response::text(200, "text/plain", "ok\n");
-        let says =
-            |http_1_1, keep_alive| text.head(Peer { http_1_1, head_only: false }, keep_alive);
+        let says = |http_1_1, keep_alive| {
+            let text = Response::text(200, "text/plain", "ok\n");
+            let (bytes, _) = text.into_bytes(Peer { http_1_1, head_only: false }, keep_alive);
+            String::from_utf8(bytes).expect("ASCII")
+        };
         assert!(
-            says(true, true).ends_with("\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n")
+            says(true, true)
+                .ends_with("\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nok\n")
         );
-        assert!(says(true, false).ends_with("\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"));
-        assert!(says(false, true).ends_with("\r\nConnection: keep-alive\r\n\r\n"));
+        assert!(
+            says(true, false).ends_with("\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n")
+        );
+        assert!(says(false, true).ends_with("\r\nConnection: keep-alive\r\n\r\nok\n"));
         assert!(says(false, false).starts_with("HTTP/1.1 200 OK\r\nDate: "));
-    }
-
-    #[test]
-    fn what_only_http_knows_looks_like_every_other_problem() {
-        let response = Response::from(&Refusal::timeout());
-        assert_eq!(response.status, 408);
-        assert!(response.fields.contains(&("Content-Type", feed::problem::CONTENT_TYPE.into())));
-        let Body::Text(text) = response.body else { panic!("a problem has a body") };
-        assert!(text.contains(r#""title":"Request Timeout","status":408"#));
     }
 }

@@ -1,12 +1,31 @@
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+
+use super::request::{MAX_FIELDS, MAX_HEAD_BYTES, head_end};
 use super::*;
 
-fn parse(head: &str) -> Result<Request, Refusal> {
+fn parse(head: &str) -> Result<Request, End> {
     assert_eq!(head_end(head.as_bytes(), 0), Some(head.len()), "the test's own head is whole");
-    Request::parse(head.as_bytes().to_vec())
+    Request::parse(head.as_bytes())
 }
 
 fn good(head: &str) -> Request {
     parse(head).unwrap_or_else(|refusal| panic!("{head:?} is refused: {refusal:?}"))
+}
+
+fn text_of(end: End) -> String {
+    let End::Refused(bytes) = end else { panic!("{end:?} is no refusal") };
+    String::from_utf8(bytes).expect("ASCII")
+}
+
+fn status_of(end: End) -> u16 {
+    let bytes = text_of(end);
+    assert!(bytes.contains("\r\nConnection: close\r\n"), "{bytes}");
+    bytes["HTTP/1.1 ".len()..][..3].parse().expect("a status")
 }
 
 #[test]
@@ -156,8 +175,8 @@ fn what_the_grammar_does_not_allow_is_refused() {
         (field("Transfer-Encoding:"), 501),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".into(), 400),
     ] {
-        match parse(&head).map_err(|refusal| Response::from(&refusal)) {
-            Err(response) => assert_eq!(response.status, status, "{head:?}"),
+        match parse(&head) {
+            Err(refusal) => assert_eq!(status_of(refusal), status, "{head:?}"),
             Ok(_) => panic!("{head:?} is not refused"),
         }
     }
@@ -176,31 +195,48 @@ fn the_framing_of_a_body_is_what_the_fields_say() {
     }
 }
 
-/// Decodes `wire` in pieces of `step` bytes; returns what came out and how much was left over.
-fn decode(framing: Framing, wire: &[u8], step: usize) -> (Progress, usize) {
-    let (mut decoder, mut bytes) = (Decoder::new(framing), Vec::new());
-    let mut fed = 0;
-    loop {
-        let progress = decoder.take(&mut bytes);
-        if progress != Progress::More || fed == wire.len() {
-            return (progress, bytes.len() + wire.len() - fed);
-        }
-        let next = wire.len().min(fed + step);
-        bytes.extend_from_slice(&wire[fed..next]);
-        fed = next;
+/// Bytes that come in pieces, and then no more.
+struct Pieces {
+    received: RefCell<BytesMut>,
+    pieces: RefCell<VecDeque<Vec<u8>>>,
+}
+
+impl Input for Pieces {
+    fn received(&self) -> RefMut<'_, BytesMut> {
+        self.received.borrow_mut()
+    }
+
+    async fn more(&self) -> Result<(), End> {
+        let piece = self.pieces.borrow_mut().pop_front().ok_or(End::Gone)?;
+        self.received().extend_from_slice(&piece);
+        Ok(())
     }
 }
+
+/// Reads a body from `wire` in pieces of `step` bytes; returns it and how much was left over.
+fn decode(framing: Framing, wire: &[u8], step: usize) -> (BodyResult, usize) {
+    let pieces = RefCell::new(wire.chunks(step).map(<[u8]>::to_vec).collect());
+    let input = Pieces { received: RefCell::default(), pieces };
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(body) = pin!(read_body(framing, &input)).poll(&mut context) else {
+        panic!("it waits for nothing but its input");
+    };
+    let left = input.pieces.take().iter().map(Vec::len).sum::<usize>();
+    (body, left + input.received().len())
+}
+
+type BodyResult = Result<Result<Vec<u8>, feed::Problem>, End>;
 
 #[test]
 fn a_body_is_the_same_however_its_bytes_come() {
     let chunked =
         b"3;name=\"value\"\r\nabc\r\n0A\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nGET".as_slice();
     for step in 1..=chunked.len() {
-        let whole = Progress::Done(Ok(b"abc0123456789".to_vec()));
+        let whole = Ok(Ok(b"abc0123456789".to_vec()));
         assert_eq!(decode(Framing::Chunked, chunked, step), (whole, 3), "{step} bytes a time");
-        let whole = Progress::Done(Ok(b"3;n".to_vec()));
+        let whole = Ok(Ok(b"3;n".to_vec()));
         assert_eq!(decode(Framing::Length(3), chunked, step), (whole, chunked.len() - 3));
-        let nothing = Progress::Done(Ok(Vec::new()));
+        let nothing = Ok(Ok(Vec::new()));
         assert_eq!(decode(Framing::None, chunked, step), (nothing, chunked.len()));
     }
 }
@@ -229,24 +265,24 @@ fn broken_and_endless_chunks_are_refused() {
         &trailers,
     ] {
         for step in [1, wire.len()] {
-            let (progress, _) = decode(Framing::Chunked, wire.as_bytes(), step);
-            assert!(matches!(progress, Progress::Refused(_)), "{wire:?}: {progress:?}");
+            let (body, _) = decode(Framing::Chunked, wire.as_bytes(), step);
+            assert!(matches!(body, Err(End::Refused(_))), "{wire:?}: {body:?}");
         }
     }
-    assert_eq!(decode(Framing::Chunked, b"1\r\na\r\n0\r\n\r", 1).0, Progress::More);
+    assert_eq!(decode(Framing::Chunked, b"1\r\na\r\n0\r\n\r", 1).0, Err(End::Gone));
 }
 
 #[test]
 fn a_body_above_the_limit_is_refused_before_it_is_read() {
     use feed::contract::MAX_MESSAGE_BYTES;
-    let too_large = |progress| matches!(progress, Progress::Done(Err(p)) if p.status == 413);
+    let too_large = |body: BodyResult| matches!(body, Ok(Err(p)) if p.status == 413);
     let max = MAX_MESSAGE_BYTES as u64;
     assert!(too_large(decode(Framing::Length(max + 1), b"", 1).0));
     assert!(too_large(decode(Framing::Length(u64::MAX), b"", 1).0));
     assert!(too_large(decode(Framing::Chunked, b"1\r\na\r\n10000\r\n", 1).0));
     assert!(too_large(decode(Framing::Chunked, b"ffffffffffffffff\r\n", 1).0));
     let most = vec![b'x'; MAX_MESSAGE_BYTES];
-    let most_is_read = Progress::Done(Ok(most.clone()));
+    let most_is_read = Ok(Ok(most.clone()));
     assert_eq!(decode(Framing::Length(max), &most, 1000), (most_is_read, 0));
 }
 
@@ -256,6 +292,14 @@ fn a_head_that_does_not_end_is_told_what_is_too_large() {
         (vec![b'x'; MAX_HEAD_BYTES + 1], 414),
         ([b"GET / HTTP/1.1\r\nX: ".as_slice(), &vec![b'x'; MAX_HEAD_BYTES]].concat(), 431),
     ] {
-        assert_eq!(Response::from(&Refusal::head_too_large(&head)).status, status);
+        assert_eq!(status_of(End::head_too_large(&head)), status);
     }
+}
+
+#[test]
+fn what_only_http_knows_looks_like_every_other_problem() {
+    let bytes = text_of(End::timeout());
+    let (head, body) = bytes.split_once("\r\n\r\n").expect("a blank line");
+    assert!(head.contains(&format!("\r\nContent-Type: {}\r\n", feed::problem::CONTENT_TYPE)));
+    assert!(body.contains(r#""title":"Request Timeout","status":408"#), "{body}");
 }

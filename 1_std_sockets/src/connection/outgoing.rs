@@ -1,0 +1,107 @@
+//! An answer on its way out: its head and text, then events as they come.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use feed::clock::{MS, SECOND};
+use feed::stream::{EventStream, FramePoll};
+
+use super::io::{Io, NEVER};
+use crate::http::{End, LAST_CHUNK, chunk_head};
+
+/// Time for a client to take an answer, and for a handler to give one once it has the body: as long
+/// as any other silence on a connection may be.
+pub const ANSWER_NS: u64 = 30 * SECOND;
+
+/// Frames of a stream until other connections have their turn. With
+/// [`feed::stream::COALESCE_BYTES`] in each that is enough to keep a fast reader busy.
+const FRAMES_PER_TURN: usize = 4;
+
+/// What to write next, and where more comes from. A frame is shared with every other stream that
+/// sends it; it is never copied to be kept.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// A head with a text, or a last chunk; goes before the frame.
+    plain: Vec<u8>,
+    /// An encoded event, or several.
+    frame: Bytes,
+    /// Bytes of both that are out already.
+    written: usize,
+    events: Option<EventStream>,
+    /// Frames go out as chunks.
+    chunked: bool,
+}
+
+impl Outgoing {
+    /// These bytes as they are, then the events.
+    pub fn new(plain: Vec<u8>, events: Option<EventStream>, chunked: bool) -> Outgoing {
+        Outgoing { plain, frame: Bytes::new(), written: 0, events, chunked }
+    }
+
+    /// Writes until everything is out, for a stream until the last event is.
+    ///
+    /// # Errors
+    /// If the client has gone, or does not take it in time.
+    pub fn poll(&mut self, io: &Io, context: &Context<'_>) -> Poll<Result<(), End>> {
+        for _ in 0..FRAMES_PER_TURN {
+            if let Some(events) = &mut self.events
+                && self.frame.is_empty()
+                && self.written == 0
+            {
+                let now = io.local.unix_ns();
+                match events.poll_frame(now, context.waker()) {
+                    FramePoll::Frame(frame) => self.frame = frame,
+                    // A client that may have closed gets what is there, and is not waited for.
+                    FramePoll::Wait(_) if self.plain.is_empty() && io.has_ended() => {
+                        return Poll::Ready(Err(End::Gone));
+                    }
+                    FramePoll::Wait(until) if self.plain.is_empty() => {
+                        // Up to the next whole millisecond: what is due together then costs one
+                        // wake-up, which costs more than the writes, and what is due on the
+                        // millisecond anyway is not late for it.
+                        io.within(until.next_multiple_of(MS).saturating_sub(now));
+                        return Poll::Pending;
+                    }
+                    // The head goes out before the first event is there.
+                    FramePoll::Wait(_) => {}
+                    FramePoll::End => self.end(io),
+                }
+            }
+            ready!(self.poll_write(io))?;
+            if self.events.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        io.wants_a_turn.set(true);
+        Poll::Pending
+    }
+
+    fn end(&mut self, io: &Io) {
+        self.events = None;
+        io.within(ANSWER_NS);
+        if self.chunked {
+            self.plain.extend_from_slice(LAST_CHUNK);
+        }
+    }
+
+    fn poll_write(&mut self, io: &Io) -> Poll<Result<(), End>> {
+        if self.events.is_some() {
+            // The kernel closes a stream that takes no byte for the stall timeout.
+            io.deadline.set(NEVER);
+        }
+        let mut line = [0; 18];
+        // A chunk without any byte would be the last one.
+        let chunk = self.chunked && !self.frame.is_empty();
+        let (before, after): (&[u8], &[u8]) =
+            if chunk { (chunk_head(self.frame.len(), &mut line), b"\r\n") } else { (b"", b"") };
+        let parts = [&self.plain, before, &self.frame, after];
+        let total = parts.iter().map(|part| part.len()).sum();
+        while self.written < total {
+            self.written += ready!(io.poll_write(&parts, self.written, total))?;
+        }
+        self.plain = Vec::new();
+        self.frame = Bytes::new();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}

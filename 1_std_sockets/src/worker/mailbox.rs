@@ -1,0 +1,136 @@
+//! What other threads have for a worker: connections, calls of wakers, the stop.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::mem;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// Where a worker gets its work from.
+#[derive(Debug)]
+pub struct Mailbox {
+    mail: Mutex<Mail>,
+    /// An eventfd: a write ends the worker's sleep.
+    pub wakeup: File,
+    /// Connections that the worker has, or has in its mail.
+    pub connections: AtomicUsize,
+}
+
+/// What has come in.
+#[derive(Debug, Default)]
+pub struct Mail {
+    /// Connections that were accepted.
+    pub streams: Vec<TcpStream>,
+    /// Slots whose waker was called.
+    pub woken: Vec<u32>,
+    /// The server stops.
+    pub stop: bool,
+    /// The worker sleeps, or is about to.
+    asleep: bool,
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    ///
+    /// # Errors
+    /// If the process may not open one more file.
+    pub fn new() -> io::Result<Mailbox> {
+        let wakeup = File::from(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        Ok(Mailbox { mail: Mutex::default(), wakeup, connections: AtomicUsize::new(0) })
+    }
+
+    /// Gives the worker a connection.
+    pub fn give(&self, stream: TcpStream) {
+        self.connections.fetch_add(1, Relaxed);
+        self.post(|mail| mail.streams.push(stream));
+    }
+
+    /// Has the worker end when its answers have.
+    pub fn stop(&self) {
+        self.post(|mail| mail.stop = true);
+    }
+
+    /// A waker for the connections in this slot.
+    pub fn waker(self: &Arc<Mailbox>, slot: u32) -> Waker {
+        Waker::from(Arc::new(SlotWaker { mailbox: Arc::clone(self), slot }))
+    }
+
+    /// May the worker sleep? If so, the next mail wakes it.
+    pub fn may_sleep(&self) -> bool {
+        let mut mail = self.mail();
+        mail.asleep = mail.streams.is_empty() && mail.woken.is_empty() && !mail.stop;
+        mail.asleep
+    }
+
+    /// Takes everything out, into empty buffers. The worker is awake now.
+    pub fn take(&self, into: &mut Mail) {
+        let mut mail = self.mail();
+        mem::swap(&mut *mail, into);
+        mail.asleep = false;
+    }
+
+    /// Adds to the mail. However much comes before the worker looks, it is woken once.
+    fn post(&self, add: impl FnOnce(&mut Mail)) {
+        let mut mail = self.mail();
+        add(&mut mail);
+        let asleep = mem::take(&mut mail.asleep);
+        drop(mail);
+        if asleep {
+            // It fails only if the counter is full, and then the worker is awake. The worker never
+            // reads the counter: each write is reported to it once (EPOLLET).
+            let _ = (&self.wakeup).write(&1_u64.to_ne_bytes());
+        }
+    }
+
+    fn mail(&self) -> MutexGuard<'_, Mail> {
+        // No code that can panic runs under this lock, so a poisoned one is still whole.
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the connection in one slot. It belongs to the slot, not to the connection, so a late call
+/// wakes at worst another connection, which finds nothing to do.
+struct SlotWaker {
+    mailbox: Arc<Mailbox>,
+    slot: u32,
+}
+
+impl Wake for SlotWaker {
+    fn wake(self: Arc<Self>) {
+        self.mailbox.post(|mail| mail.woken.push(self.slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_sleeps_is_woken_once_for_a_burst_and_one_that_works_never() {
+        let mailbox = Arc::new(Mailbox::new().expect("a file"));
+        let writes = || {
+            let mut count = [0; 8];
+            (&mailbox.wakeup).read(&mut count).map_or(0, |_| u64::from_ne_bytes(count))
+        };
+        let wakers: Vec<Waker> = (1..=100).map(|slot| mailbox.waker(slot)).collect();
+        let mut mail = Mail::default();
+        for _ in 0..2 {
+            assert!(mailbox.may_sleep());
+            wakers.iter().for_each(Waker::wake_by_ref);
+            assert_eq!(writes(), 1);
+            assert!(!mailbox.may_sleep(), "there is mail");
+            mailbox.take(&mut mail);
+            assert!(mail.woken.drain(..).eq(1..=100));
+            wakers.iter().for_each(Waker::wake_by_ref);
+            assert_eq!(writes(), 0);
+            mailbox.take(&mut mail);
+            assert_eq!(mail.woken.drain(..).count(), 100);
+        }
+    }
+}
