@@ -1,4 +1,4 @@
-//! Server-Sent Events with actix-web on one screen, as the documentation of actix-web-lab shows them.
+//! Server-Sent Events with actix-web on one screen, as actix-web-lab's documentation shows them.
 //!
 //! `cargo run -p sse-actix --example smallest -- 8004`, then `curl -N 127.0.0.1:8004/ticks`.
 

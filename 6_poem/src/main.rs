@@ -28,8 +28,8 @@ fn main() -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
     feed.settings.runtime()?.block_on(async {
-        // poem: with its own acceptor it spins when out of descriptors, and keeps a stream after its
-        // client has left.
+        // poem: with its own acceptor it spins when out of descriptors, and keeps the stream of a
+        // client that has left.
         let listener = Acceptor(listen::Listener::from_std(listener)?);
         let routes = routes(Arc::clone(&feed));
         listen::announce(address);

@@ -3,9 +3,9 @@
 //! Code is here only if it would be the same text in all servers that can use it: what events say
 //! ([`source`], [`topic`]), how they look on the wire ([`wire`]), when they flow ([`stream`]), what
 //! requests mean ([`contract`], [`problem`]), how a server is configured, listens and ends
-//! ([`mod@settings`], [`listen`], [`shutdown`], [`Failure`]). The feature `tokio` adds what serves
-//! the servers on tokio: streams as `Stream`s, a deadline for requests. It knows no HTTP type and no
-//! framework. [`Feed`] ties it together; a server's handlers call its methods.
+//! ([`mod@settings`], [`listen`], [`shutdown`], [`Failure`]). The feature `tokio` adds code for
+//! servers on tokio: streams as `Stream`s, a deadline for requests. The crate knows no HTTP type and
+//! no framework. [`Feed`] ties it together; a server's handlers call its methods.
 
 pub mod bus;
 pub mod clock;
