@@ -445,12 +445,13 @@ fn is_odd(line: &str) -> bool {
 /// The help of each subcommand, as manual pages.
 fn printed_help() -> String {
     let folder = std::env::temp_dir().join(format!("sse-tidy-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
     let mut man = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
     run(man.args(["man", "--directory"]).arg(&folder));
-    let pages = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let text: String = pages.map(|page| std::fs::read_to_string(page).unwrap()).collect();
-    std::fs::remove_dir_all(&folder).unwrap();
+    let pages = std::fs::read_dir(&folder).expect("the folder was made").flatten();
+    let read = |page: std::fs::DirEntry| std::fs::read_to_string(page.path());
+    let text: String = pages.map(|page| read(page).expect("a page is text")).collect();
+    std::fs::remove_dir_all(&folder).expect("the folder is still there");
     assert!(text.contains("conform"), "sse-bench man wrote nothing");
     text
 }
