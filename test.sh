@@ -167,17 +167,19 @@ run_part() {
   } >&2
 }
 
-# What judges times leaves most of the machine idle while it waits, and wants that: these parts run at the end, as many at a
-# time as there are cores.
-judges_times='one_fault|lifecycle|load_floor|report_schema|conform:|client:demo|node:page'
+# Parts that judge times leave most of the machine idle while they wait, and want that: they run after the others, as many at
+# a time as there are cores. At last, alone, the part that measures.
+judges_times='one_fault|lifecycle|load_floor|conform:|client:demo|node:page'
+measures='report_schema'
 
 run_all() {
   local name command
   while IFS=$'\t' read -r name command; do
     [[ -z $name ]] || run_part "$name" "$command" &
   done <<<"$waiting"
-  run_pool $((2 * $(nproc))) < <(grep -vE "^[^	]*($judges_times)" <<<"$parts" || true)
+  run_pool $((2 * $(nproc))) < <(grep -vE "^[^	]*($judges_times|$measures)" <<<"$parts" || true)
   run_pool "$(nproc)" < <(grep -E "^[^	]*($judges_times)" <<<"$parts" || true)
+  run_pool 1 < <(grep -E "^[^	]*($measures)" <<<"$parts" || true)
 }
 
 # run_pool N: the parts of standard input, N at a time.
