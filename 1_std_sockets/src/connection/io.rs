@@ -121,6 +121,8 @@ impl Io {
     ///
     /// # Errors
     /// If the client has gone, or does not take anything in time.
+    // Called once for each event of each stream. In line it costs fewer instructions (callgrind).
+    #[inline(always)]
     pub fn poll_write(
         &self,
         parts: &[&[u8]; 4],
