@@ -32,6 +32,7 @@ done
 for number in "$times" "$beside"; do
   [[ $number =~ ^[0-9]{1,3}$ ]] || { echo "$number is no number from 0 to 999" >&2; exit 2; }
 done
+((times > 0)) || { echo "--times 0 would test nothing: give 1 to 999" >&2; exit 2; }
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -112,6 +113,8 @@ fi
 
 logs=target/test
 mkdir -p "$logs"
+# What an earlier run wrote is not counted in this one.
+rm -f "$logs"/*.log "$logs"/*.log.failed
 spent=()
 
 # timed NAME COMMAND...: runs it, and keeps its time for the end.

@@ -80,7 +80,6 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
 ) -> Attempt {
     let start = Instant::now();
     let mut result = blank(case, deviations);
-    let is_tried = unmet.is_none();
     let outcome = match unmet {
         Some(fault) => Err(fault),
         // A bug of a case must not be blamed on the subject, nor end the run.
@@ -92,11 +91,14 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
         (late > time / share)
             .then(|| format!("this host itself was {:.0} ms late", milliseconds(late)))
     };
+    // A case that was not tried has watched no silence.
+    let of_silence =
+        || subject.log().shortest_watch().and_then(|it| busy(it, HOST_SHARE_OF_SILENCE));
     let mut doubt = None;
     match outcome {
         Ok(finding) => {
             result.verdict = if case.level == Level::Info { Verdict::Info } else { Verdict::Pass };
-            doubt = subject.log().shortest_watch().and_then(|it| busy(it, HOST_SHARE_OF_SILENCE));
+            doubt = of_silence();
             if let Finding::Fact(text) = finding {
                 result.actual = Some(shown(&text));
             }
@@ -115,11 +117,7 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
                     result.actual = Some(shown(&actual));
                 }
                 Fault::Skip(reason) => {
-                    doubt = subject
-                        .log()
-                        .shortest_watch()
-                        .filter(|_| is_tried)
-                        .and_then(|it| busy(it, HOST_SHARE_OF_SILENCE));
+                    doubt = of_silence();
                     result.actual = Some(shown(&reason));
                 }
                 Fault::Unjudged(reason) => {
