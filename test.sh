@@ -77,7 +77,7 @@ ulimit -n "$(ulimit -Hn)"
 # Each test target is a part: name, tab, command. The parts of the harness take longest, so they come first.
 parts=$(cargo metadata --no-deps --format-version 1 --locked | node -e '
   const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-  const weight = (name) => (name === "sse-bench" ? 0 : name === "sse-client" ? 1 : 2);
+  const weight = (name) => (name === "sse-bench" || name === "sse-conform" ? 0 : name === "sse-client" ? 1 : 2);
   packages.sort((a, b) => weight(a.name) - weight(b.name) || a.name.localeCompare(b.name));
   for (const { name, targets } of packages) {
     const has = (kind) => targets.some((it) => it.kind.includes(kind));
@@ -93,7 +93,7 @@ parts+=$'\nnode:client\tcd client/node && timeout 120 node --test'
 parts+=$'\nnode:page\tcd client/web/browser && timeout 600 node --test'
 # Other clients need npm, PyPI and a browser, and are checked before a release: CONTRIBUTING.md.
 for client in sse node-sse; do
-  parts+=$'\n'"conform:$client"$'\t'"cargo run --quiet --locked -p sse-bench -- conform client $client --strict"
+  parts+=$'\n'"suite:$client"$'\t'"cargo run --quiet --locked -p sse-bench -- conform client $client --strict"
 done
 # Each benchmark once, as a test.
 parts+=$'\nbenches:once\tcargo bench --quiet --locked -p sse-bench -- --test'
@@ -172,8 +172,8 @@ run_part() {
 
 # Parts that judge times leave most of the machine idle while they wait, and want that: they run after the others, as many at
 # a time as there are cores. At last, alone, the part that measures.
-judges_times='one_fault|lifecycle|load_floor|conform:|client:demo|node:page'
-measures='report_schema'
+judges_times='one_fault|lifecycle|bench:load|suite:|client:demo|node:page'
+measures='bench:report'
 
 run_all() {
   local name command

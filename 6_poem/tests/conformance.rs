@@ -6,7 +6,7 @@
 //! removed.
 
 fn main() -> std::process::ExitCode {
-    bench::conformance::test_binary(
+    conform::test_binary(
         env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME"))),
         env!("CARGO_MANIFEST_DIR"),
     )

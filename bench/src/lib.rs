@@ -1,14 +1,7 @@
-//! Conformance suite and load harness for Server-Sent Events.
+//! The main job of `sse-bench`: check and measure every server of the workspace, and write a report.
 //!
-//! A server is seen only through its socket and its process, so both work on any server in any
-//! language; [`fleet`] finds, builds and runs the servers of this workspace.
+//! A server is seen only through its socket and its process, so the parts work on any server in any language: `wire` says
+//! what was on the socket, `fleet` finds and runs programs, `load` measures, `conform` judges.
 
-pub mod conformance;
-pub mod fleet;
-pub mod floor;
-pub mod load;
 pub mod report;
 pub mod run;
-pub mod stats;
-pub mod timer;
-pub mod wire;

@@ -8,8 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bench::report::{self, Report};
-use bench::run::Profile;
-use bench::{conformance, fleet, floor, load, run};
+use bench::run::{self, Profile};
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// The harness could not do what it was asked to.
@@ -84,17 +83,17 @@ Examples:
     Man(pages::ManArgs),
     /// Serve the physical floor: the least that a server on this host can cost
     #[command(hide = true)]
-    Floor(floor::Args),
+    Floor(load::floor::Args),
 }
 
 #[derive(Subcommand)]
 enum Conform {
     /// Check a server of the workspace by name, or any server by URL
-    Server(Box<conformance::ServerArgs>),
+    Server(Box<conform::ServerArgs>),
     /// Check a client: a command, a test service, or a browser
-    Client(Box<conformance::ClientArgs>),
+    Client(Box<conform::ClientArgs>),
     /// Merge the JSON files of several runs into one matrix
-    Report(conformance::ReportArgs),
+    Report(conform::ReportArgs),
 }
 
 #[derive(Subcommand)]
@@ -104,13 +103,13 @@ enum List {
 Examples:
   sse-bench list cases | grep S5          those about timing
   sse-bench list cases --json | jq '.cases[] | select(.level == \"MUST\") | .claim'")]
-    Cases(conformance::ListArgs),
+    Cases(conform::ListArgs),
     /// The rules of the standards, with the cases that check each, or why none does
     #[command(after_help = "\
 Examples:
   sse-bench list rules | grep ^D          those of HTTP
   sse-bench list rules --json | jq '.rules[] | select(.cases == []) | {id, reason}'")]
-    Rules(conformance::ListArgs),
+    Rules(conform::ListArgs),
     /// The servers of the workspace
     #[command(after_help = "Examples:\n  sse-bench list servers --json | jq -r '.[].name'")]
     Servers {
@@ -140,16 +139,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
-        Command::Conform(Conform::Server(args)) => conformance::run_server(&args),
-        Command::Conform(Conform::Client(args)) => conformance::run_client(&args),
-        Command::Conform(Conform::Report(args)) => conformance::merge_reports(&args),
+        Command::Conform(Conform::Server(args)) => conform::run_server(&args),
+        Command::Conform(Conform::Client(args)) => conform::run_client(&args),
+        Command::Conform(Conform::Report(args)) => conform::merge_reports(&args),
         Command::Load(args) => load::run(&args),
         Command::List(list) => print_list(&list),
         Command::Report(args) => print_report(&args),
         Command::Compare(args) => report::compare::run(&args),
         Command::Completions { shell } => pages::completions(Cli::command(), shell),
         Command::Man(args) => pages::man(Cli::command(), &args),
-        Command::Floor(args) => floor::serve(&args).map(|()| ExitCode::SUCCESS),
+        Command::Floor(args) => load::floor::serve(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         // `sse-bench list cases | head` has seen enough; that is no failure.
@@ -165,8 +164,8 @@ fn main() -> ExitCode {
 fn print_list(list: &List) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match list {
-        List::Cases(args) => conformance::list_cases(args)?,
-        List::Rules(args) => conformance::list_rules(args)?,
+        List::Cases(args) => conform::list_cases(args)?,
+        List::Rules(args) => conform::list_rules(args)?,
         List::Servers { json } => {
             let packages = fleet::discover()?;
             if *json {
@@ -206,7 +205,7 @@ fn print_report(args: &ReportArgs) -> Result<ExitCode> {
     let old = std::fs::read_to_string(document).with_context(|| format!("cannot read {shown}"))?;
     let arguments = format!("--splice {shown} {}", args.folder.display());
     let new =
-        report::splice(&old, "sse-bench report", &arguments, &report::summary_markdown(&report))
+        conform::splice(&old, "sse-bench report", &arguments, &report::summary_markdown(&report))
             .with_context(|| format!("cannot splice into {shown}"))?;
     std::fs::write(document, new).with_context(|| format!("cannot write {shown}"))?;
     writeln!(out, "{shown}: the summary of {} is in", args.folder.display())?;

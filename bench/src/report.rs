@@ -7,11 +7,9 @@
 pub mod compare;
 mod environment;
 mod figure;
-pub mod hlog;
 mod html;
 mod plot;
 mod render;
-mod splice;
 mod summary;
 mod table;
 mod trust;
@@ -23,18 +21,17 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, cpu};
-pub use figure::{Distribution, FIGURES, Figure, HEADLINES, Unit, figure, significant};
+pub use figure::{FIGURES, Figure, HEADLINES, Unit, figure, significant};
 pub use html::html;
 pub use render::{markdown, summary_markdown, text};
-pub use splice::splice;
 use summary::Noises;
 pub(crate) use summary::used;
 pub use summary::{Measure, Summary};
 pub use trust::{Trust, TwinTest};
 
-use crate::load::Workload;
-use crate::load::ledger::Step;
-use crate::stats::Ratio;
+use load::Workload;
+use load::ledger::Step;
+use load::stats::{Distribution, Ratio};
 
 /// The version of the JSON. It grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 3;

@@ -21,21 +21,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fleet::{Launch, Package};
 use jiff::Timestamp;
+use load::Workload;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::progress::Progress;
 use self::rounds::Rounds;
 use self::window::Cores;
-use crate::fleet::{self, Launch, Package};
-use crate::load::Workload;
 use crate::report::{self, Cell, Environment, Report, Row};
 
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
-
-/// Descriptors that a window needs beside one for each connection: epoll, timers, pipes, files.
-pub(crate) const SPARE_FDS: u64 = 64;
 
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
@@ -286,7 +283,7 @@ fn select_packages(all: Vec<Package>, only: &[String]) -> Result<Vec<Package>> {
 
 fn enough_fds(workloads: &[Workload]) -> Result<u64> {
     let limit = fleet::raise_fd_limit().context("cannot raise the limit of open files")?;
-    let needed = workloads.iter().map(Workload::connections).max().unwrap_or(0) + SPARE_FDS;
+    let needed = workloads.iter().map(Workload::connections).max().unwrap_or(0) + fleet::SPARE_FDS;
     if limit < needed {
         bail!("{needed} open files are needed and {limit} allowed; raise it: ulimit -Hn {needed}");
     }

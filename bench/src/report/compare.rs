@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use load::stats::{EQUIVALENT, Ratio, Verdict};
 
 use super::plot::{self, Axis, Dot, Scale, escape};
 use super::render::{self, interval};
 use super::summary::{ratios, used};
 use super::table::Table;
 use super::{Environment, FIGURES, Figure, Report, Row};
-use crate::stats::{EQUIVALENT, Ratio, Verdict};
 
 /// The confidence of each interval: many are judged at once, and one in a hundred is wrong by
 /// chance.
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn another_shape_of_the_same_name_is_not_compared() {
         let (a, mut b) = (with(1.0, 0.002), with(2.0, 0.002));
-        b.workloads[0] = crate::load::Workload::broadcast(1000, 99, 20, 1);
+        b.workloads[0] = load::Workload::broadcast(1000, 99, 20, 1);
         assert!(compare(&a, &b).is_empty());
     }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use load::stats::EQUIVALENT;
+
 use super::plot::{self, Axis, Dot, Scale, Series, escape};
 use super::render::{self, LIMITS};
 use super::{Measure, Report, Row, Unit, significant};
-use crate::stats::EQUIVALENT;
 
 /// The page's style. The colours are Okabe and Ito's, darker on light and lighter on dark ground.
 const STYLE: &str = "\

@@ -1,10 +1,11 @@
 //! A report as text and as Markdown.
 
+use load::stats::{CONFIDENCE, Ratio, Spread};
+use load::{Shape, Workload};
+
 use super::table::Table;
 use super::{Cell, FIGURES, HEADLINES, Measure, Report, Row, Summary, Unit, Window};
 use super::{figure, significant};
-use crate::load::{Shape, Workload};
-use crate::stats::{CONFIDENCE, Ratio, Spread};
 
 /// The workload whose figures stand in the summary.
 pub(super) const HEADLINE: &str = "broadcast-1000";

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use load::stats::{CONFIDENCE, Noise, Ratio, Spread};
+use load::{Shape, Workload};
 use serde::{Deserialize, Serialize};
 
 use super::{Report, Row, Window, figure};
-use crate::load::{Shape, Workload};
-use crate::stats::{CONFIDENCE, Noise, Ratio, Spread};
 
 /// How much a window varies under one workload, by the name of the figure.
 pub(super) type Noises = BTreeMap<String, Noise>;

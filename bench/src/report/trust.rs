@@ -1,11 +1,11 @@
 //! How far a run can be believed: its twin, and what the host did.
 
+use load::stats::{CONFIDENCE, Ratio};
 use serde::{Deserialize, Serialize};
 
 use super::Report;
 use super::figure::HEADLINES;
 use super::summary::{ratios, used};
-use crate::stats::{CONFIDENCE, Ratio};
 
 /// Of the rounds that count, how many may have been disturbed before the whole run proves nothing.
 /// Below that each is marked where it stands.

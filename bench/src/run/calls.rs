@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fleet::{Launch, Server};
+use load::Workload;
+use load::timer::MILLISECOND_NS;
 use rustix::process::{Pid, Signal};
 
 use super::window::Cores;
-use crate::fleet::{Launch, Server};
-use crate::load::Workload;
-use crate::timer::MILLISECOND_NS;
 
 /// The calls that send bytes on a socket.
 const WRITES: &str = "write,writev,sendto,sendmsg,sendmmsg,pwritev2,io_uring_enter";
@@ -40,13 +40,13 @@ pub(super) fn per_event(launch: &Launch, cores: &Cores, scratch: &Path) -> Resul
     let out = scratch.join(format!("strace-{pid}"));
     let mut strace: Option<Child> = None;
     let mut failure = None;
-    let plan = workload.plan(addr, crate::timer::unix_ns());
+    let plan = workload.plan(addr, load::timer::unix_ns());
     let mut plan = plan.context("a broadcast is one run of the loop")?;
     // Attached between two messages, and detached when every message has long been sent.
     let wait_ns = 20 * MILLISECOND_NS;
     plan.marks_ns = vec![plan.window_ns.start - wait_ns, plan.window_ns.end + 10 * wait_ns];
-    plan.stop = crate::load::plan::Stop::At(plan.window_ns.end + 11 * wait_ns);
-    let outcome = crate::load::generator::run(&plan, crate::timer::unix_ns, |mark| {
+    plan.stop = load::plan::Stop::At(plan.window_ns.end + 11 * wait_ns);
+    let outcome = load::generator::run(&plan, load::timer::unix_ns, |mark| {
         let done = match mark.index {
             0 => attach(pid, &out).map(|it| strace = Some(it)),
             _ => strace.take().map_or(Ok(()), detach),

@@ -5,11 +5,11 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
+use conform::{CaseResult, Deviations, Pace, Selection, Summary, Target};
+use fleet::{Launch, Package, Server};
 
 use super::Contestant;
 use super::progress::Progress;
-use crate::conformance::{self, CaseResult, Deviations, Pace, Selection, Summary, Target};
-use crate::fleet::{Launch, Package, Server};
 use crate::report::Conformance;
 
 /// Servers that are checked at a time: their cases wait far more than they compute.
@@ -56,11 +56,11 @@ fn check_one(contestant: &mut Contestant, interrupted: &AtomicBool) {
 
 fn check(package: &Package, encoding: &str, launch: &Launch) -> Result<Conformance> {
     let began = Instant::now();
-    let launch = conformance::conformance_launch(launch);
+    let launch = conform::conformance_launch(launch);
     let deviations = Deviations::read(&package.folder).map_err(anyhow::Error::msg)?;
     let server = Server::start(&launch)?;
     let target = Target::contract(server.addr(), Some(launch));
-    let results = conformance::check_each(
+    let results = conform::check_each(
         &target,
         // The long cases would cost minutes for each server; `conform server all` has them.
         &Selection::default().with_pace(Pace::Short),
@@ -74,7 +74,7 @@ fn check(package: &Package, encoding: &str, launch: &Launch) -> Result<Conforman
     // How it ends is judged by the cases on shutdown; here it only has to go away.
     let _ = server.stop();
     Ok(Conformance {
-        suite_version: conformance::SUITE_VERSION,
+        suite_version: conform::SUITE_VERSION,
         passed: summary.passed as u64,
         failed: summary.failed as u64,
         missed: names(CaseResult::is_miss),

@@ -4,11 +4,10 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::timer::SECOND_NS;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::fleet;
 use crate::report::{Generator, Hiccup};
-use crate::timer::SECOND_NS;
 
 /// How long a thread spins on each core, before and after a window.
 const SPIN: Duration = Duration::from_millis(25);

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
+use load::Workload;
+use load::stats;
 
 use super::Contestant;
 use super::progress::Progress;
 use super::window::{self, Cores};
-use crate::load::Workload;
 use crate::report::{self, Report};
-use crate::stats;
 
 /// How often a window is measured again because the host was disturbed.
 const ATTEMPTS_MAX: u32 = 3;
@@ -132,7 +132,7 @@ pub(super) fn merge(report: &mut Report, logs: &Logs) {
     for row in &mut report.rows {
         let key = row.key();
         for cell in &mut row.cells {
-            let mut all = crate::load::ledger::new_histogram();
+            let mut all = load::ledger::new_histogram();
             for window in report::used(&cell.windows) {
                 for (server, workload, round, attempt, histogram) in logs {
                     let same = (server, workload) == (&key, &cell.workload)
@@ -143,7 +143,7 @@ pub(super) fn merge(report: &mut Report, logs: &Logs) {
                     }
                 }
             }
-            cell.latency = report::Distribution::with_curve(&all);
+            cell.latency = load::stats::Distribution::with_curve(&all);
         }
     }
 }
@@ -160,7 +160,7 @@ pub(super) fn save(folder: &Path, logs: &Logs) -> Result<()> {
             })
             .collect();
         let path = folder.join(format!("round-{wanted}.hlog"));
-        let log = report::hlog::of(&mine, 1.0)?;
+        let log = load::stats::hlog::of(&mine, 1.0)?;
         std::fs::write(&path, log).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())

@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
+use fleet::{Launch, Server};
+use load::bare;
+use load::generator::Outcome;
+use load::plan::Stop;
+use load::stats::{CONFIDENCE, Ratio, Spread};
+use load::timer::MILLISECOND_NS;
+use load::{Shape, Workload};
 
 use super::gate::{self, Gate};
 use super::window::{self, Cores};
-use crate::fleet::{self, Launch, Server};
-use crate::load::bare;
-use crate::load::generator::Outcome;
-use crate::load::plan::Stop;
-use crate::load::{Shape, Workload};
 use crate::report::{BareLoop, Check};
-use crate::stats::{CONFIDENCE, Ratio, Spread};
-use crate::timer::MILLISECOND_NS;
 
 /// One event in this many is dropped, or doubled.
 const ONE_IN: u64 = 10_000;

@@ -5,18 +5,18 @@ use std::sync::Mutex;
 use std::thread;
 
 use anyhow::Result;
+use fleet::{Launch, Server, Usage};
 use hdrhistogram::Histogram;
+use load::bare::thread_cpu_ns;
+use load::churn::{self, Way};
+use load::generator::{self, Mark, Outcome};
+use load::plan::Plan;
+use load::stats::{Distribution, Slope};
+use load::timer::unix_ns;
+use load::{Shape, Workload, storm};
 
 use super::gate::{self, Gate};
-use crate::fleet::{self, Launch, Server, Usage};
-use crate::load::bare::thread_cpu_ns;
-use crate::load::churn::{self, Way};
-use crate::load::generator::{self, Mark, Outcome};
-use crate::load::plan::Plan;
-use crate::load::{Shape, Workload, storm};
-use crate::report::{Distribution, Generator, MemoryPoint, Probe, Window};
-use crate::stats::Slope;
-use crate::timer::unix_ns;
+use crate::report::{Generator, MemoryPoint, Probe, Window};
 
 /// Deliveries a second are searched for until the bounds are this close.
 const RATE_STEP: f64 = 1.05;

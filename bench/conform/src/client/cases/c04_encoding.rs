@@ -1,0 +1,174 @@
+//! Category 4: UTF-8, the byte order mark, content codings.
+
+use std::io::Write as _;
+
+use super::CASE;
+use crate::Level;
+use crate::client::trial::{MARK, message, same_events};
+use crate::client::vectors;
+use crate::client::{Capability, Case};
+use crate::expect::{ensure, pass};
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "C4.01",
+        slug: "bom",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A byte order mark at the start is skipped, wherever it is cut.",
+        sends: "A byte order mark at the start, cut at every place.",
+        fix: "Skip EF BB BF once, when all three are there.",
+        run: vectors::run_at_every_cut,
+        ..CASE
+    },
+    Case {
+        id: "C4.02",
+        slug: "two-boms",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "Of two byte order marks at the start only the first is skipped.",
+        sends: "Two byte order marks.",
+        fix: "Skip one; the second makes the first name unknown.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.03",
+        slug: "late-bom",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A byte order mark later on belongs to the name it stands before.",
+        sends: "A byte order mark before a later block.",
+        fix: "Skip it at the start only, and do not fail over it later.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.04",
+        slug: "bom-in-value",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A byte order mark in a value is kept.",
+        sends: "U+FEFF in data.",
+        fix: "Leave it; look for a decoder that swallows it.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.05",
+        slug: "multibyte",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "Characters of two to four bytes survive any cut.",
+        sends: "Characters of two to four bytes, cut at every place.",
+        fix: "Decode lines, not chunks, or use a decoder that keeps state.",
+        run: vectors::run_at_every_cut,
+        ..CASE
+    },
+    Case {
+        id: "C4.06",
+        slug: "bad-utf8",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "Malformed bytes become U+FFFD, and the stream goes on.",
+        sends: "0xFF in data, then a good event.",
+        fix: "Decode with replacement; malformed bytes are no error.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.07",
+        slug: "cut-utf8",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A character cut short before LF becomes U+FFFD, and LF ends the line.",
+        sends: "A character cut short before LF.",
+        fix: "Look for line ends in bytes, before decoding.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C4.08",
+        slug: "charset-param",
+        level: Level::Must,
+        source: "HTML 9.2.6, WPT format-utf-8",
+        claim: "A charset parameter changes nothing: streams are UTF-8.",
+        sends: "charset=windows-1252 and others.",
+        fix: "Ignore the parameter.",
+        run: |trial| {
+            trial.each(&["windows-1252", "utf-16", "iso-8859-1"], |charset| {
+                let (mut dialogue, mut stream) = trial.asked()?;
+                stream.head(&format!(
+                    "200 OK\r\nContent-Type: text/event-stream;charset={charset}\r\n\
+                     Transfer-Encoding: chunked"
+                ));
+                stream.chunk("data: oké €\n\n".as_bytes());
+                same_events(&dialogue.events_to_mark(&mut stream)?, &[message("oké €", "")])
+            })?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C4.09",
+        slug: "gzip",
+        level: Level::Should,
+        source: "RFC 9110 8.4",
+        needs: &[Capability::Gz],
+        claim: "Events of a stream that is compressed as the client asked are reported at once.",
+        sends: "A gzip body, an event a block.",
+        fix: "Flush the decoder with each read, or do not ask for gzip.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            let asks = stream.request.all("Accept-Encoding").concat();
+            let asks = String::from_utf8_lossy(&asks).to_ascii_lowercase();
+            let shown = stream.request.shown("Accept-Encoding");
+            ensure(asks.contains("gzip"), "Accept-Encoding: gzip", shown)?;
+            stream.head(
+                "200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\
+                 Transfer-Encoding: chunked",
+            );
+            let mut gzip = Stored::new();
+            for data in ["a", "b", MARK] {
+                stream.chunk(&gzip.part(format!("data: {data}\n\n").as_bytes()));
+                // Each one is there before the next is sent.
+                dialogue.until_data(data)?;
+            }
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C4.10",
+        slug: "nul-data",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A NUL in data is kept.",
+        sends: "NUL in data.",
+        fix: "Keep it; only an id with NUL is special.",
+        run: vectors::run,
+        ..CASE
+    },
+];
+
+/// A gzip stream of stored blocks (RFC 1951 3.2.4), each a whole block for its reader.
+struct Stored {
+    head: Vec<u8>,
+}
+
+impl Stored {
+    fn new() -> Stored {
+        // RFC 1952 2.3: magic, deflate, no flags, no time, no extra flags, unknown system.
+        Stored { head: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255] }
+    }
+
+    fn part(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut part = std::mem::take(&mut self.head);
+        let length = u16::try_from(bytes.len()).expect("a short event");
+        part.push(0);
+        part.extend(length.to_le_bytes());
+        part.extend((!length).to_le_bytes());
+        part.write_all(bytes).expect("memory takes all");
+        part
+    }
+}

@@ -1,0 +1,267 @@
+//! Category 5: what is reported, when, and what is not.
+
+use std::thread;
+use std::time::Duration;
+
+use super::{CASE, RECONNECTED};
+use crate::client::Case;
+use crate::client::driver::{Capability, Options};
+use crate::client::seen::Saw;
+use crate::client::stage::{Exchange, chunk};
+use crate::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
+use crate::client::vectors;
+use crate::expect::{ensure, equal, fact, miss, pass};
+use crate::{Cost, Level, Outcome};
+
+use Capability::{Br, Ch, Op, R, St};
+
+/// How soon the connection has to end when a client is closed.
+const CLOSING: Duration = Duration::from_secs(1);
+/// Events that are under way when a client is closed: at once, and then one a millisecond.
+const BURST: usize = 2000;
+const TRICKLE: usize = 10_000;
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "C5.01",
+        slug: "open",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        needs: &[Op],
+        claim: "The stream is reported open with its head, before any event.",
+        sends: "A head, and no body yet.",
+        fix: "Announce the connection when the head has come.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            // Nothing but the head is there, so it is all that can be meant.
+            dialogue.until("open reported, before any event was sent", |saw| *saw == Saw::Open)?;
+            stream.chunk(b"data: a\n\n");
+            dialogue.until_data("a")?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C5.02",
+        slug: "open-once",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        needs: &[Op],
+        claim: "Each connection is reported open once.",
+        sends: "Many events and comments.",
+        fix: "Announce the connection once.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            for n in 0..20 {
+                stream.chunk(format!(": comment\n\nid: {n}\ndata: a\n\n").as_bytes());
+            }
+            dialogue.events_to_mark(&mut stream)?;
+            let opened = dialogue.seen.iter().filter(|it| it.saw == Saw::Open).count();
+            ensure(opened == 1, "open reported once", format!("{opened} times"))?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C5.03",
+        slug: "states",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        needs: &[St, R],
+        after: RECONNECTED,
+        claim: "readyState is 1 when open, 0 while it reconnects, 2 after a failure.",
+        sends: "A stream that ends, then 404.",
+        fix: "Set 1 with open, 0 before the wait, 2 when it fails.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
+            dialogue.request()?.answer("404 Not Found");
+            let _ = dialogue.until("readyState 2", |saw| *saw == Saw::State(2));
+            let states: Vec<u8> = dialogue
+                .seen
+                .iter()
+                .filter_map(|it| match it.saw {
+                    Saw::State(state) => Some(state),
+                    _ => None,
+                })
+                .collect();
+            let mut changes = states.clone();
+            changes.dedup();
+            // The first 0 is the state it was made with, not a change of it.
+            let changes = changes.strip_prefix(&[0]).unwrap_or(&changes);
+            ensure(changes == [1, 0, 2], "readyState 1, 0, 2", format!("{states:?}"))?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C5.04",
+        slug: "incomplete-eof",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A block without its blank line is no event, and its id does not count.",
+        sends: "A block without its blank line, then the end.",
+        fix: "Throw away what is not complete at the end, its id too.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C5.05",
+        slug: "partial-line-eof",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "A line without its end does not count.",
+        sends: "A line without its end, then the end.",
+        fix: "Throw away what is not complete at the end.",
+        run: vectors::run,
+        ..CASE
+    },
+    Case {
+        id: "C5.06",
+        slug: "partial-then-reconnect",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        needs: &[R],
+        after: RECONNECTED,
+        claim: "Nothing of a block that was cut off mixes into the next connection.",
+        sends: "A block that is cut off, and another connection.",
+        fix: "Start each connection with empty buffers; keep the last event id only.",
+        run: |trial| {
+            let left: [&[u8]; 3] = [
+                b"event: left\nid: 9\ndata: left\n",
+                b"event: left\ndata: le",
+                b"data: left\ndata: \xe2\x82",
+            ];
+            trial.each(&left, |left| {
+                let (event_types, options) = (vec!["left".to_owned()], Options::default());
+                let (mut dialogue, mut stream) =
+                    trial.asked_with(&Options { event_types, ..options })?;
+                stream.open();
+                stream.chunk(format!("retry: {RETRY_MS}\n\n").as_bytes());
+                stream.chunk(left);
+                drop(stream);
+                let mut stream = dialogue.request()?;
+                stream.open();
+                stream.chunk(b"\ndata: right\n\n");
+                same_events(&dialogue.events_to_mark(&mut stream)?, &[message("right", "")])
+            })?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C5.07",
+        slug: "close-silent",
+        level: Level::Must,
+        source: "HTML 9.2.2",
+        claim: "Nothing is reported after close, though events are under way.",
+        sends: "Events without pause, and close in between.",
+        fix: "Look whether it is closed before each event is handed out.",
+        run: |trial| {
+            let (mut dialogue, stream) = trial.asked()?;
+            let _sending = keep_sending(stream);
+            dialogue.until_data("0")?;
+            let later = dialogue.close()?;
+            let shown: Vec<_> = later.iter().take(3).map(Saw::shown).collect();
+            ensure(later.is_empty(), "nothing after closed", shown.join(", "))?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C5.08",
+        slug: "close-socket",
+        level: Level::Should,
+        source: "HTML 9.2.9, 9.2.2",
+        cost: &[Cost::Timed],
+        claim: "The connection ends within a second of close.",
+        sends: "One event, then close.",
+        fix: "Abort the request with close; do not wait for more of its body.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            stream.chunk(b"data: a\n\n");
+            dialogue.until_data("a")?;
+            dialogue.client.close();
+            let began = std::time::Instant::now();
+            let within = CLOSING.mul_f64(trial.ms(1000).as_secs_f64());
+            match stream.gone_within(within) {
+                Some(at) => fact(format!("{:.1} ms", at.duration_since(began).as_secs_f64() * 1e3)),
+                None => Err(miss(format!("its end within {within:?}"), "it is still open")),
+            }
+        },
+        ..CASE
+    },
+    Case {
+        id: "C5.09",
+        slug: "close-in-handler",
+        level: Level::Should,
+        source: "HTML 9.2.2",
+        needs: &[Ch],
+        cost: &[Cost::Timed],
+        claim: "close within an event's handler keeps back the events behind it, and ends the connection.",
+        sends: "Four events in one chunk, close in the handler of the second.",
+        fix: "Look whether it is closed before each event is handed out.",
+        run: |trial| {
+            let options = Options { close_after_events: Some(2), ..Options::default() };
+            let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+            stream.open();
+            stream.chunk(b"data: a\n\ndata: b\n\ndata: c\n\ndata: d\n\n");
+            let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
+            dialogue.until("closed reported", over)?;
+            while dialogue.look(std::time::Instant::now() + trial.ms(300))?.is_some() {}
+            same_events(&dialogue.events(), &[message("a", ""), message("b", "")])?;
+            let gone = stream.gone_within(CLOSING.mul_f64(trial.ms(1000).as_secs_f64()));
+            ensure(gone.is_some(), "the connection ended", "it is still open")?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C5.10",
+        slug: "origin",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        needs: &[Br],
+        claim: "The origin of an event is that of the URL after redirects.",
+        sends: "A redirection to another origin.",
+        fix: "Take the origin from the URL of the response.",
+        run: origin,
+        ..CASE
+    },
+];
+
+/// Sends events until the client reads no more: a burst, so that some are queued, and then a
+/// trickle, which leaves a client time for its other work.
+fn keep_sending(mut stream: Exchange) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        stream.open();
+        for n in 0..BURST + TRICKLE {
+            stream.send(&chunk(format!("data: {n}\n\n").as_bytes()));
+            if stream.is_broken() {
+                return;
+            }
+            if n >= BURST {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    })
+}
+
+fn origin(trial: &Trial) -> Outcome {
+    let there = trial.stage()?;
+    let (mut dialogue, mut first): (Dialogue<'_>, _) = trial.asked()?;
+    first.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
+    let Some(mut stream) = there.request(trial.patience()) else {
+        let fault = miss("the redirect followed", dialogue.reported());
+        return Err(fault.too_slow(trial.patience()));
+    };
+    stream.open();
+    stream.chunk(b"data: a\n\n");
+    let event = dialogue.until_data("a")?;
+    let expected = there.url("");
+    equal("origin", event.origin.as_deref().unwrap_or("none"), &expected)?;
+    pass()
+}

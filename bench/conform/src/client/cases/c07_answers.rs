@@ -1,0 +1,533 @@
+//! Category 7: what becomes of the answers that HTTP knows.
+
+use std::time::{Duration, Instant};
+
+use super::{CASE, RECONNECTED};
+use crate::client::driver::{Capability, Options};
+use crate::client::stage::Exchange;
+use crate::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
+use crate::client::{Case, Fault};
+use crate::expect::{ensure, equal, fact, miss, pass};
+use crate::{Cost, Level, Outcome, Scope};
+
+use Capability::{Op, R, To};
+
+/// As much of a body as a browser looks at to guess its type, bytes (MIME Sniffing: 1445).
+const SNIFFED: usize = 2048;
+/// More requests than any client that follows redirects with a limit makes; Fetch has 20.
+const REDIRECTS: usize = 60;
+/// How long a head may be awaited.
+const SLOW_HEAD: Duration = Duration::from_secs(3);
+/// How long a stream may be silent.
+const SILENCE: Duration = Duration::from_secs(40);
+/// The timeout that a client is given, and how long after it an error may come.
+const READ_TIMEOUT_MS: u64 = 1000;
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "C7.01",
+        slug: "s204",
+        level: Level::Must,
+        source: "HTML 9.2.1, 9.2.3",
+        needs: &[R],
+        after: RECONNECTED,
+        claim: "204 ends it: an error is reported, and no second request made.",
+        sends: "204, at once and when reconnecting.",
+        fix: "Close for good on 204: it is how a server says so.",
+        run: |trial| {
+            // At once, and where a stream was open before.
+            fails(trial, &["204 No Content"])?;
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
+            dialogue.request()?.head_only("204 No Content");
+            dialogue.gives_up()?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.02",
+        slug: "s205-206-299",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT request-status-error",
+        claim: "Other statuses of success than 200 fail for good.",
+        sends: "205, 206, 210 and 299.",
+        fix: "Accept 200 only.",
+        run: |trial| {
+            fails(
+                trial,
+                &[
+                    "205 Reset Content\r\nContent-Type: text/event-stream",
+                    "206 Partial Content\r\nContent-Type: text/event-stream",
+                    "210 Whatever\r\nContent-Type: text/event-stream",
+                    "299 Whatever\r\nContent-Type: text/event-stream",
+                ],
+            )
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.03",
+        slug: "s4xx",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT request-status-error",
+        claim: "Errors of the client (4xx) fail for good.",
+        sends: "400, 401, 403, 404 and 410.",
+        fix: "Close for good; do not reconnect.",
+        run: |trial| {
+            fails(
+                trial,
+                &[
+                    "400 Bad Request",
+                    "401 Unauthorized\r\nWWW-Authenticate: Bearer",
+                    "403 Forbidden",
+                    "404 Not Found\r\nContent-Type: text/event-stream",
+                    "410 Gone",
+                ],
+            )
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.04",
+        slug: "s5xx",
+        level: Level::Should,
+        source: "HTML 9.2.3, WPT request-status-error",
+        claim: "Errors of the server (5xx) fail for good, as in browsers.",
+        sends: "500, 502 and 503.",
+        fix: "Close for good as browsers do, or make trying again an option.",
+        run: |trial| {
+            fails(
+                trial,
+                &[
+                    "500 Internal Server Error",
+                    "502 Bad Gateway",
+                    "503 Service Unavailable\r\nContent-Type: text/event-stream",
+                ],
+            )
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.05",
+        slug: "s429-retry-after",
+        level: Level::Info,
+        source: "RFC 9110 10.2.3",
+        claim: "The reaction of a client to 429 with Retry-After: 1.",
+        sends: "429 with Retry-After: 1.",
+        fix: "Nothing has to change; the standard has it fail for good.",
+        run: |trial| {
+            let (mut dialogue, mut answer) = trial.asked()?;
+            answer.answer("429 Too Many Requests\r\nRetry-After: 1");
+            let at = Instant::now();
+            match dialogue.request_within(trial.ms(5000)) {
+                Ok(again) => fact(format!(
+                    "it asks again after {:.0} ms",
+                    again.request.at.saturating_duration_since(at).as_secs_f64() * 1e3
+                )),
+                Err(_) => fact("it does not ask again within 5 s"),
+            }
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.06",
+        slug: "wrong-type",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT format-mime-bogus",
+        claim: "Another Content-Type than text/event-stream fails for good.",
+        sends: "Other types with a body that looks like events.",
+        fix: "Compare the type before the body is read.",
+        run: |trial| {
+            typed(
+                trial,
+                &[
+                    "text/plain",
+                    "text/x-bogus",
+                    "text/event-streams",
+                    "application/json",
+                    "text/event stream",
+                ],
+            )
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.07",
+        slug: "no-type",
+        level: Level::Must,
+        source: "HTML 9.2.3",
+        claim: "An answer without Content-Type fails for good.",
+        sends: "No Content-Type, with a body that looks like events.",
+        fix: "Take a missing type for a wrong one.",
+        run: |trial| typed(trial, &[""]),
+        ..CASE
+    },
+    Case {
+        id: "C7.08",
+        slug: "type-params",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT format-mime-trailing-semicolon",
+        claim: "Parameters and upper case in Content-Type do not matter.",
+        sends: "Parameters, an empty one, upper case.",
+        fix: "Compare what stands before the semicolon, without spaces and case.",
+        run: |trial| {
+            let types = [
+                "text/event-stream;charset=utf-8",
+                "text/event-stream;",
+                "text/event-stream ; foo=bar",
+                "Text/Event-Stream",
+            ];
+            trial.each(&types, |kind| {
+                let (mut dialogue, mut stream) = trial.asked()?;
+                stream
+                    .head(&format!("200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked"));
+                stream.chunk(b"data: a\n\n");
+                named(kind, dialogue.until_data("a").map(|_| ()))
+            })?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.09",
+        slug: "r301-302-303-307-308",
+        level: Level::Must,
+        source: "HTML 9.2.3, WPT request-redirect",
+        claim: "Each status of redirection is followed.",
+        sends: "301, 302, 303, 307 and 308.",
+        fix: "Follow them; HTTP libraries have an option for it.",
+        run: |trial| {
+            let all = [
+                "301 Moved Permanently",
+                "302 Found",
+                "303 See Other",
+                "307 Temporary Redirect",
+                "308 Permanent Redirect",
+            ];
+            trial.each(&all, |status| {
+                let (mut dialogue, mut answer) = trial.asked()?;
+                let there = dialogue.stage.url("/there?a=b");
+                answer.answer(&format!("{status}\r\nLocation: {there}"));
+                drop(answer);
+                named(status, arrives(&mut dialogue, "/there?a=b"))
+            })?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.10",
+        slug: "redirect-no-location",
+        level: Level::Must,
+        source: "Fetch, RFC 9110 15.4",
+        claim: "A redirection without a Location, or with an empty one, is an error and no loop.",
+        sends: "301 and 307 without a Location, and with an empty one.",
+        fix: "Take it for an error, and count redirections.",
+        run: |trial| {
+            trial.each(
+                &[
+                    "301 Moved\r\nX: y",
+                    "307 Moved\r\nX: y",
+                    "301 Moved\r\nLocation: ",
+                    "307 Moved\r\nLocation: ",
+                ],
+                |status| {
+                    let (mut dialogue, answer) = trial.asked()?;
+                    named(status, bounded(&mut dialogue, answer, |_| (*status).to_owned()))
+                },
+            )?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.11",
+        slug: "redirect-loop",
+        level: Level::Must,
+        source: "Fetch, HTTP-redirect fetch",
+        claim: "Redirections in a circle are an error after a bounded number.",
+        sends: "A redirects to B, B to A.",
+        fix: "Count redirections; browsers stop after twenty.",
+        run: |trial| {
+            let (mut dialogue, answer) = trial.asked()?;
+            bounded(&mut dialogue, answer, |target| {
+                let next = if target == "/a" { "/b" } else { "/a" };
+                format!("302 Found\r\nLocation: {next}")
+            })?;
+            let requests = dialogue.stage.count();
+            fact(format!("{requests} requests"))
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.12",
+        slug: "redirect-relative",
+        level: Level::Must,
+        source: "RFC 9110 10.2.2",
+        claim: "A relative Location is resolved against the URL of the request.",
+        sends: "Locations without scheme and host.",
+        fix: "Resolve Location against the URL of the request.",
+        run: |trial| {
+            trial.each(
+                &[
+                    ("there", "/a/there"),
+                    ("../there?x", "/there?x"),
+                    ("/there", "/there"),
+                    ("?q", "/a/b?q"),
+                ],
+                |(location, target)| {
+                    let mut dialogue = trial.dialogue_at("/a/b", &Options::default())?;
+                    dialogue.request()?.answer(&format!("302 Found\r\nLocation: {location}"));
+                    named(location, arrives(&mut dialogue, target))
+                },
+            )?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.13",
+        slug: "informational",
+        level: Level::Must,
+        source: "RFC 9110 15.2",
+        claim: "Interim answers (1xx) before the final one are ignored.",
+        sends: "100 and 103 before 200.",
+        fix: "Skip interim answers.",
+        run: |trial| {
+            trial.each(
+                &["100 Continue", "103 Early Hints\r\nLink: </a>; rel=preload"],
+                |status| {
+                    let (mut dialogue, mut stream) = trial.asked()?;
+                    stream.send(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
+                    stream.open();
+                    stream.chunk(b"data: a\n\n");
+                    named(status, dialogue.until_data("a").map(|_| ()))
+                },
+            )?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.14",
+        slug: "slow-head",
+        level: Level::Should,
+        source: "practice: servers that start slowly",
+        claim: "An answer that takes three seconds is waited for.",
+        sends: "A head after three seconds.",
+        fix: "Set no short timeout for the answer; streams may start slowly.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            dialogue.no_request(SLOW_HEAD)?;
+            stream.open();
+            stream.chunk(b"data: a\n\n");
+            dialogue.until_data("a")?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.15",
+        slug: "silent-stream",
+        level: Level::Should,
+        source: "practice: events are rare",
+        cost: &[Cost::Long],
+        claim: "A stream that is silent for 40 s is still there for the next event.",
+        sends: "A head, 40 s of silence, an event.",
+        fix: "Set no read timeout unless the caller asks for one.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            dialogue.until_open()?;
+            dialogue.no_request(SILENCE.mul_f64(trial.ms(1000).as_secs_f64()))?;
+            stream.chunk(b"data: a\n\n");
+            dialogue.until_data("a")?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C7.16",
+        slug: "read-timeout",
+        level: Level::Should,
+        source: "practice: connections that died silently",
+        needs: &[To],
+        cost: &[Cost::Timed],
+        claim: "Silence longer than the read timeout is an error and a reconnection; comments are no silence.",
+        sends: "Comments, an event, then silence.",
+        fix: "Restart the timeout with each byte, comments too; then reconnect.",
+        run: read_timeout,
+        ..CASE
+    },
+    Case {
+        id: "C7.17",
+        slug: "bad-framing",
+        level: Level::Should,
+        source: "RFC 9112 5.2, 6.3, 7.1",
+        scope: Scope::Http,
+        claim: "Of a body whose framing is broken no event is invented.",
+        sends: "Chunk sizes that are none, a length beside chunks, a folded line.",
+        fix: "Leave framing to an HTTP library that refuses such bodies.",
+        run: |trial| {
+            let streams: [(&str, &str, &[u8]); 4] = [
+                (
+                    "a chunk size that is none",
+                    "Transfer-Encoding: chunked",
+                    b"9\r\ndata: a\n\n\r\nzz\r\ndata: b\n\n\r\n",
+                ),
+                (
+                    "a chunk longer than its size",
+                    "Transfer-Encoding: chunked",
+                    b"9\r\ndata: a\n\n\r\n2\r\ndata: b\n\n\r\n",
+                ),
+                (
+                    "Content-Length beside chunks",
+                    "Content-Length: 7\r\nTransfer-Encoding: chunked",
+                    b"9\r\ndata: a\n\n\r\n0\r\n\r\n",
+                ),
+                (
+                    "a folded header line",
+                    "Transfer-Encoding: chunked\r\nX-Folded: a\r\n b",
+                    b"9\r\ndata: a\n\n\r\n0\r\n\r\n",
+                ),
+            ];
+            trial.each(&streams, |(what, head, body)| {
+                let (mut dialogue, mut stream) = trial.asked()?;
+                stream.head(&format!("200 OK\r\nContent-Type: text/event-stream\r\n{head}"));
+                stream.send(body);
+                dialogue.no_request(trial.ms(500)).ok();
+                drop(stream);
+                dialogue.stays_away(trial.ms(100)).ok();
+                let events = dialogue.events();
+                let invented = events.iter().find(|it| it.data != "a");
+                let words = invented.map(|it| format!("{it:?}")).unwrap_or_default();
+                named(
+                    what,
+                    ensure(invented.is_none(), "no event but the one that was sent whole", words),
+                )
+            })?;
+            pass()
+        },
+        ..CASE
+    },
+];
+
+/// Holds if the client gives up after each of these answers.
+fn fails(trial: &Trial, answers: &[&str]) -> Outcome {
+    trial.each(answers, |lines| {
+        let (mut dialogue, mut answer) = trial.asked()?;
+        refuse(&mut answer, lines);
+        // Fetch repeats a request once after 401, with the credentials of the URL.
+        if lines.starts_with("401")
+            && let Some(mut again) = dialogue.stage.request(trial.ms(300))
+        {
+            refuse(&mut again, lines);
+        }
+        named(lines.split('\r').next().unwrap_or(lines), dialogue.gives_up())
+    })?;
+    pass()
+}
+
+/// An answer that is no stream, with a body that events could be made of.
+fn refuse(exchange: &mut Exchange, lines: &str) {
+    if lines.starts_with("204") {
+        return exchange.head_only(lines);
+    }
+    let body = "data: not an event\n\n";
+    exchange.head(&format!("{lines}\r\nContent-Length: {}", body.len()));
+    exchange.send(body.as_bytes());
+    exchange.answered();
+}
+
+/// Holds if the client gives up after a stream of each of these types.
+fn typed(trial: &Trial, types: &[&str]) -> Outcome {
+    trial.each(types, |kind| {
+        let (mut dialogue, mut stream) = trial.asked()?;
+        let line =
+            if kind.is_empty() { String::new() } else { format!("\r\nContent-Type: {kind}") };
+        stream.head(&format!("200 OK{line}\r\nTransfer-Encoding: chunked"));
+        // Enough for browsers that look at a body before they believe its type.
+        stream.chunk(&b"data: not an event\n\n".repeat(SNIFFED / 20 + 1));
+        named(kind, dialogue.gives_up())
+    })?;
+    pass()
+}
+
+/// The next request is for this target, and its stream is read.
+fn arrives(dialogue: &mut Dialogue<'_>, target: &str) -> Result<(), Fault> {
+    let mut stream = dialogue.request()?;
+    equal("target", stream.request.target.as_str(), target)?;
+    stream.open();
+    stream.chunk(b"data: a\n\n");
+    dialogue.until_data("a").map(|_| ())
+}
+
+/// Answers every request this way until the client says that it is an error.
+fn bounded(
+    dialogue: &mut Dialogue<'_>,
+    first: Exchange,
+    answer: impl Fn(&str) -> String,
+) -> Result<(), Fault> {
+    let deadline = Instant::now() + dialogue.trial.patience();
+    let mut asked = Some(first);
+    let mut requests = 0;
+    while Instant::now() < deadline {
+        if let Some(mut exchange) = asked.take() {
+            requests += 1;
+            let lines = answer(&exchange.request.target);
+            exchange.answer(&lines);
+        }
+        ensure(requests <= REDIRECTS, format!("at most {REDIRECTS} requests"), "more")?;
+        let sighting = dialogue.look(Instant::now() + Duration::from_millis(2))?;
+        if sighting.is_some_and(|it| Dialogue::is_over(&it.saw)) {
+            return Ok(());
+        }
+        asked = dialogue.stage.request(Duration::from_millis(2));
+    }
+    // A client behind the REST protocol may report nothing; it is enough that it has stopped.
+    if !dialogue.trial.has(Op) {
+        return Ok(());
+    }
+    Err(miss("an error", dialogue.reported()).too_slow(dialogue.trial.patience()))
+}
+
+fn read_timeout(trial: &Trial) -> Outcome {
+    let options = Options {
+        read_timeout_ms: Some(READ_TIMEOUT_MS),
+        initial_delay_ms: Some(RETRY_MS),
+        ..Options::default()
+    };
+    let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+    stream.open();
+    stream.chunk(format!("retry: {RETRY_MS}\n\n").as_bytes());
+    // Comments for three times as long as the timeout: the connection stays.
+    for _ in 0..10 {
+        let pause = dialogue.stays_away(Duration::from_millis(READ_TIMEOUT_MS * 3 / 10));
+        // A comment that the host delays for so long looks like a silence.
+        pause.map_err(|fault| fault.too_slow(Duration::from_millis(READ_TIMEOUT_MS / 2)))?;
+        stream.chunk(b":\n");
+    }
+    stream.chunk(b"data: a\n\n");
+    dialogue.until_data("a")?;
+    same_events(&dialogue.events(), &[message("a", "")])?;
+    let silent = Instant::now();
+    if trial.has(Op) {
+        dialogue.until("an error after the timeout", Dialogue::is_over)?;
+    }
+    if trial.has(R) {
+        dialogue.request()?;
+    }
+    let took = silent.elapsed().as_secs_f64() * 1e3;
+    ensure(
+        took >= READ_TIMEOUT_MS as f64 - 50.0,
+        "not before the timeout",
+        format!("{took:.0} ms"),
+    )?;
+    fact(format!("{took:.0} ms"))
+}
+
+/// A failure that says which of several it was.
+fn named<T>(what: &str, outcome: Result<T, Fault>) -> Result<T, Fault> {
+    outcome.map_err(|fault| fault.within("", &format!("{what}: ")))
+}

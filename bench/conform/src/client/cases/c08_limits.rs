@@ -1,0 +1,351 @@
+//! Category 8: large, endless and many; what a client holds and how long it takes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::CASE;
+use crate::client::driver::{Capability, Options};
+use crate::client::seen::Saw;
+use crate::client::stage::{Exchange, chunk};
+use crate::client::trial::{Dialogue, Trial, message, same_events};
+use crate::client::{Case, Fault};
+use crate::expect::{ensure, fact, in_time, miss, pass};
+use crate::{Cost, Level, Outcome};
+
+use Capability::Lm;
+
+/// How much an endless line or event goes on for, bytes.
+const ENDLESS: usize = 200 * 1024 * 1024;
+/// The most that a client may hold while it reads one that does not end, KiB.
+const ENDLESS_KIB: u64 = 150 * 1024;
+/// One write of a flood.
+const WRITE_BYTES: usize = 64 * 1024;
+/// A client that takes longer for a flood is not waited for.
+const FLOOD: Duration = Duration::from_secs(60);
+/// A client that took nothing for so long has stopped reading.
+const STANDSTILL: Duration = Duration::from_secs(2);
+const MIB: usize = 1024 * 1024;
+const LIMIT_BYTES: usize = 1024;
+const EVENTS: usize = 100_000;
+const COMMENTS: usize = 1_000_000;
+/// The most that the memory may grow by during a flood of comments, KiB.
+const FLAT_KIB: u64 = 48 * 1024;
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "C8.01",
+        slug: "big-event",
+        level: Level::Should,
+        source: "practice: images, models",
+        cost: &[Cost::Alone],
+        claim: "An event of 1, 5 or 10 MiB arrives, in one chunk and in many.",
+        sends: "Events of 1, 5 and 10 MiB.",
+        fix: "Let the buffer grow; a default limit below some MiB surprises.",
+        run: |trial| {
+            for (mib, pieces) in [(1, WRITE_BYTES), (1, 16 * MIB), (5, 16 * MIB), (10, WRITE_BYTES)]
+            {
+                big_event(trial, mib * MIB, pieces)?;
+            }
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C8.02",
+        slug: "endless-line",
+        level: Level::Should,
+        source: "practice: hostile servers",
+        cost: &[Cost::Alone],
+        claim: "A line of 200 MB without an end takes bounded memory, or is an error.",
+        sends: "A line of 200 MB without an end.",
+        fix: "Limit what is kept of a line, and fail past it.",
+        run: |trial| endless(trial, b"data: ", &vec![b'x'; WRITE_BYTES]),
+        ..CASE
+    },
+    Case {
+        id: "C8.03",
+        slug: "endless-event",
+        level: Level::Should,
+        source: "practice: hostile servers",
+        cost: &[Cost::Alone],
+        claim: "An event of 200 MB without an end takes bounded memory, or is an error.",
+        sends: "Data lines of 200 MB without a blank line.",
+        fix: "Limit what is kept of an event, and fail past it.",
+        run: |trial| {
+            let line = [&b"data: "[..], &[b'x'; 1017], b"\n"].concat();
+            endless(trial, b"", &line.repeat(WRITE_BYTES / line.len()))
+        },
+        ..CASE
+    },
+    Case {
+        id: "C8.04",
+        slug: "limit-option",
+        level: Level::Should,
+        source: "practice: limits",
+        needs: &[Lm],
+        claim: "An event as large as the limit arrives; one byte more is an error.",
+        sends: "Events of 1024 and of 1025 bytes, the limit being 1024.",
+        fix: "Count the bytes of the data, and fail past the limit instead of cutting.",
+        run: |trial| {
+            let limit = Some(LIMIT_BYTES as u64);
+            let options = Options { max_event_bytes: limit, ..Options::default() };
+            let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+            stream.open();
+            let (fits, exceeds) = ("f".repeat(LIMIT_BYTES), "e".repeat(LIMIT_BYTES + 1));
+            stream.chunk(format!("data: {fits}\n\n").as_bytes());
+            dialogue.until_data(&fits)?;
+            stream.chunk(format!("data: {exceeds}\n\ndata: behind\n\n").as_bytes());
+            dialogue.until("an error", Dialogue::is_over)?;
+            same_events(&dialogue.events(), &[message(&fits, "")])?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C8.05",
+        slug: "linear-time",
+        level: Level::Should,
+        source: "practice: parsers that look again",
+        cost: &[Cost::Alone],
+        claim: "A line of 64 KiB in chunks of one byte takes less than two seconds.",
+        sends: "A line of 64 KiB in chunks of one byte.",
+        fix: "Do not look again at what was looked at; remember where the search stopped.",
+        run: |trial| {
+            let (mut dialogue, mut stream) = trial.asked()?;
+            stream.open();
+            dialogue.until_open()?;
+            let data = "x".repeat(64 * 1024);
+            let line = format!("data: {data}\n\n");
+            let chunks: Vec<u8> = line.bytes().flat_map(|byte| chunk(&[byte])).collect();
+            let began = Instant::now();
+            chunks.chunks(WRITE_BYTES).for_each(|it| stream.send(it));
+            dialogue.until_data(&data)?;
+            let took = began.elapsed();
+            let actual = format!("{:.1} s", took.as_secs_f64());
+            in_time(took, trial.ms(2000), "at most 2 s", actual)?;
+            fact(format!("{:.0} ms", took.as_secs_f64() * 1e3))
+        },
+        ..CASE
+    },
+    Case {
+        id: "C8.06",
+        slug: "hundred-thousand",
+        level: Level::Should,
+        source: "practice: rates",
+        cost: &[Cost::Alone],
+        claim: "A hundred thousand events arrive, all and in order.",
+        sends: "A hundred thousand events with ids.",
+        fix: "Hand events out one by one, and lose none where the reader is slow.",
+        run: hundred_thousand,
+        ..CASE
+    },
+    Case {
+        id: "C8.07",
+        slug: "comment-flood",
+        level: Level::Should,
+        source: "practice: keep-alives",
+        cost: &[Cost::Alone],
+        claim: "A million comments leave nothing behind.",
+        sends: "A million comments.",
+        fix: "Keep nothing of a comment.",
+        run: comment_flood,
+        ..CASE
+    },
+    Case {
+        id: "C8.08",
+        slug: "slow-consumer",
+        level: Level::Info,
+        source: "practice: back-pressure",
+        cost: &[Cost::Alone],
+        claim: "How much a client reads while its user takes no events.",
+        sends: "Events of 64 KiB without pause, while the client's user takes none.",
+        fix: "Nothing has to change; a bounded queue lets TCP slow the server down.",
+        run: slow_consumer,
+        ..CASE
+    },
+];
+
+fn big_event(trial: &Trial, bytes: usize, piece: usize) -> Result<(), Fault> {
+    let (mut dialogue, mut stream) = trial.asked()?;
+    stream.open();
+    let data: String = (0..bytes).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    let text = format!("data: {data}\n\n");
+    let sending = thread::spawn(move || {
+        text.as_bytes().chunks(piece).for_each(|it| stream.send(&chunk(it)));
+        stream
+    });
+    let what = format!("an event of {bytes} bytes");
+    let is_event = |saw: &Saw| matches!(saw, Saw::Event(_));
+    let seen = dialogue
+        .until_within(trial.patience() * 4, &what, |saw| is_event(saw) || Dialogue::is_over(saw))?;
+    let _stream = sending.join();
+    match seen.saw {
+        Saw::Event(it) if it.data == data => Ok(()),
+        Saw::Event(it) => Err(miss(what, format!("{} bytes, or others", it.data.len()))),
+        saw => Err(miss(what, saw.shown())),
+    }
+}
+
+/// Sends without end; the client errs, or holds little.
+fn endless(trial: &Trial, begin: &[u8], piece: &[u8]) -> Outcome {
+    let (mut dialogue, mut stream) = trial.asked()?;
+    stream.open();
+    dialogue.until_open()?;
+    let before = dialogue.client.peak_kib();
+    stream.send(&chunk(begin.get(..).filter(|it| !it.is_empty()).unwrap_or(b":\n")));
+    let piece = chunk(piece);
+    let (sent, deadline) = (Arc::new(AtomicU64::new(0)), Instant::now() + FLOOD);
+    let count = Arc::clone(&sent);
+    let sending = thread::spawn(move || {
+        let mut left = ENDLESS;
+        while left > 0 && !stream.is_broken() && Instant::now() < deadline {
+            stream.send(&piece);
+            count.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            left = left.saturating_sub(piece.len());
+        }
+        (left == 0, stream)
+    });
+    let mut peak = before;
+    let mut over = None;
+    let (mut taken_before, mut moved) = (0, Instant::now());
+    while Instant::now() < deadline && over.is_none() {
+        let sighting = dialogue.look(Instant::now() + Duration::from_millis(20))?;
+        over = sighting.filter(|it| Dialogue::is_over(&it.saw));
+        peak = peak.max(dialogue.client.peak_kib());
+        let taken = sent.load(Ordering::Relaxed);
+        if taken != taken_before {
+            (taken_before, moved) = (taken, Instant::now());
+        }
+        if sending.is_finished() && over.is_none() {
+            // The rest is on its way still; then there is nothing more to come.
+            let later = Instant::now() + trial.ms(500);
+            over = dialogue.look(later)?.filter(|it| Dialogue::is_over(&it.saw));
+            break;
+        }
+    }
+    peak = peak.max(dialogue.client.peak_kib());
+    // Its sending ends with the connection, at the latest.
+    let taken = sent.load(Ordering::Relaxed) as usize / MIB;
+    if over.is_none() && Instant::now() >= deadline && moved.elapsed() < STANDSTILL {
+        let words = format!("it took {taken} MiB in {FLOOD:?}, and was not at the end");
+        return Err(Fault::Unjudged(words));
+    }
+    let memory =
+        peak.map_or("memory unknown".to_owned(), |it| format!("{} MiB at most", it / 1024));
+    let words = match &over {
+        Some(it) => format!("{} after {taken} MiB; {memory}", it.saw.shown()),
+        None => format!("{taken} MiB taken without an error; {memory}"),
+    };
+    if over.is_none() && peak.is_none() {
+        return Err(Fault::Skip(format!("{words}: what it holds cannot be seen")));
+    }
+    let is_bounded = peak.is_some_and(|it| it <= ENDLESS_KIB.max(before.unwrap_or_default() * 2));
+    let crashed = dialogue.client.ended.as_ref().is_some_and(|it| it.contains("signal"));
+    let fine = !crashed && (over.is_some() || is_bounded);
+    ensure(fine, "an error, or bounded memory", &words)?;
+    fact(words)
+}
+
+fn hundred_thousand(trial: &Trial) -> Outcome {
+    let (mut dialogue, mut stream) = trial.asked()?;
+    stream.open();
+    dialogue.until_open()?;
+    let began = Instant::now();
+    let _sending = sent(stream, (0..EVENTS).map(|n| format!("id: {n}\ndata: {n}\n\n")));
+    let deadline = began + FLOOD;
+    let mut next = 0;
+    while next < EVENTS {
+        // Not kept: a hundred thousand of them would be.
+        let Some(sighting) = dialogue.client.next(deadline)? else { break };
+        match &sighting.saw {
+            Saw::Event(it) if it.data == next.to_string() && it.id == it.data => next += 1,
+            Saw::Event(it) => {
+                return Err(miss(format!("event {next}"), format!("{:?}", it.data)));
+            }
+            saw if Dialogue::is_over(saw) => {
+                return Err(miss(format!("event {next}"), saw.shown()));
+            }
+            _ => {}
+        }
+    }
+    let words = format!("{next} of them within {FLOOD:?}");
+    let all = ensure(next == EVENTS, format!("{EVENTS} events"), words);
+    all.map_err(|fault| fault.too_slow(FLOOD))?;
+    fact(format!("{:.0} events a second", EVENTS as f64 / began.elapsed().as_secs_f64()))
+}
+
+fn comment_flood(trial: &Trial) -> Outcome {
+    let (mut dialogue, mut stream) = trial.asked()?;
+    stream.open();
+    stream.chunk(b"data: first\n\n");
+    dialogue.until_data("first")?;
+    let before = dialogue.client.peak_kib();
+    let last = std::iter::once("data: last\n\n".to_owned());
+    let _sending = sent(stream, (0..COMMENTS).map(|_| ": keep-alive\n".to_owned()).chain(last));
+    let deadline = Instant::now() + FLOOD;
+    loop {
+        match dialogue.client.next(deadline)?.map(|it| it.saw) {
+            Some(Saw::Event(it)) if it.data == "last" => break,
+            Some(saw) if Dialogue::is_over(&saw) => {
+                return Err(miss("the event behind the comments", saw.shown()));
+            }
+            Some(_) => {}
+            None => {
+                let fault = miss("the event behind the comments", format!("none in {FLOOD:?}"));
+                return Err(fault.too_slow(FLOOD));
+            }
+        }
+    }
+    let (Some(before), Some(after)) = (before, dialogue.client.peak_kib()) else { return pass() };
+    let words = format!("{before} KiB before, {after} KiB at most");
+    ensure(after <= before + FLAT_KIB, format!("at most {FLAT_KIB} KiB more"), &words)?;
+    fact(words)
+}
+
+fn slow_consumer(trial: &Trial) -> Outcome {
+    let (mut dialogue, mut stream) = trial.asked()?;
+    stream.open();
+    dialogue.until_open()?;
+    let before = dialogue.client.peak_kib();
+    let count = Arc::new(AtomicU64::new(0));
+    let taken = Arc::clone(&count);
+    let event = chunk(format!("data: {}\n\n", "x".repeat(WRITE_BYTES)).as_bytes());
+    thread::spawn(move || {
+        while !stream.is_broken() {
+            stream.send(&event);
+            count.fetch_add(event.len() as u64, Ordering::Relaxed);
+        }
+    });
+    // Nothing is taken from the client meanwhile.
+    thread::sleep(trial.ms(3000));
+    let mib = taken.load(Ordering::Relaxed) / MIB as u64;
+    let memory = match (before, dialogue.client.peak_kib()) {
+        (Some(before), Some(after)) => format!("memory from {before} to {after} KiB"),
+        _ => "memory unknown".to_owned(),
+    };
+    fact(format!("{mib} MiB taken in 3 s; {memory}"))
+}
+
+/// Sends these texts in large writes, beside the case.
+fn sent(
+    mut stream: Exchange,
+    texts: impl Iterator<Item = String> + Send + 'static,
+) -> thread::JoinHandle<Exchange> {
+    thread::spawn(move || {
+        let mut buffer = String::new();
+        for text in texts {
+            buffer.push_str(&text);
+            if buffer.len() >= WRITE_BYTES {
+                stream.send(&chunk(buffer.as_bytes()));
+                buffer.clear();
+            }
+            if stream.is_broken() {
+                break;
+            }
+        }
+        stream.send(&chunk(buffer.as_bytes()));
+        stream
+    })
+}

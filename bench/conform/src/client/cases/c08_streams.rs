@@ -1,0 +1,201 @@
+//! Category 8: credentials, and streams made at random.
+
+use super::CASE;
+use crate::Level;
+use crate::client::driver::{Capability, Options};
+use crate::client::seen::{Event, Saw};
+use crate::client::stage::chunk;
+use crate::client::trial::{Dialogue, MARK, Trial};
+use crate::client::{Case, Fault};
+use crate::expect::{ensure, equal, fact, miss, pass};
+
+use Capability::{Hd, Op};
+
+/// Streams that are damaged at random, and the clients that read them.
+const MUTATED: u64 = 5000;
+const READERS: u64 = 10;
+/// Streams of the grammar, and the ways in which each is cut.
+const GRAMMATICAL: usize = 200;
+const CUTS: u64 = 5;
+/// The same streams in every run: a failure repeats.
+const SEED: u64 = 0x5e5e_2026;
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "C8.09",
+        slug: "redirect-credentials",
+        level: Level::Must,
+        source: "Fetch, RFC 9110 15.4, CVE-2022-1650",
+        needs: &[Hd],
+        claim: "A redirection to another origin does not take Authorization and Cookie along.",
+        sends: "A redirection to another port, after a request with credentials.",
+        fix: "Remove Authorization and Cookie where scheme, host or port changes.",
+        run: |trial| {
+            let secrets = [("Authorization", "Bearer secret"), ("Cookie", "session=secret")];
+            let headers = secrets.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let there = trial.stage()?;
+            let options = Options { headers, ..Options::default() };
+            let (dialogue, mut answer) = trial.asked_with(&options)?;
+            for (name, value) in secrets {
+                let is_sent = answer.request.all(name) == [value.as_bytes()];
+                ensure(is_sent, format!("{name}: {value}, as asked"), answer.request.shown(name))?;
+            }
+            answer.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
+            let Some(second) = there.request(trial.patience()) else {
+                let fault = miss("the redirection followed, without them", dialogue.reported());
+                return Err(fault.too_slow(trial.patience()));
+            };
+            for (name, _) in secrets {
+                let shown = second.request.shown(name);
+                ensure(second.request.header(name).is_none(), format!("no {name}"), shown)?;
+            }
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C8.10",
+        slug: "no-panic",
+        level: Level::Must,
+        source: "HTML 9.2.6: any bytes are a stream",
+        claim: "Of 5000 damaged streams none crashes the client or makes it hang.",
+        sends: "5000 streams, damaged at random with a fixed seed.",
+        fix: "Treat every byte as possible; the dialogue shows what came last.",
+        run: |trial| {
+            let readers: Vec<u64> = (0..READERS).collect();
+            trial.each(&readers, |reader| damaged(trial, *reader))?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "C8.11",
+        slug: "chunk-invariance",
+        level: Level::Must,
+        source: "HTML 9.2.6",
+        claim: "200 random streams give the same events however they are cut.",
+        sends: "200 random streams, whole and in five random cuts.",
+        fix: "Let no chunk's end be an end of anything.",
+        run: |trial| {
+            let mut random = fastrand::Rng::with_seed(SEED);
+            let streams: Vec<Vec<u8>> =
+                (0..GRAMMATICAL).map(|_| grammatical(&mut random)).collect();
+            let streams = streams.concat();
+            let whole = read(trial, &streams, 0)?;
+            let cuts: Vec<u64> = (1..=CUTS).collect();
+            trial.each(&cuts, |seed| {
+                let cut = read(trial, &streams, *seed)?;
+                equal(&format!("events of cut {seed}, as of the whole"), &cut, &whole)
+            })?;
+            ensure(whole.len() > GRAMMATICAL / 2, "events", format!("{} of them", whole.len()))?;
+            fact(format!("{} events, {} bytes", whole.len(), streams.len()))
+        },
+        ..CASE
+    },
+];
+
+/// Sends a tenth of the damaged streams; an event behind them still arrives.
+fn damaged(trial: &Trial, reader: u64) -> Result<(), Fault> {
+    let mut random = fastrand::Rng::with_seed(SEED + reader);
+    let (mut dialogue, mut stream) = trial.asked()?;
+    stream.open();
+    for _ in 0..MUTATED / READERS {
+        let mut bytes = grammatical(&mut random);
+        mutate(&mut bytes, &mut random);
+        // The rest of a block ends here.
+        bytes.extend(b"\n\n");
+        let at = random.usize(1..bytes.len());
+        stream.send(&chunk(&bytes[..at]));
+        stream.send(&chunk(&bytes[at..]));
+    }
+    stream.send(&chunk(format!("data: {MARK}\n\n").as_bytes()));
+    // One that gives up and says so neither crashes nor hangs; that it should not is another case.
+    let mark = |saw: &Saw| match saw {
+        Saw::Event(it) => it.data == MARK,
+        saw => Dialogue::is_over(saw),
+    };
+    let what = "an event behind the damaged streams";
+    match dialogue.until_within(trial.patience() * 2, what, mark)?.saw {
+        Saw::Exit(how) => Err(miss(what, format!("it ended: {how}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The events of these bytes, cut at random; not at all for seed 0.
+fn read(trial: &Trial, bytes: &[u8], seed: u64) -> Result<Vec<(String, String, String)>, Fault> {
+    let options =
+        Options { event_types: crate::client::vectors::types(bytes), ..Options::default() };
+    let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+    stream.open();
+    if trial.has(Op) {
+        dialogue.until_open()?;
+    }
+    let mut random = fastrand::Rng::with_seed(SEED ^ seed);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let size = if seed == 0 { rest.len() } else { random.usize(1..40).min(rest.len()) };
+        let (piece, behind) = rest.split_at(size);
+        if seed == 0 {
+            stream.send(&chunk(piece));
+        } else {
+            stream.chunk(piece);
+        }
+        rest = behind;
+    }
+    let events = dialogue.events_to_mark(&mut stream)?;
+    Ok(events.into_iter().map(|Event { event, data, id, .. }| (event, data, id)).collect())
+}
+
+/// A stream of one to four blocks, as the grammar allows them.
+fn grammatical(random: &mut fastrand::Rng) -> Vec<u8> {
+    const NAMES: &[&str] =
+        &["data", "data", "data", "event", "id", "retry", "", "unknown", " data", "Data"];
+    const VALUES: &[&str] = &[
+        "",
+        "a",
+        " two  spaces ",
+        "7",
+        "é€😀",
+        "a:b",
+        ":",
+        "\t",
+        "\u{feff}",
+        "longer than most of the others are",
+    ];
+    const ENDS: &[&str] = &["\n", "\r\n", "\r"];
+    let mut text = String::new();
+    for _ in 0..random.usize(1..=4) {
+        for _ in 0..random.usize(1..=5) {
+            let end = ENDS[random.usize(..ENDS.len())];
+            let name = NAMES[random.usize(..NAMES.len())];
+            let value = VALUES[random.usize(..VALUES.len())];
+            let colon = ["", ":", ": ", ": ", ": "][random.usize(..5)];
+            let value = if colon.is_empty() { "" } else { value };
+            text += &format!("{name}{colon}{value}{end}");
+        }
+        text += ENDS[random.usize(..2)];
+    }
+    // A line that ended with CR is not to swallow an LF of the next stream.
+    text += "\n\n";
+    text.into_bytes()
+}
+
+/// Damages bytes in one to eight places.
+fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    for _ in 0..random.usize(1..=8) {
+        let at = random.usize(..bytes.len());
+        match random.u8(..6) {
+            0 => bytes[at] = random.u8(..),
+            1 => bytes.insert(at, random.u8(..)),
+            2 if bytes.len() > 2 => {
+                bytes.remove(at);
+            }
+            3 => bytes.truncate(at.max(2)),
+            4 => {
+                let piece = bytes[at..].to_vec();
+                bytes.extend(piece);
+            }
+            _ => bytes[at] ^= 1 << random.u8(..8),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `sse-bench conform client`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::driver::{Capability, Driver};
+use super::exec::{Description, Exec};
+use super::run::{PARALLEL, Plan, check};
+use super::{cases, explain, folder};
+use crate::command::{Outputs, Progress, could_not_run, factor, finish, print};
+use crate::report::{Paint, Run, run_text};
+use crate::{Deviations, SUITE_VERSION, Summary};
+
+/// Which client to check, and how.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("subject").required(true)
+    .args(["client", "cmd", "service", "serve", "explain"]))]
+#[command(after_help = "\
+Examples:
+  sse-bench conform client --cmd './adapter'          the URL comes behind it, SSE_CASE in its environment
+  sse-bench conform client --cmd './adapter' --only C3,C6.05 --verbose
+  sse-bench conform client --cmd './adapter' --caps R,Cm     instead of asking ./adapter --describe
+  sse-bench conform client --service http://localhost:8000   a test service of sse-contract-tests
+  sse-bench conform client --serve                    any browser: open the page that it names
+  sse-bench conform client all --html matrix.html     all of bench/clients
+  sse-bench conform client --explain C4.01            what a case is about
+
+A command prints what it sees, a JSON object a line: {\"k\":\"open\"}, {\"k\":\"event\",\"type\",\"data\",\"id\"},
+{\"k\":\"comment\",\"text\"}, {\"k\":\"error\",\"fatal\"}, {\"k\":\"state\",\"v\"}, {\"k\":\"closed\"}; a line
+{\"cmd\":\"close\"} on its stdin closes it. bench/clients/README.md has all of it.
+
+Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
+SKIP, the client does not offer what the case needs; BLOCKED, a case that it depends on failed; ERROR of
+the harness. KNOWN is a failure that is listed.
+
+Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
+pub struct ClientArgs {
+    /// A folder of bench/clients, or `all` of them
+    #[arg(value_name = "NAME|all")]
+    pub client: Option<String>,
+    /// A client that is a command
+    #[arg(long, value_name = "COMMAND")]
+    pub cmd: Option<String>,
+    /// A client behind the REST protocol of launchdarkly/sse-contract-tests
+    #[arg(long, value_name = "URL")]
+    pub service: Option<String>,
+    /// A page that checks the browser which opens it
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9400")]
+    pub serve: Option<SocketAddr>,
+    /// Say what a case sends, expects and rests on, and how to fix a client that fails it
+    #[arg(long, value_name = "CASE")]
+    pub explain: Option<String>,
+
+    /// Capabilities of the client, without asking it: R reconnects, St readyState, Cm comments, Hd
+    /// headers, Bd method and body, To read timeout, Id initial id, Br browser, Lm size limit, Gz
+    /// gzip, Ch close within a handler; `none` for nothing
+    #[arg(long, value_name = "R,Cm,…", value_delimiter = ',', requires = "cmd")]
+    pub caps: Vec<String>,
+    /// Only these cases: an id (C2.07), a category (C3 or fields) or a slug
+    #[arg(long, value_name = "CASES", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Not these cases
+    #[arg(long, value_name = "CASES", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// A failed recommendation (SHOULD) is an unexpected result, too
+    #[arg(long)]
+    pub strict: bool,
+    /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
+    /// not, and neither is a listed case that passes
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Multiply every wait and every threshold by this factor, for a slow machine
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
+    pub time_scale: f64,
+    /// How long to wait for each step of the client, milliseconds [default: 5000]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=600_000))]
+    pub patience_ms: Option<u64>,
+    /// How many clients may run at a time [default: 8, 1 with --service, or what client.toml says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub parallel: Option<u16>,
+
+    /// The client's name in reports
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Show every case, and the dialogues of known failures too
+    #[arg(long)]
+    pub verbose: bool,
+    /// Where the results go
+    #[command(flatten)]
+    pub outputs: Outputs,
+}
+
+/// Default patience, milliseconds.
+const PATIENCE_MS: u64 = 5000;
+const PAGE_PATIENCE_MS: u64 = 15_000;
+
+/// A client that is ready to be checked.
+struct Subject {
+    driver: Arc<dyn Driver>,
+    name: String,
+    /// The command, or what else it is driven by.
+    by: String,
+    version: Option<String>,
+    /// The argument that names it.
+    argument: String,
+    deviations: Deviations,
+    patience_ms: Option<u64>,
+}
+
+/// Checks one client, or all of `bench/clients`, and prints a report.
+///
+/// # Errors
+/// Only for output that cannot be written; what cannot be checked is exit code 2.
+pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
+    if let Some(word) = &args.explain {
+        let mut found = cases().filter(|case| case.matches(word)).peekable();
+        if found.peek().is_none() {
+            return could_not_run(&format!("no case {word:?}; see sse-bench list cases"));
+        }
+        print(&found.map(explain::explain).collect::<Vec<_>>().join("\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let plan = Plan {
+        only: args.only.clone(),
+        skip: args.skip.clone(),
+        patience: Duration::from_millis(args.patience_ms.unwrap_or(PATIENCE_MS)),
+        scale: args.time_scale,
+        again: String::new(),
+    };
+    let plan = match plan.checked() {
+        Ok(plan) => plan,
+        Err(words) => return could_not_run(&words),
+    };
+    let paint = Paint::for_stdout();
+    let subjects = match subjects(args) {
+        Ok(subjects) => subjects,
+        Err(error) => return could_not_run(&format!("{error:#}")),
+    };
+    let mut runs = Vec::new();
+    for subject in &subjects {
+        let run = checked(args, &plan, subject);
+        print(&run_text(&run, args.verbose, paint))?;
+        runs.push(run);
+    }
+    finish(runs, &args.outputs, paint)
+}
+
+fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
+    let baseline = args.baseline.as_deref().map(Deviations::read_file).transpose();
+    let baseline = baseline.map_err(anyhow::Error::msg)?;
+    let mut subjects = match (&args.client, &args.cmd, &args.service, args.serve) {
+        (Some(name), ..) => folders(name, args.parallel)?,
+        (_, Some(command), ..) => vec![command_of(args, command)?],
+        (_, _, Some(url), _) => vec![service_of(url, args.parallel)?],
+        (_, _, _, Some(address)) => vec![page_at(address)?],
+        _ => unreachable!("clap demands one of them"),
+    };
+    for subject in &mut subjects {
+        if let Some(baseline) = &baseline {
+            subject.deviations = baseline.clone();
+        }
+        if let Some(name) = &args.name {
+            subject.name.clone_from(name);
+        }
+    }
+    Ok(subjects)
+}
+
+fn folders(name: &str, parallel: Option<u16>) -> Result<Vec<Subject>> {
+    let all = folder::all()?;
+    let names: Vec<_> = all.iter().map(|it| it.name.clone()).collect();
+    let chosen: Vec<_> = all.into_iter().filter(|it| name == "all" || it.name == name).collect();
+    if chosen.is_empty() {
+        let names = names.join(", ");
+        anyhow::bail!("no client {name:?} in bench/clients; there are: {names}");
+    }
+    let ready = |folder: &folder::Folder| {
+        let (exec, description) = folder.ready(parallel)?;
+        Ok(Subject {
+            name: description.name.unwrap_or_else(|| folder.name.clone()),
+            by: exec.typed().to_owned(),
+            version: description.version,
+            argument: folder.name.clone(),
+            deviations: folder.deviations()?,
+            patience_ms: folder.patience_ms(),
+            driver: Arc::new(exec),
+        })
+    };
+    chosen.iter().map(ready).collect()
+}
+
+fn command_of(args: &ClientArgs, command: &str) -> Result<Subject> {
+    let parallel = args.parallel.map_or(PARALLEL, usize::from);
+    let exec = Exec::shell(command, parallel);
+    let description = match args.caps.as_slice() {
+        [] => exec.describe()?,
+        caps => Description {
+            capabilities: caps
+                .iter()
+                .filter(|it| !it.is_empty() && *it != "none")
+                .map(|it| it.parse::<Capability>().map_err(anyhow::Error::msg))
+                .collect::<Result<_>>()?,
+            ..Description::default()
+        },
+    };
+    let quoted = command.replace('\'', "'\\''");
+    let caps = match args.caps.as_slice() {
+        [] => String::new(),
+        caps => format!(" --caps {}", caps.join(",")),
+    };
+    let first = command.split(' ').next().unwrap_or(command);
+    let stem = std::path::Path::new(first).file_name().and_then(|it| it.to_str()).unwrap_or(first);
+    Ok(Subject {
+        name: description.name.clone().unwrap_or_else(|| stem.to_owned()),
+        by: command.to_owned(),
+        version: description.version.clone(),
+        argument: format!("--cmd '{quoted}'{caps}"),
+        deviations: Deviations::default(),
+        patience_ms: None,
+        driver: Arc::new(exec.with_capabilities(&description.capabilities)),
+    })
+}
+
+fn service_of(url: &str, parallel: Option<u16>) -> Result<Subject> {
+    let service = super::service::Service::find(url, parallel)
+        .with_context(|| format!("cannot use {url}"))?;
+    Ok(Subject {
+        name: service.name().to_owned(),
+        by: url.to_owned(),
+        version: None,
+        argument: format!("--service {url}"),
+        deviations: Deviations::default(),
+        patience_ms: None,
+        driver: Arc::new(service),
+    })
+}
+
+fn page_at(address: SocketAddr) -> Result<Subject> {
+    let page = super::page::Page::serve(address)?;
+    print(&format!("open {} in the browser to check\n", page.url()))?;
+    let browser = page.wait();
+    Ok(Subject {
+        name: browser.name,
+        by: browser.agent,
+        version: browser.version,
+        argument: "--serve".to_owned(),
+        deviations: Deviations::default(),
+        // All event sources share one thread of the page.
+        patience_ms: Some(PAGE_PATIENCE_MS),
+        driver: Arc::new(page),
+    })
+}
+
+fn checked(args: &ClientArgs, plan: &Plan, subject: &Subject) -> Run {
+    let mut plan = plan.clone();
+    if let (None, Some(patience_ms)) = (args.patience_ms, subject.patience_ms) {
+        plan.patience = Duration::from_millis(patience_ms);
+    }
+    plan.again = format!("sse-bench conform client {}", subject.argument);
+    let progress = Progress::on_terminal(&subject.name, plan.cases().len());
+    let began = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let start = Instant::now();
+    let results = check(&subject.driver, &plan, &subject.deviations, &|| progress.step());
+    progress.end();
+    Run {
+        name: subject.name.clone(),
+        server: None,
+        client: Some(subject.by.clone()),
+        encoding: None,
+        framework: subject.version.as_ref().map(|it| format!("{} {it}", subject.name)),
+        suite_version: SUITE_VERSION,
+        profile: None,
+        strict: args.strict,
+        time_scale: args.time_scale,
+        began,
+        took_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        summary: Summary::of(&results, args.strict),
+        results,
+    }
+}

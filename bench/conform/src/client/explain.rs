@@ -1,0 +1,33 @@
+//! `--explain C4.01`: what a case sends, and how to fix a client that fails it.
+
+use super::{Case, vectors};
+use crate::explain::Facts;
+
+/// All there is to say of a case.
+pub(super) fn explain(case: &Case) -> String {
+    let mut facts = Facts::of(case);
+    let needs: Vec<_> =
+        case.needs.iter().map(|need| format!("{need} ({})", need.meaning())).collect();
+    facts.line("needs", &if needs.is_empty() { "any client".into() } else { needs.join(", ") });
+    facts.rests_on(case);
+    let names: Vec<_> = vectors::of_case(case.id).iter().map(|it| it.name.as_str()).collect();
+    if !names.is_empty() {
+        facts.line("vectors", &format!("{} in client/vectors/", names.join(", ")));
+    }
+    facts.advice(case)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::cases;
+
+    #[test]
+    fn an_explanation_says_all_there_is() {
+        let case = cases().find(|case| case.id == "C6.20").unwrap();
+        let text = explain(case);
+        for words in [case.claim, case.source, "MUST", "R (reconnects", "to fix", "C6.01"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+}

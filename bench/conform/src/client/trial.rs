@@ -1,0 +1,356 @@
+//! The tools of a case: a client to start, a stage for it to ask, and its reports.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wire::Log;
+
+use super::Fault;
+use super::driver::{Capability, Client, Driver, Options};
+use super::expect::miss;
+use super::seen::{Event, Saw, Sighting};
+use super::stage::{Closed, Exchange, Stage};
+use crate::judge::{self, Subject};
+
+/// The data of the event that ends a case's stream: all before it has been reported by then.
+pub(super) const MARK: &str = "the end of this case";
+/// How long the answer to a failure is watched for a second request.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+/// How long a client may take to close.
+const CLOSING: Duration = Duration::from_secs(2);
+/// Things that a client may report in one case; those with more do not keep them.
+const SEEN: usize = 200_000;
+/// Clients that one case has at a time: other cases run beside it.
+const VARIANTS: usize = 4;
+/// The last reports that a failure shows.
+const SHOWN: usize = 6;
+/// The reconnection time that cases ask for: soon, and above the least that clients wait.
+pub(super) const RETRY_MS: u64 = 200;
+
+/// A client under test, for one case.
+pub struct Trial {
+    case: &'static str,
+    driver: Arc<dyn Driver>,
+    patience: Duration,
+    scale: f64,
+    log: Log,
+}
+
+impl Subject for Trial {
+    fn log(&self) -> &Log {
+        &self.log
+    }
+}
+
+/// A client that runs, and the stage that it asks.
+pub(super) struct Dialogue<'t> {
+    pub(super) trial: &'t Trial,
+    pub(super) stage: Stage,
+    pub(super) client: Client,
+    /// All that the client has reported so far.
+    pub(super) seen: Vec<Sighting>,
+}
+
+impl Trial {
+    pub(super) fn new(
+        case: &'static str,
+        driver: &Arc<dyn Driver>,
+        patience: Duration,
+        scale: f64,
+    ) -> Trial {
+        Trial { case, driver: Arc::clone(driver), patience, scale, log: Log::new() }
+    }
+
+    /// The id of the case at hand.
+    pub(super) fn case(&self) -> &'static str {
+        self.case
+    }
+
+    /// The bytes of the dialogue.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(super) fn has(&self, capability: Capability) -> bool {
+        self.driver.capabilities().contains(&capability)
+    }
+
+    /// How long a step may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience.mul_f64(self.scale)
+    }
+
+    /// A time of this length, or as much longer as the user asks for.
+    pub(super) fn ms(&self, ms: u64) -> Duration {
+        Duration::from_millis(ms).mul_f64(self.scale)
+    }
+
+    pub(super) fn stage(&self) -> Result<Stage, Fault> {
+        Stage::open(&self.log).map_err(|error| Fault::Harness(format!("cannot listen: {error}")))
+    }
+
+    pub(super) fn closed(&self) -> Result<Closed, Fault> {
+        Closed::reserve().map_err(|error| Fault::Harness(format!("cannot bind: {error}")))
+    }
+
+    pub(super) fn client(&self, url: &str, options: &Options) -> Result<Client, Fault> {
+        Client::start(&*self.driver, self.case, url, options, &self.log)
+    }
+
+    /// Starts a client on a separate stage.
+    pub(super) fn dialogue(&self, options: &Options) -> Result<Dialogue<'_>, Fault> {
+        self.dialogue_at("/events", options)
+    }
+
+    /// The same at another target.
+    pub(super) fn dialogue_at(
+        &self,
+        target: &str,
+        options: &Options,
+    ) -> Result<Dialogue<'_>, Fault> {
+        let stage = self.stage()?;
+        let client = self.client(&stage.url(target), options)?;
+        Ok(Dialogue { trial: self, stage, client, seen: Vec::new() })
+    }
+
+    /// A client whose first request has come.
+    pub(super) fn asked(&self) -> Result<(Dialogue<'_>, Exchange), Fault> {
+        self.asked_with(&Options::default())
+    }
+
+    /// The same with options.
+    pub(super) fn asked_with(&self, options: &Options) -> Result<(Dialogue<'_>, Exchange), Fault> {
+        let mut dialogue = self.dialogue(options)?;
+        let exchange = dialogue.request()?;
+        Ok((dialogue, exchange))
+    }
+
+    /// Tries each of these with separate clients; the first that fails counts.
+    pub(super) fn each<V: Sync>(
+        &self,
+        variants: &[V],
+        attempt: impl Fn(&V) -> Result<(), Fault> + Sync,
+    ) -> Result<(), Fault> {
+        let outcomes = judge::each(variants, self.driver.parallel().min(VARIANTS), attempt);
+        outcomes.into_iter().collect()
+    }
+}
+
+impl Dialogue<'_> {
+    /// The next request.
+    pub(super) fn request(&mut self) -> Result<Exchange, Fault> {
+        self.request_within(self.trial.patience())
+    }
+
+    /// The next request, if it comes within this time.
+    pub(super) fn request_within(&mut self, within: Duration) -> Result<Exchange, Fault> {
+        let deadline = Instant::now() + within;
+        let expected = format!("request {} within {within:?}", self.stage.count() + 1);
+        // In steps, so that the end of the client is noticed.
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(exchange) = self.stage.request(left.min(Duration::from_millis(20))) {
+                return Ok(exchange);
+            }
+            while Instant::now() < deadline && self.look(Instant::now())?.is_some() {}
+            if self.client.ended.is_some() {
+                // It may have asked in its last moment.
+                if let Some(exchange) = self.stage.request(Duration::from_millis(50)) {
+                    return Ok(exchange);
+                }
+            }
+            if self.client.ended.is_some() {
+                return Err(miss(expected, format!("none; {}", self.reported())));
+            }
+            if Instant::now() >= deadline {
+                let fault = miss(expected, format!("none; {}", self.reported()));
+                return Err(fault.too_slow(within));
+            }
+        }
+    }
+
+    /// Holds if no request comes within this time; at once if the client has ended.
+    pub(super) fn no_request(&mut self, within: Duration) -> Result<(), Fault> {
+        self.trial.log.watched(within);
+        self.stays_away(within)
+    }
+
+    /// The same where the time is a pace of the case, and no silence that proves something.
+    pub(super) fn stays_away(&mut self, within: Duration) -> Result<(), Fault> {
+        let deadline = Instant::now() + within;
+        let expected = format!("no further request within {within:?}");
+        while Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(exchange) = self.stage.request(left.min(Duration::from_millis(20))) {
+                let it = &exchange.request;
+                return Err(miss(
+                    expected,
+                    format!("{} {}; {}", it.method, it.target, self.reported()),
+                ));
+            }
+            while Instant::now() < deadline && self.look(Instant::now())?.is_some() {}
+            if self.client.ended.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next report of the client.
+    pub(super) fn look(&mut self, deadline: Instant) -> Result<Option<Sighting>, Fault> {
+        let Some(sighting) = self.client.next(deadline)? else { return Ok(None) };
+        self.seen.push(sighting.clone());
+        if self.seen.len() > SEEN {
+            let words = format!("it floods: more than {SEEN} things");
+            return Err(miss("a client that reports what it saw", words));
+        }
+        if let Saw::Garbage(words) = &sighting.saw {
+            return Err(miss("lines of the protocol on stdout", words));
+        }
+        Ok(Some(sighting))
+    }
+
+    /// Waits until the client reports this; what it reports before is kept.
+    pub(super) fn until(
+        &mut self,
+        what: &str,
+        is_it: impl Fn(&Saw) -> bool,
+    ) -> Result<Sighting, Fault> {
+        self.until_within(self.trial.patience(), what, is_it)
+    }
+
+    /// The same within a given time.
+    pub(super) fn until_within(
+        &mut self,
+        within: Duration,
+        what: &str,
+        is_it: impl Fn(&Saw) -> bool,
+    ) -> Result<Sighting, Fault> {
+        let deadline = Instant::now() + within;
+        while let Some(sighting) = self.look(deadline)? {
+            if is_it(&sighting.saw) {
+                return Ok(sighting);
+            }
+        }
+        let fault = miss(what, self.reported());
+        Err(if self.client.ended.is_some() { fault } else { fault.too_slow(within) })
+    }
+
+    /// Waits until the client reports that the stream is open, if it reports such things.
+    pub(super) fn until_open(&mut self) -> Result<(), Fault> {
+        if self.trial.has(Capability::Op) {
+            self.until("open reported", |saw| *saw == Saw::Open)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for one event with this data.
+    pub(super) fn until_data(&mut self, data: &str) -> Result<Event, Fault> {
+        let what = format!("an event with the data {data:?}");
+        match self.until(&what, |saw| matches!(saw, Saw::Event(it) if it.data == data))?.saw {
+            Saw::Event(event) => Ok(event),
+            _ => unreachable!("it was asked for an event"),
+        }
+    }
+
+    /// Ends the case's stream with a mark, and takes what was reported before it.
+    pub(super) fn events_to_mark(&mut self, stream: &mut Exchange) -> Result<Vec<Event>, Fault> {
+        stream.chunk(format!("data: {MARK}\n\n").as_bytes());
+        let marked = self.until(
+            "an event behind the others",
+            |saw| matches!(saw, Saw::Event(it) if it.data == MARK),
+        );
+        // The events that came instead say more than the missing mark.
+        let mut events = self.events();
+        match marked {
+            Err(_) if self.client.ended.is_none() && !events.is_empty() => {
+                // The missing events may only be late.
+                self.trial.log.waited_in_vain(self.trial.patience());
+                return Ok(events);
+            }
+            outcome => outcome?,
+        };
+        events.pop();
+        Ok(events)
+    }
+
+    /// Whether the client has said that its stream is over: an error, closed, its own end.
+    pub(super) fn is_over(saw: &Saw) -> bool {
+        matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
+    }
+
+    /// Holds if the client gives up for good: says so, makes no event of it, asks no second time.
+    ///
+    /// `requests` is how many there were up to now.
+    pub(super) fn gives_up(&mut self) -> Result<(), Fault> {
+        let from = self.seen.len();
+        let over = |saw: &Saw| {
+            matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
+        };
+        // A client behind the REST protocol does not say that it has given up.
+        if self.trial.has(Capability::Op) {
+            self.until("an error, and the end", over)?;
+        }
+        self.no_request(AFTERWARDS.mul_f64(self.trial.scale))?;
+        let wrong = self.seen[from..].iter().find(|it| matches!(it.saw, Saw::Open | Saw::Event(_)));
+        match wrong {
+            Some(sighting) => Err(miss("an error, and no stream", sighting.saw.shown())),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the client to close and waits until it has; what it reports afterwards.
+    pub(super) fn close(&mut self) -> Result<Vec<Saw>, Fault> {
+        self.client.close();
+        let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
+        self.until("closed reported", over)?;
+        let at = self.seen.len();
+        let length = CLOSING.mul_f64(self.trial.scale).min(self.trial.ms(500));
+        self.trial.log.watched(length);
+        let deadline = Instant::now() + length;
+        while self.look(deadline)?.is_some() {}
+        let later = self.seen[at..].iter().map(|it| it.saw.clone());
+        Ok(later.filter(|saw| !matches!(saw, Saw::Exit(_) | Saw::State(2))).collect())
+    }
+
+    /// The events so far.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let events = self.seen.iter().filter_map(|it| match &it.saw {
+            Saw::Event(event) => Some(event.clone()),
+            _ => None,
+        });
+        events.collect()
+    }
+
+    /// The last things that it reported, in words.
+    pub(super) fn reported(&self) -> String {
+        let last: Vec<_> = self.seen.iter().rev().take(SHOWN).map(|it| it.saw.shown()).collect();
+        match last.as_slice() {
+            [] => "the client reported nothing".to_owned(),
+            last => {
+                let more = if self.seen.len() > SHOWN { "…, " } else { "" };
+                let words: Vec<_> = last.iter().rev().cloned().collect();
+                format!("the client reported {more}{}", words.join(", "))
+            }
+        }
+    }
+}
+
+/// A message with this data and id.
+pub(super) fn message(data: &str, id: &str) -> Event {
+    event("message", data, id)
+}
+
+/// An event.
+pub(super) fn event(kind: &str, data: &str, id: &str) -> Event {
+    Event { event: kind.to_owned(), data: data.to_owned(), id: id.to_owned(), origin: None }
+}
+
+/// Holds if these are the events, wherever they came from.
+pub(super) fn same_events(actual: &[Event], expected: &[Event]) -> Result<(), Fault> {
+    let short = |events: &[Event]| -> Vec<(String, String, String)> {
+        let of = |it: &Event| (it.event.clone(), it.data.clone(), it.id.clone());
+        events.iter().map(of).collect()
+    };
+    super::expect::equal("events (type, data, id)", &short(actual), &short(expected))
+}

@@ -1,0 +1,181 @@
+//! Known deviations of a server: `deviations.toml` in its folder.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::is_case;
+use super::verdict::Known;
+
+/// The known deviations of a server, with their reasons.
+///
+/// `[[deviation]]` names a case of the suite. `[[parity]]` names a request of `tests/parity` that
+/// the framework itself answers, otherwise than the other servers do. `[[lifecycle]]` names a check
+/// of `tests/lifecycle` that the framework cannot pass.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviations {
+    /// The entries in the order of the file.
+    #[serde(rename = "deviation", default)]
+    entries: Vec<Deviation>,
+    #[serde(default)]
+    parity: Vec<ParityDeviation>,
+    #[serde(default)]
+    lifecycle: Vec<LifecycleDeviation>,
+}
+
+/// One request that is answered otherwise; one that is answered like the others' is stale.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParityDeviation {
+    /// The name of the request.
+    pub request: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
+/// One check of a server's life that fails; one that passes is stale.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LifecycleDeviation {
+    /// The name of the check.
+    pub check: String,
+    /// The words of its failure, or a part of them: another failure is not this deviation.
+    pub failure: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
+/// One entry: a listed case that fails is expected, a listed case that passes is stale.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// The id of the case.
+    pub case: String,
+    /// The encoding it holds for; both if absent.
+    pub encoding: Option<String>,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
+impl Deviations {
+    /// Reads `deviations.toml` in this folder; none if there is no such file.
+    ///
+    /// # Errors
+    /// One line that names the file, if it cannot be read or names a case that does not exist.
+    pub fn read(folder: &Path) -> Result<Deviations, String> {
+        let path = folder.join("deviations.toml");
+        if path.exists() { Self::read_file(&path) } else { Ok(Self::default()) }
+    }
+
+    /// Reads a file of this form: a baseline.
+    ///
+    /// # Errors
+    /// As for [`Deviations::read`], and if there is no such file.
+    pub fn read_file(path: &Path) -> Result<Deviations, String> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {shown}: {error}"))?;
+        Self::parse(&text).map_err(|error| format!("{shown}: {error}"))
+    }
+
+    /// The entries that hold for this encoding.
+    #[must_use]
+    pub fn for_encoding(&self, encoding: &str) -> Deviations {
+        let holds = |entry: &&Deviation| entry.encoding.as_deref().is_none_or(|it| it == encoding);
+        let entries = self.entries.iter().filter(holds).cloned().collect();
+        Deviations { entries, ..self.clone() }
+    }
+
+    /// The requests that are answered otherwise.
+    pub fn parity(&self) -> &[ParityDeviation] {
+        &self.parity
+    }
+
+    /// The checks of a server's life that fail.
+    pub fn lifecycle(&self) -> &[LifecycleDeviation] {
+        &self.lifecycle
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> &[Deviation] {
+        &self.entries
+    }
+
+    /// Why this case is expected to be missed, if it is.
+    pub fn known(&self, id: &str) -> Option<Known> {
+        let entry = self.entries.iter().find(|entry| entry.case == id)?;
+        Some(Known {
+            reason: entry.reason.clone(),
+            upstream: entry.upstream.clone(),
+            version: entry.version.clone(),
+        })
+    }
+
+    /// These entries.
+    ///
+    /// # Errors
+    /// When one names a case that does not exist, or two the same.
+    pub fn of(entries: Vec<Deviation>) -> Result<Deviations, String> {
+        Deviations { entries, ..Deviations::default() }.checked()
+    }
+
+    fn parse(text: &str) -> Result<Deviations, String> {
+        let deviations: Deviations =
+            toml::from_str(text).map_err(|error| error.to_string().replace('\n', " "))?;
+        deviations.checked()
+    }
+
+    fn checked(self) -> Result<Deviations, String> {
+        for entry in &self.entries {
+            if !is_case(&entry.case) {
+                return Err(format!("no case {:?}; see sse-bench list cases", entry.case));
+            }
+            let same = |it: &&Deviation| it.case == entry.case && it.encoding == entry.encoding;
+            if self.entries.iter().filter(same).count() > 1 {
+                return Err(format!("case {:?} is listed twice", entry.case));
+            }
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "[[deviation]]\ncase = \"S4.06\"\nencoding = \"native\"\nreason = \"lost\"\n\
+                        upstream = \"https://example.org/1\"\nversion = \"x 1.2.3\"\n";
+
+    #[test]
+    fn entries_hold_for_their_encoding() {
+        let reason = |deviations: &Deviations, encoding| {
+            deviations.for_encoding(encoding).known("S4.06").map(|known| known.reason)
+        };
+        let deviations = Deviations::parse(TEXT).unwrap();
+        assert_eq!(reason(&deviations, "native").as_deref(), Some("lost"));
+        assert_eq!(reason(&deviations, "shared"), None);
+        let both = Deviations::parse(&TEXT.replace("encoding = \"native\"\n", "")).unwrap();
+        assert_eq!(reason(&both, "shared").as_deref(), Some("lost"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| Deviations::parse(text).unwrap_err();
+        assert!(error(&TEXT.replace("S4.06", "S4.99")).contains("S4.99"));
+        assert!(error(&TEXT.replace("reason", "raison")).contains("raison"));
+        assert!(error(&TEXT.repeat(2)).contains("twice"));
+    }
+}

@@ -1,0 +1,47 @@
+//! The conformance suite: what servers and clients of events must, should and may do, one case a
+//! claim.
+//!
+//! A [`Case`] is one literal: an id that never changes, a level, the text it rests on, one sentence
+//! that it claims, when it runs, what it sends, how to fix what it finds, and a function that holds a
+//! dialogue over a raw socket. The cases stand in one file a category under `server/cases/` and
+//! `client/cases/`; a new case is one literal there, one line in `rules.rs`, and one fault in
+//! `bench/tests/conform_server/one_fault` or `bench/tests/conform_client/one_fault` that turns it red. From a case's
+//! outcome on (verdicts, deviations, reports) both sides go the same way.
+
+mod case;
+mod category;
+pub mod client;
+mod command;
+mod deviations;
+mod expect;
+mod explain;
+mod host;
+mod judge;
+pub mod report;
+mod rule;
+pub mod server;
+mod splice;
+mod verdict;
+
+pub use case::{Case, Cost, Fault, Finding, Level, Outcome, Scope};
+pub use category::{Category, Side};
+pub use client::{ClientArgs, run_client};
+pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
+pub use deviations::{Deviation, Deviations, LifecycleDeviation, ParityDeviation};
+pub use rule::{Coverage, Rule};
+pub use server::{
+    Pace, Profile, Selection, ServerArgs, Target, check_each, conformance_launch, run_server,
+    test_binary,
+};
+pub use splice::splice;
+pub use verdict::{CaseResult, Known, Summary, Verdict};
+
+/// The version of the suite, part of every report: results of different versions do not compare.
+///
+/// It grows with every case that is added or judged differently.
+pub const SUITE_VERSION: u32 = 2;
+
+/// Whether there is a case with this id, on either side.
+fn is_case(id: &str) -> bool {
+    server::cases().any(|case| case.id == id) || client::cases().any(|case| case.id == id)
+}

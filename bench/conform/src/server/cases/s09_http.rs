@@ -1,0 +1,250 @@
+//! Category 9, first part: methods, statuses, `Host`.
+
+use std::time::Duration;
+
+use wire::{Body, Error, Head};
+
+use super::CASE;
+use crate::expect::{ensure, fact, miss, pass, status_in};
+use crate::server::metrics::Held;
+use crate::server::own::Own;
+use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Scope, Target};
+
+/// A path that no server has.
+pub(super) const NO_SUCH_PATH: &str = "/conformance-no-such-path";
+/// The HEAD requests of S9.03, one after the other.
+const HEADS: usize = 50;
+/// The time until none of them shows in the metrics.
+const HEADS_OVER: Duration = Duration::from_secs(2);
+
+pub(super) static CASES: &[Case] = &[
+    Case {
+        id: "S9.01",
+        slug: "head-no-body",
+        level: Level::Must,
+        source: "RFC 9110 9.3.2",
+        scope: Scope::Http,
+        after: &[],
+        claim: "HEAD of a stream is answered at once, without a body.",
+        sends: "HEAD.",
+        fix: "Write no body after the head, and start no stream: an endless handler must not run for HEAD.",
+        run: head_no_body,
+        ..CASE
+    },
+    Case {
+        id: "S9.02",
+        slug: "head-status",
+        level: Level::Should,
+        source: "RFC 9110 9.3.2",
+        scope: Scope::Http,
+        after: &[],
+        claim: "HEAD of a stream has the status and the Content-Type of GET.",
+        sends: "HEAD, compared with GET.",
+        fix: "Route HEAD like GET.",
+        run: |target| {
+            let get = target.head(&target.get(target.path()))?;
+            let request =
+                target.request("HEAD", target.path()).header("Accept", "text/event-stream");
+            let head = target.head(&request)?.summary();
+            ensure(head == get.summary(), format!("as for GET: {}", get.summary()), head)?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.03",
+        slug: "head-no-producer",
+        level: Level::Should,
+        source: "RFC 9110 9.3.2; practice: kemal#798",
+        needs: &[Need::Metrics],
+        cost: &[Cost::Alone],
+        scope: Scope::Http,
+        after: &[],
+        claim: "HEAD of a stream starts nothing that goes on: 50 of them leave no stream and no producer.",
+        sends: "50 times HEAD, then the metrics.",
+        fix: "Answer HEAD before the producer is started.",
+        run: |target| {
+            let own = Own::or_shared(target)?;
+            let base = Held::by(&own.target)?;
+            for _ in 0..HEADS {
+                own.target.head(&own.target.request("HEAD", target.path()))?;
+            }
+            base.comes_back(&own.target, target.scaled(HEADS_OVER))?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.04",
+        slug: "post-405",
+        level: Level::Should,
+        source: "RFC 9110 15.5.6",
+        scope: Scope::Http,
+        after: &[],
+        claim: "POST to a stream is answered with 405, or with success where it is documented.",
+        sends: "POST to the stream.",
+        fix: "Answer 405 for a known method that the path does not take, not 404.",
+        run: |target| {
+            let head = target.head(&target.request("POST", target.path()).body(""))?;
+            let holds = head.status == 405 || (200..300).contains(&head.status);
+            ensure(holds, "status 405 (or 2xx)", head.summary())?;
+            fact(head.summary())
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.05",
+        slug: "allow",
+        level: Level::Must,
+        source: "RFC 9110 15.5.6",
+        scope: Scope::Http,
+        after: &[],
+        claim: "Every 405 carries Allow, and it lists GET.",
+        sends: "Methods that the path does not take.",
+        fix: "Add Allow with the methods of the path to every 405.",
+        run: allow,
+        ..CASE
+    },
+    Case {
+        id: "S9.06",
+        slug: "unknown-method",
+        level: Level::Should,
+        source: "RFC 9110 9.1",
+        scope: Scope::Http,
+        after: &[],
+        claim: "An unknown method is answered with 501 or 405.",
+        sends: "The method FOO.",
+        fix: "Answer 501, or 405 with Allow.",
+        run: |target| {
+            status_in(&target.head(&target.request("FOO", target.path()))?, &[501, 405])?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.07",
+        slug: "method-case",
+        level: Level::Must,
+        source: "RFC 9110 9.1",
+        scope: Scope::Http,
+        after: &[],
+        claim: "Methods are case-sensitive: get is not GET.",
+        sends: "The method get, in lower case.",
+        fix: "Compare methods as they are: they are case-sensitive.",
+        run: |target| {
+            let answer = target.head(&target.request("get", target.path()));
+            match answer {
+                Ok(head) => ensure(head.status >= 400, "a refusal", head.summary())?,
+                // Closing without an answer is a refusal too.
+                Err(error) if error.is_end() => {}
+                Err(error) => return Err(error.into()),
+            }
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.08",
+        slug: "options",
+        level: Level::Info,
+        source: "RFC 9110 9.3.7",
+        scope: Scope::Http,
+        after: &[],
+        claim: "The answer to OPTIONS of a stream.",
+        sends: "OPTIONS.",
+        fix: "Nothing has to change; 204 with Allow, or CORS headers for a preflight, are usual.",
+        run: |target| {
+            let head = target.head(&target.request("OPTIONS", target.path()))?;
+            let allow = head.value("allow").map(|it| format!(", Allow: {it}")).unwrap_or_default();
+            fact(format!("status {}{allow}", head.status))
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.09",
+        slug: "error-type",
+        level: Level::Should,
+        source: "RFC 9110 15.5.5; HTML 9.2.3",
+        scope: Scope::Http,
+        after: &[],
+        claim: "A path that does not exist is answered with 404, and not as an event stream.",
+        sends: "A path that does not exist.",
+        fix: "Answer 404, with a type that is not text/event-stream.",
+        run: |target| {
+            let head = target.head(&target.get(NO_SUCH_PATH))?;
+            let is_stream = head.essence().as_deref() == Some("text/event-stream");
+            ensure(head.status == 404 && !is_stream, "404 of another type", head.summary())?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.10",
+        slug: "no-host",
+        level: Level::Must,
+        source: "RFC 9112 3.2",
+        scope: Scope::Http,
+        after: &[],
+        claim: "An HTTP/1.1 request without Host is answered with 400.",
+        sends: "HTTP/1.1 without Host.",
+        fix: "Answer 400; where the library lets it pass, check in a layer before the routes.",
+        run: |target| {
+            status_in(&target.head(&target.get(target.path()).without("Host"))?, &[400])?;
+            pass()
+        },
+        ..CASE
+    },
+    Case {
+        id: "S9.11",
+        slug: "two-hosts",
+        level: Level::Must,
+        source: "RFC 9112 3.2",
+        scope: Scope::Http,
+        hostile: true,
+        after: &[],
+        claim: "A request with two Host lines is answered with 400.",
+        sends: "HTTP/1.1 with two Host lines.",
+        fix: "Answer 400; where the library lets it pass, check in a layer before the routes.",
+        run: |target| {
+            let request = target.get(target.path()).header("Host", "other.example");
+            status_in(&target.head(&request)?, &[400])?;
+            pass()
+        },
+        ..CASE
+    },
+];
+
+fn head_no_body(target: &Target) -> Outcome {
+    let mut connection = target.connect()?;
+    let request = target.request("HEAD", target.path()).header("Accept", "text/event-stream");
+    let (head, _): (Head, Body) = connection.ask(&request)?;
+    // Any bytes before the answer to a second request would be a body.
+    match connection.ask(&target.get(NO_SUCH_PATH)) {
+        Ok(_) => pass(),
+        Err(error) if error.is_end() && head.has_token("connection", "close") => pass(),
+        Err(error @ Error::Syntax(_)) => Err(miss("no body", error.to_string())),
+        Err(error) => Err(miss("a connection that can be used again", error.to_string())),
+    }
+}
+
+fn allow(target: &Target) -> Outcome {
+    let mut seen = 0;
+    for method in ["POST", "PUT", "DELETE", "FOO"] {
+        let head = target.head(&target.request(method, target.path()).body(""))?;
+        if head.status != 405 {
+            continue;
+        }
+        seen += 1;
+        let allow = head.value("allow");
+        let actual = allow.map_or("no such header".to_owned(), |it| format!("Allow: {it}"));
+        ensure(
+            head.has_token("allow", "GET"),
+            format!("405 for {method} with Allow: GET"),
+            actual,
+        )?;
+    }
+    if seen == 0 {
+        return Err(Fault::Skip("no method was answered with 405".to_owned()));
+    }
+    pass()
+}

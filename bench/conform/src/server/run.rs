@@ -1,0 +1,306 @@
+//! Runs cases and judges what they find.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::select::Profile;
+use super::{
+    Case, CaseResult, Deviations, Fault, HANDSHAKE, Need, Selection, Target, Verdict, reproduce,
+};
+use crate::host;
+use crate::judge::{self, Attempt, Beside};
+
+/// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
+const PARALLEL_LONG: usize = 16;
+
+/// Runs every case; results in the order of the ids.
+pub fn check(target: &Target) -> Vec<CaseResult> {
+    check_each(target, &Selection::default(), &Deviations::default(), &|_| {})
+}
+
+/// Runs the selected cases, several at a time; results in the order of the ids.
+///
+/// `deviations` are those for the encoding at hand. `ended` gets each result, group by group:
+/// the handshake, then the other categories, then cases that must be alone, that are long, that stop
+/// the process. Before, between and after groups the server is asked whether it still answers. If
+/// it does not, the rest is blocked, and so are the failures of the group in which it fell silent:
+/// it is not known which of them are the server's.
+pub fn check_each(
+    target: &Target,
+    selection: &Selection,
+    deviations: &Deviations,
+    ended: &(dyn Fn(&CaseResult) + Sync),
+) -> Vec<CaseResult> {
+    let _watch = host::Watch::start();
+    let selected = selection.cases(target);
+    let mut run = Run {
+        target,
+        selection,
+        deviations,
+        alone: selected.len() == 1,
+        silent: Mutex::new(None),
+        verdicts: HashMap::new(),
+    };
+    run.sanity();
+    let mut results = Vec::new();
+    for group in groups(&selected, target) {
+        let begins = results.len();
+        for wave in waves(&group.cases) {
+            let wave = run.wave(&wave, group.parallel);
+            run.verdicts.extend(wave.iter().map(|it| (it.id.clone(), it.verdict)));
+            results.extend(wave);
+        }
+        // A process that a case has stopped answers no more, and should not.
+        if !group.stops_it {
+            run.sanity();
+            run.doubt(&mut results[begins..]);
+        }
+        results[begins..].iter().for_each(ended);
+    }
+    judge::in_order(&mut results);
+    results
+}
+
+/// Runs one case, whatever the profile, until it is judged.
+pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
+    let _watch = host::Watch::start();
+    let first = run_once(case, target, deviations, Beside::Cases);
+    judge::settled(first, || run_once(case, target, deviations, Beside::Nothing))
+}
+
+fn run_once(case: &Case, target: &Target, deviations: &Deviations, beside: Beside) -> Attempt {
+    let target = target.for_case();
+    let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
+    let unmet = missing.map(|need| {
+        Fault::Skip(match need {
+            Need::Process => "no process to stop: give --start-cmd or --pid".to_owned(),
+            need => format!("the server does not offer: {need}"),
+        })
+    });
+    let mut attempt = judge::attempt(case, &target, deviations, unmet, beside);
+    if attempt.result.is_miss() {
+        attempt.result.dialogue = Some(target.log().render());
+        attempt.result.reproduce = reproduce::line(case, &target);
+    }
+    attempt
+}
+
+/// Cases that run together.
+struct Group<'c> {
+    cases: Vec<&'c Case>,
+    parallel: usize,
+    stops_it: bool,
+}
+
+/// In the order of the run: what others depend on first, what stops the server last.
+fn groups<'c>(selected: &[&'c Case], target: &Target) -> Vec<Group<'c>> {
+    let parallel = target.parallel();
+    let own_process = target.control().is_some_and(super::Control::is_parallel);
+    let rank = |case: &Case| {
+        let is_root = HANDSHAKE.contains(&case.id);
+        match case.category().number {
+            // They start separate processes, or stop the one there is.
+            _ if case.needs.contains(&Need::Process) => 1003,
+            _ if case.is_long(target) => 1002,
+            _ if case.is_flood() || (case.is_alone() && !own_process) => 1001,
+            _ if is_root => 0,
+            // Our own servers take all cases at once; those of others are asked category by category.
+            _ if own_process => 1,
+            category => category,
+        }
+    };
+    let mut ranks: Vec<u32> = selected.iter().map(|case| rank(case)).collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    ranks
+        .into_iter()
+        .map(|group| Group {
+            cases: selected.iter().filter(|case| rank(case) == group).copied().collect(),
+            parallel: match group {
+                1001 => 1,
+                1002 => PARALLEL_LONG,
+                1003 if !own_process => 1,
+                _ => parallel,
+            },
+            stops_it: group == 1003 && !own_process,
+        })
+        .collect()
+}
+
+/// The cases of a group in steps: what a case depends on runs in a step before it.
+fn waves<'c>(group: &[&'c Case]) -> Vec<Vec<&'c Case>> {
+    let mut left = group.to_vec();
+    let mut waves = Vec::new();
+    while !left.is_empty() {
+        let waits = |case: &Case| {
+            let ids = case.after;
+            left.iter().any(|other| ids.contains(&other.id))
+        };
+        let (later, now): (Vec<_>, Vec<_>) = left.iter().partition(|case| waits(case));
+        // A circle would be a mistake in the catalogue; its cases run all the same.
+        let (later, now) = if now.is_empty() { (now, later) } else { (later, now) };
+        waves.push(now);
+        left = later;
+    }
+    waves
+}
+
+struct Run<'r> {
+    target: &'r Target,
+    selection: &'r Selection,
+    deviations: &'r Deviations,
+    /// One case is all there is: what happens to the server is its doing.
+    alone: bool,
+    /// Why the server counts as gone.
+    silent: Mutex<Option<String>>,
+    verdicts: HashMap<String, Verdict>,
+}
+
+impl Run<'_> {
+    fn wave(&self, cases: &[&Case], parallel: usize) -> Vec<CaseResult> {
+        let beside = if cases.len() > 1 { Beside::Cases } else { Beside::Nothing };
+        let attempts = judge::each(cases, parallel, |case| self.attempt(case, beside));
+        // The only process is stopped once.
+        let is_last = matches!(self.target.control(), Some(super::Control::Pid(_)));
+        let settled = |(case, first): (&&Case, Attempt)| match case.needs.contains(&Need::Process) {
+            true if is_last => judge::settled_at_once(first),
+            _ => judge::settled(first, || self.attempt(case, Beside::Nothing)),
+        };
+        cases.iter().zip(attempts).map(settled).collect()
+    }
+
+    fn attempt(&self, case: &Case, beside: Beside) -> Attempt {
+        let other = |verdict, reason: String| {
+            let mut result = judge::blank(case, self.deviations);
+            (result.verdict, result.actual) = (verdict, Some(reason));
+            Attempt::counts(result)
+        };
+        if let Some(reason) = self.left_out(case) {
+            return other(Verdict::Skip, reason);
+        }
+        if let Some(words) = lock(&self.silent).as_ref() {
+            return other(Verdict::Blocked, format!("the server no longer answers: {words}"));
+        }
+        let broken = case.after.iter().find_map(|id| {
+            let verdict = self.verdicts.get(*id)?;
+            let says_nothing = matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error);
+            says_nothing.then(|| format!("{id}, which it depends on, is {}", verdict.word()))
+        });
+        if let Some(words) = broken {
+            return other(Verdict::Blocked, words);
+        }
+        let attempt = run_once(case, self.target, self.deviations, beside);
+        let is_suspect = attempt.result.is_miss() || attempt.result.verdict == Verdict::Blocked;
+        if is_suspect && !case.needs.contains(&Need::Process) {
+            self.sanity();
+        }
+        attempt
+    }
+
+    /// Why a case does not run at all.
+    fn left_out(&self, case: &Case) -> Option<String> {
+        let profile = self.selection.profile();
+        let least = Profile::of(case, self.target);
+        if least > profile {
+            return Some(format!("part of --profile {least}, not of {profile}"));
+        }
+        let is_rough = case.is_flood() || case.needs.contains(&Need::Process);
+        let is_allowed = self.target.is_own() || self.target.is_loopback();
+        (is_rough && !is_allowed).then(|| {
+            "floods and stops are not sent to other hosts without --i-own-this-server".to_owned()
+        })
+    }
+
+    /// Asks whether the server still answers; it gets one patience.
+    fn sanity(&self) {
+        let mut silent = lock(&self.silent);
+        if silent.is_none() {
+            *silent = self.target.for_case().answers_within(self.target.patience()).err();
+        }
+    }
+
+    /// Takes back the failures of a group at whose end the server is silent.
+    fn doubt(&self, results: &mut [CaseResult]) {
+        let silent = lock(&self.silent);
+        let Some(words) = silent.as_ref().filter(|_| !self.alone) else { return };
+        for result in results.iter_mut().filter(|result| result.is_miss()) {
+            result.verdict = Verdict::Blocked;
+            let seen = result.actual.take().unwrap_or_default();
+            result.actual = Some(format!(
+                "{seen}; but the server stopped answering in these moments ({words}); if --only {} \
+                 does it again, this case is the cause",
+                result.id
+            ));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Cases' panics are caught, and nothing else in a critical section panics half way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::Known;
+    use super::super::cases;
+    use super::*;
+
+    #[test]
+    fn a_listed_miss_is_expected_and_a_listed_pass_is_not() {
+        let listed = Some(Known { reason: "known".into(), upstream: None, version: "1".into() });
+        let judged = |verdict, deviation: &Option<Known>, strict| {
+            let case = cases().next().expect("there are cases");
+            let result = judge::blank(case, &Deviations::default());
+            let result = CaseResult { verdict, deviation: deviation.clone(), ..result };
+            result.is_unexpected(strict)
+        };
+        assert!(judged(Verdict::Fail, &None, false) && !judged(Verdict::Fail, &listed, true));
+        assert!(judged(Verdict::Pass, &listed, false) && !judged(Verdict::Pass, &None, true));
+        assert!(!judged(Verdict::NonStrict, &None, false));
+        assert!(judged(Verdict::NonStrict, &None, true));
+        assert!(!judged(Verdict::NonStrict, &listed, true));
+        assert!(!judged(Verdict::Skip, &listed, true));
+        assert!(judged(Verdict::Blocked, &listed, false));
+    }
+
+    #[test]
+    fn a_server_that_is_gone_blocks_and_a_case_that_panics_is_an_error() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let target = Target::contract(address, None).with_patience(Duration::from_millis(200));
+        let case = cases().next().unwrap();
+        let result = run_case(case, &target, &Deviations::default());
+        assert_eq!(result.verdict, Verdict::Blocked, "{result:?}");
+        let case = Case { run: |_| panic!("a bug"), ..*case };
+        let result = run_case(&case, &target, &Deviations::default());
+        assert_eq!(result.verdict, Verdict::Error);
+        assert!(result.actual.as_deref().unwrap().contains("a bug"), "{result:?}");
+        assert!(result.is_unexpected(false));
+        let results = check(&target);
+        assert_eq!(results.len(), cases().count());
+        for result in results {
+            assert!(matches!(result.verdict, Verdict::Blocked | Verdict::Skip), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_case_depends_on_runs_before_it() {
+        let all: Vec<_> = cases().collect();
+        let target = Target::contract(([127, 0, 0, 1], 1).into(), None);
+        let mut seen = Vec::new();
+        for group in groups(&all, &target) {
+            for wave in waves(&group.cases) {
+                for case in &wave {
+                    let unmet = case.after.iter().find(|id| !seen.contains(*id));
+                    assert_eq!(unmet, None, "{} depends on it", case.id);
+                }
+                seen.extend(wave.iter().map(|case| case.id));
+            }
+        }
+        assert_eq!(seen.len(), all.len());
+    }
+}

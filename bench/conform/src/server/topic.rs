@@ -1,0 +1,76 @@
+//! A topic of the contract: publish, subscribe, resume.
+
+use wire::{Connection, EventStream};
+
+use super::Target;
+
+/// A topic that no other case and no earlier run has used.
+#[derive(Debug)]
+pub(super) struct Topic<'t> {
+    target: &'t Target,
+    path: String,
+}
+
+/// Publishes on one kept connection.
+#[derive(Debug)]
+pub(super) struct Publisher<'t> {
+    topic: &'t Topic<'t>,
+    connection: Connection,
+}
+
+impl<'t> Topic<'t> {
+    pub(super) fn new(target: &'t Target, name: &str) -> Topic<'t> {
+        Topic { target, path: format!("/messages/{name}-{:012x}", fastrand::u64(..1 << 48)) }
+    }
+
+    /// The target of its stream.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Subscribes; after the head has arrived no message may be lost.
+    pub(super) fn subscribe(&self, last_event_id: Option<&str>) -> wire::Result<EventStream> {
+        let request = self.target.get(&self.path);
+        self.target.open(&match last_event_id {
+            Some(id) => request.header("Last-Event-ID", id),
+            None => request,
+        })
+    }
+
+    /// Subscribes as a client that will not read, and whose system holds little for it.
+    pub(super) fn subscribe_unread(&self) -> wire::Result<EventStream> {
+        EventStream::open(self.target.connect_narrow()?, &self.target.get(&self.path))
+    }
+
+    pub(super) fn publisher(&'t self) -> wire::Result<Publisher<'t>> {
+        Ok(Publisher { topic: self, connection: self.target.connect()? })
+    }
+
+    /// Publishes all, in order; their ids.
+    pub(super) fn publish<S: AsRef<str>>(
+        &self,
+        messages: impl IntoIterator<Item = S>,
+    ) -> wire::Result<Vec<String>> {
+        let mut publisher = self.publisher()?;
+        messages.into_iter().map(|message| publisher.publish(message.as_ref())).collect()
+    }
+}
+
+impl Publisher<'_> {
+    /// Publishes one message; its id, as the answer names it.
+    pub(super) fn publish(&mut self, message: &str) -> wire::Result<String> {
+        let request = self.topic.target.request("POST", &self.topic.path).body(message);
+        let (head, mut body) = self.connection.ask(&request)?;
+        let answer = self.connection.read_body_to_end(&mut body)?;
+        let answer: Option<serde_json::Value> = serde_json::from_slice(&answer).ok();
+        let id = answer.as_ref().and_then(|answer| answer.get("id")?.as_str());
+        match id {
+            Some(id) if head.status == 201 => Ok(id.to_owned()),
+            _ => Err(wire::Error::Syntax(format!(
+                "POST {} answered {} without 201 and {{\"id\":…}}",
+                self.topic.path,
+                head.summary()
+            ))),
+        }
+    }
+}

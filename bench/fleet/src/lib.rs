@@ -1,0 +1,305 @@
+//! The servers of this workspace as processes: find, build, start, observe, stop.
+//!
+//! The harness sees a server only through its socket and its process, so a server in any language
+//! could stand here. No list of servers is written down: a package with `[package.metadata.server]`
+//! in its manifest is one.
+
+mod process;
+mod tie;
+mod usage;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+pub use process::{
+    Launch, PORT, READY_DEADLINE, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped, allowed_cores,
+    pin_current_thread, raise_fd_limit,
+};
+pub use tie::Tie;
+pub use usage::{Usage, cpu_of};
+
+/// Descriptors that a load needs beside one for each connection: epoll, timers, pipes, files.
+pub const SPARE_FDS: u64 = 64;
+
+/// The example that a server's folder may have, and its name among the encodings: the framework's
+/// own event type as its documentation shows it, at `/ticks`, and nothing else.
+pub const SMALLEST: &str = "smallest";
+
+/// A server package of this workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Package {
+    /// Cargo's name, `sse-axum`.
+    pub name: String,
+    /// Where its manifest lies.
+    pub folder: PathBuf,
+    /// The framework that its manifest names: `axum`.
+    pub framework: String,
+    /// The framework's version in `Cargo.lock`, or rustc's for a server without a framework.
+    pub framework_version: String,
+    /// The values of `--encoding` that it offers.
+    pub encodings: Vec<String>,
+}
+
+impl Package {
+    /// The name without `sse-`: `axum`.
+    pub fn short_name(&self) -> &str {
+        self.name.strip_prefix("sse-").unwrap_or(&self.name)
+    }
+
+    /// The folder's own name: `3_axum`.
+    pub fn folder_name(&self) -> &str {
+        self.folder.file_name().and_then(|name| name.to_str()).unwrap_or(&self.name)
+    }
+
+    /// Whether it has `examples/smallest.rs`.
+    pub fn has_smallest(&self) -> bool {
+        self.folder.join("examples").join(SMALLEST).with_extension("rs").exists()
+    }
+
+    /// The number that its folder begins with, so that `10_` comes after `9_`.
+    fn number(&self) -> Option<u32> {
+        self.folder_name().split('_').next()?.parse().ok()
+    }
+
+    /// The port without `--port`: 8000 and the folder's number.
+    pub fn default_port(&self) -> u16 {
+        8000 + self.number().and_then(|it| u16::try_from(it).ok()).unwrap_or_default().min(999)
+    }
+
+    /// How a launch of this package's `binary` with `encoding` looks.
+    pub fn launch(&self, binary: &Path, encoding: &str) -> Launch {
+        Launch {
+            binary: binary.to_owned(),
+            args: vec!["--encoding".into(), encoding.into()],
+            core: None,
+        }
+    }
+}
+
+/// Finds every server of the workspace that the current directory is in, in the order of folders.
+///
+/// # Errors
+/// When `cargo metadata` fails, most likely because the directory is not in the workspace.
+pub fn discover() -> Result<Vec<Package>> {
+    let metadata = metadata()?;
+    let lock = std::fs::read_to_string(metadata.workspace_root.join("Cargo.lock"))
+        .context("cannot read Cargo.lock; run cargo generate-lockfile")?;
+
+    let mut packages = Vec::new();
+    for package in metadata.packages {
+        let Some(server) = package.metadata.and_then(|metadata| metadata.server) else { continue };
+        let framework_version =
+            match package.dependencies.iter().find(|it| it.name == server.framework) {
+                Some(dependency) => locked_version(&lock, &dependency.name, &dependency.req)
+                    .with_context(|| format!("Cargo.lock has no {}", dependency.name))?,
+                None => rustc_version()?,
+            };
+        packages.push(Package {
+            name: package.name,
+            folder: package.manifest_path.parent().unwrap_or(Path::new(".")).to_owned(),
+            framework: server.framework,
+            framework_version,
+            encodings: server.encodings,
+        });
+    }
+    packages.sort_by_cached_key(|it| (it.number(), it.folder.clone()));
+    Ok(packages)
+}
+
+/// Where cargo puts what it builds, and the harness its reports.
+///
+/// # Errors
+/// As [`discover`].
+pub fn target_directory() -> Result<PathBuf> {
+    Ok(metadata()?.target_directory)
+}
+
+/// The package that `name` means: the full name, the folder, or the name without `sse-`.
+///
+/// # Errors
+/// When there is none; the text names those that exist.
+pub fn find<'a>(packages: &'a [Package], name: &str) -> Result<&'a Package> {
+    packages
+        .iter()
+        .find(|it| [it.name.as_str(), it.short_name(), it.folder_name()].contains(&name))
+        .ok_or_else(|| {
+            let known: Vec<_> = packages.iter().map(Package::short_name).collect();
+            anyhow!("there is no server {name:?}; choose one of: {}", known.join(", "))
+        })
+}
+
+/// Builds one package and returns its binary.
+///
+/// One at a time on purpose: `cargo build --workspace` unifies features over all members, and a
+/// framework would be measured with features that its own manifest did not ask for.
+/// Honours `CARGO_TARGET_DIR`; may be called from within `cargo test`.
+///
+/// # Errors
+/// When cargo fails; on a terminal its own words stand above the error.
+pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
+    let binary = build_target(package, "bin", &[], release)?;
+    binary.ok_or_else(|| anyhow!("{} has no binary; a server needs src/main.rs", package.name))
+}
+
+/// Builds `examples/smallest.rs` of a package and returns how to start it.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_smallest(package: &Package, release: bool) -> Result<Launch> {
+    let built = build_target(package, "example", &["--example", SMALLEST], release)?;
+    let built = built.with_context(|| format!("{} has no example {SMALLEST}", package.name))?;
+    // The next package builds its example to the same path. A rename replaces in one step what
+    // another process may be running.
+    let binary = built.with_file_name(format!("{}-{SMALLEST}", package.name));
+    let new = built.with_file_name(format!("{}-{SMALLEST}-{}", package.name, std::process::id()));
+    std::fs::copy(&built, &new).and_then(|_| std::fs::rename(&new, &binary))?;
+    Ok(Launch { binary, args: vec![PORT.into()], core: None })
+}
+
+/// Builds the targets of a kind, as `selection` says, and returns the program, if there is one.
+fn build_target(
+    package: &Package,
+    kind: &str,
+    selection: &[&str],
+    release: bool,
+) -> Result<Option<PathBuf>> {
+    let mut command = Command::new(cargo());
+    command
+        .args(["build", "--message-format", "json-render-diagnostics", "--package", &package.name])
+        .args(selection)
+        .arg("--manifest-path")
+        .arg(package.folder.join("Cargo.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    if release {
+        command.arg("--release");
+    }
+    // People watch cargo's progress; a log or a test wants it only when it fails.
+    let watched = io::stderr().is_terminal();
+    command.stderr(if watched { Stdio::inherit() } else { Stdio::piped() });
+    let output = command.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        if !watched {
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        bail!("{} does not build; see cargo's words above", package.name);
+    }
+    Ok(output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok())
+        .filter(|artifact| artifact.target.kind.iter().any(|it| it == kind))
+        .find_map(|artifact| artifact.executable))
+}
+
+fn metadata() -> Result<Metadata> {
+    let output = Command::new(cargo())
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .output()
+        .context("cannot run cargo; install Rust from https://rustup.rs")?;
+    if !output.status.success() {
+        bail!(
+            "cargo metadata failed ({}); run inside the workspace, whose servers it looks for",
+            last_line(&output.stderr)
+        );
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata answered unexpectedly")
+}
+
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn rustc_version() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("--version").output().context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_ascii_whitespace().nth(1).map(str::to_owned).context("rustc has no version")
+}
+
+/// The version of `name` in a `Cargo.lock`; where there are several, the one that `req` pins.
+fn locked_version(lock: &str, name: &str, req: &str) -> Option<String> {
+    let key = format!("name = \"{name}\"\nversion = \"");
+    let versions: Vec<&str> =
+        lock.split(&key).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let pinned = req.trim_start_matches('=');
+    versions.iter().find(|version| **version == pinned).or(versions.first()).map(|it| (*it).into())
+}
+
+fn last_line(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<MetadataPackage>,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct MetadataPackage {
+    name: String,
+    manifest_path: PathBuf,
+    dependencies: Vec<Dependency>,
+    metadata: Option<Tables>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    req: String,
+}
+
+#[derive(Deserialize)]
+struct Tables {
+    server: Option<ServerTable>,
+}
+
+#[derive(Deserialize)]
+struct ServerTable {
+    framework: String,
+    encodings: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Artifact {
+    target: Target,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_servers_with_their_versions_and_names_those_that_exist() {
+        let packages = discover().unwrap();
+        let axum = find(&packages, "axum").unwrap();
+        assert_eq!(find(&packages, "sse-axum").unwrap(), axum);
+        assert_eq!(find(&packages, axum.folder_name()).unwrap(), axum);
+        assert!(axum.framework_version.starts_with("0."), "{}", axum.framework_version);
+        assert!(packages.is_sorted_by_key(Package::number));
+        let error = find(&packages, "nope").unwrap_err().to_string();
+        assert!(error.contains("\"nope\"") && error.contains("axum"), "{error}");
+    }
+
+    #[test]
+    fn takes_the_pinned_one_of_several_locked_versions() {
+        let lock = "name = \"h2\"\nversion = \"0.3.1\"\n\nname = \"h2\"\nversion = \"0.4.2\"\n";
+        assert_eq!(locked_version(lock, "h2", "=0.4.2").as_deref(), Some("0.4.2"));
+        assert_eq!(locked_version(lock, "h2", "^0").as_deref(), Some("0.3.1"));
+        assert_eq!(locked_version(lock, "h3", "^0"), None);
+    }
+}

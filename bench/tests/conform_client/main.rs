@@ -1,0 +1,6 @@
+//! `conform client`, as its users meet it: with a browser, and with commands that are no clients.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod browser;
+mod hostile;

@@ -1,0 +1,374 @@
+//! The generator against the floor, which lies by a known amount: the harness must find exactly it.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use fleet::{Launch, Server};
+use load::churn::{self, Way};
+use load::generator::{self, Outcome};
+use load::plan::Plan;
+use load::storm;
+use load::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
+use load::{Shape, Workload};
+
+/// Few subscribers, so that the test runs beside others; the counts are exact all the same.
+const SUBSCRIBERS: u64 = 40;
+
+/// From the last connection to the time when all have to be open: this runs beside other tests.
+const OPEN_NS: u64 = 3 * SECOND_NS;
+
+fn floor(faults: &[&str]) -> Server {
+    let args = ["floor"].into_iter().chain(faults.iter().copied()).map(str::to_owned).collect();
+    let launch = Launch { binary: env!("CARGO_BIN_EXE_sse-bench").into(), args, core: None };
+    Server::start(&launch).unwrap()
+}
+
+/// 5 messages to warm up, 20 in the window.
+fn broadcast() -> Workload {
+    let shape = Shape::Broadcast {
+        subscribers: SUBSCRIBERS,
+        interval_us: 10_000,
+        warm_up: 5,
+        messages: 20,
+        pad_bytes: 0,
+        stalled_each: 0,
+    };
+    Workload { shape, ..Workload::ticks(0, 1) }
+}
+
+/// 10 events each in the window.
+fn ticks() -> Workload {
+    let shape = Shape::Ticks {
+        subscribers: SUBSCRIBERS,
+        interval_ms: 20,
+        warm_up: 2,
+        events: 10,
+        aligned: false,
+    };
+    Workload { shape, ..Workload::ticks(0, 1) }
+}
+
+fn plan(workload: &Workload, addr: SocketAddr) -> Plan {
+    workload.plan_with_slack(addr, unix_ns(), OPEN_NS).unwrap()
+}
+
+fn load(addr: SocketAddr, workload: &Workload) -> Outcome {
+    generator::run(&plan(workload, addr), unix_ns, |_| {}).unwrap()
+}
+
+/// Runs the workload against a floor with these faults, which must end well in any case.
+fn outcome(workload: &Workload, faults: &[&str]) -> Outcome {
+    let server = floor(faults);
+    let outcome = load(server.addr(), workload);
+    assert!(server.stop().unwrap().status.success());
+    outcome
+}
+
+#[test]
+fn an_honest_server_has_no_fault_and_every_delivery_is_counted() {
+    for (workload, each) in [(broadcast(), 20), (ticks(), 10)] {
+        let outcome = outcome(&workload, &[]);
+        assert_eq!(outcome.fault(), None, "{}", workload.name);
+        assert_eq!(outcome.expected, SUBSCRIBERS * each);
+        assert_eq!(outcome.delivered, outcome.expected);
+        assert_eq!(outcome.latency_ns.len(), outcome.expected);
+    }
+}
+
+#[test]
+fn every_dropped_event_is_a_gap() {
+    // Of 25 events, 7, 14 and 21 are dropped; 5 events warm up, so all are in the window.
+    let outcome = outcome(&broadcast(), &["--fault-drop-each", "7"]);
+    assert_eq!(outcome.gaps, SUBSCRIBERS * 3);
+    assert_eq!(outcome.delivered, SUBSCRIBERS * 17);
+    assert_eq!((outcome.duplicates, outcome.out_of_order), (0, 0));
+    assert_eq!(outcome.fault().unwrap(), format!("{} events lost", SUBSCRIBERS * 3));
+}
+
+#[test]
+fn a_last_event_that_never_comes_is_a_gap() {
+    let outcome = outcome(&broadcast(), &["--fault-drop-each", "25"]);
+    assert_eq!((outcome.gaps, outcome.delivered), (SUBSCRIBERS, SUBSCRIBERS * 19));
+}
+
+#[test]
+fn every_doubled_event_is_a_duplicate_and_no_delivery() {
+    let outcome = outcome(&broadcast(), &["--fault-duplicate-each", "7"]);
+    assert_eq!(outcome.duplicates, SUBSCRIBERS * 3);
+    assert_eq!((outcome.gaps, outcome.out_of_order), (0, 0));
+    assert_eq!(outcome.delivered, outcome.expected);
+}
+
+#[test]
+fn every_swapped_pair_is_out_of_order_and_nothing_else() {
+    let outcome = outcome(&broadcast(), &["--fault-swap-each", "7"]);
+    assert_eq!(outcome.out_of_order, SUBSCRIBERS * 3);
+    assert_eq!((outcome.gaps, outcome.duplicates), (0, 0));
+    assert_eq!(outcome.delivered, outcome.expected);
+}
+
+#[test]
+fn ticks_show_the_same_faults() {
+    let dropped = outcome(&ticks(), &["--fault-drop-each", "5"]);
+    assert!(dropped.gaps >= SUBSCRIBERS * 2, "{}", dropped.gaps);
+    assert_eq!(dropped.delivered, SUBSCRIBERS * 8);
+    let doubled = outcome(&ticks(), &["--fault-duplicate-each", "5"]);
+    assert!(doubled.duplicates >= SUBSCRIBERS * 2, "{}", doubled.duplicates);
+    assert_eq!(doubled.delivered, doubled.expected);
+}
+
+#[test]
+fn a_delay_shows_in_the_latency_in_full() {
+    for workload in [broadcast(), ticks()] {
+        let outcome = outcome(&workload, &["--fault-delay-us", "30000"]);
+        assert_eq!(outcome.fault(), None, "{}", workload.name);
+        let least_ms = outcome.latency_ns.min() / 1_000_000;
+        assert!((29..200).contains(&least_ms), "{}: {least_ms} ms", workload.name);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_fault_and_not_a_hang() {
+    let server = floor(&[]);
+    let addr = server.addr();
+    server.stop().unwrap();
+    let fault = load(addr, &broadcast()).fault().unwrap();
+    assert!(fault.contains("refused"), "{fault}");
+}
+
+#[test]
+fn a_server_that_dies_is_a_fault_and_not_a_hang() {
+    let server = floor(&[]);
+    let workload = broadcast();
+    let mut plan = plan(&workload, server.addr());
+    plan.marks_ns = vec![plan.window_ns.start];
+    let mut server = Some(server);
+    let outcome = generator::run(&plan, unix_ns, |_| drop(server.take())).unwrap();
+    assert_eq!(outcome.early_closes, SUBSCRIBERS);
+    assert!(outcome.fault().unwrap().contains("streams ended early"));
+}
+
+#[test]
+fn an_answer_that_is_no_stream_is_a_fault() {
+    let server = floor(&[]);
+    let mut plan = plan(&broadcast(), server.addr());
+    plan.target = "/nothing".into();
+    let fault = generator::run(&plan, unix_ns, |_| {}).unwrap().fault().unwrap();
+    assert!(fault.contains("answered 404"), "{fault}");
+}
+
+/// Two streams of each, all due at once.
+#[test]
+fn aligned_ticks_are_due_at_the_same_instant() {
+    let mut workload = ticks();
+    let Shape::Ticks { aligned, .. } = &mut workload.shape else { unreachable!() };
+    *aligned = true;
+    let outcome = outcome(&workload, &[]);
+    assert_eq!(outcome.fault(), None);
+    // Off a common schedule, the streams' stamps would differ; here each is a multiple of 20 ms.
+    assert!(outcome.latency_ns.len() == SUBSCRIBERS * 10);
+}
+
+fn counted(subscribers: u64, events: u64) -> Workload {
+    Workload { shape: Shape::Counted { subscribers, events }, ..Workload::ticks(0, 1) }
+}
+
+/// One in ten thousand, exactly, in three hundred thousand.
+#[test]
+fn a_rare_fault_is_counted_exactly() {
+    for (fault, lost, doubled) in [("--fault-drop-each", 30, 0), ("--fault-duplicate-each", 0, 30)]
+    {
+        let outcome = outcome(&counted(10, 30_000), &[fault, "10000"]);
+        assert_eq!((outcome.gaps, outcome.duplicates), (lost, doubled), "{fault}");
+        assert_eq!(outcome.delivered, 300_000 - lost, "{fault}");
+    }
+    let swapped = outcome(&counted(1, 10_000), &["--fault-swap-each", "7001"]);
+    assert_eq!((swapped.out_of_order, swapped.gaps, swapped.duplicates), (1, 0, 0));
+    let honest = outcome(&counted(3, 10_000), &[]);
+    assert_eq!((honest.fault(), honest.delivered), (None, 30_000));
+}
+
+/// A stream without end owes what is left out of it, not what was still to come.
+#[test]
+fn a_stream_without_end_is_checked_too() {
+    let endless = Shape::Firehose { subscribers: 3, warm_up_ms: 10, window_ms: 500 };
+    let endless = Workload { shape: endless, ..Workload::ticks(0, 1) };
+    let honest = outcome(&endless, &[]);
+    assert_eq!((honest.fault(), honest.delivered), (None, honest.expected));
+    assert!(honest.delivered > 10_000, "{}", honest.delivered);
+    let dropped = outcome(&endless, &["--fault-drop-each", "1000"]);
+    assert!(dropped.gaps > 3 && dropped.expected == dropped.delivered + dropped.gaps);
+    assert!(dropped.fault().unwrap().contains("events lost"), "{:?}", dropped.fault());
+}
+
+/// A server that stalls and says that nothing happened has moved its own schedule.
+#[test]
+fn a_server_that_stamps_late_is_caught() {
+    // In the middle of a window of a second, however long the streams took to open.
+    let mut workload = ticks();
+    let Shape::Ticks { events, interval_ms, .. } = &mut workload.shape else { unreachable!() };
+    *events = 50;
+    let before_window = OPEN_NS / MILLISECOND_NS / *interval_ms;
+    let at = (before_window + 25).to_string();
+    let stall = ["--fault-stall-at", &at, "--fault-stall-ms", "150"];
+    let honest = outcome(&workload, &stall);
+    assert!(honest.latency_ns.max() >= 148_000_000, "{}", honest.latency_ns.max());
+    let lying = outcome(&workload, &[stall.as_slice(), &["--fault-restamp"]].concat());
+    assert!(lying.off_schedule > 0);
+    assert!(lying.fault().unwrap().contains("stamps off schedule"), "{:?}", lying.fault());
+}
+
+#[test]
+fn stalled_readers_owe_nothing_and_the_others_get_everything() {
+    let mut workload = broadcast();
+    let Shape::Broadcast { stalled_each, pad_bytes, .. } = &mut workload.shape else {
+        unreachable!()
+    };
+    (*stalled_each, *pad_bytes) = (10, 4000);
+    let outcome = outcome(&workload, &[]);
+    assert_eq!(outcome.fault(), None);
+    assert_eq!(outcome.expected, SUBSCRIBERS * 9 / 10 * 20);
+    assert_eq!(outcome.delivered, outcome.expected);
+}
+
+#[test]
+fn a_broadcast_has_a_skew_and_a_connection_its_times() {
+    let outcome = outcome(&broadcast(), &[]);
+    assert_eq!(outcome.skew_ns.len(), 20);
+    assert!(outcome.messages.iter().all(|it| it.count == SUBSCRIBERS));
+    for histogram in [&outcome.connect_ns, &outcome.headers_ns, &outcome.first_event_ns] {
+        assert_eq!(histogram.len(), SUBSCRIBERS);
+    }
+    assert!(outcome.first_event_ns.min() >= outcome.headers_ns.min());
+    assert_eq!(outcome.timeline.iter().map(|it| it.events).sum::<u64>(), SUBSCRIBERS * 20);
+}
+
+#[test]
+fn streams_resume_over_a_restart_without_loss() {
+    let server = floor(&[]);
+    let addr = server.addr();
+    let second = std::sync::Mutex::new(None);
+    let recovery = storm::run(addr, 20, 100, 1, || {
+        let killed_ns = unix_ns();
+        drop(server);
+        let launch = Launch {
+            binary: env!("CARGO_BIN_EXE_sse-bench").into(),
+            args: vec!["floor".into()],
+            core: None,
+        };
+        *second.lock().unwrap() = Some(Server::start_on(&launch, addr.port())?);
+        Ok((killed_ns, unix_ns()))
+    })
+    .unwrap();
+    assert_eq!((recovery.lost, recovery.repeated, recovery.gap_events), (0, 0, 0));
+    assert!(recovery.retries >= 20, "{recovery:?}");
+    assert!(recovery.live_99_ns.unwrap() >= recovery.down_ns, "{recovery:?}");
+    assert!(recovery.live_all_ns >= recovery.live_99_ns);
+}
+
+/// The floor has no keep-alive and no stall timeout: it notices FIN and RST, and silence never.
+#[test]
+fn a_stream_is_gone_when_its_descriptor_is_and_a_silent_one_never() {
+    let server = floor(&[]);
+    for way in [Way::Fin, Way::Rst] {
+        let found = churn::clean_up(server.addr(), server.pid(), 20, way).unwrap();
+        assert_eq!(found.left, 0, "{way:?}");
+        assert!(found.all_ns.is_some() && found.half_ns <= found.all_ns.unwrap(), "{way:?}");
+    }
+    let silent = churn::clean_up(server.addr(), server.pid(), 3, Way::Silence).unwrap();
+    assert_eq!((silent.all_ns, silent.left), (None, 3));
+    server.stop().unwrap();
+}
+
+/// The command's exit code and what it says on stderr.
+fn command(args: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-bench")).args(args).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_cannot_run_is_one_line_with_advice_and_exit_code_2() {
+    let server = floor(&[]);
+    let no_stream = format!("http://{}/healthz", server.addr());
+    for (args, advice) in [
+        (["run", "--only", "nope"], "choose one of"),
+        (["run", "--profile", "nope"], "choose quick, standard, full"),
+        (["report", "--splice=x", "/nope"], "give the folder that a run wrote"),
+        (["load", "--duration-s=1", "http://127.0.0.1:1/"], "refused"),
+        (["load", "--duration-s=1", "https://127.0.0.1:1/"], "not an http:// URL"),
+        (["load", "--duration-s=1", no_stream.as_str()], "instead of 200 text/event-stream"),
+    ] {
+        let (code, words) = command(&args);
+        assert_eq!((code, words.lines().count()), (2, 1), "{args:?}: {words}");
+        assert!(words.contains(advice), "{args:?}: {words}");
+    }
+    server.stop().unwrap();
+}
+
+#[test]
+fn load_counts_the_events_of_any_stream() {
+    let server = floor(&[]);
+    let url = format!("http://{}/ticks?interval_ms=50&stamp=1", server.addr());
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+        .args(["load", &url, "--connections", "20", "--duration-s", "3"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    // 20 streams of 60 events; where the window cuts, a busy host may move three events of each.
+    let events = text.lines().find_map(|line| line.strip_prefix("events")).unwrap();
+    let events: u64 = events.split_whitespace().next().unwrap().parse().unwrap();
+    assert!((1140..=1260).contains(&events), "{text}");
+    assert!(text.contains("20 of 20 opened") && text.contains("p99"), "{text}");
+}
+
+#[test]
+fn load_publishes_writes_files_and_fails_by_condition() {
+    let server = floor(&[]);
+    let folder = std::env::temp_dir().join(format!("sse-bench-load-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (json, hlog) = (folder.join("load.json"), folder.join("load.hlog"));
+    let url = format!("http://{}/messages/room", server.addr());
+    let run = |conditions: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+            .args(["load", &url, "--connections", "10", "--duration-s", "1"])
+            .args(["--publish", &url, "--publish-every-ms", "50"])
+            .args(["--publish-body", r#"{"at":{"ms":{scheduled_ms}},"n":{n}}"#])
+            .args(["--stamp-path", "at.ms", "--json"])
+            .arg(&json)
+            .arg("--hlog")
+            .arg(&hlog)
+            .args(conditions)
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = run(&["--fail-if", "p99>10s", "--fail-if", "events<100"]);
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = run(&["--fail-if", "p50>1ns"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("FAILED         p50>1ns"), "{text}");
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(report["opened"], 10);
+    assert_eq!(report["latency"]["n"], report["events"]);
+    assert_eq!(report["failed_conditions"][0], "p50>1ns");
+    assert!(std::fs::read_to_string(&hlog).unwrap().contains("Tag=load"));
+    std::fs::remove_dir_all(&folder).unwrap();
+    server.stop().unwrap();
+}
+
+#[test]
+fn load_ends_after_so_many_events() {
+    let server = floor(&[]);
+    let url = format!("http://{}/ticks?interval_ms=20&stamp=1", server.addr());
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+        .args(["load", &url, "--connections", "5", "--duration-s", "60", "--events", "100"])
+        .args(["--json", "-"])
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let events = report["events"].as_u64().unwrap();
+    assert!((100..130).contains(&events), "{events}");
+    assert!(report["seconds"].as_f64().unwrap() < 10.0);
+}

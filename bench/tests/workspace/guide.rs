@@ -1,0 +1,162 @@
+//! The guide says nothing that it does not show: its cases exist, its lines name their sources, and
+//! links within the repository lead somewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+const START: &str = "<!-- cargo test -p sse-bench --test guide -->\n";
+const END: &str = "<!-- /cargo test -p sse-bench --test guide -->";
+
+/// Set, it has the test write what it would else compare.
+const UPDATE: &str = "SSE_UPDATE_GUIDE";
+
+/// The list of cases at the guide's end is what the catalogue says of those that the text names.
+#[test]
+fn the_cases_of_the_guide_exist_and_say_what_the_catalogue_says() {
+    let path = workspace().join("GUIDE.md");
+    let guide = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = guide.split_once(START).expect("the guide has a place for the cases");
+    let (found, after) = rest.split_once(END).expect("the place has an end");
+    let catalogue = catalogue();
+    let mut list = String::from("| case | level | claim |\n| --- | --- | --- |\n");
+    let mut links = String::from("\n");
+    let mut named: Vec<_> = cases_in(before).into_iter().collect();
+    named.sort_by_key(|id| id[1..].split('.').map(|it| it.parse::<u8>().ok()).collect::<Vec<_>>());
+    assert!(named.len() > 20, "{named:?}");
+    for id in &named {
+        let Some((slug, level, claim)) = catalogue.get(id) else {
+            panic!("the guide names {id:?}, which is no case; see sse-bench list cases");
+        };
+        let level = level.replace("-contract", "\\*").to_uppercase();
+        let anchor = format!("{}-{slug}", id.to_lowercase().replace('.', "-"));
+        let _ = writeln!(list, "| <a id=\"{anchor}\"></a>{id}-{slug} | {level} | {claim} |");
+        let _ = writeln!(links, "[{id}]: #{anchor}");
+    }
+    let expected = format!("\n{list}{links}\n");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&path, format!("{before}{START}{expected}{END}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(found, expected, "run it again with {UPDATE}=1 to write the list anew");
+}
+
+/// A claim without a source is an opinion.
+#[test]
+fn every_line_of_the_guide_names_its_source() {
+    let guide = std::fs::read_to_string(workspace().join("GUIDE.md")).unwrap();
+    let (text, _) = guide.split_once(START).unwrap();
+    let items = text.split("\n- ").skip(1);
+    let items: Vec<_> = items.map(|item| item.split("\n\n").next().unwrap()).collect();
+    assert!(items.len() > 30, "{}", items.len());
+    for item in items {
+        assert!(!cases_in(item).is_empty() || item.contains("]("), "no source: {item}");
+    }
+}
+
+/// Files and headings that Markdown points to are there.
+#[test]
+fn links_within_the_repository_lead_somewhere() {
+    let mut faults = String::new();
+    for path in markdown_files() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for target in links(&text) {
+            // Elsewhere, or an item that rustdoc finds.
+            if target.contains("://") || target.contains("::") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let file = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            let is_there = file.exists()
+                && (anchor.is_empty()
+                    || std::fs::read_to_string(&file).is_ok_and(|it| has_anchor(&it, anchor)));
+            if !is_there {
+                let _ = writeln!(faults, "{}: {target}", path.display());
+            }
+        }
+    }
+    assert!(faults.is_empty(), "links that lead nowhere\n{faults}");
+}
+
+/// Ids in brackets, such as `[S5.02]`.
+fn cases_in(text: &str) -> BTreeSet<String> {
+    let words = text.split('[').skip(1).filter_map(|rest| rest.split(']').next());
+    let is_case = |word: &&str| {
+        word.starts_with('S')
+            && word[1..].split_once('.').is_some_and(|(category, number)| {
+                [category, number].iter().all(|it| it.parse::<u8>().is_ok())
+            })
+    };
+    words.filter(is_case).map(str::to_owned).collect()
+}
+
+/// Slug, level and claim of each case, as the command lists them.
+fn catalogue() -> BTreeMap<String, (String, String, String)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+        .args(["list", "cases", "--json"])
+        .output()
+        .unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cases = json["cases"].as_array().unwrap().iter();
+    let text = |case: &Value, name: &str| case[name].as_str().unwrap().to_owned();
+    let entry = |case: &Value| {
+        (text(case, "id"), (text(case, "slug"), text(case, "level"), text(case, "claim")))
+    };
+    cases.map(entry).collect()
+}
+
+/// Targets of Markdown's links and pictures, and of its HTML's; code is left out.
+fn links(text: &str) -> Vec<String> {
+    let mut is_code = false;
+    let prose: String = text
+        .lines()
+        .filter(|line| {
+            is_code ^= line.trim_start().starts_with("```");
+            !is_code
+        })
+        // Text between backticks may look like a link.
+        .flat_map(|line| line.split('`').step_by(2).chain(["\n"]))
+        .collect();
+    let mut links = Vec::new();
+    for (start, end) in
+        [("](", ')'), ("]: ", '\n'), ("src=\"", '"'), ("srcset=\"", '"'), ("href=\"", '"')]
+    {
+        let targets = prose.split(start).skip(1).filter_map(|rest| rest.split(end).next());
+        links.extend(targets.filter(|it| !it.contains(' ')).map(str::to_owned));
+    }
+    links
+}
+
+/// Whether a document has a heading or an anchor of this name.
+fn has_anchor(text: &str, anchor: &str) -> bool {
+    let slug = |heading: &str| -> String {
+        let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+    };
+    let heading =
+        |line: &str| line.starts_with('#') && slug(line.trim_start_matches('#')) == anchor;
+    text.contains(&format!("<a id=\"{anchor}\"></a>")) || text.lines().any(heading)
+}
+
+fn markdown_files() -> Vec<PathBuf> {
+    let args = ["ls-files", "--cached", "--others", "--exclude-standard", "*.md"];
+    let output = Command::new("git").args(args).current_dir(workspace()).output().unwrap();
+    let names = String::from_utf8(output.stdout).unwrap();
+    let files: Vec<_> = names.lines().map(|name| workspace().join(name)).collect();
+    assert!(files.len() > 5, "git ls-files does not work here");
+    files
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bench lies in the workspace")
+}
+
+#[test]
+fn links_and_anchors_are_found() {
+    assert_eq!(links("a [b](c.md#d) `[no](x)`\n```\n[no](y)\n```\n[e]: f\n"), ["c.md#d", "f"]);
+    assert!(has_anchor("# A b: c\n", "a-b-c") && !has_anchor("A b\n", "a-b"));
+    assert_eq!(cases_in("[S1.02] [x] [S1] S2.03").into_iter().collect::<Vec<_>>(), ["S1.02"]);
+}
