@@ -1,5 +1,5 @@
 //! The guide says nothing that it does not show: its cases exist, its lines name their sources, and
-//! links within the repository lead somewhere.
+//! links and paths within the repository lead somewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const START: &str = "<!-- cargo test -p sse-bench --test guide -->\n";
-const END: &str = "<!-- /cargo test -p sse-bench --test guide -->";
+const START: &str = "<!-- cargo test -p sse-bench --test workspace guide -->\n";
+const END: &str = "<!-- /cargo test -p sse-bench --test workspace guide -->";
 
 /// Set, it has the test write what it would else compare.
 const UPDATE: &str = "SSE_UPDATE_GUIDE";
@@ -81,6 +81,49 @@ fn links_within_the_repository_lead_somewhere() {
     assert!(faults.is_empty(), "links that lead nowhere\n{faults}");
 }
 
+/// Files and folders that Markdown names in backquotes are there, under any folder.
+#[test]
+fn paths_in_backquotes_exist() {
+    let tracked = git_files("*");
+    let files = tracked.iter().map(|it| Path::new(it).ancestors());
+    let known: BTreeSet<&Path> = files.flatten().filter(|it| !it.as_os_str().is_empty()).collect();
+    let mut faults = String::new();
+    // Results and the list of changes say how it was.
+    let is_history = |it: &str| it.starts_with("bench/results/") || it == "CHANGELOG.md";
+    for file in git_files("*.md").iter().filter(|it| !is_history(it)) {
+        let text = std::fs::read_to_string(workspace().join(file)).unwrap();
+        for path in paths(&text) {
+            let path = path.strip_suffix("/*").unwrap_or(path);
+            if !known.iter().any(|it| it.ends_with(path)) {
+                let _ = writeln!(faults, "{file}: {path}");
+            }
+        }
+    }
+    assert!(faults.is_empty(), "paths that do not exist\n{faults}");
+}
+
+/// Words in backquotes that are paths in a checkout; code blocks are left out.
+fn paths(text: &str) -> Vec<&str> {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_-./*".contains(it);
+    let endings = [".rs", ".toml", ".md", ".json", ".mjs", ".html", ".css", ".sh"];
+    // Media types; files and folders that a build or the reader makes.
+    let others = ["text/", "application/", "target/", "7_", "Rocket.toml"];
+    let is_path = |it: &&str| {
+        it.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && it.chars().all(is_plain)
+            && (it.contains('/') || endings.iter().any(|ending| it.ends_with(ending)))
+            && !it.chars().all(|it| it.is_uppercase() || it == '/')
+            && !others.iter().any(|other| it.starts_with(other))
+            && !it.starts_with("X/")
+    };
+    let mut is_code = false;
+    let prose = text.lines().filter(|line| {
+        is_code ^= line.trim_start().starts_with("```");
+        !is_code
+    });
+    prose.flat_map(|line| line.split('`').skip(1).step_by(2)).filter(is_path).collect()
+}
+
 /// Ids in brackets, such as `[S5.02]`.
 fn cases_in(text: &str) -> BTreeSet<String> {
     let words = text.split('[').skip(1).filter_map(|rest| rest.split(']').next());
@@ -142,10 +185,15 @@ fn has_anchor(text: &str, anchor: &str) -> bool {
 }
 
 fn markdown_files() -> Vec<PathBuf> {
-    let args = ["ls-files", "--cached", "--others", "--exclude-standard", "*.md"];
+    git_files("*.md").iter().map(|name| workspace().join(name)).collect()
+}
+
+/// Files of the repository, relative to its root.
+fn git_files(pattern: &str) -> Vec<String> {
+    let args = ["ls-files", "--cached", "--others", "--exclude-standard", pattern];
     let output = Command::new("git").args(args).current_dir(workspace()).output().unwrap();
     let names = String::from_utf8(output.stdout).unwrap();
-    let files: Vec<_> = names.lines().map(|name| workspace().join(name)).collect();
+    let files: Vec<_> = names.lines().map(str::to_owned).collect();
     assert!(files.len() > 5, "git ls-files does not work here");
     files
 }
@@ -158,5 +206,6 @@ fn workspace() -> &'static Path {
 fn links_and_anchors_are_found() {
     assert_eq!(links("a [b](c.md#d) `[no](x)`\n```\n[no](y)\n```\n[e]: f\n"), ["c.md#d", "f"]);
     assert!(has_anchor("# A b: c\n", "a-b-c") && !has_anchor("A b\n", "a-b"));
+    assert_eq!(paths("`a/b.rs` c/d `text/plain` `e.md`\n```\n`f/g`\n```\n"), ["a/b.rs", "e.md"]);
     assert_eq!(cases_in("[S1.02] [x] [S1] S2.03").into_iter().collect::<Vec<_>>(), ["S1.02"]);
 }
