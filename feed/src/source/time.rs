@@ -10,7 +10,7 @@ use crate::event::{Event, Gap};
 #[derive(Debug)]
 pub struct Time {
     gap: Option<Gap>,
-    /// The next second to tell.
+    /// The second of the next event.
     next: u64,
 }
 
