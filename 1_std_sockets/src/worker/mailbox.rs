@@ -1,4 +1,4 @@
-//! What other threads have for a worker: connections, calls of wakers, the stop.
+//! Messages of other threads to a worker: connections, calls of wakers, the stop.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::task::{Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Where a worker gets its work from.
+/// The mailbox of one worker.
 #[derive(Debug)]
 pub struct Mailbox {
     mail: Mutex<Mail>,
@@ -20,7 +20,7 @@ pub struct Mailbox {
     pub connections: AtomicUsize,
 }
 
-/// What has come in.
+/// The mail itself.
 #[derive(Debug, Default)]
 pub struct Mail {
     /// Connections that were accepted.
@@ -49,7 +49,7 @@ impl Mailbox {
         self.post(|mail| mail.streams.push(stream));
     }
 
-    /// Has the worker end when its answers have.
+    /// Makes the worker end once its answers have ended.
     pub fn stop(&self) {
         self.post(|mail| mail.stop = true);
     }
@@ -73,7 +73,7 @@ impl Mailbox {
         mail.asleep = false;
     }
 
-    /// Adds to the mail. However much comes before the worker looks, it is woken once.
+    /// Adds to the mail. All mail until the worker looks costs one wake-up.
     fn post(&self, add: impl FnOnce(&mut Mail)) {
         let mut mail = self.mail();
         add(&mut mail);
