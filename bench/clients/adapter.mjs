@@ -1,11 +1,11 @@
-// What the adapters in JavaScript share: the harness's side of the conversation, for anything that is an EventSource.
+// Shared by the adapters in JavaScript: the protocol with the harness, for anything that is an EventSource.
 
 import { readFileSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 export const options = JSON.parse(process.env.SSE_CASE_OPTIONS || "{}");
 
-/** One record a line. It blocks, as `process.stdout` does not: a harness that does not listen slows the client down. */
+/** One record a line. It blocks, as `process.stdout` does not: a harness that does not read slows the client down. */
 export const say = (record) => sayLine(JSON.stringify(record));
 
 export function sayLine(line) {
@@ -16,7 +16,7 @@ export function sayLine(line) {
 /** The version in the manifest of an installed package. */
 export const versionOf = (manifest) => JSON.parse(readFileSync(manifest, "utf8")).version;
 
-/** Passes on what the harness tells. Ends with stdin, which the harness closes when it has seen enough. */
+/** Passes on the harness's commands. Ends with stdin, which the harness closes when the case is over. */
 export function obey(told) {
   const lines = createInterface({ input: process.stdin });
   lines.on("line", (line) => told(JSON.parse(line).cmd));
@@ -38,9 +38,10 @@ export function adapt({ name, version, capabilities, open }) {
 }
 
 /**
- * Says what an EventSource does: pass each event to `heard`. `more` adds what else a record should tell of an event.
+ * Reports the states and events of an EventSource: pass each event to `heard`. `more` adds fields to the record of an
+ * event.
  *
- * It goes into pages as text, hence needs nothing of this module.
+ * It goes into pages as text, so it needs nothing else of this module.
  */
 export function watch(source, options, say, more = () => ({})) {
   let state;

@@ -1,5 +1,5 @@
-// Chromium's EventSource. The browser lives in a process of its own (browser.mjs), which many cases share: it is started
-// by the first, and ends when none has come for a while.
+// Chromium's EventSource. The browser lives in a separate process (browser.mjs), which many cases share: the first case
+// starts it, and it ends when no case has come for a while.
 
 import { execFileSync, spawn } from "node:child_process";
 import { connect } from "node:net";

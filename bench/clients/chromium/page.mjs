@@ -1,4 +1,4 @@
-// Runs inside the page, as text: nothing is there but its arguments and `tell`, by which the page speaks to browser.mjs.
+// Runs inside the page, as text: it has only its arguments and `tell`, by which the page reports to browser.mjs.
 
 /* global tell */
 export function page(watch, url, options) {

@@ -18,7 +18,7 @@ def say(**record):
 
 async def read(url):
     """Runs the case to the end of its stream."""
-    # httpx gives up after 5 s of silence unless told otherwise, and follows no redirect.
+    # By default httpx gives up after 5 s of silence and follows no redirect.
     silence = options.get("readTimeoutMs")
     timeout = httpx.Timeout(None, read=silence and silence / 1000)
     request = {"headers": dict(options.get("headers", {}))}
@@ -27,7 +27,7 @@ async def read(url):
         request["headers"].setdefault("Content-Type", "text/plain; charset=utf-8")
     async with httpx.AsyncClient(timeout=timeout, follow_redirects=True) as client:
         async with httpx_sse.aconnect_sse(client, options.get("method", "GET"), url, **request) as source:
-            # The status is left to its user; the type it checks itself, but only when events are asked for.
+            # httpx-sse leaves the status to its user. It checks the type, but only when the user asks for events.
             if source.response.status_code != 200:
                 raise httpx_sse.SSEError(f"status {source.response.status_code}")
             source._check_content_type()

@@ -39,7 +39,7 @@ impl Backoff {
     }
 }
 
-/// A wait that neither spins nor sleeps for ever.
+/// A wait that neither spins nor sleeps forever.
 pub(super) fn bounded(wait: Duration) -> Duration {
     wait.clamp(MIN_DELAY, MAX_DELAY)
 }

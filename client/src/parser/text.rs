@@ -81,7 +81,7 @@ impl<'a> Text<'a> {
         if self.ascii { 0 } else { self.bytes.len() }
     }
 
-    /// As text; what is malformed is replaced, in the buffer.
+    /// As text; malformed bytes are replaced, in the buffer.
     #[inline]
     pub(super) fn decode(self, replaced: &'a mut String) -> &'a str {
         self.valid().unwrap_or_else(|| {
