@@ -87,7 +87,7 @@ struct Answer {
 impl Connection {
     /// A connection that waits for its first request.
     pub fn new(io: Io, service: Rc<Service>) -> Connection {
-        io.within(REQUEST_NS);
+        io.expire_in(REQUEST_NS);
         let io = Rc::new(io);
         let phase = asking(&io, &service);
         Connection { io, service, phase }
@@ -103,7 +103,7 @@ impl Connection {
                 Phase::Asking(exchange) => match ready!(exchange.as_mut().poll(context)) {
                     Ok(answer) => Phase::Answering(answer),
                     Err(End::Refused(bytes)) => {
-                        self.io.within(ANSWER_NS);
+                        self.io.expire_in(ANSWER_NS);
                         let outgoing = Outgoing::new(bytes, None, false);
                         Phase::Answering(Answer { outgoing, keep_alive: false })
                     }
@@ -138,10 +138,10 @@ impl Connection {
             // After an answer to a client that pipelines requests, other connections have their
             // turn.
             io.wants_a_turn.set(pipelined);
-            io.within(if pipelined { REQUEST_NS } else { IDLE_NS });
+            io.expire_in(if pipelined { REQUEST_NS } else { IDLE_NS });
             return Some(asking(io, &self.service));
         }
-        io.within(CLOSING_NS);
+        io.expire_in(CLOSING_NS);
         let io = Rc::clone(io);
         Some(Phase::Closing(Box::pin(async move { io.close(CLOSING_BYTES).await })))
     }
@@ -168,7 +168,7 @@ async fn exchange(io: Rc<Io>, service: Rc<Service>) -> Result<Answer, End> {
         // A stream or a silence may follow, and needs no buffer.
         *io.received() = BytesMut::new();
     }
-    io.within(ANSWER_NS);
+    io.expire_in(ANSWER_NS);
     Ok(Answer { outgoing: Outgoing::new(bytes, events, peer.http_1_1), keep_alive })
 }
 
@@ -181,7 +181,7 @@ async fn read_request(io: &Io) -> Result<Request, End> {
         }
         let idle = io.received().is_empty();
         match io.more().await {
-            Ok(()) if idle => io.within(REQUEST_NS),
+            Ok(()) if idle => io.expire_in(REQUEST_NS),
             // No request was begun, so there is nothing to refuse.
             Err(_) if idle => return Err(End::Gone),
             more => more?,
@@ -193,7 +193,7 @@ async fn read_request(io: &Io) -> Result<Request, End> {
 async fn answer(io: &Rc<Io>, service: &Service, request: Request) -> Result<Response, End> {
     io.answering.set(true);
     io.unread_body.set(Some(request.framing));
-    io.within(REQUEST_NS);
+    io.expire_in(REQUEST_NS);
     let failure = Rc::new(Cell::new(None));
     let body = RequestBody {
         io: Rc::clone(io),
@@ -209,7 +209,7 @@ async fn answer(io: &Rc<Io>, service: &Service, request: Request) -> Result<Resp
             Err(_) => Poll::Ready(Ok(internal())),
             Ok(Poll::Pending) => match failure.take() {
                 Some(end) => Poll::Ready(Err(end)),
-                None if io.is_late() => Poll::Ready(Err(internal().into())),
+                None if io.is_expired() => Poll::Ready(Err(internal().into())),
                 None => Poll::Pending,
             },
         }
@@ -236,7 +236,7 @@ impl RequestBody {
         match self.try_read().await {
             Ok(body) => {
                 self.io.answering.set(true);
-                self.io.within(ANSWER_NS);
+                self.io.expire_in(ANSWER_NS);
                 body
             }
             Err(end) => {

@@ -114,7 +114,7 @@ impl Worker {
 
     /// Gets the kernel's reports; sleeps before if no connection can go on.
     fn poll(&mut self, events: &mut Vec<Event>) {
-        let idle = self.queue.is_empty() && self.mailbox.may_sleep();
+        let idle = self.queue.is_empty() && self.mailbox.try_sleep();
         if idle {
             self.set_alarm();
         }
@@ -155,7 +155,7 @@ impl Worker {
         {
             self.timers.pop_first();
             match &self.slots[slot as usize].connection {
-                Some(connection) if !connection.io.is_late() => {
+                Some(connection) if !connection.io.is_expired() => {
                     self.timers.set(slot, connection.io.deadline.get());
                 }
                 _ => self.enqueue(slot),
@@ -196,7 +196,7 @@ impl Worker {
                 Ok((stream, _)) => {
                     let mailboxes = self.mailboxes.iter();
                     let mailbox = mailboxes.min_by_key(|mailbox| mailbox.connections.load(Relaxed));
-                    mailbox.expect("there is at least one worker").give(stream);
+                    mailbox.expect("there is at least one worker").deliver(stream);
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,

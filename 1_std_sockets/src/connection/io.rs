@@ -107,12 +107,12 @@ impl Io {
     }
 
     /// Sets the deadline to this many nanoseconds from now.
-    pub fn within(&self, ns: u64) {
+    pub fn expire_in(&self, ns: u64) {
         self.deadline.set(self.local.now.get() + ns);
     }
 
     /// True if the deadline is reached.
-    pub fn is_late(&self) -> bool {
+    pub fn is_expired(&self) -> bool {
         self.deadline.get() <= self.local.now.get()
     }
 
@@ -150,7 +150,7 @@ impl Io {
                 }
                 Poll::Ready(Ok(bytes))
             }
-            Poll::Pending if !self.is_late() => Poll::Pending,
+            Poll::Pending if !self.is_expired() => Poll::Pending,
             _ => Poll::Ready(Err(End::Gone)),
         }
     }
@@ -220,7 +220,7 @@ impl Input for Io {
                     self.received().extend_from_slice(&scratch[..bytes]);
                     Ok(())
                 }
-                Poll::Pending if self.is_late() => Err(End::timeout()),
+                Poll::Pending if self.is_expired() => Err(End::timeout()),
                 Poll::Pending => return Poll::Pending,
             })
         })

@@ -60,7 +60,7 @@ impl Outgoing {
                         // Up to the next whole millisecond: streams that are due together share one
                         // wake-up, which costs more than the writes, and an event that is due on a
                         // whole millisecond is not late.
-                        io.within(until.next_multiple_of(MS).saturating_sub(now));
+                        io.expire_in(until.next_multiple_of(MS).saturating_sub(now));
                         return Poll::Pending;
                     }
                     // The head goes out before the first event is there.
@@ -79,7 +79,7 @@ impl Outgoing {
 
     fn end(&mut self, io: &Io) {
         self.events = None;
-        io.within(ANSWER_NS);
+        io.expire_in(ANSWER_NS);
         if self.chunked {
             self.plain.extend_from_slice(LAST_CHUNK);
         }

@@ -44,7 +44,7 @@ impl Mailbox {
     }
 
     /// Gives the worker a connection.
-    pub fn give(&self, stream: TcpStream) {
+    pub fn deliver(&self, stream: TcpStream) {
         self.connections.fetch_add(1, Relaxed);
         self.post(|mail| mail.streams.push(stream));
     }
@@ -59,8 +59,8 @@ impl Mailbox {
         Waker::from(Arc::new(SlotWaker { mailbox: Arc::clone(self), slot }))
     }
 
-    /// May the worker sleep? If so, the next mail wakes it.
-    pub fn may_sleep(&self) -> bool {
+    /// True if there is no mail: the worker may sleep, and the next mail wakes it.
+    pub fn try_sleep(&self) -> bool {
         let mut mail = self.mail();
         mail.asleep = mail.streams.is_empty() && mail.woken.is_empty() && !mail.stop;
         mail.asleep
@@ -121,10 +121,10 @@ mod tests {
         let wakers: Vec<Waker> = (1..=100).map(|slot| mailbox.waker(slot)).collect();
         let mut mail = Mail::default();
         for _ in 0..2 {
-            assert!(mailbox.may_sleep());
+            assert!(mailbox.try_sleep());
             wakers.iter().for_each(Waker::wake_by_ref);
             assert_eq!(writes(), 1);
-            assert!(!mailbox.may_sleep(), "there is mail");
+            assert!(!mailbox.try_sleep(), "there is mail");
             mailbox.take(&mut mail);
             assert!(mail.woken.drain(..).eq(1..=100));
             wakers.iter().for_each(Waker::wake_by_ref);
