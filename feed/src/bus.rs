@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bus_has_an_epoch_of_its_own() {
+    fn each_bus_has_its_own_epoch() {
         let id = || Bus::open(&BusUrl::Memory, 8).publish("t", "x".into()).expect("room");
         let (first, second) = (id(), id());
         assert_ne!(first, second);

@@ -85,7 +85,7 @@ impl After {
 /// time and simulation.
 ///
 /// `newest` is the newest id that exists; at most `retain` of the older ones are sent again.
-fn on_the_clock(after: After, newest: u64, retain: u64, live: u64) -> (u64, Option<Gap>) {
+fn start_by_clock(after: After, newest: u64, retain: u64, live: u64) -> (u64, Option<Gap>) {
     match after {
         After::Nothing => (live, None),
         After::Number(n) if n > newest => (live, Some(Gap::Reset)),
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn a_clocked_stream_replays_what_is_retained_and_admits_the_rest() {
-        assert_eq!(on_the_clock(After::Nothing, 100, 10, 100), (100, None));
-        assert_eq!(on_the_clock(After::Number(97), 100, 10, 100), (98, None));
-        assert_eq!(on_the_clock(After::Number(90), 100, 10, 100), (91, None));
-        assert_eq!(on_the_clock(After::Number(89), 100, 10, 100), (91, Some(Gap::Missed(1))));
-        assert_eq!(on_the_clock(After::Number(101), 100, 10, 100), (100, Some(Gap::Reset)));
-        assert_eq!(on_the_clock(After::Foreign, 100, 10, 100), (100, Some(Gap::Reset)));
+        assert_eq!(start_by_clock(After::Nothing, 100, 10, 100), (100, None));
+        assert_eq!(start_by_clock(After::Number(97), 100, 10, 100), (98, None));
+        assert_eq!(start_by_clock(After::Number(90), 100, 10, 100), (91, None));
+        assert_eq!(start_by_clock(After::Number(89), 100, 10, 100), (91, Some(Gap::Missed(1))));
+        assert_eq!(start_by_clock(After::Number(101), 100, 10, 100), (100, Some(Gap::Reset)));
+        assert_eq!(start_by_clock(After::Foreign, 100, 10, 100), (100, Some(Gap::Reset)));
     }
 }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_falls_off_the_ring_is_told_and_goes_on() {
+    fn a_cursor_that_falls_off_the_ring_gets_a_gap_and_goes_on() {
         let topic = topic(2, 1000);
         let mut slow = topic.subscribe(None);
         for n in 1..=3 {

@@ -140,7 +140,7 @@ mod tests {
 
     /// Time stands still but for the timers that are waited for.
     #[tokio::test(start_paused = true)]
-    async fn a_request_has_thirty_seconds_and_a_stream_has_for_ever() {
+    async fn a_request_has_thirty_seconds_and_a_stream_has_no_limit() {
         let (server, mut client) = duplex(100);
         let mut server = RequestDeadline::new(server);
         let mut read = [0; 10];

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{After, Source, SourcePoll, on_the_clock};
+use super::{After, Source, SourcePoll, start_by_clock};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 use crate::wire::Encoded;
@@ -67,7 +67,7 @@ impl Simulation {
         now: u64,
     ) -> Simulation {
         let current = now / INTERVAL;
-        let (next, gap) = on_the_clock(After::parse(last_event_id), current, retain, current);
+        let (next, gap) = start_by_clock(After::parse(last_event_id), current, retain, current);
         Simulation { gap, next, latest }
     }
 }
