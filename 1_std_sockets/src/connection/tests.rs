@@ -145,7 +145,7 @@ fn a_body_must_be_whole_in_time_however_often_a_byte_comes() {
 }
 
 #[test]
-fn an_answer_may_not_be_pending_for_ever() {
+fn an_answer_may_not_be_pending_forever() {
     let mut pair = Pair::sent("GET /never HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(pair.connection.io.answering.get());
     assert!(pair.wait_out(10).is_pending());
