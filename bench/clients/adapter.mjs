@@ -17,9 +17,9 @@ export function sayLine(line) {
 export const versionOf = (manifest) => JSON.parse(readFileSync(manifest, "utf8")).version;
 
 /** Passes on the harness's commands. Ends with stdin, which the harness closes when the case is over. */
-export function obey(told) {
+export function onCommand(run) {
   const lines = createInterface({ input: process.stdin });
-  lines.on("line", (line) => told(JSON.parse(line).cmd));
+  lines.on("line", (line) => run(JSON.parse(line).cmd));
   lines.on("close", () => process.exit(0));
 }
 
@@ -27,18 +27,18 @@ export function obey(told) {
 export function adapt({ name, version, capabilities, open }) {
   if (process.argv.includes("--describe")) return say({ name, version, capabilities });
   const source = open(process.argv.at(-1));
-  const { heard, close } = watch(source, options, say);
+  const { onEvent, close } = watch(source, options, say);
   // Listeners get only the types that they ask for; here all of them pass.
   const dispatch = source.dispatchEvent;
   source.dispatchEvent = (event) => {
-    heard(event);
+    onEvent(event);
     return dispatch.call(source, event);
   };
-  obey((command) => command === "close" && close());
+  onCommand((command) => command === "close" && close());
 }
 
 /**
- * Reports the states and events of an EventSource: pass each event to `heard`. `more` adds fields to the record of an
+ * Reports the states and events of an EventSource: pass each event to `onEvent`. `more` adds fields to the record of an
  * event.
  *
  * It goes into pages as text, so it needs nothing else of this module.
@@ -57,7 +57,7 @@ export function watch(source, options, say, more = () => ({})) {
     readyState();
     say({ k: "closed" });
   };
-  const heard = (event) => {
+  const onEvent = (event) => {
     readyState();
     const { type } = event;
     // A server may call its events "open" and "error" too.
@@ -75,5 +75,5 @@ export function watch(source, options, say, more = () => ({})) {
     }
   };
   readyState();
-  return { heard, close };
+  return { onEvent, close };
 }

@@ -80,8 +80,8 @@ class Chromium {
   }
 
   /** Listens to the events of a page. */
-  hear(sessionId, heard) {
-    this.#sessions.set(sessionId, heard);
+  listen(sessionId, listener) {
+    this.#sessions.set(sessionId, listener);
   }
 
   forget(sessionId) {
@@ -136,7 +136,7 @@ async function runCase(chromium, socket) {
     const address = `${options.pageOrigin ?? new URL(url).origin}/blank`;
     const loaded = new Promise((resolve, reject) => {
       let served = false;
-      chromium.hear(sessionId, (method, params) => {
+      chromium.listen(sessionId, (method, params) => {
         if (method === "Fetch.requestPaused") {
           served = true;
           fulfil(call, params.requestId).catch(reject);
@@ -153,7 +153,7 @@ async function runCase(chromium, socket) {
     await call("Page.navigate", { url: address });
     await Promise.race([loaded, gone]);
     await call("Fetch.disable");
-    await call("Runtime.addBinding", { name: "tell" });
+    await call("Runtime.addBinding", { name: "report" });
     const expression = `(${page})(${watch}, ${JSON.stringify(url)}, ${JSON.stringify(options)})`;
     const { exceptionDetails } = await call("Runtime.evaluate", { expression });
     if (exceptionDetails) throw new Error(exceptionDetails.exception.description);

@@ -46,16 +46,16 @@ async def run(url):
     protocol = asyncio.StreamReaderProtocol(commands)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     reading = asyncio.create_task(read(url))
-    told = asyncio.create_task(commands.readline())
-    await asyncio.wait([reading, told], return_when=asyncio.FIRST_COMPLETED)
+    command = asyncio.create_task(commands.readline())
+    await asyncio.wait([reading, command], return_when=asyncio.FIRST_COMPLETED)
     reading.cancel()
     result = (await asyncio.gather(reading, return_exceptions=True))[0]
     if isinstance(result, Exception):
         print(repr(result), file=sys.stderr)
         say(k="error", fatal=True)
     say(k="closed")
-    while await told:
-        told = asyncio.create_task(commands.readline())
+    while await command:
+        command = asyncio.create_task(commands.readline())
 
 
 if sys.argv[-1] == "--describe":

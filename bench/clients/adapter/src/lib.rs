@@ -75,7 +75,7 @@ pub async fn run(
     // To close a stream, drop the client, as users of these crates do.
     tokio::select! {
         biased;
-        () = told_to_close(&mut commands) => {}
+        () = close_command(&mut commands) => {}
         _ = client(&case) => {}
     }
     say(&json!({"k": "closed"}));
@@ -85,7 +85,7 @@ pub async fn run(
     std::process::exit(0);
 }
 
-async fn told_to_close(commands: &mut Lines<BufReader<Stdin>>) {
+async fn close_command(commands: &mut Lines<BufReader<Stdin>>) {
     while let Ok(Some(line)) = commands.next_line().await {
         let command: Value = serde_json::from_str(&line).unwrap_or_default();
         if command["cmd"] == "close" {
