@@ -135,13 +135,13 @@ describe("the page", { concurrency: fleet.length }, () => {
         await ticks(page, 3);
         await page.getByRole("button", { name: "Drop the connection of Ticks" }).click();
         // The state lasts for two seconds; its lines in the log stay.
-        const told = page.locator("#lifecycle-log");
-        const last = Number((await told.getByText(/as if the network had failed/).textContent()).match(/after (\d+)/)[1]);
+        const lifecycle = page.locator("#lifecycle-log");
+        const last = Number((await lifecycle.getByText(/as if the network had failed/).textContent()).match(/after (\d+)/)[1]);
         await state(page, "ticks", new RegExp(`^Open, resumed after ${last}$`));
         assertConsecutive(await ticks(page, last + 3));
         assert.equal(visit.asked("/ticks").at(-1).path, `/ticks?last_event_id=${last}`);
         assert.match(await page.locator("#tally").textContent(), /over 2 connections, 0 lost$/);
-        await told.getByText(`event ${last + 1} follows ${last}: nothing is missing.`).waitFor();
+        await lifecycle.getByText(`event ${last + 1} follows ${last}: nothing is missing.`).waitFor();
         assert.deepEqual(visit.said, []);
       });
 
@@ -313,8 +313,8 @@ describe("the page itself", () => {
         await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
         await visit.picture(`page ${width} ${colorScheme}`);
         const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
-        const told = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((it) => it.html).join(" ")}`);
-        assert.deepEqual(told, [], `${width} ${colorScheme}`);
+        const found = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((it) => it.html).join(" ")}`);
+        assert.deepEqual(found, [], `${width} ${colorScheme}`);
       }
     }
     // WCAG 2.2, 1.4.10: as on a screen of 320 px.
