@@ -229,14 +229,14 @@ fn signals_leave_a_clean_terminal() {
 
 #[cfg(debug_assertions)]
 #[test]
-fn a_panic_leaves_a_clean_terminal_and_is_told() {
+fn a_panic_leaves_a_clean_terminal_and_is_reported() {
     for (place, code) in [("main", "101"), ("task", "2")] {
         let panic = format!("SSE_DEMO_PANIC={place}");
         let terminal = demo(80, 24, &panic, &SERVERS[0]);
         see_tick_after(&terminal, 0);
         ends_clean(&terminal, code, || terminal.press(&["q"]));
-        let told = format!("\n{panic}\n");
-        terminal.wait(&told, |screen| screen.contains(&told));
+        let report = format!("\n{panic}\n");
+        terminal.wait(&report, |screen| screen.contains(&report));
     }
 }
 

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_neither_spin_nor_last_for_ever() {
+    fn waits_neither_spin_nor_last_forever() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(Duration::ZERO, true, MAX), MIN_DELAY);
         let huge = Duration::from_millis(u64::MAX);
