@@ -113,7 +113,7 @@ fi
 
 logs=target/test
 mkdir -p "$logs"
-# What an earlier run wrote is not counted in this one.
+# Logs of an earlier run do not count in this one.
 rm -f "$logs"/*.log "$logs"/*.log.failed
 spent=()
 
@@ -139,7 +139,7 @@ build() {
   if grep -q '^benches:' <<<"$parts"; then
     cargo bench --quiet --locked -p sse-bench --no-run
   fi
-  # What the lock file says, unless it is there already.
+  # The packages of the lock file, unless they are there already.
   cmp -s client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock || {
     (cd client/web/browser && npm ci --no-audit --no-fund --loglevel error)
     cp client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock
@@ -208,7 +208,7 @@ stop_spinners() {
   ((${#spinners[@]} == 0)) || kill "${spinners[@]}" 2>/dev/null || true
 }
 trap stop_spinners EXIT
-# What runs in the background does not hear Ctrl-C by itself.
+# Background processes do not get Ctrl-C by themselves.
 trap 'trap - INT TERM; kill 0' INT TERM
 for ((n = 0; n < beside; n++)); do
   (while :; do :; done) &

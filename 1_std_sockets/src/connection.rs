@@ -5,9 +5,8 @@
 //!  └──────────────────(keep-alive)───────────────────────┘
 //! ```
 //!
-//! Where it waits, for the socket, for a handler or for an event, its worker serves others. Only
-//! what takes long is a state of its own: a stream that is open for hours holds no memory of the
-//! request.
+//! While it waits for the socket, for a handler or for an event, its worker serves others. A stage
+//! that may last for hours is a separate state: an open stream holds no memory of its request.
 
 mod io;
 mod outgoing;
@@ -30,8 +29,8 @@ pub use self::io::{Io, Local};
 use self::outgoing::{ANSWER_NS, Outgoing};
 use crate::http::{End, Framing, HeadDecoder, Input, Request, Response, read_body};
 
-/// Time for a request's head to come, and as long again for its body: a person at netcat can do it,
-/// and a client that sends a byte now and then to hold a connection open cannot.
+/// The time for a request's head, and again for its body: enough for a person at netcat, too short
+/// for a client that sends a byte now and then to hold the connection open.
 const REQUEST_NS: u64 = 10 * SECOND;
 
 /// Time that a connection may stay open between requests.
@@ -53,7 +52,7 @@ pub type Handler = fn(Arc<Feed>, Request, RequestBody) -> PendingResponse;
 /// The future of an answer. It stays on the thread of its worker.
 pub type PendingResponse = Pin<Box<dyn Future<Output = Response>>>;
 
-/// What answers requests.
+/// The application: its state and its routes.
 #[derive(Debug)]
 pub struct Service {
     /// The server's state.
@@ -62,7 +61,7 @@ pub struct Service {
     pub handler: Handler,
 }
 
-/// A connection: its bytes, and what it does with them now.
+/// A connection: its bytes and its state.
 pub struct Connection {
     /// Its bytes.
     pub io: Rc<Io>,
@@ -88,7 +87,7 @@ struct Answer {
 impl Connection {
     /// A connection that waits for its first request.
     pub fn new(io: Io, service: Rc<Service>) -> Connection {
-        io.within(REQUEST_NS);
+        io.expire_in(REQUEST_NS);
         let io = Rc::new(io);
         let phase = asking(&io, &service);
         Connection { io, service, phase }
@@ -104,7 +103,7 @@ impl Connection {
                 Phase::Asking(exchange) => match ready!(exchange.as_mut().poll(context)) {
                     Ok(answer) => Phase::Answering(answer),
                     Err(End::Refused(bytes)) => {
-                        self.io.within(ANSWER_NS);
+                        self.io.expire_in(ANSWER_NS);
                         let outgoing = Outgoing::new(bytes, None, false);
                         Phase::Answering(Answer { outgoing, keep_alive: false })
                     }
@@ -126,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// What comes after an answer, if anything does.
+    /// The state after an answer, if the connection goes on.
     fn answered(&self, keep_alive: bool) -> Option<Phase> {
         let io = &self.io;
         io.answering.set(false);
@@ -136,12 +135,13 @@ impl Connection {
         }
         if keep_alive {
             let pipelined = !io.received().is_empty();
-            // A client that does not wait for answers lets others have their turn between them.
+            // After an answer to a client that pipelines requests, other connections have their
+            // turn.
             io.wants_a_turn.set(pipelined);
-            io.within(if pipelined { REQUEST_NS } else { IDLE_NS });
+            io.expire_in(if pipelined { REQUEST_NS } else { IDLE_NS });
             return Some(asking(io, &self.service));
         }
-        io.within(CLOSING_NS);
+        io.expire_in(CLOSING_NS);
         let io = Rc::clone(io);
         Some(Phase::Closing(Box::pin(async move { io.close(CLOSING_BYTES).await })))
     }
@@ -159,7 +159,7 @@ async fn exchange(io: Rc<Io>, service: Rc<Service>) -> Result<Answer, End> {
     let delimited = peer.http_1_1 || !response.is_stream();
     let skipped = skip_body(&io);
     let keep_alive = skipped && delimited && keep_alive && !service.feed.shutdown.has_begun();
-    // HEAD: a stream was opened to see whether it could be, and is dropped here.
+    // HEAD: the stream was opened only for its status and headers, and is dropped here.
     let (bytes, events) = response.into_bytes(peer, keep_alive);
     // A first event is due from now on, and this turn's clock is older: with a new one, it leaves
     // together with the head.
@@ -168,7 +168,7 @@ async fn exchange(io: Rc<Io>, service: Rc<Service>) -> Result<Answer, End> {
         // A stream or a silence may follow, and needs no buffer.
         *io.received() = BytesMut::new();
     }
-    io.within(ANSWER_NS);
+    io.expire_in(ANSWER_NS);
     Ok(Answer { outgoing: Outgoing::new(bytes, events, peer.http_1_1), keep_alive })
 }
 
@@ -181,7 +181,7 @@ async fn read_request(io: &Io) -> Result<Request, End> {
         }
         let idle = io.received().is_empty();
         match io.more().await {
-            Ok(()) if idle => io.within(REQUEST_NS),
+            Ok(()) if idle => io.expire_in(REQUEST_NS),
             // No request was begun, so there is nothing to refuse.
             Err(_) if idle => return Err(End::Gone),
             more => more?,
@@ -193,7 +193,7 @@ async fn read_request(io: &Io) -> Result<Request, End> {
 async fn answer(io: &Rc<Io>, service: &Service, request: Request) -> Result<Response, End> {
     io.answering.set(true);
     io.unread_body.set(Some(request.framing));
-    io.within(REQUEST_NS);
+    io.expire_in(REQUEST_NS);
     let failure = Rc::new(Cell::new(None));
     let body = RequestBody {
         io: Rc::clone(io),
@@ -203,13 +203,13 @@ async fn answer(io: &Rc<Io>, service: &Service, request: Request) -> Result<Resp
     let mut answer = (service.handler)(Arc::clone(&service.feed), request, body);
     let internal = || Response::from(&Problem::internal());
     poll_fn(|context| {
-        // A bug in one handler is answered, and must not take the other connections along.
+        // A bug in one handler gets an answer, and must not end the other connections.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
             Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
             Err(_) => Poll::Ready(Ok(internal())),
             Ok(Poll::Pending) => match failure.take() {
                 Some(end) => Poll::Ready(Err(end)),
-                None if io.is_late() => Poll::Ready(Err(internal().into())),
+                None if io.is_expired() => Poll::Ready(Err(internal().into())),
                 None => Poll::Pending,
             },
         }
@@ -226,8 +226,8 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// Waits for all of it. If it does not come, the handler hears nothing more: there is no client
-    /// to answer, or the connection refuses the request.
+    /// Waits for all of it. If it does not come, the handler never resumes: there is no client to
+    /// answer, or the connection refuses the request.
     ///
     /// # Errors
     /// 413.
@@ -236,7 +236,7 @@ impl RequestBody {
         match self.try_read().await {
             Ok(body) => {
                 self.io.answering.set(true);
-                self.io.within(ANSWER_NS);
+                self.io.expire_in(ANSWER_NS);
                 body
             }
             Err(end) => {
@@ -249,7 +249,7 @@ impl RequestBody {
     async fn try_read(&self) -> Result<Result<Vec<u8>, Problem>, End> {
         let framing = self.io.unread_body.take().unwrap_or(Framing::None);
         if self.expects_continue && self.io.received().is_empty() {
-            // So few bytes fit into the buffer of a client that waits for them.
+            // These few bytes fit into the send buffer: the client waits for them.
             let _ = self.io.poll_write(&[CONTINUE, b"", b"", b""], 0, CONTINUE.len());
         }
         let body = read_body(framing, &*self.io).await?;

@@ -25,7 +25,7 @@ fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
     // std: there is no SSE type in the standard library, so there is no native encoding.
     if settings.encoding != Encoding::Shared {
-        let advice = "std has no encoding of its own; leave --encoding away";
+        let advice = "std has no event type, so there is no native encoding: omit --encoding";
         return Err(io::Error::other(advice).into());
     }
     // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit

@@ -1,4 +1,4 @@
-//! The threads: one worker for each `--workers`, with all that it needs of its own.
+//! The threads: one for each of `--workers`, with its own epoll, timer and mailbox.
 //!
 //! ```text
 //!             ┌─▶ worker ─┬─ epoll ◀── its connections, a timer, its mailbox, the listener
@@ -47,11 +47,11 @@ impl Server {
         Ok(Server { mailboxes, threads })
     }
 
-    /// Waits until all streams have ended, which they do by themselves once the shutdown has begun;
-    /// takes no more connections meanwhile.
+    /// Takes no more connections and waits until all streams have ended; each ends itself once the
+    /// shutdown has begun.
     pub fn stop(self) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
-        // A thread that panicked has nothing more to do.
+        // A thread that panicked has ended too.
         self.threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::http::{Request, Response};
 
-    /// By then anything that works has happened, on a loaded machine too.
+    /// Only a broken server takes longer, even on a loaded machine.
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn start(workers: &str, handler: Handler) -> (Server, SocketAddr) {
@@ -135,7 +135,7 @@ mod tests {
         READY.store(true, Ordering::SeqCst);
         WAKER.lock().expect("no panic").take().expect("just seen").wake();
         assert!(answer(waiting).ends_with("\r\n\r\n/later"));
-        // Without the waker it would come when its time is over.
+        // Without the waker it would come only at its deadline.
         assert!(start.elapsed() < PATIENCE / 2);
     }
 }

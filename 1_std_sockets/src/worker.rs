@@ -1,7 +1,7 @@
 //! A worker: one thread that owns many connections and gives each a turn when it can do something.
 //!
-//! It sleeps until the kernel reports a socket, a deadline is there, or a topic, the shutdown or
-//! another worker has mail for it. Nothing else in it blocks.
+//! It sleeps until the kernel reports a socket, a deadline is reached, or a topic, the shutdown or
+//! another worker puts mail into its mailbox. Nothing else in it blocks.
 
 mod mailbox;
 mod poller;
@@ -37,12 +37,12 @@ const ACCEPTS_PER_TURN: usize = 256;
 /// Reports of the kernel that are taken at once; the others wait for the next round.
 const EVENTS: usize = 512;
 
-/// A place for one connection. The first one stands for the listener.
+/// A place for one connection. The first slot stands for the listener.
 struct Slot {
     connection: Option<Connection>,
-    /// Wakes whatever connection is in this slot.
+    /// Wakes the connection that is in this slot now.
     waker: Waker,
-    /// It is in the queue of those that have a turn.
+    /// It is in the queue.
     queued: bool,
 }
 
@@ -61,7 +61,7 @@ pub struct Worker {
     timers: Timers,
     /// Slots that have a turn, each once.
     queue: Vec<u32>,
-    /// Where this worker's own clock begins. Deadlines are in nanoseconds of that, because the wall
+    /// The zero of this worker's clock. Deadlines are in nanoseconds since then, because the wall
     /// clock can be set.
     start: Instant,
     local: Rc<Local>,
@@ -69,15 +69,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without connections; `mailbox` is the place of its own among them.
+    /// A worker without connections; `number` is the index of its mailbox.
     pub fn new(
         service: Service,
         listener: Arc<TcpListener>,
         mailboxes: Arc<[Arc<Mailbox>]>,
-        mailbox: usize,
+        number: usize,
         poller: Poller,
     ) -> Worker {
-        let mailbox = Arc::clone(&mailboxes[mailbox]);
+        let mailbox = Arc::clone(&mailboxes[number]);
         Worker {
             slots: vec![Slot::new(&mailbox, LISTENER)],
             mailboxes,
@@ -95,7 +95,7 @@ impl Worker {
 
     /// Works on this thread until the server stops and every answer has ended.
     pub fn run(mut self) {
-        // They go round empty, but with room, so that a wake-up allocates nothing.
+        // Kept from round to round with their room, so that a wake-up allocates nothing.
         let (mut events, mut mail) = (Vec::with_capacity(EVENTS), Mail::default());
         let mut turns = Vec::new();
         while self.listener.is_some() || self.free.len() + 1 < self.slots.len() {
@@ -112,9 +112,9 @@ impl Worker {
         }
     }
 
-    /// Asks the kernel what is ready; sleeps if there is nothing else to do.
+    /// Gets the kernel's reports; sleeps before if no connection can go on.
     fn poll(&mut self, events: &mut Vec<Event>) {
-        let idle = self.queue.is_empty() && self.mailbox.may_sleep();
+        let idle = self.queue.is_empty() && self.mailbox.try_sleep();
         if idle {
             self.set_alarm();
         }
@@ -155,7 +155,7 @@ impl Worker {
         {
             self.timers.pop_first();
             match &self.slots[slot as usize].connection {
-                Some(connection) if !connection.io.is_late() => {
+                Some(connection) if !connection.io.is_expired() => {
                     self.timers.set(slot, connection.io.deadline.get());
                 }
                 _ => self.enqueue(slot),
@@ -163,8 +163,8 @@ impl Worker {
         }
     }
 
-    /// Has the sleep end with the first deadline. Timers of deadlines that have moved are set again
-    /// before, so that an idle worker wakes up for what is due and for nothing else.
+    /// Sets the timer to the first deadline. Deadlines that have moved are updated before, so that
+    /// an idle worker wakes up only when a deadline is due.
     fn set_alarm(&mut self) {
         while let Some((at, slot)) = self.timers.first()
             && !self.poller.wakes_by(at)
@@ -187,8 +187,8 @@ impl Worker {
         }
     }
 
-    /// Accepts what waits, and gives each connection to the worker that has the fewest. The kernel
-    /// wakes one that is idle, but where a stream stays for hours is not left to that chance.
+    /// Accepts all waiting connections, and gives each to the worker that has the fewest: a stream
+    /// stays for hours, and the kernel just wakes any idle worker.
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
         for _ in 0..ACCEPTS_PER_TURN {
@@ -196,7 +196,7 @@ impl Worker {
                 Ok((stream, _)) => {
                     let mailboxes = self.mailboxes.iter();
                     let mailbox = mailboxes.min_by_key(|mailbox| mailbox.connections.load(Relaxed));
-                    mailbox.expect("there is at least one worker").give(stream);
+                    mailbox.expect("there is at least one worker").deliver(stream);
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
@@ -237,7 +237,7 @@ impl Worker {
             return;
         };
         let mut context = Context::from_waker(waker);
-        // A bug in one source must not take all other streams along.
+        // A bug in one source must not end the other streams.
         let polled = catch_unwind(AssertUnwindSafe(|| connection.poll(&mut context).is_ready()));
         if polled.unwrap_or(true) {
             self.release(slot);

@@ -1,18 +1,18 @@
-//! What this server does itself instead of a framework: many connections on few threads, and
-//! clients that misbehave.
+//! The work that a framework does elsewhere: many connections on few threads, and clients that
+//! misbehave.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// By then anything that works has happened, on a loaded machine too.
+/// Only a broken server takes longer, even on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 struct Server {
     process: Child,
     address: SocketAddr,
-    /// Kept open: a server that cannot say anything ends.
+    /// Kept open: a server that cannot write to standard output ends.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -126,7 +126,7 @@ fn silent_clients_hold_up_no_others() {
         healthz(&mut server.connect());
         healthz(&mut kept);
     }
-    // They are given up after 10 s; by then it would be no proof.
+    // The server closes them after 10 s; later answers would prove nothing.
     assert!(start.elapsed() < Duration::from_secs(8));
     drop((silent, begun));
 }
@@ -144,7 +144,7 @@ fn many_connections_are_kept_alive_by_one_worker() {
 fn pipelined_requests_are_answered_in_order_behind_a_stream() {
     let server = Server::start(&[]);
     let mut socket = server.stream("/ticks?count=2&interval_ms=100");
-    // More than what is taken in while the stream runs.
+    // More than the server reads while the stream runs.
     for n in 0..1000 {
         let request = format!("GET /nothing-{n} HTTP/1.1\r\nHost: h\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("the kernel keeps it");
@@ -165,7 +165,7 @@ fn idle_streams_cost_nothing() {
     let mut streams: Vec<TcpStream> = (0..200).map(|_| server.stream("/messages/t")).collect();
     server.wait_for_open_streams(200);
     let before = server.sleeps();
-    // Nothing is due for a while; waiting for it shows what the server does meanwhile.
+    // Nothing is due for a while; the server must sleep during this wait.
     let last = streams.last_mut().expect("there are 200");
     last.set_read_timeout(Some(Duration::from_secs(1))).expect("an option");
     last.read(&mut [0; 1]).expect_err("no event and no keep-alive");
@@ -220,8 +220,8 @@ fn a_refusal_can_be_read_before_the_connection_closes() {
         let answer = read_to_end(&mut socket);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
-        // A client that still sends must not be cut off: in a real network the answer might be lost with
-        // that.
+        // The server must not reset a client that still sends: in a real network the answer might
+        // be lost.
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(50) {
             socket.write_all(b"more").expect("the server reads on after its answer");
@@ -289,8 +289,7 @@ fn a_server_out_of_files_rests_and_recovers() {
     };
     let request = "GET /messages/t HTTP/1.1\r\nHost: h\r\n\r\n";
     let mut crowd: Vec<TcpStream> = (0..100).map(|_| server.send(request)).collect();
-    // The last one is in the backlog and gets nothing; waiting for it shows what the server does
-    // meanwhile.
+    // The last one is in the backlog and gets nothing; the server must rest during this wait.
     let before = cpu_ticks();
     let last = crowd.last_mut().expect("there are 100");
     last.set_read_timeout(Some(Duration::from_secs(1))).expect("an option");

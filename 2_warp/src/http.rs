@@ -1,4 +1,5 @@
-//! What warp leaves to its user: a check of every request, problems as answers, a limit on bodies.
+//! The parts that warp leaves to its user: a check of every request, problems as answers, a limit
+//! on bodies.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,7 +22,7 @@ use warp::path::FullPath;
 use warp::reply::{Response, with_header, with_status};
 use warp::{Buf, Filter, Rejection, Reply};
 
-/// What the handlers take from a request.
+/// The part of a request that handlers take.
 pub struct Request {
     query: String,
     headers: HeaderMap,
@@ -123,8 +124,8 @@ where
                 Ok(routed) => routed.await?,
                 Err(problem) => Refused(problem).into_response(),
             };
-            // Or else hyper promises keep-alive to an HTTP/1.0 client that asks for it, even for a
-            // body that only the end of the connection ends.
+            // Without this, hyper promises keep-alive to an HTTP/1.0 client that asks for it, even
+            // for a body that only the end of the connection ends.
             *response.version_mut() = version;
             if let Some(origin) = origin {
                 response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -146,7 +147,7 @@ fn facts(request: &hyper::Request<Incoming>) -> RequestFacts<'_> {
     }
 }
 
-/// Who wants to publish.
+/// The header fields that decide whether a request may publish.
 pub fn publisher(request: &Request) -> Publisher<'_> {
     let field = |name| request.headers.get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }

@@ -118,8 +118,8 @@ fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
 }
 
 fn to_event(event: feed::Event) -> Event {
-    // warp: CR and LF in `id`, `event` and comments go out as they are, and so does CR in `data`:
-    // a client who controls one of them adds fields and events. No space follows the colon, so a
+    // warp: CR and LF in `id`, `event` and comments go out as they are, and so does CR in `data`: a
+    // client that controls one of them adds fields and events. No space follows the colon, so a
     // client takes the first space of a value for it.
     let native = with(Event::default(), event.comment, Event::comment);
     let native = with(native, event.id, Event::id);

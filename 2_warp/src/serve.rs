@@ -1,4 +1,4 @@
-//! The accept loop: what `warp::serve` does, for a service, and for HTTP/1 only.
+//! The accept loop of `warp::serve`, for a service, and for HTTP/1 only.
 //!
 //! `warp::serve` takes filters only, and [`guard`](crate::http::guard) cannot be one. And it speaks
 //! HTTP/2 to a client that begins with it, where a stream can stall while its connection does not:
@@ -35,10 +35,10 @@ where
             () = &mut shutdown => break,
         };
         let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-        // How a connection ends is the client's affair; there is nothing to do here.
+        // An error here is the client's: it left, or its request was malformed.
         tokio::spawn(connections.watch(connection));
     }
-    // First, so that clients who come now are refused at once and can go elsewhere.
+    // First, so that a new client is refused at once and can go to another server.
     drop(listener);
     connections.shutdown().await;
 }

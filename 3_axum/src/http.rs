@@ -1,5 +1,5 @@
-//! What axum leaves to its user: one check of every request, problems as answers, a limit on
-//! bodies.
+//! The parts that axum leaves to its user: a check of every request, problems as answers, a limit
+//! on bodies.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use feed::listen::RequestDeadline;
 use feed::{Feed, Problem, Publisher, page};
 use tokio::net::TcpStream;
 
-/// A listener whose connections end when a request does not
+/// A listener whose connections have a deadline for each request
 /// ([axum#2741](https://github.com/tokio-rs/axum/issues/2741)).
 pub struct Listener(pub feed::listen::Listener);
 
@@ -109,7 +109,7 @@ fn facts(request: &Request) -> RequestFacts<'_> {
     }
 }
 
-/// Who wants to publish.
+/// The header fields that decide whether a request may publish.
 pub fn publisher(request: &Request) -> Publisher<'_> {
     let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }

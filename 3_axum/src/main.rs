@@ -30,9 +30,10 @@ fn main() -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
     feed.settings.runtime()?.block_on(async {
-        // axum: it would wait forever for the head of a request; its `Listener` is a trait.
+        // axum: without this, it waits forever for the head of a request; its `Listener` is a
+        // trait.
         let listener = Listener(listen::Listener::from_std(listener)?);
-        // axum: a layer inside the router runs behind the routing, which adds headers of its own.
+        // axum: a layer inside the router runs behind the routing, which adds its own headers.
         let guard = middleware::from_fn_with_state(Arc::clone(&feed), http::guard);
         let routes = guard.layer(routes(Arc::clone(&feed))).into_make_service();
         listen::announce(address);

@@ -1,4 +1,5 @@
-//! What actix leaves to its user: one check of every request, HEAD, HTTP/1.0, problems as answers.
+//! The parts that actix leaves to its user: a check of every request, HEAD, HTTP/1.0, problems as
+//! answers.
 
 use std::fmt;
 
@@ -51,7 +52,7 @@ pub fn get() -> Route {
 }
 
 /// Checks every request before its handler sees it, lets allowed origins read the answer, and sends
-/// a stream only in a form that the request can take.
+/// a stream only in a form that the client can read.
 ///
 /// actix-http refuses a missing or a doubled Host by itself, with 400 and no body. It takes longer
 /// targets and larger headers than the contract.
@@ -75,7 +76,7 @@ pub async fn guard(
     }
     if response.response().body().size() == BodySize::Stream {
         if no_body {
-            // actix-http would pull events for ever and throw them away.
+            // actix-http would poll the stream forever and discard its events.
             response = response.map_body(|_, _| BoxBody::new(body::None::new()));
         } else if no_chunks {
             // actix-http would say `Transfer-Encoding: chunked`, which HTTP/1.0 does not know
@@ -107,7 +108,7 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
         .is_some_and(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Who wants to publish.
+/// The header fields that decide whether a request may publish.
 pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
     let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
     let shared = Data::from(Arc::clone(&feed));
-    // actix: each worker is a thread with a runtime and an `App` of its own; they share `Data`.
+    // actix: each worker is a thread with its own runtime and its own `App`; they share `Data`.
     let app =
         move || App::new().app_data(shared.clone()).configure(routes).wrap(from_fn(http::guard));
     let server = HttpServer::new(app)
@@ -121,7 +121,7 @@ fn respond(feed: &Feed, opened: StreamResponse) -> Result<impl Responder + use<>
 }
 
 fn to_event(event: feed::Event) -> Option<Event> {
-    // actix: an event is data or a comment, with no `retry`: what shutdown says last is lost.
+    // actix: an event is data or a comment, with no `retry`: the one at shutdown is lost.
     let Some(data) = event.data else {
         return event.comment.map(|comment| Event::Comment(comment.into()));
     };

@@ -1,5 +1,5 @@
-//! What Rocket leaves to its user: one check of every request, problems as answers, a limit on
-//! bodies, a quiet start.
+//! The parts that Rocket leaves to its user: a check of every request, problems as answers, a limit
+//! on bodies, a quiet start.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -24,14 +24,14 @@ use rocket::{Config, Data, Response, State, uri};
 
 use crate::Answer;
 
-/// Bytes of one chunk of a body at most: what `feed` gathers for one write, and an event more.
-/// Rocket's own 4096 would cut that into pieces. Each stream has a buffer of this size.
+/// Bytes of one chunk of a body at most: those that `feed` gathers for one write, and one more
+/// event. Rocket's own 4096 would cut them into pieces. Each stream has a buffer of this size.
 const MAX_CHUNK_BYTES: usize = COALESCE_BYTES + 4096;
 
 /// Seconds that connections get to end: more than `feed` gives the whole process, so it decides.
 const GRACE_S: u32 = 2;
 
-/// What the command line says, in Rocket's terms. With a `Config` for its provider Rocket reads no
+/// The settings as Rocket's configuration. With a `Config` as its provider Rocket reads no
 /// `Rocket.toml` and no `ROCKET_…` variable.
 pub fn config(settings: &Settings) -> Config {
     Config {
@@ -50,7 +50,7 @@ pub fn config(settings: &Settings) -> Config {
     }
 }
 
-/// What the handlers take from a request.
+/// The part of a request that handlers take.
 #[derive(Clone, Copy)]
 pub struct Request<'r> {
     uri: &'r Origin<'r>,
@@ -82,7 +82,7 @@ pub fn last_event_id<'r>(request: &Request<'r>) -> Option<&'r [u8]> {
     request.headers.get_one("Last-Event-ID").map(str::as_bytes)
 }
 
-/// Who wants to publish.
+/// The header fields that decide whether a request may publish.
 pub fn publisher<'r>(request: &Request<'r>) -> Publisher<'r> {
     let field = |name| request.headers.get_one(name).map(str::as_bytes);
     Publisher {
@@ -94,7 +94,7 @@ pub fn publisher<'r>(request: &Request<'r>) -> Publisher<'r> {
 
 type Answering = fn(&Feed, Request<'_>) -> Result<Answer, Refused>;
 
-/// A route for GET that answers with what a function makes of the request.
+/// A route for GET whose answer is the result of a function of the request.
 pub fn get(path: &str, answering: Answering) -> [Route; 1] {
     [Route::new(Method::Get, path, Get(answering))]
 }
@@ -176,14 +176,14 @@ impl Fairing for Guard {
     }
 }
 
-/// Why this request is refused: because of what it is, or because there is nothing for it here.
+/// The reason why this request is refused: it breaks a rule, or no route takes it.
 fn refusal(request: &rocket::Request<'_>) -> Problem {
-    // The guard has looked already, unless Rocket does not know the method: then no fairing runs.
+    // The guard has checked already, unless Rocket does not know the method: then no fairing runs.
     let refused = request.local_cache(|| facts(request).validate().err());
     refused.clone().unwrap_or_else(|| no_route(request))
 }
 
-/// What is wrong if no route takes this request.
+/// The problem with a request that no route takes.
 fn no_route(request: &rocket::Request<'_>) -> Problem {
     contract::no_route(request.uri().path().as_str(), feed(request).settings.conformance)
 }
@@ -200,7 +200,7 @@ fn facts<'r>(request: &'r rocket::Request<'_>) -> RequestFacts<'r> {
     let (path, query) = (request.uri().path(), request.uri().query());
     let fields = request.headers().iter();
     RequestFacts {
-        // Rocket does not tell the version, so HTTP/1.0 needs a Host here too.
+        // Rocket does not show the version, so HTTP/1.0 needs a Host here too.
         http_1_1: true,
         hosts: request.headers().get("Host").count(),
         path: path.as_str(),

@@ -1,5 +1,5 @@
-//! What a program does around Rocket's own listener: say where it listens, why it cannot, and when
-//! nothing is left.
+//! The work around Rocket's own listener: report its address, report why it cannot listen, and wait
+//! until all connections have ended.
 //!
 //! Rocket 0.5 binds by itself and takes no listener of ours, so it keeps a backlog of 128 and has
 //! no limit on a write; 0.6 will take one
@@ -17,10 +17,10 @@ use rocket::{Ignite, Rocket};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-/// Between two looks at the tasks that are left: short beside the 2 s that the contract gives.
+/// Time between two checks of the remaining tasks: short beside the 2 s that the contract gives.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Says that connections are taken now, and where: the port may have been 0.
+/// Reports that connections are accepted now, and at which address: the port may have been 0.
 pub fn announcement() -> AdHoc {
     AdHoc::on_liftoff("announcement", |rocket| {
         let config = rocket.config();

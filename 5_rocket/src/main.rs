@@ -35,7 +35,7 @@ fn main() -> Result<(), Failure> {
         let rocket = routes(Arc::clone(&feed)).ignite().await?;
         // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
         // graceful stop would wait forever.
-        // rocket: it would cut them, and `launch` end in an error that panics unread.
+        // rocket: it would cut them, and `launch` would end in an error that panics unread.
         let shutdown = rocket.shutdown();
         let ended = async {
             feed.shutdown.begun().await;
@@ -96,7 +96,7 @@ async fn publish(
 ) -> Result<(Status, (ContentType, String)), Refused> {
     // SSE: authorise before reading the body, so that no client can make the server buffer it for a
     // 401 (RFC 9110 15.5.2).
-    // rocket: but it waits for the first 14 bytes before it asks anyone.
+    // rocket: but it waits for the first 14 bytes before it calls any guard.
     feed.may_publish(topic, &http::publisher(&request))?;
     let json = feed.publish(topic, http::read_message(body).await?).await?;
     Ok((Status::Created, (ContentType::JSON, json)))
@@ -111,7 +111,7 @@ fn respond(feed: &Feed, opened: StreamResponse) -> Result<Answer, Refused> {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready
             // events at once (do not buffer).
-            // rocket: it copies the frame, and cuts the one in two that meets its buffer's end.
+            // rocket: it copies each frame, and cuts a frame in two at the end of its buffer.
             Either::Left(ByteStream(stream.frames()))
         }
         Encoding::Native => {

@@ -1,5 +1,5 @@
-//! What poem's server forgets about connections: `accept` can fail, a client can leave, and a request
-//! need not end.
+//! The cases that poem's server does not handle: `accept` fails, a client leaves, a request does
+//! not end.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How long connections get to end by themselves: the contract gives the whole process 2 s.
+/// The time for connections to end by themselves: the contract gives the whole process 2 s.
 pub const GRACE: Duration = Duration::from_millis(1500);
 
 /// Requests at once on one HTTP/2 connection: as few as RFC 9113 6.5.2 finds sensible.
@@ -44,7 +44,7 @@ impl poem::listener::Acceptor for Acceptor {
 /// client left. But poem's server polls that future once more, as the graceful stop it always does,
 /// and hyper, for which only the reading half is closed, goes on with the response. An idle stream
 /// then stays open until a write fails. After an *error* hyper closes both halves, so the second
-/// poll drops the body and has nothing left to do but to send what is buffered.
+/// poll drops the body and only sends the buffered bytes.
 ///
 /// Between two requests hyper takes the error for the same quiet end. Writes still work, so that an
 /// upload that was cut short gets its answer.
@@ -74,7 +74,8 @@ impl AsyncWrite for Connection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
-            // Who neither sends nor reads any more has left: what is buffered has nobody to go to.
+            // A client that neither sends nor reads has left, so the buffered bytes have no
+            // receiver.
             Poll::Pending if self.ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             written => written,
         }
@@ -103,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits until so many own it.
+    /// Waits until it has this many owners.
     async fn owned_by(owned: &Weak<()>, owners: usize) {
         let deadline = Instant::now() + Duration::from_secs(5);
         while owned.strong_count() != owners {

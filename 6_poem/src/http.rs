@@ -1,4 +1,5 @@
-//! What poem leaves to its user: a check of every request, problems as answers, a limit on bodies.
+//! The parts that poem leaves to its user: a check of every request, problems as answers, a limit
+//! on bodies.
 
 use std::sync::Arc;
 
@@ -51,8 +52,8 @@ pub fn last_event_id(request: &Request) -> Option<&[u8]> {
 /// A route for GET and HEAD.
 ///
 /// [`poem::get`] answers HEAD too, but with an empty body, and so without the Content-Length of GET
-/// ([RFC 9110 9.3.2](https://www.rfc-editor.org/rfc/rfc9110.html#section-9.3.2)). hyper knows
-/// better: it tells the length and leaves the body out.
+/// ([RFC 9110 9.3.2](https://www.rfc-editor.org/rfc/rfc9110.html#section-9.3.2)). hyper does it
+/// right: it sends the length and leaves the body out.
 pub fn get(endpoint: impl IntoEndpoint<Endpoint: 'static>) -> RouteMethod {
     let endpoint = Arc::new(endpoint.into_endpoint());
     RouteMethod::new().get(Arc::clone(&endpoint)).head(endpoint)
@@ -102,7 +103,7 @@ fn facts(request: &Request) -> RequestFacts<'_> {
     }
 }
 
-/// Who wants to publish.
+/// The header fields that decide whether a request may publish.
 pub fn publisher(request: &Request) -> Publisher<'_> {
     let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }

@@ -1,11 +1,11 @@
-// What the adapters in JavaScript share: the harness's side of the conversation, for anything that is an EventSource.
+// Shared by the adapters in JavaScript: the protocol with the harness, for anything that is an EventSource.
 
 import { readFileSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 export const options = JSON.parse(process.env.SSE_CASE_OPTIONS || "{}");
 
-/** One record a line. It blocks, as `process.stdout` does not: a harness that does not listen slows the client down. */
+/** One record a line. It blocks, as `process.stdout` does not: a harness that does not read slows the client down. */
 export const say = (record) => sayLine(JSON.stringify(record));
 
 export function sayLine(line) {
@@ -16,10 +16,10 @@ export function sayLine(line) {
 /** The version in the manifest of an installed package. */
 export const versionOf = (manifest) => JSON.parse(readFileSync(manifest, "utf8")).version;
 
-/** Passes on what the harness tells. Ends with stdin, which the harness closes when it has seen enough. */
-export function obey(told) {
+/** Passes on the harness's commands. Ends with stdin, which the harness closes when the case is over. */
+export function onCommand(run) {
   const lines = createInterface({ input: process.stdin });
-  lines.on("line", (line) => told(JSON.parse(line).cmd));
+  lines.on("line", (line) => run(JSON.parse(line).cmd));
   lines.on("close", () => process.exit(0));
 }
 
@@ -27,20 +27,21 @@ export function obey(told) {
 export function adapt({ name, version, capabilities, open }) {
   if (process.argv.includes("--describe")) return say({ name, version, capabilities });
   const source = open(process.argv.at(-1));
-  const { heard, close } = watch(source, options, say);
+  const { onEvent, close } = watch(source, options, say);
   // Listeners get only the types that they ask for; here all of them pass.
   const dispatch = source.dispatchEvent;
   source.dispatchEvent = (event) => {
-    heard(event);
+    onEvent(event);
     return dispatch.call(source, event);
   };
-  obey((command) => command === "close" && close());
+  onCommand((command) => command === "close" && close());
 }
 
 /**
- * Says what an EventSource does: pass each event to `heard`. `more` adds what else a record should tell of an event.
+ * Reports the states and events of an EventSource: pass each event to `onEvent`. `more` adds fields to the record of an
+ * event.
  *
- * It goes into pages as text, hence needs nothing of this module.
+ * It goes into pages as text, so it needs nothing else of this module.
  */
 export function watch(source, options, say, more = () => ({})) {
   let state;
@@ -56,7 +57,7 @@ export function watch(source, options, say, more = () => ({})) {
     readyState();
     say({ k: "closed" });
   };
-  const heard = (event) => {
+  const onEvent = (event) => {
     readyState();
     const { type } = event;
     // A server may call its events "open" and "error" too.
@@ -74,5 +75,5 @@ export function watch(source, options, say, more = () => ({})) {
     }
   };
   readyState();
-  return { heard, close };
+  return { onEvent, close };
 }

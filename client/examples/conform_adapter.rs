@@ -1,8 +1,9 @@
 //! Our event source behind the protocol of `sse-bench conform client`.
 //!
-//! `conform_adapter URL` reads the stream at the URL and prints what it sees, a JSON object a line;
-//! `{"cmd":"close"}` on stdin closes it. `SSE_CASE_OPTIONS` holds options as JSON, `--describe`
-//! says which of them are understood. It ends when stdin does. `bench/clients/README.md` describes the protocol.
+//! `conform_adapter URL` reads the stream at the URL and prints its events and states, a JSON
+//! object a line; `{"cmd":"close"}` on stdin closes it. `SSE_CASE_OPTIONS` holds options as JSON,
+//! `--describe` says which of them are understood. It ends when stdin does.
+//! `bench/clients/README.md` describes the protocol.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufWriter, Write};

@@ -13,7 +13,7 @@ import { EventSource as Source } from "./sse.mjs";
 const timeout = 20_000;
 const test = (name, run) => nodeTest(name, { timeout }, run);
 
-/** A test that fails must not leave behind what keeps the process alive. */
+/** A failed test must not leave a handle behind that keeps the process alive. */
 const sources = [];
 class EventSource extends Source {
   constructor(...args) {

@@ -1,4 +1,4 @@
-// A scripted HTTP/1.1 server on raw sockets, for tests: it can cut, break and refuse what a real one cannot.
+// A scripted HTTP/1.1 server on raw sockets, for tests: it can cut, break and refuse connections at any byte.
 
 import net from "node:net";
 
@@ -24,7 +24,7 @@ export function status(words, fields = "") {
   return raw(`HTTP/1.1 ${words}\r\n${length}Connection: close\r\n${fields}\r\n`);
 }
 
-/** One answer for each connection, in order; behind the last it answers 204 for ever. */
+/** One answer for each connection, in order; after the last it answers 204. */
 export class Peer {
   static #all = [];
   requests = [];

@@ -410,7 +410,7 @@ Examples:
 Ends with 0 when the server has nothing more (204) or after --max-events, with 2 when there is no
 event stream to read.`;
 
-/** Control characters as pictures: what a server sends must not steer the terminal. */
+/** Control characters as pictures: text from a server must not control the terminal. */
 function visible(text) {
   const picture = (c) => String.fromCodePoint(0x2400 + c.codePointAt(0));
   return text.replace(/[\x00-\x08\x0b-\x1f]/g, picture).replace(/[\x7f-\x9f]/g, "\ufffd");

@@ -119,8 +119,8 @@ impl Parser {
 
     /// The next item, or `None` when all bytes are read and more are needed.
     ///
-    /// It takes what it has read off the front of `bytes`; any cut will do. Bytes given to
-    /// [`push`](Self::push) come first; drain them with [`next_item`](Self::next_item) before.
+    /// It takes the bytes that it has read off the front of `bytes`; any cut will do. Bytes given
+    /// to [`push`](Self::push) come first; drain them with [`next_item`](Self::next_item) before.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Parser {
         self.interpreter.next(bytes)
     }
 
-    /// Appends what has arrived, for [`next_item`](Self::next_item).
+    /// Appends received bytes, for [`next_item`](Self::next_item).
     ///
     /// It copies, for callers that cannot keep the bytes while they take items out. Take all out
     /// before the next push: the limits are checked there.
@@ -146,7 +146,7 @@ impl Parser {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next item of what was pushed, or `None` when more bytes are needed.
+    /// The next item of the pushed bytes, or `None` when more bytes are needed.
     ///
     /// # Errors
     ///
@@ -172,9 +172,9 @@ impl Parser {
 
     /// Starts a new connection.
     ///
-    /// An incomplete block is discarded, its id with it, and so is what was pushed and not read.
-    /// The last event id stays, as it does in browsers, and so does `retry`. A byte order mark may
-    /// come again.
+    /// An incomplete block is discarded, its id with it, and so are pushed bytes that were not
+    /// read. The last event id stays, as it does in browsers, and so does `retry`. A byte order
+    /// mark may come again.
     pub fn reset(&mut self) {
         self.interpreter.reset();
         self.buffer.clear();

@@ -1,4 +1,4 @@
-//! `sse demo` in a real terminal: what a person sees there, and how it is left.
+//! `sse demo` in a real terminal: the screen, and the state of the terminal after it.
 #![allow(clippy::unwrap_used)] // A test may panic, and its helpers with it.
 
 mod tmux;
@@ -16,7 +16,7 @@ static SERVERS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let (_, names) = words.trim_end().rsplit_once("one of: ").expect("the demo lists the servers");
     let names: Vec<_> = names.split(", ").map(str::to_owned).collect();
     for name in &names {
-        // Here and not by the demo: compiling is no part of what has a deadline.
+        // Here and not by the demo: compiling must not count against a deadline.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let build = Command::new(cargo).args(["build", "-p", &format!("sse-{name}")]).output();
         let build = build.unwrap();
@@ -72,7 +72,7 @@ fn session(width: u16, height: u16) {
 
     // The connection is dropped: the client resumes where it was.
     terminal.press(&["d"]);
-    // The two sides draw what they saw one after the other, and other things between: not in one row.
+    // The two sides draw their lines one after the other, with other lines between: not in one row.
     let screen = terminal.wait("a second connection, on both sides", |screen| {
         screen.contains("2 connections, 0 lost") && count(screen, "GET /ticks after ") == 2
     });
@@ -122,7 +122,7 @@ fn session(width: u16, height: u16) {
     terminal.see("GET /time after ");
     terminal.see("2 connections, 0 lost");
 
-    // Bytes, and what they mean.
+    // Bytes, and their meaning.
     terminal.press(&["b"]);
     terminal.see("→ data: The current time is");
     terminal.see("/time  bytes");
@@ -157,7 +157,7 @@ fn session(width: u16, height: u16) {
     ends_clean(&terminal, "0", || terminal.press(&["q"]));
 }
 
-/// Ends the demo, and looks at what is left of it.
+/// Ends the demo, and checks the screen after it.
 fn ends_clean(terminal: &Terminal, code: &str, end: impl FnOnce()) {
     let screen = terminal.wait("the server's port", |screen| highest(screen, " :") > 0);
     let port = u16::try_from(highest(&screen, " :")).unwrap();
@@ -229,14 +229,14 @@ fn signals_leave_a_clean_terminal() {
 
 #[cfg(debug_assertions)]
 #[test]
-fn a_panic_leaves_a_clean_terminal_and_is_told() {
+fn a_panic_leaves_a_clean_terminal_and_is_reported() {
     for (place, code) in [("main", "101"), ("task", "2")] {
         let panic = format!("SSE_DEMO_PANIC={place}");
         let terminal = demo(80, 24, &panic, &SERVERS[0]);
         see_tick_after(&terminal, 0);
         ends_clean(&terminal, code, || terminal.press(&["q"]));
-        let told = format!("\n{panic}\n");
-        terminal.wait(&told, |screen| screen.contains(&told));
+        let report = format!("\n{panic}\n");
+        terminal.wait(&report, |screen| screen.contains(&report));
     }
 }
 

@@ -10,7 +10,8 @@ use crate::clock::unix_ns;
 use crate::problem::Problem;
 use crate::topic::{Retention, Subscription, Topic};
 
-/// Topics at most. With what each may retain it bounds the memory that strangers can fill.
+/// Topics at most. Together with the bytes that each may retain it bounds the memory that clients
+/// can fill.
 pub const MAX_TOPICS: usize = 1024;
 
 /// Bytes that one topic retains at most: many small messages or a hundred of the largest.
@@ -62,7 +63,7 @@ impl Bus {
         Ok(self.topic(topic)?.publish(message))
     }
 
-    /// Reads a topic, from now on or after an event.
+    /// Reads a topic, from now on or from the event after the last one that was seen.
     ///
     /// # Errors
     /// 503 if there are [`MAX_TOPICS`] others.
@@ -77,7 +78,7 @@ impl Bus {
     fn topic(&self, name: &str) -> Result<Arc<Topic>, Problem> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if topics.len() >= MAX_TOPICS && !topics.contains_key(name) {
-            // Names that were only ever looked at go first; nothing is lost with them.
+            // A topic that was never published to goes first: it holds no event.
             topics.retain(|_, topic| Arc::strong_count(topic) > 1 || !topic.is_unused());
             if topics.len() >= MAX_TOPICS {
                 return Err(Problem::full("topics", MAX_TOPICS));
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bus_has_an_epoch_of_its_own() {
+    fn each_bus_has_its_own_epoch() {
         let id = || Bus::open(&BusUrl::Memory, 8).publish("t", "x".into()).expect("room");
         let (first, second) = (id(), id());
         assert_ne!(first, second);

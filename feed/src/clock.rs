@@ -1,7 +1,7 @@
 //! The one clock: Unix nanoseconds.
 //!
-//! Sources are told the time instead of asking for it, so that a test can play a minute in a
-//! microsecond.
+//! A source gets the time as an argument instead of reading a clock, so that a test can play a
+//! minute in a microsecond.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What every server serves: names, limits and the meaning of a request, without any HTTP type.
+//! The contract of every server: names, limits and the meaning of a request, without any HTTP type.
 //!
 //! A limit has its reason beside it. All six servers call the same functions here, so they refuse
 //! the same requests in the same words.
@@ -18,14 +18,14 @@ pub const EVENT_STREAM: &str = "text/event-stream";
 pub const STREAM_HEADERS: [(&str, &str); 2] =
     [("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
 
-/// The media type of what `/metrics` says.
+/// The media type of `/metrics`.
 pub const PROMETHEUS: &str = "text/plain; version=0.0.4";
 
 /// Bytes of a request target. RFC 9112 asks for 8000 at least.
 pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// Bytes of all header fields together: more than browsers with many cookies send, less than what
-/// fills memory.
+/// Bytes of all header fields together: more than browsers with many cookies send, too few to fill
+/// memory.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 /// Bytes of a last event id: ours have at most 30.
@@ -51,7 +51,7 @@ const STEP_MS: u64 = 500;
 
 const TOPIC_BOUNDS: &str = "1 to 64 letters, digits, dots, dashes or underscores (ASCII)";
 
-/// What a server has read of a request before it looks at the path.
+/// The facts about a request that a server knows before it chooses a route.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestFacts<'a> {
     /// The request is HTTP/1.1: it needs a `Host`.
@@ -67,7 +67,7 @@ pub struct RequestFacts<'a> {
 }
 
 impl RequestFacts<'_> {
-    /// Refuses what no endpoint should have to think about.
+    /// Refuses a request that no endpoint should have to deal with.
     ///
     /// # Errors
     /// 400 for a missing or doubled Host ([RFC 9112
@@ -91,7 +91,7 @@ impl RequestFacts<'_> {
     }
 }
 
-/// What is wrong with a request that no route takes: 404, or 405 with the methods that there are.
+/// The problem with a request that no route takes: 404, or 405 with the methods of the path.
 pub fn no_route(path: &str, conformance: bool) -> Problem {
     match path {
         "/" | "/ticks" | "/time" | "/tasks" | "/simulation" | "/healthz" | "/metrics" => {

@@ -69,14 +69,14 @@ pub fn with<N, V>(native: N, value: Option<V>, set: impl FnOnce(N, V) -> N) -> N
 
 /// Events that a client asked for and that are gone.
 ///
-/// Told in-band as `event: gap` without an id, because the standard leaves open what an expired id
-/// means ([whatwg/html#8297](https://github.com/whatwg/html/issues/8297)) and silence would be a
-/// loss that nobody sees.
+/// Reported in the stream as `event: gap` without an id, because the standard leaves open what an
+/// expired id means ([whatwg/html#8297](https://github.com/whatwg/html/issues/8297)), and without
+/// it a client could not see the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gap {
-    /// So many events lie between the last event id and the oldest one still retained.
+    /// The number of events between the last event id and the oldest retained event.
     Missed(u64),
-    /// The id is not one of ours, or of an earlier life of this stream: start afresh.
+    /// The id is not one of ours, or is of an earlier epoch of this stream: start afresh.
     Reset,
 }
 

@@ -1,12 +1,12 @@
-//! Why a server cannot serve, for whoever started it.
+//! The reason why a server cannot serve, in one line for its operator.
 
 use std::error::Error;
 use std::{fmt, iter};
 
-/// What `main` returns: any error, printed as one line.
+/// The error type of `main`: any error, printed as one line.
 ///
-/// `anyhow` gives each cause lines of its own and, with `RUST_BACKTRACE=1` in the environment, a
-/// backtrace. That helps who wrote the program; who started it has mistyped a port.
+/// `anyhow` prints each cause on a separate line and, with `RUST_BACKTRACE=1` in the environment, a
+/// backtrace. That helps a programmer; an operator has mistyped a port.
 pub struct Failure(String);
 
 impl<E: Error> From<E> for Failure {

@@ -1,4 +1,4 @@
-//! One server's state and what its endpoints do.
+//! The state of a server and the work of its endpoints.
 
 use std::str;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::wire_log::WireLog;
 /// [9.2.1](https://html.spec.whatwg.org/multipage/server-sent-events.html#server-sent-events-intro)).
 pub type StreamResponse = Result<Option<EventStream>, Problem>;
 
-/// Who wants to publish, as the request's header fields say.
+/// The header fields that decide whether a request may publish.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Publisher<'a> {
     /// `Authorization`.
@@ -259,7 +259,7 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Compares in a time that does not tell how much was right.
+/// Compares in a time that does not depend on how many bytes are right.
 fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }

@@ -1,11 +1,14 @@
 //! The code that the six servers share.
 //!
-//! Code is here only if it would be the same text in all servers that can use it: what events say
-//! ([`source`], [`topic`]), how they look on the wire ([`wire`]), when they flow ([`stream`]), what
-//! requests mean ([`contract`], [`problem`]), how a server is configured, listens and ends
-//! ([`mod@settings`], [`listen`], [`shutdown`], [`Failure`]). The feature `tokio` adds code for
-//! servers on tokio: streams as `Stream`s, a deadline for requests. The crate knows no HTTP type and
-//! no framework. [`Feed`] ties it together; a server's handlers call its methods.
+//! It has the events ([`source`], [`topic`]), their form on the wire ([`wire`]), the open stream
+//! that sends them ([`stream`]), the meaning of requests ([`contract`], [`problem`]), and the
+//! configuration, listening and end of a server ([`mod@settings`], [`listen`], [`shutdown`],
+//! [`Failure`]). [`Feed`] ties it together; a server's handlers call its methods. The feature
+//! `tokio` adds code for servers on tokio: streams as `Stream`s, a deadline for requests.
+//!
+//! Code is here only if it would be the same text in all servers that can use it: so all servers
+//! keep the contract in the same way, and differ only in their framework. The crate knows no HTTP
+//! type and no framework.
 
 pub mod bus;
 pub mod clock;

@@ -52,8 +52,8 @@ fn bind_tuned(settings: &Settings) -> io::Result<TcpListener> {
 fn tune(socket: &Socket, stall_timeout: Duration) -> io::Result<()> {
     // An event is small and must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
-    // The kernel closes a connection that takes no byte for so long, whether the client vanished or
-    // just does not read: the frameworks have no timeout for a write. Source: tcp(7),
+    // The kernel closes a connection that takes no byte for this time, whether the client vanished
+    // or just does not read: the frameworks have no timeout for a write. Source: tcp(7),
     // TCP_USER_TIMEOUT.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(stall_timeout))?;
@@ -62,7 +62,7 @@ fn tune(socket: &Socket, stall_timeout: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Says, in the one line on standard output, that connections are taken now.
+/// Prints the one line on standard output: the server accepts connections now.
 pub fn announce(address: SocketAddr) {
     println!("listening on http://{address}");
 }

@@ -28,7 +28,7 @@ pub struct Problem {
     header: Option<(&'static str, &'static str)>,
 }
 
-/// What exactly is wrong.
+/// The parameter that is wrong, its value and its bounds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct At {
     parameter: &'static str,
@@ -65,7 +65,7 @@ impl Problem {
         Problem::new(400, "Bad Request", detail).at(parameter, value, bounds)
     }
 
-    /// 401: a token is needed.
+    /// 401: publishing needs a token.
     pub fn unauthorized() -> Problem {
         let detail = "publishing needs the header Authorization: Bearer and the publish token";
         let mut problem = Problem::new(401, "Unauthorized", detail);
@@ -138,12 +138,12 @@ impl Problem {
         )
     }
 
-    /// 500: the server is at fault; what it knows goes to its log, not to the client.
+    /// 500: the server is at fault. The cause goes to its log, not to the client.
     pub fn internal() -> Problem {
         Problem::new(500, "Internal Server Error", "the server failed to answer this request")
     }
 
-    /// 503: as many as the server takes.
+    /// 503: the server is full.
     pub fn full(what: &'static str, max: impl Display) -> Problem {
         let detail = format!("this server takes at most {max} {what}");
         let mut problem = Problem::new(503, "Service Unavailable", detail);

@@ -27,17 +27,17 @@ impl Encoding {
     }
 }
 
-/// What the help ends with; PORT and NAME become the server's own.
+/// The end of the help; PORT and NAME become those of the server.
 const EXAMPLES: &str = "\
 Examples:
   NAME                             then open http://127.0.0.1:PORT in a browser
-  NAME --port 0 --wire-log         any free port; tells what goes over the wire
+  NAME --port 0 --wire-log         any free port; logs requests and events
   NAME --encoding native           the framework's own way
   curl -N 'http://127.0.0.1:PORT/ticks?interval_ms=500'
   curl -N http://127.0.0.1:PORT/messages/news &
   curl -d 'Hello' http://127.0.0.1:PORT/messages/news";
 
-/// What a server is told when it starts. Every flag is also an environment variable.
+/// The command line of a server. Every flag is also an environment variable.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Settings {
@@ -67,17 +67,17 @@ pub struct Settings {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub retain: u32,
 
-    /// Between two ticks, unless the client asks for another interval.
+    /// Milliseconds between two ticks, unless the client asks for another interval.
     #[arg(long, env = "SSE_TICK_INTERVAL_MS", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(0..=MAX_INTERVAL_MS))]
     pub tick_interval_ms: u64,
 
-    /// A comment is sent after so much silence; proxies cut a silent connection.
+    /// Milliseconds of silence after which a comment is sent; proxies cut a silent connection.
     #[arg(long, env = "SSE_KEEP_ALIVE_MS", default_value_t = 15_000,
           value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub keep_alive_ms: u64,
 
-    /// A stream that accepts no byte for so long is closed.
+    /// Milliseconds after which a stream that takes no byte is closed.
     #[arg(long, env = "SSE_STALL_TIMEOUT_MS", default_value_t = 30_000,
           value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub stall_timeout_ms: u64,
@@ -99,11 +99,11 @@ pub struct Settings {
     #[arg(long, env = "SSE_BUS", default_value = "memory")]
     pub bus: BusUrl,
 
-    /// Serve /script too: any client may have any bytes sent to itself.
+    /// Serve /script too: a client chooses the bytes that it gets.
     #[arg(long, env = "SSE_CONFORMANCE")]
     pub conformance: bool,
 
-    /// Say on standard error what is received and sent.
+    /// Write to standard error everything that is received and sent.
     #[arg(long, env = "SSE_WIRE_LOG")]
     pub wire_log: bool,
 }
@@ -124,7 +124,7 @@ macro_rules! settings {
 }
 
 impl Settings {
-    /// What [`settings!`](crate::settings!) calls.
+    /// The function behind [`settings!`](crate::settings!).
     pub fn from_command_line(
         name: &'static str,
         about: &'static str,
@@ -142,12 +142,12 @@ impl Settings {
         Settings { server: name, ..settings }
     }
 
-    /// After so much silence a comment is sent.
+    /// The silence after which a comment is sent.
     pub fn keep_alive(&self) -> Duration {
         Duration::from_millis(self.keep_alive_ms)
     }
 
-    /// A stream that accepts no byte for so long is closed.
+    /// The time after which a stream that takes no byte is closed.
     pub fn stall_timeout(&self) -> Duration {
         Duration::from_millis(self.stall_timeout_ms)
     }

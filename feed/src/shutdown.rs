@@ -1,8 +1,8 @@
 //! The end of a server: one signal that streams, threads and tasks can see.
 //!
 //! A graceful stop of an HTTP server waits for responses to end, and an event stream never does by
-//! itself: axum and warp wait for ever ([axum#2673](https://github.com/tokio-rs/axum/issues/2673)).
-//! So the streams end themselves when this says so, and a framework's graceful stop has nothing
+//! itself: axum and warp wait forever ([axum#2673](https://github.com/tokio-rs/axum/issues/2673)).
+//! So every stream ends itself when this signal begins, and a framework's graceful stop has nothing
 //! left to wait for.
 
 use std::future::poll_fn;
@@ -18,14 +18,14 @@ use signal_hook::iterator::Signals;
 
 use crate::wakers::Wakers;
 
-/// How long streams get to end whole, before the process ends all the same: the contract says 2 s,
+/// The time for streams to end whole, before the process ends in any case: the contract says 2 s,
 /// and a client that reads nothing must not hold up the others for longer.
 const GRACE: Duration = Duration::from_millis(1700);
 
-/// What a shell reports for a process that Ctrl-C ended (128 + SIGINT).
+/// The exit code of a process that Ctrl-C ended (128 + SIGINT).
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// Says that the server is about to stop. Clones share one state.
+/// The signal that the server is about to stop. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     state: Arc<State>,
@@ -62,7 +62,7 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Begins the shutdown and wakes everyone who waits for it.
+    /// Begins the shutdown and wakes all that wait for it.
     pub fn begin(&self) {
         self.state.begun.store(true, Ordering::SeqCst);
         self.state.wakers.wake_all();
@@ -94,13 +94,13 @@ impl Shutdown {
         }
     }
 
-    /// A place in the list of those to be woken.
+    /// A slot in the list of wakers.
     pub(crate) fn watch(&self) -> Watch {
         Watch { slot: self.state.wakers.register(), shutdown: self.clone() }
     }
 }
 
-/// A place in the list of those to be woken; given back on drop.
+/// A slot in the list of wakers; given back on drop.
 #[derive(Debug)]
 pub(crate) struct Watch {
     slot: usize,

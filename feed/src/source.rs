@@ -1,8 +1,8 @@
 //! Where events come from: state machines that know neither sockets nor runtimes.
 //!
-//! A source is asked for its next step and told the time. It answers with an event, with how long
-//! to wait, or with the end. So the std server's workers and the async servers run the same code, and
-//! a test needs no clock.
+//! A source is polled with the current time. It returns an event, the time of the next one, or the
+//! end. So the std server's workers and the async servers run the same code, and a test needs no
+//! clock.
 
 mod script;
 mod simulation;
@@ -21,7 +21,7 @@ pub use self::time::Time;
 use crate::event::{Event, Gap};
 use crate::wire::Encoded;
 
-/// What [`Source::poll`] returns.
+/// The result of [`Source::poll`].
 #[derive(Debug)]
 pub enum SourcePoll {
     /// An event for this stream alone.
@@ -30,7 +30,7 @@ pub enum SourcePoll {
     Shared(Arc<Encoded>),
     /// Events that were asked for are gone.
     Gap(Gap),
-    /// The next event is due then, in Unix nanoseconds; `None`: when the waker is called.
+    /// The time of the next event, in Unix nanoseconds; `None`: the waker will be called.
     Wait(Option<u64>),
     /// The stream has ended.
     End,
@@ -41,8 +41,8 @@ pub trait Source: Send + Sync {
     /// The next event, or when to ask again. `now` is in Unix nanoseconds.
     fn poll(&mut self, now: u64) -> SourcePoll;
 
-    /// Asks to be woken once when there may be more. Only sources that say `Wait(None)` need it;
-    /// the caller calls [`poll`](Self::poll) once more afterwards, in case something came in
+    /// Registers a waker, which is called once when there may be more. Only a source that returns
+    /// `Wait(None)` needs it. The caller polls once more afterwards: an event may have come in
     /// between.
     fn wake(&mut self, _waker: &Waker) {}
 }
@@ -53,10 +53,10 @@ impl std::fmt::Debug for dyn Source {
     }
 }
 
-/// Ids above this are no counter of ours: JSON readers would round them.
+/// Ids above this are not ours: JSON readers would round them.
 const MAX_COUNT: u64 = 1 << 53;
 
-/// What a last event id means to a stream whose ids are numbers.
+/// The meaning of a last event id for a stream whose ids are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     /// No id: from the start, or from now.
@@ -85,7 +85,7 @@ impl After {
 /// time and simulation.
 ///
 /// `newest` is the newest id that exists; at most `retain` of the older ones are sent again.
-fn on_the_clock(after: After, newest: u64, retain: u64, live: u64) -> (u64, Option<Gap>) {
+fn start_by_clock(after: After, newest: u64, retain: u64, live: u64) -> (u64, Option<Gap>) {
     match after {
         After::Nothing => (live, None),
         After::Number(n) if n > newest => (live, Some(Gap::Reset)),
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn a_clocked_stream_replays_what_is_retained_and_admits_the_rest() {
-        assert_eq!(on_the_clock(After::Nothing, 100, 10, 100), (100, None));
-        assert_eq!(on_the_clock(After::Number(97), 100, 10, 100), (98, None));
-        assert_eq!(on_the_clock(After::Number(90), 100, 10, 100), (91, None));
-        assert_eq!(on_the_clock(After::Number(89), 100, 10, 100), (91, Some(Gap::Missed(1))));
-        assert_eq!(on_the_clock(After::Number(101), 100, 10, 100), (100, Some(Gap::Reset)));
-        assert_eq!(on_the_clock(After::Foreign, 100, 10, 100), (100, Some(Gap::Reset)));
+        assert_eq!(start_by_clock(After::Nothing, 100, 10, 100), (100, None));
+        assert_eq!(start_by_clock(After::Number(97), 100, 10, 100), (98, None));
+        assert_eq!(start_by_clock(After::Number(90), 100, 10, 100), (91, None));
+        assert_eq!(start_by_clock(After::Number(89), 100, 10, 100), (91, Some(Gap::Missed(1))));
+        assert_eq!(start_by_clock(After::Number(101), 100, 10, 100), (100, Some(Gap::Reset)));
+        assert_eq!(start_by_clock(After::Foreign, 100, 10, 100), (100, Some(Gap::Reset)));
     }
 }

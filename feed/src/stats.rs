@@ -1,11 +1,10 @@
-//! What the server counts, and how it tells.
+//! The counters of a server, and their Prometheus text.
 
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counters of one server. They only count: nothing is decided by them but the limit of open
-/// streams.
+/// Counters of one server. They decide nothing but the limit of open streams.
 #[derive(Debug, Default)]
 pub struct Stats {
     open_streams: AtomicU64,
@@ -51,7 +50,7 @@ impl Stats {
         metric(
             "sse_lagged_total",
             counter,
-            "Gap events sent: what a stream was to read next was no longer there.",
+            "Gap events sent: the next event of a stream was no longer retained.",
             self.lagged.load(Relaxed),
         );
         metric(
@@ -95,7 +94,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// Resident memory as Linux tells it: the second number of `/proc/self/statm`, in pages.
+/// Resident memory: on Linux the second number of `/proc/self/statm`, in pages.
 fn resident_bytes() -> Option<u64> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_told() {
+    fn resident_memory_is_measured() {
         assert!(resident_bytes().is_some_and(|bytes| bytes > 100_000));
     }
 }

@@ -27,18 +27,18 @@ use crate::wire_log::StreamLog;
 /// write cheaper per byte, and would let one fast reader hold up the others.
 pub const COALESCE_BYTES: usize = 16 * 1024;
 
-/// On shutdown clients are told to come back within this range, in milliseconds, each at a moment
-/// of its own: all at once they would fell the server that comes up.
+/// The `retry` that each stream sends on shutdown, in milliseconds, at random: clients that
+/// reconnect all at once would overload the server that comes up.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
-/// What [`EventStream::poll_event`] returns.
+/// The result of [`EventStream::poll_event`].
 #[derive(Debug)]
 pub enum EventPoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
     Shared(Arc<Encoded>),
-    /// The next event is due then, in Unix nanoseconds, unless the waker is called before.
+    /// The time to poll again, in Unix nanoseconds, unless the waker is called before.
     Wait(u64),
     /// The stream has ended: the response ends, whole.
     End,
@@ -70,8 +70,8 @@ impl EventStream {
         EventStream { source: Some(source), keep_alive_ns, quiet_since: now, shutdown, open, log }
     }
 
-    /// The next thing to do. `now` is in Unix nanoseconds; after `Wait` the waker is called once
-    /// when there may be more before that time.
+    /// The next event, or the time to poll again. `now` is in Unix nanoseconds; after `Wait` the
+    /// waker is called once when there may be an event before that time.
     pub fn poll_event(&mut self, now: u64, waker: &Waker) -> EventPoll {
         let mut asked_to_be_woken = false;
         loop {
@@ -109,7 +109,7 @@ impl EventStream {
                     );
                 }
                 SourcePoll::Wait(_) => {
-                    // Asked first and looked again after, so that nothing slips in between unseen.
+                    // Register first, then poll again, so that no event between the two is missed.
                     source.wake(waker);
                     self.shutdown.set_waker(waker);
                     asked_to_be_woken = true;
@@ -121,7 +121,7 @@ impl EventStream {
 
     /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
     pub fn poll_frame(&mut self, now: u64, waker: &Waker) -> FramePoll {
-        // A lone shared event goes out as it is; only company makes a copy worth it.
+        // A single shared event goes out as it is; only several are copied into one write.
         let mut first: Option<Bytes> = None;
         let mut batch = BytesMut::new();
         loop {
@@ -162,12 +162,12 @@ impl EventStream {
     }
 }
 
-/// What [`EventStream::poll_frame`] returns.
+/// The result of [`EventStream::poll_frame`].
 #[derive(Debug)]
 pub enum FramePoll {
     /// One write.
     Frame(Bytes),
-    /// The next event is due then, in Unix nanoseconds, unless the waker is called before.
+    /// The time to poll again, in Unix nanoseconds, unless the waker is called before.
     Wait(u64),
     /// The stream has ended.
     End,

@@ -1,9 +1,10 @@
-//! A topic: what was published, in order, as far back as it is retained, and cursors that read it.
+//! A topic: published events, in order, as far back as they are retained, and cursors that read
+//! them.
 //!
 //! There is no queue per subscriber. Each has a cursor into the one ring, so a slow reader costs no
-//! memory; one that falls off the end of the ring is told how much it missed. Replay and live are
-//! the same thing, reading on from a sequence number, so there is no seam between them at which an
-//! event could be lost or repeated.
+//! memory; one that falls off the end of the ring gets an event with the number that it missed.
+//! Replay and live are the same operation, reading on from a sequence number, so there is no seam
+//! between them at which an event could be lost or repeated.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +32,7 @@ pub struct Topic {
     epoch: Arc<str>,
     retention: Retention,
     ring: Mutex<Ring>,
-    /// Sequence number of the newest event: lets a cursor that is up to date go without the lock.
+    /// Sequence number of the newest event: a cursor that is up to date needs no lock.
     newest: AtomicU64,
     wakers: Wakers,
 }
@@ -97,7 +98,7 @@ impl Topic {
         Subscription { topic: Arc::clone(self), slot, next, gap }
     }
 
-    /// True if nothing was published and nobody listens.
+    /// True if it has no event and no subscriber.
     pub fn is_unused(&self) -> bool {
         self.newest.load(Ordering::Acquire) == 0 && self.wakers.len() == 0
     }
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_falls_off_the_ring_is_told_and_goes_on() {
+    fn a_cursor_that_falls_off_the_ring_gets_a_gap_and_goes_on() {
         let topic = topic(2, 1000);
         let mut slow = topic.subscribe(None);
         for n in 1..=3 {
@@ -259,6 +260,6 @@ mod tests {
         topic.publish("1".into());
         assert_eq!(count.0.load(Ordering::SeqCst), 9);
         topic.publish("2".into());
-        assert_eq!(count.0.load(Ordering::SeqCst), 9, "nobody asked again");
+        assert_eq!(count.0.load(Ordering::SeqCst), 9, "no waker was set again");
     }
 }

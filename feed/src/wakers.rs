@@ -1,12 +1,12 @@
-//! A list of sleepers that one event wakes all at once.
+//! A list of wakers that one event calls all at once.
 //!
-//! [`std::task::Waker`] is what an async task and a parked thread have in common, so topics and the
-//! shutdown serve both kinds of server through it and depend on no runtime.
+//! An async task and a parked thread both wait with a [`std::task::Waker`], so topics and the
+//! shutdown serve both kinds of server and depend on no runtime.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-/// Sleepers, each in a slot of its own.
+/// Wakers, one in each slot.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     slots: Mutex<Slots>,
@@ -40,7 +40,8 @@ impl Wakers {
         drop(waker);
     }
 
-    /// Asks to be woken once. The caller looks again afterwards, in case it happened just before.
+    /// Sets the waker, which is called once. The caller checks again afterwards: the event may have
+    /// come just before.
     pub(crate) fn set_waker(&self, slot: usize, waker: &Waker) {
         let mut slots = self.slots();
         let sleeping = &mut slots.wakers[slot];
@@ -51,7 +52,7 @@ impl Wakers {
         }
     }
 
-    /// Wakes everyone who sleeps now.
+    /// Calls and removes all wakers.
     pub(crate) fn wake_all(&self) {
         let woken: Vec<Waker> = self.slots().wakers.iter_mut().filter_map(Option::take).collect();
         woken.into_iter().for_each(Waker::wake);

@@ -1,8 +1,8 @@
 //! The one encoder: an [`Event`] to bytes that a client reads back as that event.
 //!
-//! Safe: no value can end a line, so nobody who controls a value can add a field or an event.
-//! Faithful: empty data, leading spaces and trailing newlines survive. What the format cannot carry
-//! is repaired, always the same way:
+//! Safe: no value can end a line, so a client that controls a value cannot add a field or an event.
+//! Faithful: empty data, leading spaces and trailing newlines survive. Characters that the format
+//! cannot carry are repaired, always in the same way:
 //!
 //! | field | cannot carry | becomes |
 //! | --- | --- | --- |
@@ -79,7 +79,7 @@ pub fn encode_into(event: &Event, out: &mut BytesMut) {
     }
 }
 
-/// One field on one line; bytes that `find` finds are left out.
+/// One field on one line; bytes that `find` returns are left out.
 fn field(out: &mut BytesMut, name: &[u8], value: &[u8], find: impl Fn(&[u8]) -> Option<usize>) {
     out.put_slice(name);
     let mut rest = value;

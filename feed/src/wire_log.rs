@@ -1,4 +1,4 @@
-//! `--wire-log`: what is received and sent, in words, on standard error.
+//! `--wire-log`: requests and events, in words, on standard error.
 
 use std::fmt::{Arguments, Display};
 use std::sync::Arc;

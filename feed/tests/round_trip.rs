@@ -1,5 +1,5 @@
-//! Whatever goes into the encoder comes out of the client's parser equal, after the repairs that
-//! `feed::wire` documents.
+//! Any event that goes into the encoder comes out of the client's parser equal, after the repairs
+//! that `feed::wire` documents.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 
-/// What a client is told.
+/// An item that the client's parser returns.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Event { event: String, data: String, last_event_id: String },
@@ -18,8 +18,8 @@ enum Seen {
     Retry(Duration),
 }
 
-/// Text made of what breaks encoders: line ends of all kinds, NUL, colons, spaces, BOM, field
-/// names, wide characters.
+/// Text that breaks encoders: line ends of all kinds, NUL, colons, spaces, BOM, field names, wide
+/// characters.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-c]{0,3}",
@@ -49,7 +49,7 @@ fn event() -> impl Strategy<Value = Event> {
     )
 }
 
-/// What the standard makes of these events, after the documented repairs.
+/// The items that the standard demands for these events, after the documented repairs.
 fn expected(events: &[Event]) -> Vec<Seen> {
     let line_ends = |text: &str| text.replace("\r\n", "\n").replace('\r', "\n");
     let mut last_event_id = String::new();

@@ -1,8 +1,7 @@
 //! The bytes of one connection: reading and writing as far as its socket lets it.
 //!
-//! A worker polls a connection whenever something may have happened to it: the kernel reported its
-//! socket, its waker was called, its deadline is there. So the futures here need no waker; they look
-//! again at each poll.
+//! A worker polls a connection when the kernel reported its socket, when its waker was called, and
+//! when its deadline is reached. So the futures here need no waker; they check again at each poll.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
@@ -19,19 +18,19 @@ use crate::http::{End, Framing, Input};
 /// Bytes read at once: most requests are one read, a full message is five.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Bytes that are put together for one write. For a small event that costs less than having the
-/// kernel gather its parts.
+/// Up to this many bytes are copied together for one write. For a small event that costs less than
+/// a vectored write.
 const JOINED_BYTES: usize = 4 * 1024;
 
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
 
-/// What the connections of one worker share.
+/// The state that the connections of one worker share.
 #[derive(Debug)]
 pub struct Local {
-    /// Now, in nanoseconds of the worker's clock, which deadlines are in.
+    /// Now, in nanoseconds of the worker's clock, which deadlines use too.
     pub now: Cell<u64>,
-    /// How much Unix time, which events are in, is ahead of that.
+    /// The difference to Unix time, in nanoseconds; events are due in Unix time.
     pub unix_offset: Cell<u64>,
     scratch: RefCell<Vec<u8>>,
 }
@@ -49,7 +48,7 @@ impl Local {
     }
 }
 
-/// A socket that never blocks, what it has received, and until when it may wait.
+/// A socket that never blocks, its received bytes and its deadline.
 ///
 /// The kernel reports a change once (`EPOLLET`), so that a connection costs one registration in all
 /// its life.
@@ -57,18 +56,18 @@ impl Local {
 pub struct Io {
     /// The socket.
     pub stream: TcpStream,
-    /// What it shares with others.
+    /// The state that it shares with the other connections of its worker.
     pub local: Rc<Local>,
-    /// When what is waited for must have happened, or when a stream has something to write.
+    /// The end of the current wait: a timeout, or the time of a stream's next event.
     pub deadline: Cell<u64>,
     /// It could go on, but others have their turn first.
     pub wants_a_turn: Cell<bool>,
-    /// A server that stops lets it go on: it has an answer to finish.
+    /// It has an answer to finish, so a server that stops lets it go on.
     pub answering: Cell<bool>,
     /// The framing of a body that was not read; none if a part of it was.
     pub unread_body: Cell<Option<Framing>>,
     received: RefCell<BytesMut>,
-    /// What the kernel reported, until a call finds out otherwise.
+    /// The kernel's reports, each until a call finds nothing more to do.
     reported: Cell<EventFlags>,
 }
 
@@ -91,7 +90,7 @@ impl Io {
         })
     }
 
-    /// Takes note of a report of the kernel.
+    /// Records a report of the kernel.
     pub fn report(&self, flags: EventFlags) {
         self.reported.set(self.reported.get() | flags);
     }
@@ -107,17 +106,17 @@ impl Io {
         self.reported.get().contains(EventFlags::RDHUP)
     }
 
-    /// Gives what comes next so many nanoseconds.
-    pub fn within(&self, ns: u64) {
+    /// Sets the deadline to this many nanoseconds from now.
+    pub fn expire_in(&self, ns: u64) {
         self.deadline.set(self.local.now.get() + ns);
     }
 
-    /// True if the deadline is there.
-    pub fn is_late(&self) -> bool {
+    /// True if the deadline is reached.
+    pub fn is_expired(&self) -> bool {
         self.deadline.get() <= self.local.now.get()
     }
 
-    /// Writes what is left of these parts, as far as the socket takes it; `total` is all their bytes.
+    /// Writes the rest of these parts, as far as the socket takes it; `total` is all their bytes.
     ///
     /// # Errors
     /// If the client has gone, or does not take anything in time.
@@ -146,17 +145,17 @@ impl Io {
         match polled {
             Poll::Ready(Ok(bytes @ 1..)) => {
                 if written + bytes < total {
-                    // It is full. Asking again would only confirm it.
+                    // The send buffer is full. Another call would only confirm it.
                     self.exhausted(EventFlags::OUT);
                 }
                 Poll::Ready(Ok(bytes))
             }
-            Poll::Pending if !self.is_late() => Poll::Pending,
+            Poll::Pending if !self.is_expired() => Poll::Pending,
             _ => Poll::Ready(Err(End::Gone)),
         }
     }
 
-    /// Reads what is there, as far as `buffer` takes it; 0 bytes: the client has gone.
+    /// Reads the received bytes, as far as `buffer` takes them; 0 bytes: the client has gone.
     fn poll_read(&self, buffer: &mut [u8]) -> Poll<usize> {
         let bytes = ready!(self.attempt(EventFlags::IN, || (&self.stream).read(buffer)));
         let bytes = bytes.unwrap_or_default();
@@ -167,8 +166,8 @@ impl Io {
         Poll::Ready(bytes)
     }
 
-    /// Ends the connection so that the client can read the last answer: says that nothing more
-    /// comes, and throws away what comes, as long as there is time and at most `max_bytes`.
+    /// Ends the connection so that the client can read the last answer: sends FIN, then reads and
+    /// discards at most `max_bytes` until the deadline.
     pub async fn close(&self, max_bytes: usize) {
         // It fails if the client has gone, which the next read shows.
         let _ = self.stream.shutdown(Shutdown::Write);
@@ -180,13 +179,13 @@ impl Io {
         }
     }
 
-    /// Throws away what is there. Closing with something unread would reset the connection, and what
-    /// was written last might be lost.
+    /// Discards the received bytes. To close with unread bytes would reset the connection, and the
+    /// last bytes written might be lost.
     pub fn discard(&self) {
         let _ = self.poll_read(&mut self.local.scratch.borrow_mut());
     }
 
-    /// Makes this call, if it may find something to do.
+    /// Makes this call, if the kernel has reported that it can succeed.
     fn attempt(
         &self,
         ready: EventFlags,
@@ -221,7 +220,7 @@ impl Input for Io {
                     self.received().extend_from_slice(&scratch[..bytes]);
                     Ok(())
                 }
-                Poll::Pending if self.is_late() => Err(End::timeout()),
+                Poll::Pending if self.is_expired() => Err(End::timeout()),
                 Poll::Pending => return Poll::Pending,
             })
         })

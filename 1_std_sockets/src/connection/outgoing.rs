@@ -17,7 +17,7 @@ pub const ANSWER_NS: u64 = 30 * SECOND;
 /// [`feed::stream::COALESCE_BYTES`] in each that is enough to keep a fast reader busy.
 const FRAMES_PER_TURN: usize = 4;
 
-/// What to write next, and where more comes from. A frame is shared with every other stream that
+/// The bytes to write next, and the source of more. A frame is shared with every other stream that
 /// sends it; it is never copied to be kept.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -51,15 +51,16 @@ impl Outgoing {
                 let now = io.local.unix_ns();
                 match events.poll_frame(now, context.waker()) {
                     FramePoll::Frame(frame) => self.frame = frame,
-                    // A client that may have closed gets what is there, and is not waited for.
+                    // A client that may have closed gets the frames that are ready; the stream does
+                    // not wait for more.
                     FramePoll::Wait(_) if self.plain.is_empty() && io.has_ended() => {
                         return Poll::Ready(Err(End::Gone));
                     }
                     FramePoll::Wait(until) if self.plain.is_empty() => {
-                        // Up to the next whole millisecond: what is due together then costs one
-                        // wake-up, which costs more than the writes, and what is due on the
-                        // millisecond anyway is not late for it.
-                        io.within(until.next_multiple_of(MS).saturating_sub(now));
+                        // Up to the next whole millisecond: streams that are due together share one
+                        // wake-up, which costs more than the writes, and an event that is due on a
+                        // whole millisecond is not late.
+                        io.expire_in(until.next_multiple_of(MS).saturating_sub(now));
                         return Poll::Pending;
                     }
                     // The head goes out before the first event is there.
@@ -78,7 +79,7 @@ impl Outgoing {
 
     fn end(&mut self, io: &Io) {
         self.events = None;
-        io.within(ANSWER_NS);
+        io.expire_in(ANSWER_NS);
         if self.chunked {
             self.plain.extend_from_slice(LAST_CHUNK);
         }

@@ -1,4 +1,4 @@
-//! Deadlines, with a clock that the tests turn on.
+//! Deadlines, with a clock that the tests advance.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use rustix::event::epoll::EventFlags;
 use super::*;
 use crate::http::Body;
 
-/// By then anything that works has happened, on a loaded machine too.
+/// Only a broken server takes longer, even on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// More than the kernel buffers between two sockets.
@@ -59,7 +59,7 @@ impl Pair {
         Pair { client, connection: Connection::new(io, service) }
     }
 
-    /// A connection whose client has sent this, and that has done what it can.
+    /// A connection whose client has sent this, polled until it waits.
     fn sent(request: &str) -> Pair {
         let mut pair = Pair::new();
         pair.send(request);
@@ -95,7 +95,7 @@ impl Pair {
         now.set(now.get() + seconds * SECOND);
     }
 
-    /// Nothing happens until the deadline, which is in so many seconds.
+    /// Nothing happens until the deadline, which is in `seconds`.
     fn wait_out(&mut self, seconds: u64) -> Poll<()> {
         let (now, deadline) = (&self.connection.io.local.now, self.connection.io.deadline.get());
         assert_eq!(deadline - now.get(), seconds * SECOND);
@@ -145,7 +145,7 @@ fn a_body_must_be_whole_in_time_however_often_a_byte_comes() {
 }
 
 #[test]
-fn an_answer_may_not_be_pending_for_ever() {
+fn an_answer_may_not_be_pending_forever() {
     let mut pair = Pair::sent("GET /never HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(pair.connection.io.answering.get());
     assert!(pair.wait_out(10).is_pending());

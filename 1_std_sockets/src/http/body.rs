@@ -1,4 +1,4 @@
-//! Where a request's body ends, and what is in it.
+//! The end of a request's body, and its content.
 //!
 //! Source: RFC 9112, [6 Message body](https://www.rfc-editor.org/rfc/rfc9112.html#section-6) and
 //! [7.1 Chunked](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1).
@@ -22,15 +22,15 @@ const MAX_TRAILER_BYTES: usize = 4 * 1024;
 pub enum Framing {
     /// There is none.
     None,
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
     /// After a chunk of size 0.
     Chunked,
 }
 
 impl Framing {
-    /// What the header fields say. Two answers are none: a proxy in front might choose the other
-    /// one.
+    /// The framing by the header fields. Two fields are an error: a proxy in front might choose the
+    /// other one.
     pub(super) fn of(request: &Request) -> Result<Framing, End> {
         let mut lengths = request.fields("content-length");
         let length = lengths.next();
@@ -69,9 +69,9 @@ fn content_length(value: &[u8]) -> Result<Framing, End> {
     }
 }
 
-/// Where the bytes of a body come from.
+/// The source of a body's bytes.
 pub trait Input {
-    /// What has come and was not used yet.
+    /// Bytes that have been received and not used yet.
     fn received(&self) -> RefMut<'_, BytesMut>;
 
     /// Waits until more has come.
@@ -120,7 +120,7 @@ async fn take_chunks(input: &impl Input, body: &mut Vec<u8>) -> Result<bool, End
     }
 }
 
-/// Moves so many bytes into the body; false if it would be too large.
+/// Moves this many bytes into the body; false if it would be too large.
 async fn take(bytes: u64, input: &impl Input, body: &mut Vec<u8>) -> Result<bool, End> {
     let room = MAX_MESSAGE_BYTES - body.len();
     let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes <= room) else {
@@ -138,7 +138,7 @@ async fn take(bytes: u64, input: &impl Input, body: &mut Vec<u8>) -> Result<bool
     }
 }
 
-/// Takes a line of so many bytes at most, without its CRLF.
+/// Takes a line of at most `max_bytes` bytes, without its CRLF.
 async fn take_line(
     max_bytes: usize,
     input: &impl Input,

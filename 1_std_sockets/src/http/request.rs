@@ -11,14 +11,14 @@ use percent_encoding::percent_decode_str;
 use super::body::Framing;
 use super::response::{Body, Peer, Response};
 
-/// Bytes of a request's head that are read at all: what the contract allows, and as much again, so
-/// that a request that is somewhat too large can be told by how much.
+/// Bytes of a request's head that are read at all: twice the limit of the contract, so that the
+/// answer to a request slightly above the limit can name its size.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Header fields of a request: browsers send about 20, proxies add a few.
 pub(super) const MAX_FIELDS: usize = 100;
 
-/// What a request begins with.
+/// The form of a request line, for an error.
 const REQUEST_LINE: &str = "METHOD target HTTP/1.1";
 
 /// Why a connection brings no further request.
@@ -26,8 +26,8 @@ const REQUEST_LINE: &str = "METHOD target HTTP/1.1";
 pub enum End {
     /// The client has gone.
     Gone,
-    /// What it sent is refused with this answer, and the connection closes after it: where the next
-    /// request begins is no longer sure.
+    /// The request is refused with this answer, and the connection closes after it: the start of
+    /// the next request is not certain.
     Refused(Vec<u8>),
 }
 
@@ -37,7 +37,7 @@ impl End {
         End::refused(408, "Request Timeout", "the request must be whole within 10 seconds")
     }
 
-    /// What only HTTP itself knows.
+    /// An error of HTTP itself, with no counterpart in the contract.
     pub(super) fn refused(status: u16, title: &str, detail: &str) -> End {
         let json = format!(
             r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#
@@ -52,7 +52,7 @@ impl End {
         Response::from(&Problem::bad_value(what, &String::from_utf8_lossy(value), must_be)).into()
     }
 
-    /// 414 or 431: the head is larger than what is read at all.
+    /// 414 or 431: the head is larger than [`MAX_HEAD_BYTES`].
     pub(super) fn head_too_large(head: &[u8]) -> End {
         let line = head.iter().position(|&byte| byte == b'\n').unwrap_or(head.len());
         Response::from(&if line > MAX_TARGET_BYTES {
@@ -90,10 +90,10 @@ impl Request {
     /// Parses a head that ends in a blank line, as [`head_end`] finds it.
     ///
     /// # Errors
-    /// 400 for what the grammar does not allow, 431 for too many fields, 501 for an unknown
-    /// transfer coding, 505.
+    /// 400 if it breaks the grammar, 431 for too many fields, 501 for an unknown transfer coding,
+    /// 505.
     pub fn parse(head: &[u8]) -> Result<Request, End> {
-        // A line may end in LF alone (RFC 9112 2.2): good for people who type at netcat.
+        // A line may end in LF alone (RFC 9112 2.2), as netcat sends it.
         let mut lines =
             head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let line = lines.next().unwrap_or_default();
@@ -143,7 +143,7 @@ impl Request {
         &self.query
     }
 
-    /// What follows `prefix` in the path if that is one segment, percent-decoded.
+    /// The rest of the path after `prefix` if that is one segment, percent-decoded.
     pub fn segment_after(&self, prefix: &str) -> Option<Cow<'_, str>> {
         let segment = self.path.strip_prefix(prefix)?;
         (!segment.is_empty() && !segment.contains('/'))
@@ -171,12 +171,12 @@ impl Request {
         Publisher {
             authorization: self.field("authorization"),
             origin: self.field("origin"),
-            // That of the target outranks the field (RFC 9112 3.2.2).
+            // The authority of the target outranks the field (RFC 9112 3.2.2).
             host: authority.or_else(|| self.field("host")),
         }
     }
 
-    /// What the contract wants to check of every request.
+    /// The facts that the contract checks of every request.
     pub fn facts(&self) -> RequestFacts<'_> {
         RequestFacts {
             http_1_1: self.http_1_1,
@@ -213,7 +213,7 @@ impl Request {
     }
 }
 
-/// Takes the head of a request off the front of what has come in.
+/// Takes the head of a request off the front of the received bytes.
 #[derive(Debug, Default)]
 pub struct HeadDecoder {
     /// Bytes that were searched for the end of the head before.
@@ -225,10 +225,10 @@ impl HeadDecoder {
     /// The next request; `None` if its head is not all there.
     ///
     /// # Errors
-    /// What cannot be understood, or is too large.
+    /// If the head is malformed or too large.
     pub fn take(&mut self, received: &mut BytesMut) -> Result<Option<Request>, End> {
         if !self.blank_line_skipped {
-            // Some clients end a body with a line end too many (RFC 9112 2.2). One is forgiven.
+            // Some clients send one more line end after a body: skip it (RFC 9112 2.2).
             match &received[..] {
                 [] | [b'\r'] => return Ok(None),
                 [b'\r', b'\n', ..] => received.advance(2),
@@ -237,7 +237,7 @@ impl HeadDecoder {
             }
             self.blank_line_skipped = true;
         }
-        // A client that speaks TLS to us, say, should not have to wait for an answer.
+        // A client that sends TLS here, for example, gets its answer at once.
         if received.first().is_some_and(|byte| !is_token(byte)) {
             return Err(End::malformed("request line", b"", REQUEST_LINE));
         }
@@ -299,8 +299,7 @@ fn request_line(line: &[u8]) -> Result<(&str, &str, bool), End> {
 }
 
 /// Authority, path and query of `/path?query` or `http://authority/path?query` ([RFC 9112
-/// 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)). `*` is a path that nothing is
-/// at.
+/// 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)). `*` is a path without a route.
 fn split_target(target: &str) -> Option<(Option<&str>, &str, &str)> {
     let after = |scheme: &str| {
         let (start, rest) = target.split_at_checked(scheme.len())?;

@@ -8,11 +8,11 @@ use feed::clock::{SECOND, unix_ns};
 use feed::stream::EventStream;
 use jiff::Timestamp;
 
-/// What ends a chunked body ([RFC 9112
+/// The end of a chunked body ([RFC 9112
 /// 7.1](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1)).
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// A response, before anything of it is bytes.
+/// A response, before it is encoded.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
@@ -27,7 +27,7 @@ pub struct Response {
 /// The content of a response.
 #[derive(Debug)]
 pub enum Body {
-    /// None, and no word about its length: 204.
+    /// None, and no field about its length: 204.
     None,
     /// All of it.
     Text(Cow<'static, str>),
@@ -88,7 +88,7 @@ impl Response {
         match &self.body {
             Body::Text(text) => line(format_args!("Content-Length: {}", text.len())),
             // A 1.0 client does not know chunks; for it the end of the connection is the end of the
-            // body. HEAD may leave out what only comes about with a body.
+            // body. An answer to HEAD may omit fields that are known only once the body is made.
             Body::Events(_) if peer.http_1_1 && !peer.head_only => {
                 line(format_args!("Transfer-Encoding: chunked"));
             }
@@ -116,8 +116,8 @@ impl From<&Problem> for Response {
     }
 }
 
-/// Writes `1a CR LF`, the line before a chunk of so many bytes, into `line` and returns what it
-/// used of it.
+/// Writes `1a CR LF`, the line before a chunk of this many bytes, into `line` and returns the part
+/// that it used.
 pub fn chunk_head(bytes: usize, line: &mut [u8; 18]) -> &[u8] {
     let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1) as usize;
     for (at, digit) in line[..digits].iter_mut().enumerate() {

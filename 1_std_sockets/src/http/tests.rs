@@ -101,7 +101,7 @@ fn a_connection_is_kept_or_closed_as_asked() {
 }
 
 #[test]
-fn only_a_1_1_client_waits_to_be_told_to_continue() {
+fn only_a_1_1_client_waits_for_100_continue() {
     for (version, expects) in [("1.1", true), ("1.0", false)] {
         let request =
             good(&format!("POST / HTTP/{version}\r\nHost: h\r\nExpect: 100-Continue\r\n\r\n"));
@@ -287,7 +287,7 @@ fn a_body_above_the_limit_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn a_head_that_does_not_end_is_told_what_is_too_large() {
+fn a_head_that_does_not_end_gets_414_or_431() {
     for (head, status) in [
         (vec![b'x'; MAX_HEAD_BYTES + 1], 414),
         ([b"GET / HTTP/1.1\r\nX: ".as_slice(), &vec![b'x'; MAX_HEAD_BYTES]].concat(), 431),

@@ -1,4 +1,4 @@
-//! What other threads have for a worker: connections, calls of wakers, the stop.
+//! Messages of other threads to a worker: connections, calls of wakers, the stop.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::task::{Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Where a worker gets its work from.
+/// The mailbox of one worker.
 #[derive(Debug)]
 pub struct Mailbox {
     mail: Mutex<Mail>,
@@ -20,7 +20,7 @@ pub struct Mailbox {
     pub connections: AtomicUsize,
 }
 
-/// What has come in.
+/// The mail itself.
 #[derive(Debug, Default)]
 pub struct Mail {
     /// Connections that were accepted.
@@ -44,12 +44,12 @@ impl Mailbox {
     }
 
     /// Gives the worker a connection.
-    pub fn give(&self, stream: TcpStream) {
+    pub fn deliver(&self, stream: TcpStream) {
         self.connections.fetch_add(1, Relaxed);
         self.post(|mail| mail.streams.push(stream));
     }
 
-    /// Has the worker end when its answers have.
+    /// Makes the worker end once its answers have ended.
     pub fn stop(&self) {
         self.post(|mail| mail.stop = true);
     }
@@ -59,8 +59,8 @@ impl Mailbox {
         Waker::from(Arc::new(SlotWaker { mailbox: Arc::clone(self), slot }))
     }
 
-    /// May the worker sleep? If so, the next mail wakes it.
-    pub fn may_sleep(&self) -> bool {
+    /// True if there is no mail: the worker may sleep, and the next mail wakes it.
+    pub fn try_sleep(&self) -> bool {
         let mut mail = self.mail();
         mail.asleep = mail.streams.is_empty() && mail.woken.is_empty() && !mail.stop;
         mail.asleep
@@ -73,7 +73,7 @@ impl Mailbox {
         mail.asleep = false;
     }
 
-    /// Adds to the mail. However much comes before the worker looks, it is woken once.
+    /// Adds to the mail. All mail until the worker looks costs one wake-up.
     fn post(&self, add: impl FnOnce(&mut Mail)) {
         let mut mail = self.mail();
         add(&mut mail);
@@ -121,10 +121,10 @@ mod tests {
         let wakers: Vec<Waker> = (1..=100).map(|slot| mailbox.waker(slot)).collect();
         let mut mail = Mail::default();
         for _ in 0..2 {
-            assert!(mailbox.may_sleep());
+            assert!(mailbox.try_sleep());
             wakers.iter().for_each(Waker::wake_by_ref);
             assert_eq!(writes(), 1);
-            assert!(!mailbox.may_sleep(), "there is mail");
+            assert!(!mailbox.try_sleep(), "there is mail");
             mailbox.take(&mut mail);
             assert!(mail.woken.drain(..).eq(1..=100));
             wakers.iter().for_each(Waker::wake_by_ref);

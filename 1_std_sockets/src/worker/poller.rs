@@ -18,8 +18,8 @@ pub const LISTENER: u32 = 0;
 const TIMER: u32 = u32::MAX;
 const MAILBOX: u32 = u32::MAX - 1;
 
-/// The timer fires so much later than asked. Due times come from two clocks, read one after the
-/// other: those that are meant for the same moment are some nanoseconds apart, and share a wake-up.
+/// The timer fires this much later than asked. Due times come from two clocks, read one after the
+/// other, so equal times differ by some nanoseconds: they share a wake-up.
 const TIMER_SLACK_NS: u64 = 20_000;
 
 /// An epoll and a timer that ends its wait. `epoll_wait` itself counts whole milliseconds only.
@@ -48,7 +48,7 @@ impl Poller {
         Ok(Poller { epoll, timer, alarm: None })
     }
 
-    /// Has a socket reported, for as long as it is open: each change once.
+    /// Registers a socket for as long as it is open; each change is reported once.
     ///
     /// # Errors
     /// If the kernel has no memory for it.
@@ -57,11 +57,11 @@ impl Poller {
         Ok(epoll::add(&self.epoll, stream, data(slot), flags)?)
     }
 
-    /// Takes the reports of sockets and of the listener that there are, as many as `events` has room
-    /// for; sleeps before, if `sleep`, until something happens.
+    /// Takes the kernel's reports, as many as `events` has room for. With `sleep` it waits until
+    /// there is one.
     pub fn wait(&mut self, sleep: bool, events: &mut Vec<Event>) {
         let timeout = (!sleep).then(Timespec::default);
-        // It fails if a signal comes in between, and then reports nothing.
+        // It fails if a signal interrupts it, and then reports nothing.
         let _ = epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref());
         events.retain(|event| match token(event) {
             TIMER => {
@@ -78,7 +78,7 @@ impl Poller {
         self.alarm.is_some_and(|alarm| alarm <= at)
     }
 
-    /// Has a sleep end at `at`.
+    /// Sets the timer to `at`.
     pub fn wake_at(&mut self, at: u64, now: u64) {
         let wait = Duration::from_nanos(at.saturating_sub(now).saturating_add(TIMER_SLACK_NS));
         let wait = Timespec::try_from(wait).expect("64 bits of nanoseconds are 584 years");

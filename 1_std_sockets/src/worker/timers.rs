@@ -1,4 +1,4 @@
-//! When to look at which slot again.
+//! The next deadline of each slot.
 //!
 //! A time that moves later, as every event moves the next keep-alive, costs nothing: the entry stays
 //! in the heap, comes up early, and the owner sets it again. For a time that moves earlier there is
@@ -19,7 +19,7 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Has this slot come up at `at` or before.
+    /// Sets this slot's time to `at` or earlier.
     pub fn set(&mut self, slot: u32, at: u64) {
         let slot_number = slot as usize;
         if self.times.len() <= slot_number {

@@ -1,12 +1,12 @@
-// Chromium's EventSource. The browser lives in a process of its own (browser.mjs), which many cases share: it is started
-// by the first, and ends when none has come for a while.
+// Chromium's EventSource. The browser lives in a separate process (browser.mjs), which many cases share: the first case
+// starts it, and it ends when no case has come for a while.
 
 import { execFileSync, spawn } from "node:child_process";
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-import { obey, options, say, sayLine } from "../adapter.mjs";
+import { onCommand, options, say, sayLine } from "../adapter.mjs";
 import { findChromium, SOCKET } from "./where.mjs";
 
 /** A cold start on a busy machine takes seconds. */
@@ -27,7 +27,7 @@ function runCase(socket) {
   // The page, or all of Chromium, has crashed.
   lines.on("error", () => {});
   socket.on("close", () => process.exit(1));
-  obey((command) => socket.write(`${JSON.stringify({ command })}\n`));
+  onCommand((command) => socket.write(`${JSON.stringify({ command })}\n`));
 }
 
 async function browser() {

@@ -1,8 +1,8 @@
-// Holds one headless Chromium and runs cases in it, each in a profile and page of its own.
+// Holds one headless Chromium and runs cases in it, each in a separate profile and page.
 //
-// Spoken to over a Unix socket: first a line `{ url, options }`, then `{ command: "close" }`; back come the records that
-// the page says, and a line with an exclamation mark for what went wrong here. Chromium is spoken to by its debugging protocol over a pipe: JSON, each message ended by NUL.
-// https://chromedevtools.github.io/devtools-protocol/
+// Its protocol, over a Unix socket: first a line `{ url, options }`, then `{ command: "close" }`; the answer is the
+// records of the page, and a line with an exclamation mark for an error of this process. Chromium is spoken to by its
+// debugging protocol over a pipe: JSON, each message ended by NUL. https://chromedevtools.github.io/devtools-protocol/
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -15,7 +15,7 @@ import { watch } from "../adapter.mjs";
 import { page } from "./page.mjs";
 import { findChromium, SOCKET } from "./where.mjs";
 
-/** Nobody has come for so long: the run is over. */
+/** Without a case for this time the run is over. */
 const IDLE_LIMIT_MS = 10_000;
 
 /** Time to close in good order. */
@@ -29,12 +29,12 @@ const FLAGS = [
   "--no-proxy-server",
   "--disable-gpu",
   "--disable-dev-shm-usage",
-  // Nothing but what a case asks for, and nobody but this machine.
+  // No requests but those of a case, and no host but this machine.
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
   "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
-  // The page comes from no address, so its requests to this machine would need the user's leave.
+  // The page comes from no address, so its requests to this machine would need the user's permission.
   "--disable-features=LocalNetworkAccessChecks",
   // Many pages at a time, none of them in front.
   "--disable-background-timer-throttling",
@@ -79,9 +79,9 @@ class Chromium {
     return new Promise((resolve, reject) => this.#calls.set(id, { method, resolve, reject }));
   }
 
-  /** Hears the events of a page. */
-  hear(sessionId, heard) {
-    this.#sessions.set(sessionId, heard);
+  /** Listens to the events of a page. */
+  listen(sessionId, listener) {
+    this.#sessions.set(sessionId, listener);
   }
 
   forget(sessionId) {
@@ -89,7 +89,8 @@ class Chromium {
   }
 
   async end() {
-    // Told to close, it ends its helpers first; killed, it leaves them writing to the folder that is to go.
+    // On `Browser.close` it ends its helper processes first. If it is killed, they still write to the folder that is
+    // about to be deleted.
     this.call("Browser.close").catch(() => {});
     const impatience = setTimeout(() => this.#process.kill("SIGKILL"), END_LIMIT_MS);
     await this.ended;
@@ -111,7 +112,7 @@ class Chromium {
 async function runCase(chromium, socket) {
   let sessionId;
   const lines = createInterface({ input: socket });
-  // It passes on those of the socket: a client that was killed.
+  // It passes on errors of the socket: a client that was killed.
   lines.on("error", () => {});
   const gone = new Promise((resolve) => socket.once("close", resolve));
   const first = new Promise((resolve) => lines.once("line", resolve));
@@ -120,7 +121,7 @@ async function runCase(chromium, socket) {
   const { url, options } = JSON.parse(asked);
   const commands = [];
   lines.on("line", (line) => (sessionId ? command(line) : commands.push(line)));
-  // A page that is gone needs no telling.
+  // A page that is gone needs no command.
   const command = (line) => {
     call("Runtime.evaluate", { expression: `${JSON.parse(line).command}Source()` }).catch(() => {});
   };
@@ -135,7 +136,7 @@ async function runCase(chromium, socket) {
     const address = `${options.pageOrigin ?? new URL(url).origin}/blank`;
     const loaded = new Promise((resolve, reject) => {
       let served = false;
-      chromium.hear(sessionId, (method, params) => {
+      chromium.listen(sessionId, (method, params) => {
         if (method === "Fetch.requestPaused") {
           served = true;
           fulfil(call, params.requestId).catch(reject);
@@ -152,7 +153,7 @@ async function runCase(chromium, socket) {
     await call("Page.navigate", { url: address });
     await Promise.race([loaded, gone]);
     await call("Fetch.disable");
-    await call("Runtime.addBinding", { name: "tell" });
+    await call("Runtime.addBinding", { name: "report" });
     const expression = `(${page})(${watch}, ${JSON.stringify(url)}, ${JSON.stringify(options)})`;
     const { exceptionDetails } = await call("Runtime.evaluate", { expression });
     if (exceptionDetails) throw new Error(exceptionDetails.exception.description);
@@ -203,7 +204,7 @@ function serve() {
   rest();
 }
 
-// Of several that start at a time one gets the socket. A socket left by one that was killed answers nobody.
+// Of several processes that start at a time one gets the socket. A socket left by a killed process answers no client.
 const server = createServer();
 server.once("listening", serve);
 server.once("error", () => {

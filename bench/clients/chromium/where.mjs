@@ -1,4 +1,4 @@
-// Where Chromium is, and where the process listens that holds it.
+// The path of Chromium, and the socket of the process that holds it.
 
 import { accessSync, constants } from "node:fs";
 import { tmpdir, userInfo } from "node:os";

@@ -18,7 +18,7 @@ def say(**record):
 
 async def read(url):
     """Runs the case to the end of its stream."""
-    # httpx gives up after 5 s of silence unless told otherwise, and follows no redirect.
+    # By default httpx gives up after 5 s of silence and follows no redirect.
     silence = options.get("readTimeoutMs")
     timeout = httpx.Timeout(None, read=silence and silence / 1000)
     request = {"headers": dict(options.get("headers", {}))}
@@ -27,7 +27,7 @@ async def read(url):
         request["headers"].setdefault("Content-Type", "text/plain; charset=utf-8")
     async with httpx.AsyncClient(timeout=timeout, follow_redirects=True) as client:
         async with httpx_sse.aconnect_sse(client, options.get("method", "GET"), url, **request) as source:
-            # The status is left to its user; the type it checks itself, but only when events are asked for.
+            # httpx-sse leaves the status to its user. It checks the type, but only when the user asks for events.
             if source.response.status_code != 200:
                 raise httpx_sse.SSEError(f"status {source.response.status_code}")
             source._check_content_type()
@@ -46,16 +46,16 @@ async def run(url):
     protocol = asyncio.StreamReaderProtocol(commands)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     reading = asyncio.create_task(read(url))
-    told = asyncio.create_task(commands.readline())
-    await asyncio.wait([reading, told], return_when=asyncio.FIRST_COMPLETED)
+    command = asyncio.create_task(commands.readline())
+    await asyncio.wait([reading, command], return_when=asyncio.FIRST_COMPLETED)
     reading.cancel()
     result = (await asyncio.gather(reading, return_exceptions=True))[0]
     if isinstance(result, Exception):
         print(repr(result), file=sys.stderr)
         say(k="error", fatal=True)
     say(k="closed")
-    while await told:
-        told = asyncio.create_task(commands.readline())
+    while await command:
+        command = asyncio.create_task(commands.readline())
 
 
 if sys.argv[-1] == "--describe":

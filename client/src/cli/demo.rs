@@ -77,7 +77,7 @@ impl Demo {
             let package = packages[package].clone();
             lanes.push(Runner::start(number, package, app.scenario(), sender.clone()).await?);
         }
-        // A closed window too must not leave servers behind, nor a terminal that is not given back.
+        // When its window closes, the demo must end its servers and restore the terminal too.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
@@ -144,7 +144,7 @@ async fn panic_if_asked() {
 }
 
 /// Whether the terminal is ours. Giving it back twice would put the cursor where it was before, and
-/// the next line over what a panic says.
+/// the next line over the message of a panic.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Takes the terminal; a panic, of whichever thread, gives it back before it is printed.

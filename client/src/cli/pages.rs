@@ -1,4 +1,4 @@
-//! `sse completions` and `sse man`: what a package of the program installs beside it.
+//! `sse completions` and `sse man`: files that a package installs beside the program.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

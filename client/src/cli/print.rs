@@ -116,7 +116,7 @@ fn json_time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// Shows control characters as pictures: what a server sends must not steer the terminal.
+/// Shows control characters as pictures: text from a server must not control the terminal.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     let is_unsafe = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(is_unsafe) {

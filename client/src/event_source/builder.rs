@@ -19,13 +19,14 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 /// The longest wait that backoff grows to: a server that is back is noticed within this time.
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// How long a TCP or TLS handshake may take. Not the answer: a server may think as long as it likes.
+/// The time limit for a TCP or TLS handshake. There is none for the answer: a server may take its
+/// time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// TCP's own probes find a peer that vanished without a word, even with no read timeout.
+/// TCP keep-alive probes find a peer that vanished without a FIN, even without a read timeout.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Options of an [`EventSource`]. Without any, it does what the standard says.
+/// Options of an [`EventSource`]. Without any, it follows the standard.
 ///
 /// ```
 /// use std::time::Duration;
@@ -108,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// Reconnects when nothing, not even a comment, came for so long. No timeout if not set.
+    /// Reconnects after this time without a byte, not even a comment. No timeout if not set.
     ///
     /// A good value is three times the server's keep-alive interval.
     #[must_use]

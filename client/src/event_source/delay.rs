@@ -39,7 +39,7 @@ impl Backoff {
     }
 }
 
-/// A wait that neither spins nor sleeps for ever.
+/// A wait that neither spins nor sleeps forever.
 pub(super) fn bounded(wait: Duration) -> Duration {
     wait.clamp(MIN_DELAY, MAX_DELAY)
 }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_neither_spin_nor_last_for_ever() {
+    fn waits_neither_spin_nor_last_forever() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(Duration::ZERO, true, MAX), MIN_DELAY);
         let huge = Duration::from_millis(u64::MAX);

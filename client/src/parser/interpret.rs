@@ -74,7 +74,8 @@ enum Found<'i> {
 }
 
 impl Interpreter {
-    /// Reads lines until one makes an item; takes what it has read off the front of `input`.
+    /// Reads lines until one makes an item; takes the bytes that it has read off the front of
+    /// `input`.
     #[inline]
     pub(super) fn next<'p, 'i: 'p>(
         &'p mut self,
@@ -369,7 +370,7 @@ impl Interpreter {
         self.check(self.line.len().saturating_sub(LONGEST_PREFIX))
     }
 
-    /// Keeps what the block has so far: the bytes it lies in will be gone.
+    /// Keeps the fields of the block so far: the bytes that hold them will be gone.
     fn keep_block(&mut self, block: Block<'_>) {
         if let Some(data) = block.data {
             self.append(data.bytes());

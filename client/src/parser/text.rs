@@ -81,7 +81,7 @@ impl<'a> Text<'a> {
         if self.ascii { 0 } else { self.bytes.len() }
     }
 
-    /// As text; what is malformed is replaced, in the buffer.
+    /// As text; malformed bytes are replaced, in the buffer.
     #[inline]
     pub(super) fn decode(self, replaced: &'a mut String) -> &'a str {
         self.valid().unwrap_or_else(|| {
@@ -130,20 +130,20 @@ impl<'a> Text<'a> {
 fn find<const NUL: bool>(bytes: &[u8]) -> Result<Text<'_>, bool> {
     let (steps, tail) = bytes.as_chunks::<STEP>();
     // SAFETY: every x86-64 has SSE2.
-    let mut seen = Seen { bytes: unsafe { _mm_setzero_si128() }, beyond_ascii: 0, nuls: 0 };
+    let mut scan = Scan { bytes: unsafe { _mm_setzero_si128() }, beyond_ascii: 0, nuls: 0 };
     for (n, step) in steps.iter().take(LONG / STEP).enumerate() {
-        if let Some(len) = seen.look::<NUL>(step, u32::MAX) {
-            return Ok(seen.text(&bytes[..STEP * n + len]));
+        if let Some(len) = scan.step::<NUL>(step, u32::MAX) {
+            return Ok(scan.text(&bytes[..STEP * n + len]));
         }
     }
     if bytes.len() >= LONG {
-        return find_far::<NUL>(bytes, LONG, seen.nuls != 0);
+        return find_far::<NUL>(bytes, LONG, scan.nuls != 0);
     }
     let last = padded(tail).expect("the tail is shorter than a step");
     // Do not count padding bytes as NULs.
-    match seen.look::<NUL>(&last, (1 << tail.len()) - 1) {
-        Some(len) => Ok(seen.text(&bytes[..bytes.len() - tail.len() + len])),
-        None => Err(seen.nuls != 0),
+    match scan.step::<NUL>(&last, (1 << tail.len()) - 1) {
+        Some(len) => Ok(scan.text(&bytes[..bytes.len() - tail.len() + len])),
+        None => Err(scan.nuls != 0),
     }
 }
 
@@ -173,10 +173,10 @@ fn find_far<const NUL: bool>(
     Ok(Text { bytes: &bytes[..start + end], ascii: false, has_nul })
 }
 
-/// The bytes seen before the line end.
+/// A search for the end of a line, and its findings about the bytes before it.
 #[cfg(target_arch = "x86_64")]
-struct Seen {
-    /// All steps, one upon the other.
+struct Scan {
+    /// The bytes of all steps, combined by OR.
     bytes: __m128i,
     /// Bits for those before the line end.
     beyond_ascii: u32,
@@ -184,7 +184,7 @@ struct Seen {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Seen {
+impl Scan {
     #[inline(always)]
     fn text(self, bytes: &[u8]) -> Text<'_> {
         Text { bytes, ascii: self.beyond_ascii == 0, has_nul: self.nuls != 0 }
@@ -192,7 +192,7 @@ impl Seen {
 
     /// Looks at a step, up to the first line end, or all; NULs count if they are `valid`.
     #[inline(always)]
-    fn look<const NUL: bool>(&mut self, step: &[u8; STEP], valid: u32) -> Option<usize> {
+    fn step<const NUL: bool>(&mut self, step: &[u8; STEP], valid: u32) -> Option<usize> {
         // SAFETY: every x86-64 has SSE2, and the load takes the sixteen bytes that are there.
         unsafe {
             let bytes = _mm_loadu_si128(step.as_ptr().cast());

@@ -1,4 +1,5 @@
-//! A scripted HTTP/1.1 server on a raw socket: it can cut, break and refuse what a real one cannot.
+//! A scripted HTTP/1.1 server on a raw socket: it can cut, break and refuse connections at any
+//! byte.
 
 #![allow(dead_code)] // Each test file uses its part.
 
@@ -89,7 +90,7 @@ impl Port {
 /// The answer to one connection, after its request was read.
 pub type Answer = Box<dyn FnOnce(&mut TcpStream) + Send>;
 
-/// The server. One answer for each connection, in order; behind the last it answers 204 for ever.
+/// The server. One answer for each connection, in order; after the last it answers 204.
 pub struct Peer {
     pub address: SocketAddr,
     requests: Receiver<Request>,

@@ -12,7 +12,7 @@ pub type Cut = (&'static str, usize);
 
 const CUTS: &[Cut] = &[("whole", usize::MAX), ("1460 B", SEGMENT_BYTES), ("16 KiB", RECORD_BYTES)];
 
-/// A stream, and what is in it.
+/// A stream, and its content.
 pub struct Fixture {
     /// For reports, and to choose a benchmark by.
     pub name: &'static str,
@@ -64,7 +64,7 @@ fn events(name: &'static str, count: usize, event: impl Fn(usize) -> String) -> 
     Fixture { name, stream, events: count, blocks: count, cuts: CUTS }
 }
 
-/// Blocks that set an id and dispatch nothing; the event at the end shows what was understood.
+/// Blocks that set an id and dispatch nothing; the event at the end shows the last id.
 fn ids() -> Fixture {
     let mut ids = events("ids only", 1000, |n| format!("id: {}\n\n", 100_000 + n));
     ids.stream.extend(b"data: end\n\n");

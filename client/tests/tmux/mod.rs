@@ -1,4 +1,4 @@
-//! A real terminal: tmux, without a window. Keys go in, and what a person would see comes out.
+//! A real terminal: tmux, without a window. Keys go in, and the screen comes out.
 #![allow(dead_code, clippy::unwrap_used)] // Shared by programs that use different parts of it.
 
 use std::process::{Command, Output};

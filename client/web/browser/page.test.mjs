@@ -21,7 +21,7 @@ const RECONNECTION_S = 3;
 /** One test, in a debug build, beside all others. */
 const TEST_MS = 80_000;
 
-/** Text that is something else to whoever does not treat it as text. */
+/** Text that runs as code in a page that does not treat it as text. */
 const HOSTILE = [
   `<img src=x onerror="window.hacked = 'img'">`,
   `</script><script>window.hacked = "script"</script>`,
@@ -33,14 +33,14 @@ const HOSTILE = [
   "",
 ];
 
-/** What the policy has to forbid one by one when [`attack`] is tried. */
+/** The violations that the policy has to report, one by one, for [`attack`]. */
 const DIRECTIVES = ["script-src-elem", "script-src-attr", "connect-src", "img-src", "style-src-elem", "frame-src", "form-action"];
 
 const fleet = servers.map((server) => ({ ...server, binary: build(server) }));
 
 let browser;
 before(async () => {
-  // What an earlier run left is not this one's.
+  // Remove the pictures of an earlier run.
   rmSync(artefacts, { recursive: true, force: true });
   browser = await launch();
 });
@@ -55,7 +55,7 @@ describe("the page", { concurrency: fleet.length }, () => {
       });
       after(() => server?.kill());
 
-      /** A test with a visitor of its own, who leaves a picture behind when it fails. */
+      /** A test with a separate visitor; it leaves a picture behind when it fails. */
       function test(claim, run, options) {
         it(claim, { timeout: TEST_MS }, async () => {
           const visit = await Visit.begin(browser, server, options);
@@ -123,7 +123,7 @@ describe("the page", { concurrency: fleet.length }, () => {
         await state(page, "tasks", /^Done/);
         assert.deepEqual(await page.getByRole("progressbar", { name: /^Task [12]$/ }).evaluateAll((bars) => bars.map((bar) => bar.value)), [100, 100]);
         assert.deepEqual(await page.locator(".task .done").allTextContents(), ["done", "done"]);
-        // The page's clock tells when an EventSource that was not closed would have been back.
+        // On the page's clock one sees when an EventSource that was not closed would have been back.
         await clockMoves(page, RECONNECTION_S + 2);
         assert.equal(visit.asked("/tasks").length, 1);
         await state(page, "tasks", /^Done/);
@@ -134,14 +134,14 @@ describe("the page", { concurrency: fleet.length }, () => {
         const page = await visit.open();
         await ticks(page, 3);
         await page.getByRole("button", { name: "Drop the connection of Ticks" }).click();
-        // The state lasts for two seconds; what is told of it stays.
-        const told = page.locator("#lifecycle-log");
-        const last = Number((await told.getByText(/as if the network had failed/).textContent()).match(/after (\d+)/)[1]);
+        // The state lasts for two seconds; its lines in the log stay.
+        const lifecycle = page.locator("#lifecycle-log");
+        const last = Number((await lifecycle.getByText(/as if the network had failed/).textContent()).match(/after (\d+)/)[1]);
         await state(page, "ticks", new RegExp(`^Open, resumed after ${last}$`));
         assertConsecutive(await ticks(page, last + 3));
         assert.equal(visit.asked("/ticks").at(-1).path, `/ticks?last_event_id=${last}`);
         assert.match(await page.locator("#tally").textContent(), /over 2 connections, 0 lost$/);
-        await told.getByText(`event ${last + 1} follows ${last}: nothing is missing.`).waitFor();
+        await lifecycle.getByText(`event ${last + 1} follows ${last}: nothing is missing.`).waitFor();
         assert.deepEqual(visit.said, []);
       });
 
@@ -170,7 +170,7 @@ describe("the page", { concurrency: fleet.length }, () => {
             await messages(page, n + 2);
           }
           assert.deepEqual(await messages(page, 3), ["before", "after kill", "after stop"]);
-          // All of it was told to a screen reader.
+          // A screen reader got all of it.
           const news = await page.evaluate(() => window.news.join());
           for (const words of ["connection lost", "connected again", "gap"]) assert.match(news, new RegExp(words));
           const other = visit.said.filter((it) => !/^Failed to load resource: net::ERR_/.test(it));
@@ -190,7 +190,7 @@ describe("the page", { concurrency: fleet.length }, () => {
         await state(page, "wire", /^Open/);
         for (const text of HOSTILE) await server.publish("lobby", text);
         assert.deepEqual(await messages(page, HOSTILE.length), HOSTILE);
-        // What was sent as one message came as one event, whatever lines it has.
+        // A message with several lines came as one event.
         const lines = page.locator("#wire-lines");
         await page.waitForFunction((n) => document.querySelectorAll("#wire-lines .dispatch").length >= n, HOSTILE.length);
         assert.equal(await lines.locator(".dispatch").count(), HOSTILE.length);
@@ -245,7 +245,7 @@ describe("the page", { concurrency: fleet.length }, () => {
   }
 });
 
-// What is the same whoever serves it, and wants the machine for itself.
+// Tests that do not depend on the server, and need the machine for themselves.
 describe("the page itself", () => {
   let server;
   before(async () => {
@@ -313,8 +313,8 @@ describe("the page itself", () => {
         await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
         await visit.picture(`page ${width} ${colorScheme}`);
         const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
-        const told = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((it) => it.html).join(" ")}`);
-        assert.deepEqual(told, [], `${width} ${colorScheme}`);
+        const found = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((it) => it.html).join(" ")}`);
+        assert.deepEqual(found, [], `${width} ${colorScheme}`);
       }
     }
     // WCAG 2.2, 1.4.10: as on a screen of 320 px.
@@ -393,7 +393,7 @@ async function say(page, words) {
   await page.waitForFunction(() => document.getElementById("text").value === "");
 }
 
-/** Waits until the server's clock, as the page shows it, has moved on by so many seconds. */
+/** Waits until the server's clock, as the page shows it, has moved on by `seconds`. */
 async function clockMoves(page, seconds) {
   const clock = page.locator("#clock");
   await clock.filter({ hasText: /\d/ }).waitFor();
@@ -405,7 +405,7 @@ async function clockMoves(page, seconds) {
   }, { start, seconds });
 }
 
-/** In the page: what somebody would try who got HTML into it. Resolves when each try has come to its end. */
+/** In the page: the attempts of an attacker who got HTML into it. Resolves when each attempt has ended. */
 async function attack(trap) {
   window.ran = [];
   window.blocked = [];
@@ -428,7 +428,7 @@ async function attack(trap) {
   source.close();
 }
 
-/** In the page: gathers what a screen reader would be told, in `window.heard`. */
+/** In the page: gathers the announcements to a screen reader, in `window.heard`. */
 function listen() {
   const live = "[aria-live]:not([aria-live=off]), [role=status], [role=alert], [role=log]:not([aria-live=off]), output";
   window.heard = [];
@@ -440,7 +440,7 @@ function listen() {
   }).observe(document, { childList: true, characterData: true, subtree: true });
 }
 
-/** In the page: what its own reader of lines makes of a stream, however that is cut. */
+/** In the page: the result of its own reader of lines for a stream, in any cut. */
 function readLines(base64) {
   const bytes = Uint8Array.from(atob(base64), (it) => it.charCodeAt(0));
   return [bytes.length, 1, 2, 3, 7].map((size) => {
@@ -459,7 +459,7 @@ function readLines(base64) {
   });
 }
 
-/** In the page: how often the chart is drawn while so many events come. */
+/** In the page: how often the chart is drawn while `events` events come. */
 function countDraws(events) {
   let draws = 0;
   const { clearRect } = CanvasRenderingContext2D.prototype;
@@ -493,7 +493,7 @@ class Trap {
   async sprung(...paths) {
     const missing = () => paths.filter((path) => !this.requests.includes(path));
     await new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`nobody asked for ${missing()}`)), PATIENCE_MS);
+      const late = setTimeout(() => reject(new Error(`no request for ${missing()}`)), PATIENCE_MS);
       this.#waiting = () => {
         if (missing().length) return;
         clearTimeout(late);

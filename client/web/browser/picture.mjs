@@ -9,7 +9,7 @@ import { launch } from "./chromium.mjs";
 import { Server, build, servers } from "./servers.mjs";
 import { Visit, messages, state, ticks } from "./visit.mjs";
 
-/** Both of them. What everybody downloads who looks at the README. */
+/** The bytes of both. Each reader of the README downloads them. */
 const MAX_BYTES = 250_000;
 
 const folder = fileURLToPath(new URL("../../pictures/", import.meta.url));

@@ -59,12 +59,12 @@ export class Server {
     return server;
   }
 
-  /** Ends it the hard way: nobody is told anything. */
+  /** Kills it: the streams break without a last chunk. */
   kill() {
     return this.#end("SIGKILL");
   }
 
-  /** Ends it as its operator would: each stream is told when to come back, and ends whole. */
+  /** Ends it as its operator would: each stream gets a `retry`, and ends whole. */
   stop() {
     return this.#end("SIGTERM");
   }

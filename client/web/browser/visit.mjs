@@ -1,8 +1,8 @@
-// Somebody who looks at the page: a browser context with its windows, and what they said on the console.
+// A visitor of the page: a browser context with its windows, and their messages on the console.
 
 import { artefacts } from "./servers.mjs";
 
-/** For everything that is waited for: debug builds and a software-drawn browser on two busy cores. */
+/** The deadline of every wait: debug builds and a software-drawn browser on two busy cores. */
 export const PATIENCE_MS = 30_000;
 
 export const WIDE = { width: 1400, height: 1000 };
@@ -52,7 +52,7 @@ export class Visit {
     return this.requests.filter((request) => request.path?.split("?")[0] === path);
   }
 
-  /** Slows or hastens what the page asks for, without its knowledge. */
+  /** Changes the interval or the step in the page's requests. */
   async reroute(path, query) {
     await this.#context.route(`${this.server.url}${path}`, (route) => route.continue({ url: `${this.server.url}${path}?${query}` }));
   }
@@ -82,7 +82,7 @@ function watch() {
   }).observe(document, { childList: true, subtree: true });
 }
 
-/** Waits until so many ticks were shown; all of them. */
+/** Waits until `count` ticks were shown; returns all of them. */
 export async function ticks(page, count) {
   await page.waitForFunction((count) => window.shownTicks.length >= count, count);
   return page.evaluate(() => window.shownTicks);
@@ -95,7 +95,7 @@ export async function state(page, panel, words) {
   return line.textContent();
 }
 
-/** Waits until the log of messages shows so many; their texts. */
+/** Waits until the log of messages shows `count`; returns their texts. */
 export async function messages(page, count) {
   await page.waitForFunction((count) => document.querySelectorAll("#log .data").length >= count, count);
   return page.locator("#log .data").allTextContents();

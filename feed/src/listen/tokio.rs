@@ -1,4 +1,4 @@
-//! The listener of a server on tokio, and the limit on a request that does not end.
+//! The listener of a server on tokio, and the deadline of a request.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may take for a request that is not answered yet, the wait for its first byte
-/// among it: long enough for a slow phone, short enough that silent connections do not pile up.
+/// The time from an accepted connection, or from the last answer, to the end of the next request:
+/// long enough for a slow phone, short enough that silent connections do not pile up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The wait after a failed `accept`: out of file descriptors it fails at once, again and again,
@@ -33,7 +33,7 @@ impl Listener {
         TcpListener::from_std(listener).map(Listener)
     }
 
-    /// The next connection; a failure is waited over.
+    /// The next connection. After a failure it waits and tries again.
     pub async fn accept(&self) -> (RequestDeadline<TcpStream>, SocketAddr) {
         loop {
             match self.0.accept().await {
@@ -53,8 +53,8 @@ impl Listener {
     }
 }
 
-/// Linux reports through `accept` what happened to a connection while it waited: accept(2), section
-/// "Error handling".
+/// Linux reports through `accept` an error of a connection that waited: accept(2), section "Error
+/// handling".
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -67,7 +67,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct RequestDeadline<S> {
     stream: S,
-    /// While a request arrives; an answer stops the clock, the next request starts it anew.
+    /// Set while a request arrives; an answer stops it, the next request starts it anew.
     due: Option<Pin<Box<Sleep>>>,
 }
 
@@ -140,7 +140,7 @@ mod tests {
 
     /// Time stands still but for the timers that are waited for.
     #[tokio::test(start_paused = true)]
-    async fn a_request_has_thirty_seconds_and_a_stream_has_for_ever() {
+    async fn a_request_has_thirty_seconds_and_a_stream_has_no_limit() {
         let (server, mut client) = duplex(100);
         let mut server = RequestDeadline::new(server);
         let mut read = [0; 10];
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(begin.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
 
-        // An answer, and the stream that it is, stop the clock.
+        // An answer stops the clock, so a stream has no deadline.
         server.write_all(b"200").await.expect("room");
         assert!(timeout(LONGER, server.read(&mut read)).await.is_err(), "it waits");
 

@@ -1,4 +1,4 @@
-//! `/script`: whatever a conformance test wants to see on the wire, through the server's normal
+//! `/script`: a list of events that a conformance test chooses, through the server's normal
 //! encoder.
 
 use std::collections::VecDeque;
@@ -12,7 +12,8 @@ use super::{Source, SourcePoll};
 use crate::clock::MS;
 use crate::event::Event;
 
-/// Bytes that a script may make in all: enough for the largest case, bounded for everybody else.
+/// Bytes of all events of a script together: enough for the largest case, and a bound for a hostile
+/// client.
 pub const MAX_SCRIPT_BYTES: usize = 64 * 1024 * 1024;
 
 /// The longest pause before an event.
@@ -31,10 +32,10 @@ struct Item {
     /// Wait before it.
     #[serde(default)]
     delay_ms: u64,
-    /// `data` is repeated so many times: large events in a short URL.
+    /// How often `data` is repeated: large events in a short URL.
     #[serde(default = "one")]
     times: usize,
-    /// The event is sent so many times.
+    /// How often the event is sent.
     #[serde(default = "one")]
     repeat: usize,
     then: Option<Then>,
@@ -63,7 +64,7 @@ impl Script {
     /// A script from its base64url form (no padding), starting `now`.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// The bounds that it breaks, in words.
     pub fn parse(events: &str, now: u64) -> Result<Script, String> {
         let json =
             URL_SAFE_NO_PAD.decode(events).map_err(|e| format!("unpadded base64url ({e})"))?;

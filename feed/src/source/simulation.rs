@@ -7,12 +7,12 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{After, Source, SourcePoll, on_the_clock};
+use super::{After, Source, SourcePoll, start_by_clock};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 use crate::wire::Encoded;
 
-/// Between two price events, in milliseconds: ten a second is as much as a chart for people needs.
+/// Milliseconds between two price events: ten a second are enough for a chart.
 pub const SIMULATION_INTERVAL_MS: u64 = 100;
 
 const INTERVAL: u64 = SIMULATION_INTERVAL_MS * MS;
@@ -21,8 +21,8 @@ const INTERVAL: u64 = SIMULATION_INTERVAL_MS * MS;
 const SYMBOLS: [(&str, f64); 4] =
     [("ACME", 12_500.0), ("GLOBEX", 8_200.0), ("INITECH", 4_100.0), ("UMBRELLA", 21_000.0)];
 
-/// Waves of a price: length in intervals, height as a part of the mean. Slow ones carry, fast ones
-/// tremble.
+/// Waves of a price: length in intervals, height as a part of the mean. Slow ones make the trend,
+/// fast ones the noise.
 const WAVES: [(u64, f64); 4] = [(6_000, 0.10), (900, 0.04), (120, 0.015), (15, 0.004)];
 
 /// The newest event, encoded once for all streams that are up to date. Clones share it.
@@ -67,7 +67,7 @@ impl Simulation {
         now: u64,
     ) -> Simulation {
         let current = now / INTERVAL;
-        let (next, gap) = on_the_clock(After::parse(last_event_id), current, retain, current);
+        let (next, gap) = start_by_clock(After::parse(last_event_id), current, retain, current);
         Simulation { gap, next, latest }
     }
 }
@@ -100,7 +100,7 @@ fn prices(n: u64) -> Event {
 }
 
 /// The price of a symbol at n, in cents: smooth noise of several wave lengths. Only additions and
-/// multiplications, which give the same bits on every machine; a sine would not have to.
+/// multiplications, which give the same bits on every machine; a sine need not.
 fn price(symbol: u64, mean: f64, n: u64) -> u64 {
     let mut factor = 1.0;
     for (wave, (length, height)) in WAVES.iter().enumerate() {

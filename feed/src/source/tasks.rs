@@ -4,7 +4,7 @@ use super::{After, Source, SourcePoll};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 
-/// Tasks that a stream runs.
+/// Tasks of a stream.
 const TASKS: u64 = 2;
 /// Progress reports of a task: each is ten percent more.
 const REPORTS: u64 = 10;

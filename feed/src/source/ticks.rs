@@ -4,16 +4,16 @@ use super::{After, Source, SourcePoll};
 use crate::clock::MS;
 use crate::event::{Event, Gap};
 
-/// What a client may choose about its ticks.
+/// The parameters of a client's ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TickRules {
-    /// Between two ticks, in milliseconds; 0 is as fast as the client reads.
+    /// Milliseconds between two ticks; 0 is as fast as the client reads.
     pub interval_ms: u64,
-    /// Ticks on this connection, then the stream ends; `None` goes on for ever.
+    /// Ticks on this connection, then the stream ends; `None` never ends.
     pub count: Option<u64>,
     /// Filler bytes in each tick.
     pub pad: usize,
-    /// Data tells when the tick was due and when it was made.
+    /// The data says when the tick was due and when it was made.
     pub stamp: bool,
     /// Ticks fall on multiples of the interval on the wall clock, the same for all connections.
     pub align: bool,
@@ -60,7 +60,7 @@ impl Source for Ticks {
             if self.due - now <= interval.max(MS) {
                 return SourcePoll::Wait(Some(self.due));
             }
-            // The wall clock was set back; nobody should wait for it to catch up.
+            // The wall clock was set back; a client should not wait until it catches up.
             self.due = now;
         }
         let n = self.next;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{After, Source, SourcePoll, on_the_clock};
+use super::{After, Source, SourcePoll, start_by_clock};
 use crate::clock::SECOND;
 use crate::event::{Event, Gap};
 
@@ -10,7 +10,7 @@ use crate::event::{Event, Gap};
 #[derive(Debug)]
 pub struct Time {
     gap: Option<Gap>,
-    /// The next second to tell.
+    /// The second of the next event.
     next: u64,
 }
 
@@ -19,7 +19,7 @@ impl Time {
     /// `retain`.
     pub fn new(last_event_id: Option<&str>, retain: u64, now: u64) -> Time {
         let newest = now / SECOND;
-        let (next, gap) = on_the_clock(After::parse(last_event_id), newest, retain, newest + 1);
+        let (next, gap) = start_by_clock(After::parse(last_event_id), newest, retain, newest + 1);
         Time { gap, next }
     }
 }
@@ -50,7 +50,7 @@ mod tests {
     const SECOND_0: u64 = 1_795_178_096;
 
     #[test]
-    fn the_time_is_told_on_the_second() {
+    fn the_time_is_sent_on_the_second() {
         let mut time = Time::new(None, 10, SECOND_0 * SECOND - 1);
         assert!(
             matches!(time.poll(SECOND_0 * SECOND - 1), SourcePoll::Wait(Some(at)) if at == SECOND_0 * SECOND)
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn missed_seconds_are_told_again() {
+    fn missed_seconds_are_sent_again() {
         let now = SECOND_0 * SECOND;
         let mut time = Time::new(Some(&(SECOND_0 - 2).to_string()), 10, now);
         for second in [SECOND_0 - 1, SECOND_0] {

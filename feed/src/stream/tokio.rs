@@ -1,9 +1,9 @@
 //! An open event stream as an async `Stream`.
 //!
-//! A stream that always has another event ready must give up its thread now and then, or one fast
-//! reader of `/ticks?interval_ms=0` would keep the others, and new connections, waiting for seconds:
-//! the frameworks write on as long as the socket takes it. So every item is charged to the task's
-//! budget in the runtime ([`coop`]).
+//! A stream that always has another event ready must yield its thread now and then. Or else one
+//! fast reader of `/ticks?interval_ms=0` would hold up other streams and new connections for
+//! seconds: the frameworks write on as long as the socket takes bytes. So every item is charged to
+//! the task's budget in the runtime ([`coop`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,13 +18,13 @@ use crate::clock::{unix_ns, wait};
 use crate::event::Event;
 
 impl EventStream {
-    /// As bytes for a raw response body: one item, one write.
+    /// The stream as bytes for a raw response body: one item, one write.
     pub fn frames(self) -> Frames {
         Frames { stream: self, timer: Timer::default() }
     }
 
-    /// As events for a framework's own SSE type. That type keeps the connection alive by itself, so
-    /// no comment comes.
+    /// The stream as events for a framework's own SSE type. That type keeps the connection alive by
+    /// itself, so no comment comes.
     pub fn events(mut self) -> Events {
         self.keep_alive_ns = u64::MAX;
         Events { stream: self, timer: Timer::default() }
@@ -99,7 +99,7 @@ impl Timer {
     fn poll(&mut self, now: u64, until: u64, cx: &mut Context<'_>) -> Poll<()> {
         if self.set_for != until || self.sleep.is_none() {
             self.set_for = until;
-            // A year is for ever here, and the runtime's arithmetic stays far from its limits.
+            // A year is long enough, and the runtime's arithmetic stays far from its limits.
             let at =
                 Instant::now() + wait(now, until).min(std::time::Duration::from_secs(31_536_000));
             match &mut self.sleep {
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(event.data.as_deref(), Some("hello"));
     }
 
-    /// On one thread: a reader who is always served must not keep the next one from its turn.
+    /// On one thread: a stream that is always ready must not keep the next one from its turn.
     #[tokio::test]
     async fn a_stream_that_never_waits_lets_others_run() {
         let feed = Feed::new(Settings::for_tests());

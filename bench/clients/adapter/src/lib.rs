@@ -1,4 +1,4 @@
-//! What the adapters of Rust crates share: the harness's side of the conversation.
+//! Shared by the adapters of Rust crates: the protocol with the harness.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -11,14 +11,14 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 /// The stream is to be closed: return.
 pub struct Closed;
 
-/// What a client does until its stream has ended or is to be closed.
+/// The run of a client, until its stream has ended or the harness closes it.
 pub type Outcome = Result<(), Closed>;
 
 /// One case: where the stream is, and how to ask for it.
 pub struct Case {
     /// As the harness gave it.
     pub url: String,
-    /// Of these a client takes those that its capabilities name.
+    /// A client uses those that its capabilities name.
     pub options: Options,
     events: Cell<u64>,
 }
@@ -72,20 +72,20 @@ pub async fn run(
     }
     let case = Case { url: last, options, events: Cell::new(0) };
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
-    // Whoever is told to close drops the client: that is how streams are closed in Rust.
+    // To close a stream, drop the client, as users of these crates do.
     tokio::select! {
         biased;
-        () = told_to_close(&mut commands) => {}
+        () = close_command(&mut commands) => {}
         _ = client(&case) => {}
     }
     say(&json!({"k": "closed"}));
-    // The harness has to see that nothing more comes: a process that has ended proves nothing.
+    // The harness has to see that no record follows: a process that has ended proves nothing.
     while let Ok(Some(_)) = commands.next_line().await {}
     // Not by returning: the runtime would wait for the thread that reads stdin.
     std::process::exit(0);
 }
 
-async fn told_to_close(commands: &mut Lines<BufReader<Stdin>>) {
+async fn close_command(commands: &mut Lines<BufReader<Stdin>>) {
     while let Ok(Some(line)) = commands.next_line().await {
         let command: Value = serde_json::from_str(&line).unwrap_or_default();
         if command["cmd"] == "close" {
@@ -116,7 +116,7 @@ impl Case {
         say(&json!({"k": "comment", "text": text}));
     }
 
-    /// An error came; after a fatal one the client does not reconnect. What it says is for people.
+    /// An error came; after a fatal one the client does not reconnect. The message is for people.
     pub fn error(&self, fatal: bool, error: impl std::fmt::Display) {
         eprintln!("{error}");
         say(&json!({"k": "error", "fatal": fatal}));

@@ -1,7 +1,7 @@
 //! The parser sse-stream behind a request by reqwest.
 //!
-//! It hands out blocks as they stand. What an event is, and which id is the last, it leaves to its user, so that part of
-//! the standard is here.
+//! The parser returns blocks as they stand. Dispatch and the last event id are left to its user, so
+//! that part of the standard is here.
 
 use adapter::{Case, Outcome};
 use futures_util::StreamExt as _;

@@ -61,7 +61,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App) {
     }
 }
 
-/// Colours, or only what a terminal without them can do.
+/// Colours, or only weights on a terminal without them.
 #[derive(Clone, Copy)]
 struct Paint {
     colour: bool,
@@ -192,7 +192,7 @@ fn panes(frame: &mut Frame<'_>, app: &App, lane: &Lane, paint: Paint, area: Rect
     }
 }
 
-/// All servers: what the client of each heard last.
+/// All servers: the last lines of the client of each.
 fn grid(frame: &mut Frame<'_>, app: &App, paint: Paint, area: Rect) {
     let columns = match area.width {
         ..80 => 1,

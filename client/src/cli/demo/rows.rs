@@ -1,4 +1,4 @@
-//! The log of both sides, in which what is sent and what is received stand in one row.
+//! The log of both sides; a line that one side sent and the other received stands in one row.
 
 use std::collections::VecDeque;
 

@@ -14,7 +14,7 @@ use super::state::{Direction, Message, Saw};
 /// Bytes taken from a socket at once: a piece of the log, which shows lines.
 const READ_BYTES: usize = 8 << 10;
 
-/// Where the relay leads, and a number that changes to cut what is open.
+/// The address behind the relay, and a number that changes to cut the open connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) server: Option<SocketAddr>,
