@@ -50,7 +50,7 @@ async function run(script, options, target) {
   return { seen, message, requests: peer.requests, source };
 }
 
-test("the first request is what the standard asks for", async () => {
+test("the first request follows the standard", async () => {
   const { requests, seen, message } = await run([], {}, "/a?b=c");
   const [{ method, target, headers }] = requests;
   assert.deepEqual([method, target], ["GET", "/a?b=c"]);
@@ -184,7 +184,7 @@ test("silence reconnects", async () => {
   assert.deepEqual(seen, ["open", "message a ", "lost 0", "lost 0", "closed"]);
 });
 
-test("closing in a listener drops what is queued, and the connection", async () => {
+test("closing in a listener drops the queued events and the connection", async () => {
   const peer = await Peer.start(held("data: a\n\ndata: b\n\n"));
   const { source, seen } = open(peer);
   await new Promise((resolve) => source.addEventListener("message", () => resolve(source.close())));
@@ -212,7 +212,7 @@ test("handlers are replaced, and taken away", async () => {
   source.close();
 });
 
-test("what is no URL of HTTP is refused at once", () => {
+test("a URL that is not HTTP is refused at once", () => {
   for (const url of ["/ticks", "ftp://example.org", ""]) {
     assert.throws(() => new EventSource(url), { name: "SyntaxError" });
   }
