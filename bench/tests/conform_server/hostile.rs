@@ -251,6 +251,19 @@ fn ten_gigabytes_on_one_line_are_read_in_part() {
 }
 
 #[test]
+fn a_stream_that_says_nothing_is_accused_of_nothing() {
+    let silent = Hostile::start(|mut socket, _| {
+        let is_old = read_request(&mut socket).contains(" HTTP/1.0");
+        let _ = socket.set_read_timeout(None);
+        let _ = socket.write_all(target::head(is_old).as_bytes());
+        // Open until the client leaves.
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let said = conform(&silent.url(), &["--only", "S1,S2,S3,S5,S6,S8"]);
+    assert_eq!(said.verdicts("fail"), [""; 0], "{}", said.all());
+}
+
+#[test]
 fn binary_in_a_stream_is_a_verdict() {
     let binary = Hostile::start(|mut socket, _| {
         read_request(&mut socket);

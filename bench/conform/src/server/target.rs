@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fleet::Launch;
-use wire::{Connection, EventStream, Head, Log, Request, base_url};
+use wire::{Connection, Event, EventStream, Head, Log, Request, base_url};
 
 use super::{Control, Fault, Need, OwnProcess, script};
 use crate::judge::Subject;
@@ -416,6 +416,17 @@ impl Target {
         self.open(&self.get(&self.path))
     }
 
+    /// Opens the stream under test and waits until it has said an event; a silent stream cannot be judged on what
+    /// follows.
+    ///
+    /// # Errors
+    /// [`Fault::Skip`] if it says none in time.
+    pub fn speaking(&self) -> Result<EventStream, Fault> {
+        let mut stream = self.stream()?;
+        first_event(&mut stream)?;
+        Ok(stream)
+    }
+
     /// The bytes that the stream under test sends by itself within the window.
     ///
     /// # Errors
@@ -475,6 +486,16 @@ fn hint(error: &wire::Error) -> &'static str {
         wire::Error::Timeout { .. } => "; a stream sends its head at once (or raise --patience-ms)",
         _ => "; look at the server's log",
     }
+}
+
+/// The first event of a stream, `None` if it ends before; a silent stream cannot be judged.
+pub(super) fn first_event(stream: &mut EventStream) -> Result<Option<Event>, Fault> {
+    stream.next_event().map_err(|error| match error {
+        wire::Error::Timeout { patience, .. } => {
+            Fault::Skip(format!("the stream said no event for {} ms", patience.as_millis()))
+        }
+        error => error.into(),
+    })
 }
 
 #[cfg(test)]

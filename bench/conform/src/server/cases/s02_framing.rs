@@ -6,6 +6,7 @@ use wire::{EventStream, Framing};
 use super::CASE;
 use crate::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
 use crate::server::script::{data, hold};
+use crate::server::target::first_event;
 use crate::server::{Case, Fault, Level, Need, Outcome, Scope, Target};
 
 /// The events of S2.09.
@@ -257,7 +258,7 @@ fn http10_no_chunked(target: &Target) -> Outcome {
     if let Some(coding) = stream.head().value("transfer-encoding") {
         return Err(miss("no Transfer-Encoding", format!("Transfer-Encoding: {coding}")));
     }
-    stream.take(1)?;
+    first_event(&mut stream)?;
     // Chunk framing without its header would show as a first line that is a bare hex number.
     let first_line = stream.raw().split(|&byte| matches!(byte, b'\r' | b'\n')).next();
     let first_line = first_line.unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::host;
 use crate::server::grammar::{blocks, has, lines, show};
 use crate::server::own::Own;
 use crate::server::script::{self, data, hold};
+use crate::server::target::first_event;
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
 
 /// The silence before the first event of S5.01.
@@ -318,7 +319,7 @@ fn first_event_latency(target: &Target) -> Outcome {
         let asked = Instant::now();
         let mut stream = target.stream()?;
         heads.push(asked.elapsed());
-        if stream.next_event()?.is_some() {
+        if first_event(&mut stream)?.is_some() {
             events.push(asked.elapsed());
         }
     }

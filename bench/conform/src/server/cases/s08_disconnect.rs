@@ -14,6 +14,7 @@ use crate::expect::{ensure, equal, eventually, fact, miss, pass};
 use crate::server::metrics::{Held, metric};
 use crate::server::own::Own;
 use crate::server::script::{self, hold};
+use crate::server::target::first_event;
 use crate::server::topic::Topic;
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Scope, Target};
 
@@ -109,10 +110,9 @@ pub(super) static CASES: &[Case] = &[
         fix: "Nothing has to change: both going on and ending are seen.",
         run: |target| {
             let mut stream = target.stream()?;
-            let first = stream.next_event();
+            first_event(&mut stream)?;
             let _ = stream.connection().socket().shutdown(Shutdown::Write);
-            let after = first.and_then(|_| stream.watch_on(target.scaled(HALF_CLOSED_WATCH)));
-            fact(match after {
+            fact(match stream.watch_on(target.scaled(HALF_CLOSED_WATCH)) {
                 Ok(true) => "it goes on",
                 Ok(false) => "it ends whole",
                 Err(error) if error.is_end() => "it is cut off",
@@ -174,8 +174,7 @@ pub(super) static CASES: &[Case] = &[
         sends: "A second GET on the connection while the stream is open.",
         fix: "Answer pipelined requests in order: the second waits, or the connection closes.",
         run: |target| {
-            let mut stream = target.stream()?;
-            stream.next_event()?;
+            let mut stream = target.speaking()?;
             let request = target.get(NO_SUCH_PATH).to_bytes();
             stream.connection().send(&request)?;
             // A byte out of place breaks the chunks, or shows where there are none.
@@ -198,8 +197,7 @@ pub(super) static CASES: &[Case] = &[
         sends: "Bytes that are no request while the stream is open.",
         fix: "Nothing has to change, if the stream goes on or closes cleanly.",
         run: |target| {
-            let mut stream = target.stream()?;
-            stream.next_event()?;
+            let mut stream = target.speaking()?;
             stream.connection().send(b"\x00\xff no request\r\n\r\n")?;
             fact(match stream.watch_on(target.scaled(HALF_CLOSED_WATCH)) {
                 Ok(true) => "it goes on",
