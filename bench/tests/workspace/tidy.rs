@@ -11,6 +11,7 @@ use std::process::Command;
 
 use fleet::Package;
 use fleet::cargo_metadata::{Dependency, DependencyKind, Metadata};
+use serde_json::Value;
 
 /// Files that people read beside each other have to be short and narrow.
 const MAIN_LINES: usize = 150;
@@ -213,6 +214,69 @@ fn the_server_without_a_framework_has_none_below_it() {
         assert!(wrong.is_empty(), "{name} stands on {wrong:?}");
     }
     assert!(checked > 0, "no server is written without a framework any more");
+}
+
+/// The offline checks of `cargo deny`, from the same `deny.toml`: licences, banned crates, sources. A
+/// developer without that tool gets them too; it alone knows the advisories.
+#[test]
+fn dependencies_are_licensed_and_none_is_banned() {
+    let host = run(Command::new("rustc").arg("-vV"));
+    let host = host.lines().find_map(|it| it.strip_prefix("host: ")).expect("rustc names its host");
+    let text = cargo(&["metadata", "--format-version", "1", "--locked", "--filter-platform", host]);
+    let metadata: Value = serde_json::from_str(&text).unwrap();
+    let rules = std::fs::read_to_string(workspace().join("deny.toml")).unwrap();
+    let rules: toml::Table = rules.parse().unwrap();
+    let word =
+        |it: &toml::Value| it.as_str().or_else(|| it.get("crate")?.as_str()).map(str::to_owned);
+    let words = |value: &toml::Value| -> Vec<String> {
+        value.as_array().unwrap().iter().filter_map(word).collect()
+    };
+    let (allowed, banned) = (words(&rules["licenses"]["allow"]), words(&rules["bans"]["deny"]));
+    let mut faults = String::new();
+    let packages = metadata["packages"].as_array().unwrap();
+    for package in packages.iter().filter(|it| !it["source"].is_null()) {
+        let field = |name: &str| package[name].as_str().unwrap_or_default();
+        let (name, version) = (field("name"), field("version"));
+        if !is_licensed(field("license"), &allowed) {
+            let _ = writeln!(faults, "{name} {version} has the licence {:?}", field("license"));
+        }
+        if banned.iter().any(|it| is_banned(name, version, it)) {
+            let _ = writeln!(faults, "{name} {version} is banned");
+        }
+        if field("source") != "registry+https://github.com/rust-lang/crates.io-index" {
+            let _ = writeln!(faults, "{name} {version} comes from {}", field("source"));
+        }
+    }
+    assert!(faults.is_empty(), "deny.toml has the rules and their reasons\n{faults}");
+    assert!(packages.len() > 100, "cargo metadata shows {} packages", packages.len());
+}
+
+/// Whether every part of an SPDX expression has an allowed choice. Parentheses of `A AND (B OR C)` add
+/// nothing to that.
+fn is_licensed(expression: &str, allowed: &[String]) -> bool {
+    let choices = |part: &str| {
+        let plain = part.replace(['(', ')'], "").replace('/', " OR ");
+        plain.split(" OR ").any(|it| allowed.iter().any(|allowed| allowed == it.trim()))
+    };
+    !expression.is_empty() && expression.split(" AND ").all(choices)
+}
+
+/// Whether a rule such as `openssl-sys` or `h2:<0.4` is about this crate.
+fn is_banned(name: &str, version: &str, rule: &str) -> bool {
+    let (of, below) = rule.split_once(":<").unwrap_or((rule, ""));
+    let numbers = |version: &str| -> Vec<u64> {
+        version.split('.').map_while(|it| it.parse().ok()).collect()
+    };
+    name == of && (below.is_empty() || numbers(version) < numbers(below))
+}
+
+#[test]
+fn licences_and_bans_are_found() {
+    let allowed = ["MIT".to_owned(), "ISC".to_owned()];
+    assert!(is_licensed("(MIT OR GPL-3.0) AND ISC", &allowed) && is_licensed("X/MIT", &allowed));
+    assert!(!is_licensed("MIT AND GPL-3.0", &allowed) && !is_licensed("", &allowed));
+    assert!(is_banned("h2", "0.3.27", "h2:<0.4") && is_banned("a", "1.0.0", "a"));
+    assert!(!is_banned("h2", "0.4.1", "h2:<0.4") && !is_banned("h3", "0.1.0", "h2:<0.4"));
 }
 
 /// Adding a server edits no file: so no file lists them.
