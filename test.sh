@@ -172,7 +172,7 @@ run_part() {
 
 # Parts that judge times leave most of the machine idle while they wait, and want that: they run after the others, as many at
 # a time as there are cores. At last, alone, the part that measures.
-judges_times='one_fault|lifecycle|bench:load|suite:|client:demo|node:page'
+judges_times='conform_server|conform_client|one_fault|lifecycle|bench:load|suite:|client:demo|node:page'
 measures='bench:report'
 
 run_all() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use fleet::{Launch, Server};
 use load::churn::{self, Way};
 use load::generator::{self, Outcome};
-use load::plan::Plan;
+use load::plan::{Plan, Stop};
 use load::storm;
 use load::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
 use load::{Shape, Workload};
@@ -16,6 +16,9 @@ const SUBSCRIBERS: u64 = 40;
 
 /// From the last connection to the time when all have to be open: this runs beside other tests.
 const OPEN_NS: u64 = 3 * SECOND_NS;
+
+/// Further time for streams that are not paced: only a stream that never completes uses it up.
+const COMPLETE_NS: u64 = 100 * SECOND_NS;
 
 fn floor(faults: &[&str]) -> Server {
     let args = ["floor"].into_iter().chain(faults.iter().copied()).map(str::to_owned).collect();
@@ -49,7 +52,13 @@ fn ticks() -> Workload {
 }
 
 fn plan(workload: &Workload, addr: SocketAddr) -> Plan {
-    workload.plan_with_slack(addr, unix_ns(), OPEN_NS).unwrap()
+    let mut plan = workload.plan_with_slack(addr, unix_ns(), OPEN_NS).unwrap();
+    if let (Shape::Counted { .. }, Stop::WhenComplete { at_latest_ns }) =
+        (&workload.shape, &mut plan.stop)
+    {
+        *at_latest_ns += COMPLETE_NS;
+    }
+    plan
 }
 
 fn load(addr: SocketAddr, workload: &Workload) -> Outcome {
