@@ -274,7 +274,7 @@ pub(super) mod tests {
             expected: actual.map(|_| "<expected>".to_owned()),
             actual: actual.map(str::to_owned),
             dialogue: actual.map(|_| "  0.1 ms > GET / HTTP/1.1\\r\\n\n".to_owned()),
-            reproduce: actual.map(|_| "printf 'GET' | nc & </script>".to_owned()),
+            reproduce: actual.map(|_| "cat x | nc & </script>".to_owned()),
             deviation: None,
             took_ms: 1.5,
         };

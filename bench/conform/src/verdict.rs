@@ -103,7 +103,7 @@ pub struct CaseResult {
     /// For a failure: the bytes of the dialogue with their times, an excerpt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dialogue: Option<String>,
-    /// For a failure: one line of shell that holds the dialogue again.
+    /// For a failure: how to see it again, a line of shell or the option that runs the case alone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reproduce: Option<String>,
     /// Why a failure is expected, from `deviations.toml`, `client.toml` or a baseline.

@@ -66,11 +66,6 @@ impl Package {
         self.folder_name().split('_').next()?.parse().ok()
     }
 
-    /// The port without `--port`: 8000 and the folder's number.
-    pub fn default_port(&self) -> u16 {
-        8000 + self.number().and_then(|it| u16::try_from(it).ok()).unwrap_or_default().min(999)
-    }
-
     /// How a launch of this package's `binary` with `encoding` looks.
     pub fn launch(&self, binary: &Path, encoding: &str) -> Launch {
         Launch {

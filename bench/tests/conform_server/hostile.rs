@@ -47,6 +47,7 @@ fn conform(url: &str, args: &[&str]) -> Said {
     let name = format!("sse-conform-hostile-{}-{number}.json", std::process::id());
     let json: PathBuf = std::env::temp_dir().join(name);
     let mut child = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+        .current_dir(crate::report::workspace())
         .args(["conform", "server", url, "--patience-ms", "400", "--json"])
         .arg(&json)
         .args(args)

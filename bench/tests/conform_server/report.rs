@@ -36,7 +36,13 @@ impl Drop for Folder {
 }
 
 fn command(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sse-bench")).args(args).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
+    command.args(args).current_dir(workspace()).output().unwrap()
+}
+
+/// Commands run where users run them: the request bytes of failures go to its `target` folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 fn ok(args: &[&str]) -> String {
@@ -88,7 +94,14 @@ fn a_real_report_keeps_to_the_schema_and_every_rendering_is_there() {
         }
         assert!(result.get("dialogue").is_none() || is_miss, "{result}");
     }
-    assert!(results.iter().any(|it| it["reproduce"].is_string()));
+    let again = |id: &str| {
+        let result = results.iter().find(|it| it["id"] == id);
+        result.and_then(|it| it["reproduce"].as_str()).unwrap()
+    };
+    let file = "target/sse-conform/tiny--server/S9.10.txt";
+    assert!(again("S9.10").starts_with(&format!("(cat {file}; ")), "{}", again("S9.10"));
+    let bytes = std::fs::read_to_string(workspace().join(file)).unwrap();
+    assert!(bytes.starts_with("GET /events HTTP/1.1\r\n") && !bytes.contains("Host"), "{bytes}");
 
     let suites = quick_junit::Report::deserialize_from_str(&folder.read("a.xml")).unwrap();
     assert_eq!(suites.tests, results.len());
@@ -292,7 +305,8 @@ fn the_smallest_example_is_shown_and_fails_no_run() {
     assert_eq!(verdicts, ["pass", "fail", "skip", "pass"]);
     let known = results[1]["deviation"]["reason"].as_str().unwrap();
     assert!(known.starts_with("0 lines; "), "{known}");
-    assert!(results[1]["reproduce"].as_str().unwrap().ends_with("--example smallest -- 8001"));
+    let again = "sse-bench conform server std-sockets --encoding smallest --only S1.10";
+    assert_eq!(results[1]["reproduce"], again);
 }
 
 #[test]

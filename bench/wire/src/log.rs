@@ -47,7 +47,6 @@ struct Entries {
     start: Instant,
     sent: Vec<Sent>,
     sent_bytes: usize,
-    latest: usize,
     connections: usize,
     first: Vec<Entry>,
     last: VecDeque<Entry>,
@@ -72,7 +71,6 @@ impl Log {
             start: Instant::now(),
             sent: Vec::new(),
             sent_bytes: 0,
-            latest: 0,
             connections: 0,
             first: Vec::new(),
             last: VecDeque::new(),
@@ -114,7 +112,6 @@ impl Log {
     pub fn add(&self, connection: usize, side: Side, bytes: &[u8]) {
         let mut entries = self.lock();
         let at = entries.start.elapsed();
-        entries.latest = connection;
         if side == Side::Sent {
             entries.sent_bytes = entries.sent_bytes.saturating_add(bytes.len());
             if entries.sent_bytes <= SENT_BYTES {
@@ -134,11 +131,10 @@ impl Log {
         entries.last.push_back(entry);
     }
 
-    /// All that this side sent, and the connection on which something happened last; `None` if it
-    /// was too much to keep.
-    pub fn sent(&self) -> Option<(Vec<Sent>, usize)> {
+    /// All that this side sent; `None` if it was too much to keep.
+    pub fn sent(&self) -> Option<Vec<Sent>> {
         let entries = self.lock();
-        (entries.sent_bytes <= SENT_BYTES).then(|| (entries.sent.clone(), entries.latest))
+        (entries.sent_bytes <= SENT_BYTES).then(|| entries.sent.clone())
     }
 
     /// The dialogue as text, one line of the peer a line: time, connection, direction, bytes.

@@ -1,6 +1,7 @@
 //! The server under test and how cases talk to it.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Target {
     scale: f64,
     own: bool,
     parallel: usize,
+    /// Where the request bytes of failed cases go.
+    requests: Option<PathBuf>,
     log: Log,
 }
 
@@ -76,6 +79,7 @@ impl Target {
             scale: 1.0,
             own: true,
             parallel: PARALLEL,
+            requests: None,
             log: Log::new(),
         }
     }
@@ -111,6 +115,7 @@ impl Target {
             scale: 1.0,
             own: false,
             parallel: PARALLEL_FOREIGN,
+            requests: None,
             log: Log::new(),
         })
     }
@@ -204,6 +209,13 @@ impl Target {
         if !self.capabilities.contains(&Need::KeepAlive) {
             self.capabilities.push(Need::KeepAlive);
         }
+        self
+    }
+
+    /// The same server; the request bytes of failed cases go to files in this folder.
+    #[must_use]
+    pub fn with_requests(mut self, folder: &Path) -> Target {
+        self.requests = Some(folder.to_owned());
         self
     }
 
@@ -318,6 +330,11 @@ impl Target {
     /// A wait or a threshold under `--time-scale`.
     pub fn scaled(&self, time: Duration) -> Duration {
         time.mul_f64(self.scale)
+    }
+
+    /// The folder for the request bytes of failed cases.
+    pub fn requests(&self) -> Option<&Path> {
+        self.requests.as_deref()
     }
 
     /// The log of this case.

@@ -1,5 +1,6 @@
 //! Runs the suite against a URL, or against servers of this workspace.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::server::{
 };
 use crate::{Deviations, Known, SUITE_VERSION, Summary};
 
+/// Where the request bytes of failed cases go, in a folder for each run.
+const REQUESTS: &str = "target/sse-conform";
 /// How long to wait before asking again a server that does not answer yet.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -71,7 +74,9 @@ pub(super) fn url(
     let name = args.name.clone().unwrap_or_else(|| target.host().to_owned());
     let blank = blank(args, name, url, profile);
     let progress = Progress::on_terminal(target.host(), selected);
-    let run = run(blank, &target, &selection, &deviations, &|| progress.step());
+    let target = target.with_requests(&Path::new(REQUESTS).join(blank.file_stem()));
+    let again = "the same command with";
+    let run = run(blank, &target, &selection, &deviations, again, &|| progress.step());
     progress.end();
     print(&run_text(&run, args.verbose, paint))?;
     Ok(vec![run])
@@ -167,9 +172,7 @@ struct Check {
     deviations: Deviations,
     /// An example is shown beside the server: its misses are no surprise.
     is_smallest: bool,
-    /// Where a server of this package listens by default.
-    port: u16,
-    /// The command that starts it there.
+    /// The command that checks it again.
     again: String,
     /// Ends with this value. How it ends is judged by category 11.
     _server: Server,
@@ -183,16 +186,15 @@ impl Check {
         encoding: &str,
         deviations: &Deviations,
     ) -> Result<Check> {
-        let (port, is_smallest) = (package.default_port(), encoding == SMALLEST);
-        let (launch, again) = if is_smallest {
-            let launch = fleet::build_smallest(package, args.release)?;
-            (launch, format!("--example {SMALLEST} -- {port}"))
+        let is_smallest = encoding == SMALLEST;
+        let launch = if is_smallest {
+            fleet::build_smallest(package, args.release)?
         } else {
             let binary = fleet::build(package, args.release)?;
-            let launch = conformance_launch(&package.launch(&binary, encoding));
-            (launch, format!("-- --encoding {encoding} --conformance"))
+            conformance_launch(&package.launch(&binary, encoding))
         };
-        let again = format!("cargo run -p {} {again}", package.name);
+        let (short, release) = (package.short_name(), if args.release { " --release" } else { "" });
+        let again = format!("sse-bench conform server {short} --encoding {encoding}{release}");
         let server = Server::start(&launch)?;
         let target = match is_smallest {
             true => Target::only_ticks(server.addr(), launch),
@@ -202,7 +204,7 @@ impl Check {
             .with_patience(Duration::from_millis(args.patience_ms))
             .with_headers(&args.headers)
             .with_scale(args.time_scale);
-        let name = args.name.clone().unwrap_or_else(|| package.short_name().to_owned());
+        let name = args.name.clone().unwrap_or_else(|| short.to_owned());
         let framework = format!("{} {}", package.framework, package.framework_version);
         let blank = Run {
             encoding: Some(encoding.to_owned()),
@@ -210,21 +212,13 @@ impl Check {
             ..blank(args, name, &package.name, selection.profile())
         };
         let deviations = deviations.for_encoding(encoding);
-        Ok(Check { blank, target, deviations, is_smallest, port, again, _server: server })
+        Ok(Check { blank, target, deviations, is_smallest, again, _server: server })
     }
 
     fn run(&self, selection: &Selection, step: &(dyn Fn() + Sync)) -> Run {
-        let mut run = run(self.blank.clone(), &self.target, selection, &self.deviations, step);
-        // This process will be gone; the reader starts one, and that listens on its usual port.
-        for line in run.results.iter_mut().filter_map(|result| result.reproduce.as_mut()) {
-            let (host, port) = self.target.address().rsplit_once(':').unwrap_or_default();
-            let usual = self.port.to_string();
-            let tcp = |port: &str| format!("/dev/tcp/{host}/{port};");
-            let there = line
-                .replace(&format!("{host}:{port}"), &format!("{host}:{usual}"))
-                .replace(&tcp(port), &tcp(&usual));
-            *line = format!("{there} # first: {}", self.again);
-        }
+        let blank = self.blank.clone();
+        // No file of bytes: this process will be gone, and the suite starts one by itself.
+        let mut run = run(blank, &self.target, selection, &self.deviations, &self.again, step);
         if self.is_smallest {
             let version = run.framework.clone().unwrap_or_default();
             for result in &mut run.results {
@@ -248,10 +242,14 @@ fn run(
     target: &Target,
     selection: &Selection,
     deviations: &Deviations,
+    again: &str,
     step: &(dyn Fn() + Sync),
 ) -> Run {
     let start = Instant::now();
-    let results = check_each(target, selection, deviations, &|_| step());
+    let mut results = check_each(target, selection, deviations, &|_| step());
+    for result in results.iter_mut().filter(|result| result.is_miss()) {
+        result.reproduce.get_or_insert_with(|| format!("{again} --only {}", result.id));
+    }
     Run {
         took_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         summary: Summary::of(&results, blank.strict),
