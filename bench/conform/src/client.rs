@@ -12,7 +12,6 @@ mod exec;
 mod explain;
 mod folder;
 mod page;
-mod request;
 mod rules;
 mod run;
 mod seen;

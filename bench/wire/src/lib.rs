@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod log;
 mod message;
+pub mod server;
 mod stream;
 
 use std::time::Duration;

@@ -13,6 +13,8 @@ use super::seen::{Inbox, Saw, Sighting};
 
 /// The most that is read from one client, bytes: several times the demand of the largest case.
 const READ_BYTES: usize = 256 * 1024 * 1024;
+/// The most bytes of a report that comes by HTTP: 10 MiB of data as JSON, twice over.
+pub(super) const REPORT_BYTES: usize = 24 * 1024 * 1024;
 /// Entries of the log of what a client said; a flood of events would hide the rest.
 const LOGGED: usize = 200;
 

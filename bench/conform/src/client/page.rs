@@ -4,8 +4,7 @@
 //! what was seen. It does not use what is under test.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wire::server::{Answer, ReceivedRequest, serve};
 
 use super::Fault;
-use super::driver::{Capability, Driver, Handle, Options};
-use super::request::{Reader, Request};
+use super::driver::{Capability, Driver, Handle, Options, REPORT_BYTES};
 use super::seen::{Inbox, Saw};
 
 /// The page: one file, which needs no other.
@@ -71,12 +70,10 @@ impl Page {
         let address = listener.local_addr().context("cannot read the address")?;
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        // For as long as the command runs.
-        thread::spawn(move || {
-            for socket in listener.incoming().map_while(Result::ok) {
-                let shared = Arc::clone(&theirs);
-                thread::spawn(move || answer(&Arc::new(socket), &shared));
-            }
+        serve(listener, REPORT_BYTES, move |request| {
+            let (status, kind, body) = respond(request, &theirs);
+            let lines = format!("Content-Type: {kind}\r\nCache-Control: no-store\r\n");
+            Answer { status, lines, body }
         });
         Ok(Page { address, shared })
     }
@@ -215,22 +212,7 @@ impl Shared {
     }
 }
 
-fn answer(socket: &Arc<TcpStream>, shared: &Shared) {
-    let mut reader = Reader::of_reports(Arc::clone(socket));
-    while let Some((request, _)) = reader.next() {
-        let (status, kind, body) = respond(&request, shared);
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        if (&**socket).write_all((head + &body).as_bytes()).is_err() {
-            return;
-        }
-    }
-}
-
-fn respond(request: &Request, shared: &Shared) -> (&'static str, &'static str, String) {
+fn respond(request: &ReceivedRequest, shared: &Shared) -> (&'static str, &'static str, String) {
     const JSON: &str = "application/json";
     match (request.method.as_str(), request.target.as_str()) {
         ("GET", "/") => ("200 OK", "text/html; charset=utf-8", HTML.to_owned()),

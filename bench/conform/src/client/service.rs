@@ -6,26 +6,22 @@
 //! <https://github.com/launchdarkly/sse-contract-tests/blob/main/docs/service_spec.md>.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use wire::base_url;
+use wire::server::{Answer, serve};
+use wire::{Connection, Head, Log, Request, base_url};
 
 use super::Fault;
-use super::driver::{Capability, Driver, Handle, Options};
-use super::request::Reader;
+use super::driver::{Capability, Driver, Handle, Options, REPORT_BYTES};
 use super::seen::{Event, Inbox, Saw};
 
 /// How long the service may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer of the service, bytes.
-const ANSWER_BYTES: usize = 1024 * 1024;
 /// How many clients of it run at a time, unless the command says. Their own harness runs one after
 /// the other, and there are adapters that need it: to end a client, that for Rust ends the one
 /// before.
@@ -77,8 +73,9 @@ impl Service {
     /// Asks the service at this URL what it offers; `parallel` clients of it run at a time.
     pub(super) fn find(url: &str, parallel: Option<u16>) -> Result<Service> {
         let (address, _, path) = base_url(url).map_err(anyhow::Error::msg)?;
-        let (status, _, body) =
+        let (head, body) =
             ask(&address, "GET", &path, None).context("no answer; is the test service running?")?;
+        let status = head.status;
         ensure!((200..300).contains(&status), "GET / answered {status}; is it a test service?");
         let description: Value = serde_json::from_slice(&body).unwrap_or_default();
         let theirs: Vec<&str> = description["capabilities"]
@@ -130,11 +127,10 @@ impl Driver for Service {
         let fault = |error: anyhow::Error| {
             Fault::Harness(format!("the test service at {}: {error:#}", self.address))
         };
-        let (status, location, _) =
-            ask(&self.address, "POST", &self.path, Some(&wanted)).map_err(fault)?;
-        let location = location.filter(|_| (200..300).contains(&status));
+        let (head, _) = ask(&self.address, "POST", &self.path, Some(&wanted)).map_err(fault)?;
+        let location = head.value("Location").filter(|_| (200..300).contains(&head.status));
         let Some(location) = location else {
-            let words = format!("POST answered {status} without a Location");
+            let words = format!("POST answered {} without a Location", head.status);
             return Err(fault(anyhow::Error::msg(words)));
         };
         let path = match base_url(&location) {
@@ -194,22 +190,9 @@ impl Callbacks {
         let address = listener.local_addr()?.to_string();
         let streams = Arc::new(Mutex::new(BTreeMap::new()));
         let theirs = Arc::clone(&streams);
-        // For as long as the command runs.
-        thread::spawn(move || {
-            for socket in listener.incoming().map_while(Result::ok) {
-                let streams = Arc::clone(&theirs);
-                thread::spawn(move || {
-                    let socket = Arc::new(socket);
-                    let mut reader = Reader::of_reports(Arc::clone(&socket));
-                    while let Some((request, _)) = reader.next() {
-                        take(&streams, &request.target, &request.body);
-                        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
-                        if (&*socket).write_all(answer).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
+        serve(listener, REPORT_BYTES, move |request| {
+            take(&theirs, &request.target, &request.body);
+            Answer { status: "202 Accepted", ..Answer::default() }
         });
         Ok(Callbacks { address, streams, next: AtomicU64::new(1) })
     }
@@ -284,77 +267,16 @@ fn saw_in(body: &[u8]) -> Vec<Saw> {
     }
 }
 
-/// A request of ours to the service: status, Location and body of the answer.
-fn ask(
-    address: &str,
-    method: &str,
-    path: &str,
-    json: Option<&Value>,
-) -> Result<(u16, Option<String>, Vec<u8>)> {
-    let mut socket =
-        TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    let body = json.map(Value::to_string).unwrap_or_default();
-    let kind = if json.is_some() { "Content-Type: application/json\r\n" } else { "" };
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{kind}\
-         Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    socket.write_all((head + &body).as_bytes())?;
-    let mut answer = Vec::new();
-    let mut bytes = [0; 4096];
-    // Some keep the connection open though they are asked to close it: the answer says its length.
-    while !is_whole(&answer) && answer.len() < ANSWER_BYTES {
-        match socket.read(&mut bytes) {
-            Ok(0) => break,
-            Ok(count) => answer.extend_from_slice(&bytes[..count]),
-            Err(error) => return Err(error).context("no whole answer"),
-        }
+/// A request of ours to the service: head and body of the answer.
+fn ask(address: &str, method: &str, path: &str, json: Option<&Value>) -> Result<(Head, Vec<u8>)> {
+    let mut request = Request::new(method, path).header("Host", address);
+    if let Some(json) = json {
+        request = request.header("Content-Type", "application/json").body(json.to_string());
     }
-    let Some(end) = memchr::memmem::find(&answer, b"\r\n\r\n") else { bail!("no answer") };
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
-    let status: u16 = status.context("its answer is no HTTP")?;
-    let header = |name: &str| header_of(&head, name);
-    let location = header("Location");
-    let mut body = answer[end + 4..].to_vec();
-    if header("Transfer-Encoding").is_some_and(|it| it.eq_ignore_ascii_case("chunked")) {
-        body = unchunked(&body);
-    }
-    Ok((status, location, body))
-}
-
-fn header_of(head: &str, name: &str) -> Option<String> {
-    head.split("\r\n").skip(1).find_map(|line| {
-        let (it, value) = line.split_once(':')?;
-        it.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-    })
-}
-
-/// Whether an answer is there to its end, as far as it says where that is.
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return false };
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let body = &answer[end + 4..];
-    if header_of(&head, "Transfer-Encoding").is_some() {
-        return body.ends_with(b"0\r\n\r\n");
-    }
-    let length = header_of(&head, "Content-Length").and_then(|it| it.parse::<usize>().ok());
-    length.is_some_and(|it| body.len() >= it) || head.contains(" 204 ")
-}
-
-fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Some(at) = memchr::memmem::find(bytes, b"\r\n") {
-        let line = String::from_utf8_lossy(&bytes[..at]).into_owned();
-        let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16);
-        let (Ok(size @ 1..), Some(rest)) = (size, bytes.get(at + 2..)) else { break };
-        body.extend_from_slice(&rest[..size.min(rest.len())]);
-        bytes = rest.get(size + 2..).unwrap_or_default();
-    }
-    body
+    let mut connection = Connection::open(address, PATIENCE, &Log::new())?;
+    let (head, mut body) = connection.ask(&request)?;
+    let body = connection.read_body_to_end(&mut body)?;
+    Ok((head, body))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -391,11 +313,5 @@ mod tests {
         let nothing = saw_in(br#"{"kind":"event","event":{"type":null,"data":"a","id":null}}"#);
         let [Saw::Event(event)] = &nothing[..] else { panic!("{nothing:?}") };
         assert_eq!((&*event.event, &*event.data, &*event.id), ("message", "a", ""));
-    }
-
-    #[test]
-    fn chunked_answers_are_read() {
-        assert_eq!(unchunked(b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n"), b"abcde");
-        assert_eq!(unchunked(b"zz\r\nabc"), b"");
     }
 }

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
+use wire::server::{ReceivedRequest, RequestReader};
 use wire::{Log, Side};
 
-use super::request::{Reader, Request};
 use super::segments::Segments;
 
 /// How long a write may wait for a client that does not read.
@@ -23,6 +23,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(20);
 const BACKLOG: i32 = 64;
 /// More connections at a time than any case has a use for: a client that opens more is cut off.
 const CONNECTIONS: usize = 256;
+/// The most bytes of a body that a client sends; the cases ask for a few hundred.
+const BODY_LIMIT: usize = 1024 * 1024;
 /// How often to look whether a connection has ended.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -55,7 +57,7 @@ pub(super) struct Closed {
 ///
 /// Dropping it closes the connection, unless the answer was whole: then a next request may come.
 pub(super) struct Exchange {
-    pub(super) request: Request,
+    pub(super) request: ReceivedRequest,
     socket: Arc<TcpStream>,
     segments: Segments,
     number: usize,
@@ -309,8 +311,8 @@ fn serve(
     socket.set_write_timeout(Some(WRITE_PATIENCE))?;
     lock(&shared.open).push((number, Arc::clone(socket)));
     let (gone, sent) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
-    let mut reader = Reader::new(Arc::clone(socket));
-    while let Some((request, bytes)) = reader.next() {
+    let mut reader = RequestReader::new(Arc::clone(socket), BODY_LIMIT);
+    while let Some((request, bytes)) = reader.next_request() {
         log.add(number, Side::Received, &bytes);
         shared.count.fetch_add(1, Ordering::SeqCst);
         let exchange = Exchange {

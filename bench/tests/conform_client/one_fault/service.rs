@@ -5,48 +5,49 @@
 //! number.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use wire::server::{self, Answer, ReceivedRequest};
+use wire::{Connection, Log, Request, base_url};
 
 type Streams = Arc<Mutex<HashMap<usize, Child>>>;
+
+/// The most bytes of a command.
+const BODY_LIMIT: usize = 1024 * 1024;
+/// How long a callback may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until the process ends; the address stands on stdout.
 pub fn serve(fault: &str) -> ! {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     println!("{}", listener.local_addr().expect("an address"));
-    let streams = Streams::default();
-    let mut count = 0;
+    let (streams, fault) = (Streams::default(), fault.to_owned());
+    let count = AtomicUsize::new(0);
+    server::serve(listener, BODY_LIMIT, move |request| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let bad = || Answer { status: "400 Bad Request", ..Answer::default() };
+        answer(request, number, &streams, &fault).unwrap_or_else(bad)
+    });
     loop {
-        let Ok((socket, _)) = listener.accept() else { continue };
-        count += 1;
-        let (streams, fault) = (Arc::clone(&streams), fault.to_owned());
-        thread::spawn(move || answer(&socket, count, &streams, &fault));
+        thread::park();
     }
 }
 
-fn answer(socket: &TcpStream, number: usize, streams: &Streams, fault: &str) -> Option<()> {
-    let mut reader = BufReader::new(socket);
-    let mut first = String::new();
-    reader.read_line(&mut first).ok()?;
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.split_once(':') else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let mut words = first.split(' ');
-    let (method, path) = (words.next()?, words.next()?);
-    let (status, header, body) = match (method, path) {
+fn answer(
+    request: &ReceivedRequest,
+    number: usize,
+    streams: &Streams,
+    fault: &str,
+) -> Option<Answer> {
+    let (method, path) = (request.method.as_str(), request.target.as_str());
+    let (status, lines, body) = match (method, path) {
         ("GET", "/") => {
             let names = [
                 "comments",
@@ -59,7 +60,7 @@ fn answer(socket: &TcpStream, number: usize, streams: &Streams, fault: &str) -> 
             ("200 OK", String::new(), json!({ "name": "tiny", "capabilities": names }).to_string())
         }
         ("POST", "/") => {
-            let wanted: Value = serde_json::from_slice(&body).ok()?;
+            let wanted: Value = serde_json::from_slice(&request.body).ok()?;
             start(&wanted, number, streams, fault)?;
             ("201 Created", format!("Location: /streams/{number}\r\n"), String::new())
         }
@@ -74,9 +75,7 @@ fn answer(socket: &TcpStream, number: usize, streams: &Streams, fault: &str) -> 
         }
         _ => ("404 Not Found", String::new(), String::new()),
     };
-    let mut socket = socket;
-    let length = body.len();
-    write!(socket, "HTTP/1.1 {status}\r\n{header}Content-Length: {length}\r\n\r\n{body}").ok()
+    Some(Answer { status, lines, body })
 }
 
 fn start(wanted: &Value, number: usize, streams: &Streams, fault: &str) -> Option<()> {
@@ -122,16 +121,11 @@ fn start(wanted: &Value, number: usize, streams: &Streams, fault: &str) -> Optio
 }
 
 fn post(callback: &str, count: usize, body: &str) -> Option<()> {
-    let rest = callback.strip_prefix("http://")?;
-    let (authority, path) = rest.split_once('/')?;
-    let mut socket = TcpStream::connect(authority).ok()?;
-    let length = body.len();
-    write!(
-        socket,
-        "POST /{path}/{count} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .ok()?;
-    let mut answer = [0; 12];
-    socket.read_exact(&mut answer).ok()
+    let (address, host, path) = base_url(callback).ok()?;
+    let request = Request::new("POST", &format!("{path}/{count}"))
+        .header("Host", host)
+        .header("Content-Type", "application/json")
+        .body(body);
+    let mut connection = Connection::open(&address, PATIENCE, &Log::new()).ok()?;
+    connection.ask(&request).ok().map(|_| ())
 }

@@ -1,9 +1,10 @@
 //! Category 1: the request.
 
+use wire::server::ReceivedRequest;
+
 use super::{CASE, ID};
 use crate::client::Case;
 use crate::client::driver::{Capability, Options};
-use crate::client::request::Request;
 use crate::client::trial::{RETRY_MS, Trial, message, same_events};
 use crate::expect::{ensure, equal, fact, miss_should, pass};
 use crate::{Fault, Level, Outcome, Scope};
@@ -230,7 +231,7 @@ pub(super) static CASES: &[Case] = &[
 ];
 
 /// The first request of a client.
-fn first(trial: &Trial) -> Result<Request, Fault> {
+fn first(trial: &Trial) -> Result<ReceivedRequest, Fault> {
     let (_, exchange) = trial.asked()?;
     Ok(exchange.request.clone())
 }
@@ -239,7 +240,7 @@ fn first(trial: &Trial) -> Result<Request, Fault> {
 fn repeated(
     trial: &Trial,
     options: &Options,
-    holds: impl Fn(&Request) -> Result<(), Fault>,
+    holds: impl Fn(&ReceivedRequest) -> Result<(), Fault>,
 ) -> Outcome {
     let (mut dialogue, mut stream) = trial.asked_with(options)?;
     holds(&stream.request)?;

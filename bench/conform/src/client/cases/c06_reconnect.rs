@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use wire::server::ReceivedRequest;
+
 use super::{CASE, ID, RECONNECTED};
 use crate::client::driver::{Capability, Options};
-use crate::client::request::Request;
 use crate::client::seen::Saw;
 use crate::client::stage::Exchange;
 use crate::client::trial::{Dialogue, RETRY_MS, Trial};
@@ -382,7 +383,7 @@ fn is_sent(trial: &Trial, streams: &[&[u8]], id: &[u8]) -> Result<(), Fault> {
     carries(&dialogue.request()?.request, id)
 }
 
-fn carries(request: &Request, id: &[u8]) -> Result<(), Fault> {
+fn carries(request: &ReceivedRequest, id: &[u8]) -> Result<(), Fault> {
     let values = request.all(ID);
     let (fine, expected) = match id {
         b"" => (values.is_empty(), format!("no {ID}")),

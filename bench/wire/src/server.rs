@@ -1,46 +1,88 @@
-//! A request as a client wrote it.
+//! The other side: requests as clients wrote them, and a small server for peers that answer whole.
 
-use std::io::{self, Read};
-use std::net::TcpStream;
+use std::io::{self, Read, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
-/// The most bytes of a request's head: several times what clients send.
-const HEAD_LIMIT: usize = 64 * 1024;
-/// The most bytes of a body that a client sends; the cases ask for a few hundred.
-const BODY_LIMIT: usize = 1024 * 1024;
-/// The most bytes of a report: 10 MiB of data as JSON, twice over.
-const REPORT_LIMIT: usize = 24 * 1024 * 1024;
+use super::HEAD_LIMIT;
+
 /// How much one read takes at most.
 const READ_BYTES: usize = 16 * 1024;
 
 /// A client's request, as it was written.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) target: String,
-    pub(super) version: String,
+pub struct ReceivedRequest {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// `HTTP/1.1`.
+    pub version: String,
     /// The header lines in their order; values without surrounding white space, as raw bytes.
-    pub(super) headers: Vec<(String, Vec<u8>)>,
-    pub(super) body: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body, without the framing of its chunks.
+    pub body: Vec<u8>,
     /// When its head was whole.
-    pub(super) at: Instant,
+    pub at: Instant,
 }
 
-impl Request {
+/// An answer that is whole.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// `200 OK`.
+    pub status: &'static str,
+    /// Further header lines, each with its CR LF.
+    pub lines: String,
+    /// The body; its length is sent along.
+    pub body: String,
+}
+
+/// Answers all requests at this listener, as long as the process runs: a thread for each connection.
+///
+/// A body may have this many bytes. A connection ends with its client, or with a request that is none.
+pub fn serve(
+    listener: TcpListener,
+    body_limit: usize,
+    answer: impl Fn(&ReceivedRequest) -> Answer + Send + Sync + 'static,
+) {
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || {
+                let socket = Arc::new(socket);
+                let mut reader = RequestReader::new(Arc::clone(&socket), body_limit);
+                while let Some((request, _)) = reader.next_request() {
+                    let Answer { status, lines, body } = answer(&request);
+                    let length = body.len();
+                    let text = format!(
+                        "HTTP/1.1 {status}\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
+                    );
+                    if (&*socket).write_all(text.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+impl ReceivedRequest {
     /// The values of a header, in order.
-    pub(super) fn all(&self, name: &str) -> Vec<&[u8]> {
+    pub fn all(&self, name: &str) -> Vec<&[u8]> {
         let lines = self.headers.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name));
         lines.map(|(_, value)| value.as_slice()).collect()
     }
 
     /// The value of a header that is there once.
-    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.all(name).first().copied()
     }
 
     /// The value as text for a report; `none` if there is no such line.
-    pub(super) fn shown(&self, name: &str) -> String {
+    pub fn shown(&self, name: &str) -> String {
         match self.all(name).as_slice() {
             [] => format!("no {name}"),
             values => {
@@ -53,24 +95,21 @@ impl Request {
 }
 
 /// Reads requests one after the other off a connection.
-pub(super) struct Reader {
+#[derive(Debug)]
+pub struct RequestReader {
     socket: Arc<TcpStream>,
     buffer: Vec<u8>,
     body_limit: usize,
 }
 
-impl Reader {
-    pub(super) fn new(socket: Arc<TcpStream>) -> Reader {
-        Reader { socket, buffer: Vec::new(), body_limit: BODY_LIMIT }
-    }
-
-    /// The same, and bodies may be as large as what clients report of large events.
-    pub(super) fn of_reports(socket: Arc<TcpStream>) -> Reader {
-        Reader { body_limit: REPORT_LIMIT, ..Reader::new(socket) }
+impl RequestReader {
+    /// A reader; a body may have this many bytes.
+    pub fn new(socket: Arc<TcpStream>, body_limit: usize) -> RequestReader {
+        RequestReader { socket, buffer: Vec::new(), body_limit }
     }
 
     /// The next request with its bytes; `None` at the end of the connection, however it ends.
-    pub(super) fn next(&mut self) -> Option<(Request, Vec<u8>)> {
+    pub fn next_request(&mut self) -> Option<(ReceivedRequest, Vec<u8>)> {
         let end = loop {
             // A blank line before a request is skipped (RFC 9112 2.2).
             while self.buffer.starts_with(b"\r\n") {
@@ -96,14 +135,14 @@ impl Reader {
             })
             .collect();
         let body = Vec::new();
-        let mut request = Request { method, target, version, headers, body, at };
+        let mut request = ReceivedRequest { method, target, version, headers, body, at };
         let mut bytes = head;
         request.body = self.body(&request)?;
         bytes.extend_from_slice(&request.body);
         Some((request, bytes))
     }
 
-    fn body(&mut self, request: &Request) -> Option<Vec<u8>> {
+    fn body(&mut self, request: &ReceivedRequest) -> Option<Vec<u8>> {
         let coding = request.header("Transfer-Encoding").unwrap_or_default();
         if coding.eq_ignore_ascii_case(b"chunked") {
             return self.chunks();
@@ -152,5 +191,38 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Connection, Log, Request};
+
+    #[test]
+    fn requests_of_one_connection_are_answered_and_one_too_large_ends_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        serve(listener, 1000, |request| {
+            let body = format!("{} {} {}", request.method, request.target, request.body.len());
+            Answer { status: "200 OK", lines: "X: y\r\n".to_owned(), body }
+        });
+        let patience = Duration::from_secs(5);
+        let mut connection = Connection::open(&address, patience, &Log::new()).unwrap();
+        for (size, answer) in [(0, "POST /a?b 0"), (999, "POST /a?b 999")] {
+            let request = Request::new("POST", "/a?b").header("Host", "h").body(vec![b'x'; size]);
+            let (head, mut body) = connection.ask(&request).unwrap();
+            assert_eq!((head.status, head.value("x").as_deref()), (200, Some("y")));
+            assert_eq!(connection.read_body_to_end(&mut body).unwrap(), answer.as_bytes());
+        }
+        connection
+            .send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nab\r\n0\r\n\r\n")
+            .unwrap();
+        assert_eq!(connection.read_head().unwrap().status, 200);
+        let mut connection = Connection::open(&address, patience, &Log::new()).unwrap();
+        let request = Request::new("POST", "/").header("Host", "h").body(vec![b'x'; 100_000]);
+        assert!(connection.ask(&request).unwrap_err().is_end());
     }
 }
