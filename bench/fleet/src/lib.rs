@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
+use cargo_metadata::{Message, Metadata, MetadataCommand, TargetKind};
 use serde::{Deserialize, Serialize};
 
+pub use cargo_metadata;
 pub use process::{
     Launch, PORT, READY_DEADLINE, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped, allowed_cores,
     pin_current_thread, raise_fd_limit,
@@ -87,16 +89,21 @@ pub fn discover() -> Result<Vec<Package>> {
 
     let mut packages = Vec::new();
     for package in metadata.packages {
-        let Some(server) = package.metadata.and_then(|metadata| metadata.server) else { continue };
-        let framework_version =
-            match package.dependencies.iter().find(|it| it.name == server.framework) {
-                Some(dependency) => locked_version(&lock, &dependency.name, &dependency.req)
-                    .with_context(|| format!("Cargo.lock has no {}", dependency.name))?,
-                None => rustc_version()?,
-            };
+        let Some(server) = package.metadata.get("server") else { continue };
+        let server = ServerTable::deserialize(server)
+            .with_context(|| format!("[package.metadata.server] of {}", package.name))?;
+        let mut dependencies = package.dependencies.iter();
+        let framework_version = match dependencies.find(|it| it.name == server.framework) {
+            Some(dependency) => {
+                locked_version(&lock, &dependency.name, &dependency.req.to_string())
+                    .with_context(|| format!("Cargo.lock has no {}", dependency.name))?
+            }
+            None => rustc_version()?,
+        };
+        let folder = package.manifest_path.parent().map(|it| it.as_std_path().to_owned());
         packages.push(Package {
-            name: package.name,
-            folder: package.manifest_path.parent().unwrap_or(Path::new(".")).to_owned(),
+            name: package.name.to_string(),
+            folder: folder.unwrap_or_default(),
             framework: server.framework,
             framework_version,
             encodings: server.encodings,
@@ -106,12 +113,27 @@ pub fn discover() -> Result<Vec<Package>> {
     Ok(packages)
 }
 
+/// All that `cargo metadata` says of the members of the workspace that we are in.
+///
+/// # Errors
+/// As [`discover`].
+pub fn metadata() -> Result<Metadata> {
+    let mut command = MetadataCommand::new();
+    command.no_deps().other_options(["--offline".to_owned()]).exec().map_err(|error| match error {
+        cargo_metadata::Error::CargoMetadata { stderr } => anyhow!(
+            "cargo metadata failed ({}); run inside the workspace, whose servers it looks for",
+            last_line(stderr.as_bytes())
+        ),
+        error => anyhow!(error).context("cannot run cargo; install Rust from https://rustup.rs"),
+    })
+}
+
 /// Where cargo puts what it builds, and the harness its reports.
 ///
 /// # Errors
 /// As [`discover`].
 pub fn target_directory() -> Result<PathBuf> {
-    Ok(metadata()?.target_directory)
+    Ok(metadata()?.target_directory.into())
 }
 
 /// The package that `name` means: the full name, the folder, or the name without `sse-`.
@@ -137,7 +159,7 @@ pub fn find<'a>(packages: &'a [Package], name: &str) -> Result<&'a Package> {
 /// # Errors
 /// When cargo fails; on a terminal its own words stand above the error.
 pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
-    let binary = build_target(package, "bin", &[], release)?;
+    let binary = build_target(package, &TargetKind::Bin, &[], release)?;
     binary.ok_or_else(|| anyhow!("{} has no binary; a server needs src/main.rs", package.name))
 }
 
@@ -146,7 +168,7 @@ pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
 /// # Errors
 /// As [`build`].
 pub fn build_smallest(package: &Package, release: bool) -> Result<Launch> {
-    let built = build_target(package, "example", &["--example", SMALLEST], release)?;
+    let built = build_target(package, &TargetKind::Example, &["--example", SMALLEST], release)?;
     let built = built.with_context(|| format!("{} has no example {SMALLEST}", package.name))?;
     // The next package builds its example to the same path. A rename replaces in one step what
     // another process may be running.
@@ -159,7 +181,7 @@ pub fn build_smallest(package: &Package, release: bool) -> Result<Launch> {
 /// Builds the targets of a kind, as `selection` says, and returns the program, if there is one.
 fn build_target(
     package: &Package,
-    kind: &str,
+    kind: &TargetKind,
     selection: &[&str],
     release: bool,
 ) -> Result<Option<PathBuf>> {
@@ -184,26 +206,12 @@ fn build_target(
         }
         bail!("{} does not build; see cargo's words above", package.name);
     }
-    Ok(output
-        .stdout
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok())
-        .filter(|artifact| artifact.target.kind.iter().any(|it| it == kind))
-        .find_map(|artifact| artifact.executable))
-}
-
-fn metadata() -> Result<Metadata> {
-    let output = Command::new(cargo())
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .output()
-        .context("cannot run cargo; install Rust from https://rustup.rs")?;
-    if !output.status.success() {
-        bail!(
-            "cargo metadata failed ({}); run inside the workspace, whose servers it looks for",
-            last_line(&output.stderr)
-        );
-    }
-    serde_json::from_slice(&output.stdout).context("cargo metadata answered unexpectedly")
+    let artifacts = Message::parse_stream(&*output.stdout).filter_map(|message| match message {
+        Ok(Message::CompilerArtifact(artifact)) => Some(artifact),
+        _ => None,
+    });
+    let mut of_kind = artifacts.filter(|it| it.target.kind.contains(kind));
+    Ok(of_kind.find_map(|artifact| artifact.executable).map(Into::into))
 }
 
 fn cargo() -> OsString {
@@ -231,47 +239,11 @@ fn last_line(text: &[u8]) -> String {
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<MetadataPackage>,
-    workspace_root: PathBuf,
-    target_directory: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct MetadataPackage {
-    name: String,
-    manifest_path: PathBuf,
-    dependencies: Vec<Dependency>,
-    metadata: Option<Tables>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    name: String,
-    req: String,
-}
-
-#[derive(Deserialize)]
-struct Tables {
-    server: Option<ServerTable>,
-}
-
+/// `[package.metadata.server]` of a manifest.
 #[derive(Deserialize)]
 struct ServerTable {
     framework: String,
     encodings: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Artifact {
-    target: Target,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    kind: Vec<String>,
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use fleet::Package;
+use fleet::cargo_metadata::{Dependency, DependencyKind, Metadata};
 
 /// Files that people read beside each other have to be short and narrow.
 const MAIN_LINES: usize = 150;
@@ -69,27 +70,16 @@ const PLAIN_ENGLISH: [(&str, usize); 15] = [
     ("client/node", 0),
 ];
 
-/// A server's folder and what its manifest says.
-struct Server {
-    name: String,
-    folder: PathBuf,
-    /// One of its dependencies is the framework that its manifest names.
-    has_framework: bool,
+fn read(server: &Package, path: &str) -> String {
+    let path = server.folder.join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-impl Server {
-    fn read(&self, path: &str) -> String {
-        let path = self.folder.join(path);
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    }
-
-    fn short_name(&self) -> &str {
-        self.name.strip_prefix("sse-").unwrap_or(&self.name)
-    }
-
-    fn folder_name(&self) -> &str {
-        self.folder.file_name().and_then(|it| it.to_str()).expect("folders have plain names")
-    }
+/// One of its dependencies is the framework that its manifest names.
+fn has_framework(server: &Package) -> bool {
+    let packages = metadata().packages;
+    let package = packages.iter().find(|it| it.name == server.name).expect("it was found there");
+    package.dependencies.iter().any(|it| it.name == server.framework)
 }
 
 #[test]
@@ -114,13 +104,13 @@ fn every_numbered_folder_is_a_server_and_every_server_has_one() {
 
 #[test]
 fn mains_have_the_same_functions_in_the_same_order() {
-    let with_framework: Vec<_> = servers().into_iter().filter(|it| it.has_framework).collect();
+    let with_framework: Vec<_> = servers().into_iter().filter(has_framework).collect();
     same_in_all(&with_framework, "functions", top_level_functions);
     // A server without a framework may have more functions, and needs no `to_event` without a
     // native encoding.
-    let expected = top_level_functions(&with_framework[0].read("src/main.rs"));
-    for server in servers().iter().filter(|it| !it.has_framework) {
-        let functions = top_level_functions(&server.read("src/main.rs"));
+    let expected = top_level_functions(&read(&with_framework[0], "src/main.rs"));
+    for server in servers().iter().filter(|it| !has_framework(it)) {
+        let functions = top_level_functions(&read(server, "src/main.rs"));
         let known = |names: &[String], others: &[String]| -> Vec<String> {
             names.iter().filter(|it| others.contains(it)).cloned().collect()
         };
@@ -142,7 +132,7 @@ fn mains_say_the_same_about_sse_in_the_same_order() {
 fn mains_fit_beside_each_other() {
     let mut faults = String::new();
     for server in servers() {
-        let main = server.read("src/main.rs");
+        let main = read(&server, "src/main.rs");
         let name = server.folder_name();
         if main.lines().count() > MAIN_LINES {
             let _ =
@@ -161,13 +151,13 @@ fn mains_fit_beside_each_other() {
 #[test]
 fn every_server_has_a_smallest_example_that_needs_nothing_of_ours() {
     for server in servers() {
-        let example = server.read("examples/smallest.rs");
+        let example = read(&server, "examples/smallest.rs");
         let (name, lines) = (server.folder_name(), example.lines().count());
         assert!(SMALLEST_LINES.contains(&lines), "{name}: {lines} lines, not {SMALLEST_LINES:?}");
         assert!(!example.contains("feed"), "{name}: examples/smallest.rs uses feed");
         let command = format!("cargo run -p {} --example smallest", server.name);
         assert!(example.contains(&command), "{name}: examples/smallest.rs without its command");
-        let readme = server.read("README.md");
+        let readme = read(&server, "README.md");
         let link = readme.find("](").map(|at| &readme[at..]).unwrap_or_default();
         assert!(
             link.starts_with("](examples/smallest.rs)"),
@@ -179,7 +169,7 @@ fn every_server_has_a_smallest_example_that_needs_nothing_of_ours() {
 #[test]
 fn readmes_have_the_same_headings() {
     for server in servers() {
-        let text = server.read("README.md");
+        let text = read(&server, "README.md");
         let headings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         assert_eq!(headings, README_HEADINGS, "{}/README.md", server.folder_name());
     }
@@ -189,7 +179,7 @@ fn readmes_have_the_same_headings() {
 fn conformance_tests_are_the_same_bytes() {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for server in servers() {
-        let text = server.read("tests/conformance.rs");
+        let text = read(&server, "tests/conformance.rs");
         texts.entry(text).or_default().push(server.name);
     }
     let names: Vec<_> = texts.values().collect();
@@ -200,20 +190,17 @@ fn conformance_tests_are_the_same_bytes() {
 #[test]
 fn dependencies_point_one_way() {
     let metadata = metadata();
-    let packages = metadata["packages"].as_array().unwrap();
-    let members: BTreeSet<_> = packages.iter().filter_map(|it| it["name"].as_str()).collect();
+    let members: BTreeSet<_> = metadata.packages.iter().map(|it| it.name.as_str()).collect();
     let servers = servers();
     let names: Vec<_> = servers.iter().map(|it| it.name.as_str()).collect();
-    for package in packages {
-        let name = package["name"].as_str().unwrap();
-        let of_kind = |kinds: &[Value]| -> BTreeSet<&str> {
-            let dependencies = package["dependencies"].as_array().unwrap().iter();
-            let inside = dependencies.filter(|it| kinds.contains(&it["kind"]));
-            inside.filter_map(|it| it["name"].as_str()).filter(|it| members.contains(it)).collect()
+    for package in &metadata.packages {
+        let name = package.name.as_str();
+        let of_kind = |for_tests: bool| -> BTreeSet<&str> {
+            let of_it = |it: &&Dependency| (it.kind == DependencyKind::Development) == for_tests;
+            let names = package.dependencies.iter().filter(of_it).map(|it| it.name.as_str());
+            names.filter(|it| members.contains(it)).collect()
         };
-        // A kind of null is a normal dependency.
-        let normal = of_kind(&[Value::Null, Value::from("build")]);
-        let for_tests = of_kind(&[Value::from("dev")]);
+        let (normal, for_tests) = (of_kind(false), of_kind(true));
         let (may_use, tests_may_use): (&[&str], &[&str]) = match name {
             _ if names.contains(&name) => (&["sse-feed"], &["sse-conform", "sse-fleet"]),
             "sse-feed" => (&[], &["sse-client"]),
@@ -237,16 +224,10 @@ fn dependencies_point_one_way() {
 /// A server that names no framework among its dependencies uses no async runtime and no HTTP crate.
 #[test]
 fn the_server_without_a_framework_has_none_below_it() {
-    let metadata = metadata();
     let mut checked = 0;
-    for package in metadata["packages"].as_array().unwrap() {
-        let framework = &package["metadata"]["server"]["framework"];
-        let dependencies = package["dependencies"].as_array().unwrap();
-        if framework.is_null() || dependencies.iter().any(|it| it["name"] == *framework) {
-            continue;
-        }
+    for server in servers().iter().filter(|it| !has_framework(it)) {
         checked += 1;
-        let name = package["name"].as_str().unwrap();
+        let name = server.name.as_str();
         let tree = cargo(&["tree", "-p", name, "-e", "normal", "--prefix", "none", "-f", "{p}"]);
         let crates = tree.lines().filter_map(|line| line.split(' ').next());
         let wrong: BTreeSet<_> = crates.filter(|it| RUNTIMES_AND_HTTP.contains(it)).collect();
@@ -274,7 +255,7 @@ fn no_file_lists_the_servers() {
         }
         let Ok(text) = std::fs::read_to_string(workspace().join(&path)) else { continue };
         let named: Vec<_> =
-            servers.iter().filter(|it| names(&text, it)).map(Server::short_name).collect();
+            servers.iter().filter(|it| names(&text, it)).map(Package::short_name).collect();
         if named.len() > 1 {
             let _ = writeln!(faults, "{path} names {named:?}");
         }
@@ -282,7 +263,7 @@ fn no_file_lists_the_servers() {
     assert!(faults.is_empty(), "{faults}");
 }
 
-fn names(text: &str, server: &Server) -> bool {
+fn names(text: &str, server: &Package) -> bool {
     let short = server.short_name();
     let forms = [
         server.name.clone(),
@@ -294,8 +275,8 @@ fn names(text: &str, server: &Server) -> bool {
 }
 
 /// Compares what `extract` finds in each main.rs with what it finds in the first.
-fn same_in_all(servers: &[Server], what: &str, extract: impl Fn(&str) -> Vec<String>) {
-    let found: Vec<_> = servers.iter().map(|it| extract(&it.read("src/main.rs"))).collect();
+fn same_in_all(servers: &[Package], what: &str, extract: impl Fn(&str) -> Vec<String>) {
+    let found: Vec<_> = servers.iter().map(|it| extract(&read(it, "src/main.rs"))).collect();
     assert!(!found[0].is_empty(), "no {what} in {}/src/main.rs", servers[0].folder_name());
     let mut faults = String::new();
     for (server, others) in servers.iter().zip(&found).skip(1) {
@@ -348,27 +329,12 @@ fn top_level_functions(text: &str) -> Vec<String> {
     text.lines().filter_map(name).collect()
 }
 
-fn servers() -> Vec<Server> {
-    let metadata = metadata();
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let servers = packages.filter_map(|package| {
-        let framework = package["metadata"]["server"]["framework"].as_str()?;
-        let mut dependencies = package["dependencies"].as_array()?.iter();
-        let manifest = Path::new(package["manifest_path"].as_str()?);
-        Some(Server {
-            name: package["name"].as_str()?.to_owned(),
-            folder: manifest.parent()?.to_owned(),
-            has_framework: dependencies.any(|it| it["name"] == framework),
-        })
-    });
-    let mut servers: Vec<_> = servers.collect();
-    servers.sort_by(|a, b| a.folder.cmp(&b.folder));
-    servers
+fn servers() -> Vec<Package> {
+    fleet::discover().expect("tests run inside the workspace")
 }
 
-fn metadata() -> Value {
-    let text = cargo(&["metadata", "--no-deps", "--offline", "--format-version", "1"]);
-    serde_json::from_str(&text).expect("cargo metadata is JSON")
+fn metadata() -> Metadata {
+    fleet::metadata().expect("tests run inside the workspace")
 }
 
 /// Files under version control, and new ones that will be.
