@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use fleet::eventually;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::server::{Answer, ReceivedRequest, serve};
@@ -161,10 +161,8 @@ impl Drop for Page {
         self.shared.lock().commands.push(json!({ "do": "end" }));
         self.shared.changed.notify_all();
         // The page hears of it if it asks in time; if not, it notices that no server answers.
-        let deadline = Instant::now() + Duration::from_millis(500);
-        while !self.shared.lock().commands.is_empty() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-        }
+        let has_heard = || self.shared.lock().commands.is_empty().then_some(()).ok_or(());
+        let _ = eventually(Duration::from_millis(500), Duration::from_millis(10), has_heard);
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fleet::eventually;
 use socket2::{Domain, SockRef, Socket, Type};
 use wire::server::{ReceivedRequest, RequestReader};
 use wire::{Log, Side};
@@ -248,14 +249,7 @@ impl Exchange {
 
     /// When the client's end of the connection was seen, if it was within this time.
     pub(super) fn gone_within(&self, time: Duration) -> Option<Instant> {
-        let deadline = Instant::now() + time;
-        loop {
-            let gone = *lock(&self.gone);
-            if gone.is_some() || Instant::now() >= deadline {
-                return gone;
-            }
-            thread::sleep(LOOK);
-        }
+        eventually(time, LOOK, || lock(&self.gone).ok_or(())).ok()
     }
 
     /// Whether writing failed: the client has gone.

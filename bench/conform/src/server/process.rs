@@ -1,14 +1,12 @@
 //! A process of the server under test, for the cases on shutdown.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use fleet::{Launch, READY_DEADLINE, STOP_DEADLINE, Server, Tie};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use fleet::{Launch, Program, READY_DEADLINE, STOP_DEADLINE, Server, eventually};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{Fault, Target};
 
@@ -30,7 +28,7 @@ pub enum Control {
 #[derive(Debug)]
 pub struct Shell {
     command: String,
-    running: Mutex<Option<Group>>,
+    running: Mutex<Option<Program>>,
 }
 
 /// A process that a case may stop, and the server in it.
@@ -53,16 +51,8 @@ pub struct Ended {
 #[derive(Debug)]
 enum Process {
     Launched(Server),
-    Group(Group),
+    Started(Program),
     Foreign(Pid),
-}
-
-/// A child and all that it started; dropping it kills them.
-#[derive(Debug)]
-struct Group {
-    leader: Child,
-    /// Until the leader is reaped.
-    tie: Option<Tie>,
 }
 
 impl Control {
@@ -71,7 +61,7 @@ impl Control {
     /// # Errors
     /// When there is no shell.
     pub fn shell(command: &str) -> io::Result<Control> {
-        let running = Mutex::new(Some(Group::start(command)?));
+        let running = Mutex::new(Some(start(command)?));
         Ok(Control::Shell(Arc::new(Shell { command: command.to_owned(), running })))
     }
 
@@ -110,9 +100,9 @@ impl OwnProcess {
             }
             Control::Shell(shell) => {
                 let running = lock(&shell.running).take();
-                let group = match running {
-                    Some(group) => group,
-                    None => Group::start(&shell.command)
+                let program = match running {
+                    Some(program) => program,
+                    None => start(&shell.command)
                         .map_err(|error| Fault::Harness(format!("sh does not start: {error}")))?,
                 };
                 // It may have been started just now.
@@ -120,7 +110,7 @@ impl OwnProcess {
                 answers.map_err(|words| {
                     Fault::Harness(format!("--start-cmd was started again, but {words}"))
                 })?;
-                (target.clone(), Process::Group(group))
+                (target.clone(), Process::Started(program))
             }
             Control::Pid(pid) => {
                 let pid = lock(pid).take().ok_or_else(|| {
@@ -146,7 +136,7 @@ impl OwnProcess {
         self.asked.get_or_insert_with(Instant::now);
         let sent = match &self.process {
             Process::Launched(server) => server.signal(Signal::TERM),
-            Process::Group(group) => group.signal(Signal::TERM),
+            Process::Started(program) => program.signal(Signal::TERM),
             Process::Foreign(pid) => kill_process(*pid, Signal::TERM).map_err(io::Error::from),
         };
         sent.map_err(|error| Fault::Harness(format!("cannot send SIGTERM: {error}")))
@@ -170,6 +160,7 @@ impl OwnProcess {
     /// As for [`OwnProcess::stop`].
     pub fn wait(self) -> Result<Ended, Fault> {
         let asked = self.asked.unwrap_or_else(Instant::now);
+        let left = STOP_DEADLINE.saturating_sub(asked.elapsed());
         let late = || Fault::Miss {
             expected: "an exit after SIGTERM".to_owned(),
             actual: format!("it still runs {} s after the signal", STOP_DEADLINE.as_secs()),
@@ -181,63 +172,26 @@ impl OwnProcess {
                 let stopped = server.wait_stopped(asked).map_err(|_| late())?;
                 Ok(Ended { status: Some(stopped.status), took: stopped.took })
             }
-            Process::Group(mut group) => loop {
-                let status = group.ended();
-                match status.map_err(|error| Fault::Harness(error.to_string()))? {
-                    Some(status) => {
-                        return Ok(Ended { status: Some(status), took: asked.elapsed() });
-                    }
-                    None if asked.elapsed() > STOP_DEADLINE => return Err(late()),
-                    None => thread::sleep(LOOK),
-                }
-            },
+            Process::Started(mut program) => {
+                let status = program.wait(left).map_err(|it| Fault::Harness(it.to_string()))?;
+                let status = Some(status.ok_or_else(late)?);
+                Ok(Ended { status, took: asked.elapsed() })
+            }
             Process::Foreign(pid) => {
-                while test_kill_process(pid).is_ok() {
-                    if asked.elapsed() > STOP_DEADLINE {
-                        return Err(late());
-                    }
-                    thread::sleep(LOOK);
-                }
+                let is_gone = || test_kill_process(pid).is_err().then_some(()).ok_or_else(late);
+                eventually(left, LOOK, is_gone)?;
                 Ok(Ended { status: None, took: asked.elapsed() })
             }
         }
     }
 }
 
-impl Group {
-    fn start(command: &str) -> io::Result<Group> {
-        // A separate group, because the command may start others: npm starts node, cargo the
-        // server. The signal then reaches each of them once, as Ctrl-C in a terminal would.
-        let leader = Command::new("sh")
-            .args(["-c", &format!("exec {command}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()?;
-        let mut group = Group { leader, tie: None };
-        group.tie = Some(Tie::group(Pid::from_child(&group.leader))?);
-        Ok(group)
-    }
-
-    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        let ended = self.leader.try_wait()?;
-        self.tie.take_if(|_| ended.is_some());
-        Ok(ended)
-    }
-
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(kill_process_group(Pid::from_child(&self.leader), signal)?)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Not yet reaped, so the id cannot be another's; what the leader left behind goes too.
-        let _ = self.signal(Signal::KILL);
-        self.tie = None;
-        let _ = self.leader.wait();
-    }
+/// Starts the command of `--start-cmd`.
+fn start(command: &str) -> io::Result<Program> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec {command}")]);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Program::start(&mut shell)?.tied()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -247,6 +201,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     fn own(control: &Control) -> Result<OwnProcess, Fault> {

@@ -2,10 +2,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fleet::Launch;
+use fleet::{Launch, eventually};
 use wire::{Connection, EventStream, Head, Log, Request, base_url};
 
 use super::{Control, Fault, Need, OwnProcess, script};
@@ -292,14 +291,8 @@ impl Target {
     /// # Errors
     /// The words of the last try.
     pub fn answers_within(&self, time: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + time;
-        loop {
-            let Err(error) = self.head(&self.get(&self.path)) else { return Ok(()) };
-            if Instant::now() >= deadline {
-                return Err(error.to_string());
-            }
-            thread::sleep(RETRY);
-        }
+        let asked = || self.head(&self.get(&self.path)).map(|_| ());
+        eventually(time, RETRY, asked).map_err(|error| error.to_string())
     }
 
     /// How long a step may take.

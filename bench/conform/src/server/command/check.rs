@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use fleet::{Package, READY_DEADLINE, SMALLEST, Server};
+use fleet::{Package, READY_DEADLINE, SMALLEST, Server, eventually};
 
 use super::ServerArgs;
 use crate::command::{Progress, print};
@@ -283,17 +283,16 @@ fn baseline(args: &ServerArgs) -> Result<Option<Deviations>> {
 
 /// Waits until the server answers, or what was to start it has ended.
 fn wait_for(target: &Target, control: Option<&Control>, wait: Duration) -> Result<()> {
-    let deadline = Instant::now() + wait;
-    loop {
-        let Err(words) = target.answers_within(Duration::ZERO) else { return Ok(()) };
-        if let Some(status) = control.and_then(Control::ended) {
-            bail!("--start-cmd ended ({status}) before the server answered; try it by hand");
+    let look = || {
+        let answer = target.answers_within(Duration::ZERO);
+        match control.and_then(Control::ended).filter(|_| answer.is_err()) {
+            Some(status) => Ok(Err(anyhow!(
+                "--start-cmd ended ({status}) before the server answered; try it by hand"
+            ))),
+            None => answer.map(Ok),
         }
-        if Instant::now() >= deadline {
-            return Err(anyhow!(
-                "no answer within {wait:?} ({words}); is the server running, is the URL right?"
-            ));
-        }
-        thread::sleep(RETRY);
-    }
+    };
+    eventually(wait, RETRY, look).map_err(|words| {
+        anyhow!("no answer within {wait:?} ({words}); is the server running, is the URL right?")
+    })?
 }
