@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::cases::is_case;
 use super::driver::{Capability, Driver};
 use super::exec::{Description, Exec};
 use super::run::{PARALLEL, Plan, check};
@@ -151,7 +152,8 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
 }
 
 fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
-    let baseline = args.baseline.as_deref().map(Deviations::read_file).transpose();
+    let read = |path| Deviations::read_file(path, is_case);
+    let baseline = args.baseline.as_deref().map(read).transpose();
     let baseline = baseline.map_err(anyhow::Error::msg)?;
     let mut subjects = match (&args.client, &args.cmd, &args.service, args.serve) {
         (Some(name), ..) => folders(name, args.parallel)?,

@@ -1,35 +1,17 @@
 //! A process of the server under test, for the cases on shutdown.
 
 use std::io;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use fleet::{Launch, Program, READY_DEADLINE, STOP_DEADLINE, Server, eventually};
+use fleet::{Program, READY_DEADLINE, STOP_DEADLINE, Server, eventually};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{Fault, Target};
+use super::control::lock;
+use super::{Control, Fault, Target};
 
 /// How often the state of a process is looked at.
 const LOOK: Duration = Duration::from_millis(2);
-
-/// How the harness gets a process that it may stop.
-#[derive(Clone, Debug)]
-pub enum Control {
-    /// Starts one more server on a separate port, as often as cases want one.
-    Launch(Launch),
-    /// Starts the one server there is with a shell command, and again after each stop.
-    Shell(Arc<Shell>),
-    /// The server runs already and can be stopped once.
-    Pid(Arc<Mutex<Option<Pid>>>),
-}
-
-/// The server of `--start-cmd`; its processes end with this value.
-#[derive(Debug)]
-pub struct Shell {
-    command: String,
-    running: Mutex<Option<Program>>,
-}
 
 /// A process that a case may stop, and the server in it.
 #[derive(Debug)]
@@ -55,43 +37,14 @@ enum Process {
     Foreign(Pid),
 }
 
-impl Control {
-    /// Starts the server with `sh -c`, and hands out processes of it.
-    ///
-    /// # Errors
-    /// When there is no shell.
-    pub fn shell(command: &str) -> io::Result<Control> {
-        let running = Mutex::new(Some(start(command)?));
-        Ok(Control::Shell(Arc::new(Shell { command: command.to_owned(), running })))
-    }
-
-    /// The process with this id, which the harness has not started.
-    ///
-    /// # Errors
-    /// One line, if there is no such process or it may not be signalled.
-    pub fn pid(id: i32) -> Result<Control, String> {
-        // 0 and below mean groups, 1 is init: neither is a server.
-        let pid = (id > 1).then(|| Pid::from_raw(id)).flatten();
-        let pid = pid.ok_or("a process id is greater than 1")?;
-        test_kill_process(pid).map_err(|error| format!("process {id}: {error}; is it yours?"))?;
-        Ok(Control::Pid(Arc::new(Mutex::new(Some(pid)))))
-    }
-
-    /// Whether several cases can have their own processes at the same time.
-    pub fn is_parallel(&self) -> bool {
-        matches!(self, Control::Launch(_))
-    }
-
-    /// How a started command ended, if it did: the reason why no server answers.
-    pub fn ended(&self) -> Option<ExitStatus> {
-        let Control::Shell(shell) = self else { return None };
-        lock(&shell.running).as_mut()?.ended().ok()?
-    }
-}
-
 impl OwnProcess {
-    /// Gets a process as `control` says; `target` is the server under test.
-    pub(super) fn start(target: &Target, control: &Control) -> Result<OwnProcess, Fault> {
+    /// Gets a process of the server under test that the case may stop.
+    ///
+    /// # Errors
+    /// [`Fault::Skip`] if there is none, [`Fault::Harness`] if it does not start.
+    pub fn start(target: &Target) -> Result<OwnProcess, Fault> {
+        let control = target.control();
+        let control = control.ok_or_else(|| Fault::Skip("no process to stop".to_owned()))?;
         let harness = |error: anyhow::Error| Fault::Harness(format!("{error:#}"));
         let (target, process) = match control {
             Control::Launch(launch) => {
@@ -99,12 +52,9 @@ impl OwnProcess {
                 (target.at(server.addr()), Process::Launched(server))
             }
             Control::Shell(shell) => {
-                let running = lock(&shell.running).take();
-                let program = match running {
-                    Some(program) => program,
-                    None => start(&shell.command)
-                        .map_err(|error| Fault::Harness(format!("sh does not start: {error}")))?,
-                };
+                let program = shell.program();
+                let program = program
+                    .map_err(|error| Fault::Harness(format!("sh does not start: {error}")))?;
                 // It may have been started just now.
                 let answers = target.answers_within(READY_DEADLINE);
                 answers.map_err(|words| {
@@ -186,36 +136,25 @@ impl OwnProcess {
     }
 }
 
-/// Starts the command of `--start-cmd`.
-fn start(command: &str) -> io::Result<Program> {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("exec {command}")]);
-    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Program::start(&mut shell)?.tied()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section is one move; a panic leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::thread;
 
     use super::*;
 
-    fn own(control: &Control) -> Result<OwnProcess, Fault> {
+    fn own(control: Control) -> Result<OwnProcess, Fault> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Target::contract(listener.local_addr().unwrap(), None);
+        let is_shell = matches!(control, Control::Shell(_));
+        let target = Target::contract(listener.local_addr().unwrap(), None).with_control(control);
         // Answers one probe.
         let answering = thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
             let head = b"HTTP/1.1 204 No Content\r\n\r\n";
             io::Write::write_all(&mut socket, head).unwrap();
         });
-        let own = OwnProcess::start(&target, control);
-        if matches!(control, Control::Shell(_)) {
+        let own = OwnProcess::start(&target);
+        if is_shell {
             answering.join().unwrap();
         }
         own
@@ -226,7 +165,7 @@ mod tests {
         let control = Control::shell("sh -c 'trap \"exit 3\" TERM; while :; do sleep 0.01; done'");
         let control = control.unwrap();
         for _ in 0..2 {
-            let Ok(own) = own(&control) else { panic!("it starts") };
+            let Ok(own) = own(control.clone()) else { panic!("it starts") };
             // The trap must be set before the signal comes; a shell says nothing when it is.
             thread::sleep(Duration::from_millis(200));
             let ended = own.stop().unwrap();
@@ -239,11 +178,11 @@ mod tests {
     fn a_foreign_process_is_stopped_once() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let control = Control::pid(i32::try_from(child.id()).unwrap()).unwrap();
-        let first = own(&control).unwrap();
+        let first = own(control.clone()).unwrap();
         let reaper = thread::spawn(move || child.wait());
         assert!(first.stop().unwrap().status.is_none());
         reaper.join().unwrap().unwrap();
-        assert!(matches!(own(&control), Err(Fault::Skip(_))));
+        assert!(matches!(own(control), Err(Fault::Skip(_))));
         assert!(Control::pid(1).is_err() && Control::pid(-5).is_err());
     }
 }

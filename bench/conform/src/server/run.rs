@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::select::Profile;
 use super::{
     Case, CaseResult, Deviations, Fault, HANDSHAKE, Need, Selection, Target, Verdict, reproduce,
 };
-use crate::host;
 use crate::judge::{self, Attempt, Beside};
+use crate::{Profile, host};
 
 /// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
 const PARALLEL_LONG: usize = 16;

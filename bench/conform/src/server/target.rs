@@ -7,7 +7,7 @@ use std::time::Duration;
 use fleet::{Launch, eventually};
 use wire::{Connection, EventStream, Head, Log, Request, base_url};
 
-use super::{Control, Fault, Need, OwnProcess, script};
+use super::{Control, Need, script};
 use crate::judge::Subject;
 
 /// How long a step of a dialogue may take; a conforming server never makes it wait so long.
@@ -266,16 +266,6 @@ impl Target {
     /// How to get a process of its kind.
     pub fn control(&self) -> Option<&Control> {
         self.control.as_ref()
-    }
-
-    /// Gets a process of the server that the case may stop.
-    ///
-    /// # Errors
-    /// [`Fault::Skip`] if there is none, [`Fault::Harness`] if it does not start.
-    pub fn start(&self) -> Result<OwnProcess, Fault> {
-        let control = self.control.as_ref();
-        let control = control.ok_or_else(|| Fault::Skip("no process to stop".to_owned()))?;
-        OwnProcess::start(self, control)
     }
 
     /// Whether every address of the server is one of this machine's loopback.

@@ -10,10 +10,9 @@ use fleet::{Package, READY_DEADLINE, SMALLEST, Server, eventually};
 use super::ServerArgs;
 use crate::command::{Progress, print};
 use crate::report::{Paint, Run, run_text};
-use crate::server::{
-    Control, Need, Pace, Profile, Selection, Target, check_each, conformance_launch,
-};
-use crate::{Deviations, Known, SUITE_VERSION, Summary};
+use crate::server::deviations::is_case;
+use crate::server::{Control, Need, Pace, Selection, Target, check_each, conformance_launch};
+use crate::{Deviations, Known, Profile, SUITE_VERSION, Summary};
 
 /// Where the request bytes of failed cases go, in a folder for each run.
 const REQUESTS: &str = "target/sse-conform";
@@ -277,7 +276,7 @@ fn blank(args: &ServerArgs, name: String, server: &str, profile: Profile) -> Run
 }
 
 fn baseline(args: &ServerArgs) -> Result<Option<Deviations>> {
-    let read = |path| Deviations::read_file(path).map_err(anyhow::Error::msg);
+    let read = |path| Deviations::read_file(path, is_case).map_err(anyhow::Error::msg);
     args.baseline.as_deref().map(read).transpose()
 }
 
