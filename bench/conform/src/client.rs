@@ -3,7 +3,7 @@
 //! A client is driven in one of three ways: it is a command (`exec.rs`), or stands behind the REST
 //! protocol of launchdarkly/sse-contract-tests (`service.rs`), or is the browser that opened a page
 //! (`page.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
-//! raw socket (`stage.rs`), and compare what it reports.
+//! raw socket (`scripted_server.rs`), and compare what it reports.
 
 mod cases;
 mod command;
@@ -14,10 +14,10 @@ mod folder;
 mod page;
 mod rules;
 mod run;
+mod scripted_server;
 mod seen;
 mod segments;
 mod service;
-mod stage;
 mod trial;
 mod vectors;
 

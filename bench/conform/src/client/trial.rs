@@ -1,4 +1,4 @@
-//! The tools of a case: a client to start, a stage for it to ask, and its reports.
+//! The tools of a case: a client to start, a scripted server for it to ask, and its reports.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use wire::Log;
 use super::Fault;
 use super::driver::{Capability, Client, Driver, Options};
 use super::expect::miss;
+use super::scripted_server::{PendingRequest, RefusingPort, ScriptedServer};
 use super::seen::{Event, Saw, Sighting};
-use super::stage::{Closed, Exchange, Stage};
 use crate::judge::{self, Subject};
 
 /// The data of the event that ends a case's stream: all before it has been reported by then.
@@ -42,10 +42,10 @@ impl Subject for Trial {
     }
 }
 
-/// A client that runs, and the stage that it asks.
+/// A client that runs, and the scripted server that it asks.
 pub(super) struct Dialogue<'t> {
     pub(super) trial: &'t Trial,
-    pub(super) stage: Stage,
+    pub(super) server: ScriptedServer,
     pub(super) client: Client,
     /// All that the client has reported so far.
     pub(super) seen: Vec<Sighting>,
@@ -85,19 +85,20 @@ impl Trial {
         Duration::from_millis(ms).mul_f64(self.scale)
     }
 
-    pub(super) fn stage(&self) -> Result<Stage, Fault> {
-        Stage::open(&self.log).map_err(|error| Fault::Harness(format!("cannot listen: {error}")))
+    pub(super) fn server(&self) -> Result<ScriptedServer, Fault> {
+        ScriptedServer::open(&self.log)
+            .map_err(|error| Fault::Harness(format!("cannot listen: {error}")))
     }
 
-    pub(super) fn closed(&self) -> Result<Closed, Fault> {
-        Closed::reserve().map_err(|error| Fault::Harness(format!("cannot bind: {error}")))
+    pub(super) fn refusing_port(&self) -> Result<RefusingPort, Fault> {
+        RefusingPort::reserve().map_err(|error| Fault::Harness(format!("cannot bind: {error}")))
     }
 
     pub(super) fn client(&self, url: &str, options: &Options) -> Result<Client, Fault> {
         Client::start(&*self.driver, self.case, url, options, &self.log)
     }
 
-    /// Starts a client on a separate stage.
+    /// Starts a client on a separate scripted server.
     pub(super) fn dialogue(&self, options: &Options) -> Result<Dialogue<'_>, Fault> {
         self.dialogue_at("/events", options)
     }
@@ -108,21 +109,24 @@ impl Trial {
         target: &str,
         options: &Options,
     ) -> Result<Dialogue<'_>, Fault> {
-        let stage = self.stage()?;
-        let client = self.client(&stage.url(target), options)?;
-        Ok(Dialogue { trial: self, stage, client, seen: Vec::new() })
+        let server = self.server()?;
+        let client = self.client(&server.url(target), options)?;
+        Ok(Dialogue { trial: self, server, client, seen: Vec::new() })
     }
 
     /// A client whose first request has come.
-    pub(super) fn asked(&self) -> Result<(Dialogue<'_>, Exchange), Fault> {
+    pub(super) fn asked(&self) -> Result<(Dialogue<'_>, PendingRequest), Fault> {
         self.asked_with(&Options::default())
     }
 
     /// The same with options.
-    pub(super) fn asked_with(&self, options: &Options) -> Result<(Dialogue<'_>, Exchange), Fault> {
+    pub(super) fn asked_with(
+        &self,
+        options: &Options,
+    ) -> Result<(Dialogue<'_>, PendingRequest), Fault> {
         let mut dialogue = self.dialogue(options)?;
-        let exchange = dialogue.request()?;
-        Ok((dialogue, exchange))
+        let pending = dialogue.request()?;
+        Ok((dialogue, pending))
     }
 
     /// Tries each of these with separate clients; the first that fails counts.
@@ -138,25 +142,25 @@ impl Trial {
 
 impl Dialogue<'_> {
     /// The next request.
-    pub(super) fn request(&mut self) -> Result<Exchange, Fault> {
+    pub(super) fn request(&mut self) -> Result<PendingRequest, Fault> {
         self.request_within(self.trial.patience())
     }
 
     /// The next request, if it comes within this time.
-    pub(super) fn request_within(&mut self, within: Duration) -> Result<Exchange, Fault> {
+    pub(super) fn request_within(&mut self, within: Duration) -> Result<PendingRequest, Fault> {
         let deadline = Instant::now() + within;
-        let expected = format!("request {} within {within:?}", self.stage.count() + 1);
+        let expected = format!("request {} within {within:?}", self.server.count() + 1);
         // In steps, so that the end of the client is noticed.
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(exchange) = self.stage.request(left.min(Duration::from_millis(20))) {
-                return Ok(exchange);
+            if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
+                return Ok(pending);
             }
             while Instant::now() < deadline && self.look(Instant::now())?.is_some() {}
             if self.client.ended.is_some() {
                 // It may have asked in its last moment.
-                if let Some(exchange) = self.stage.request(Duration::from_millis(50)) {
-                    return Ok(exchange);
+                if let Some(pending) = self.server.request(Duration::from_millis(50)) {
+                    return Ok(pending);
                 }
             }
             if self.client.ended.is_some() {
@@ -181,8 +185,8 @@ impl Dialogue<'_> {
         let expected = format!("no further request within {within:?}");
         while Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(exchange) = self.stage.request(left.min(Duration::from_millis(20))) {
-                let it = &exchange.request;
+            if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
+                let it = &pending.request;
                 return Err(miss(
                     expected,
                     format!("{} {}; {}", it.method, it.target, self.reported()),
@@ -254,7 +258,10 @@ impl Dialogue<'_> {
     }
 
     /// Ends the case's stream with a mark, and takes what was reported before it.
-    pub(super) fn events_to_mark(&mut self, stream: &mut Exchange) -> Result<Vec<Event>, Fault> {
+    pub(super) fn events_to_mark(
+        &mut self,
+        stream: &mut PendingRequest,
+    ) -> Result<Vec<Event>, Fault> {
         stream.chunk(format!("data: {MARK}\n\n").as_bytes());
         let marked = self.until(
             "an event behind the others",

@@ -139,12 +139,12 @@ fn played(trial: &Trial, vector: &Vector, every_cut: bool) -> Result<(), Fault> 
     if is_lone {
         return trial.each(&plays, alone);
     }
-    let (mut dialogue, mut exchange) = trial.asked_with(&options)?;
-    exchange.open();
+    let (mut dialogue, mut pending) = trial.asked_with(&options)?;
+    pending.open();
     for play in &plays {
-        play.chunks.iter().for_each(|chunk| exchange.chunk(chunk));
+        play.chunks.iter().for_each(|chunk| pending.chunk(chunk));
     }
-    let events = dialogue.events_to_mark(&mut exchange);
+    let events = dialogue.events_to_mark(&mut pending);
     let all: Vec<Event> = plays.iter().flat_map(|_| expected.clone()).collect();
     let Err(fault) = events.and_then(|it| same_events(&it, &all)) else { return Ok(()) };
     // Which cut was it? One after the other, the first that fails by itself says it best.
@@ -157,10 +157,10 @@ fn played(trial: &Trial, vector: &Vector, every_cut: bool) -> Result<(), Fault> 
 
 /// Plays a stream on a separate connection, which then ends; the events.
 fn play_alone(trial: &Trial, options: &Options, play: &Play) -> Result<Vec<Event>, Fault> {
-    let (mut dialogue, mut exchange) = trial.asked_with(options)?;
-    exchange.open();
-    play.chunks.iter().for_each(|chunk| exchange.chunk(chunk));
-    exchange.end();
+    let (mut dialogue, mut pending) = trial.asked_with(options)?;
+    pending.open();
+    play.chunks.iter().for_each(|chunk| pending.chunk(chunk));
+    pending.end();
     events_at_end(&mut dialogue)
 }
 
@@ -172,7 +172,7 @@ pub(super) fn events_at_end(dialogue: &mut Dialogue<'_>) -> Result<Vec<Event>, F
         if sighting.is_some_and(|it| Dialogue::is_over(&it.saw)) {
             return Ok(dialogue.events());
         }
-        if let Some(mut again) = dialogue.stage.request(Duration::ZERO) {
+        if let Some(mut again) = dialogue.server.request(Duration::ZERO) {
             again.open();
             return dialogue.events_to_mark(&mut again);
         }

@@ -138,7 +138,7 @@ pub(super) static CASES: &[Case] = &[
         run: |trial| {
             let mut dialogue = trial.dialogue(&Options::default())?;
             let request = dialogue.request()?.request.clone();
-            let expected = dialogue.stage.authority();
+            let expected = dialogue.server.authority();
             let is_one = request.all("Host") == [expected.as_bytes()];
             ensure(is_one, format!("Host: {expected}"), request.shown("Host"))?;
             pass()
@@ -232,8 +232,8 @@ pub(super) static CASES: &[Case] = &[
 
 /// The first request of a client.
 fn first(trial: &Trial) -> Result<ReceivedRequest, Fault> {
-    let (_, exchange) = trial.asked()?;
-    Ok(exchange.request.clone())
+    let (_, pending) = trial.asked()?;
+    Ok(pending.request.clone())
 }
 
 /// Looks at the first request and, if the client reconnects, at the second one.

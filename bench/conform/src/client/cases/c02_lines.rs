@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::CASE;
-use crate::client::stage::{Exchange, chunk};
+use crate::client::scripted_server::{PendingRequest, chunk};
 use crate::client::trial::{Trial, message, same_events};
 use crate::client::vectors;
 use crate::client::{Capability, Case};
@@ -283,7 +283,7 @@ pub(super) static CASES: &[Case] = &[
 fn plays(
     trial: &Trial,
     expected: &[crate::client::seen::Event],
-    send: impl Fn(&mut Exchange),
+    send: impl Fn(&mut PendingRequest),
 ) -> Outcome {
     let (mut dialogue, mut stream) = trial.asked()?;
     stream.open();

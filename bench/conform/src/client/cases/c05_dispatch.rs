@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{CASE, RECONNECTED};
 use crate::client::Case;
 use crate::client::driver::{Capability, Options};
+use crate::client::scripted_server::{PendingRequest, chunk};
 use crate::client::seen::Saw;
-use crate::client::stage::{Exchange, chunk};
 use crate::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
 use crate::client::vectors;
 use crate::expect::{ensure, equal, fact, miss, pass};
@@ -235,7 +235,7 @@ pub(super) static CASES: &[Case] = &[
 
 /// Sends events until the client reads no more: a burst, so that some are queued, and then a
 /// trickle, which leaves a client time for its other work.
-fn keep_sending(mut stream: Exchange) -> thread::JoinHandle<()> {
+fn keep_sending(mut stream: PendingRequest) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         stream.open();
         for n in 0..BURST + TRICKLE {
@@ -251,7 +251,7 @@ fn keep_sending(mut stream: Exchange) -> thread::JoinHandle<()> {
 }
 
 fn origin(trial: &Trial) -> Outcome {
-    let there = trial.stage()?;
+    let there = trial.server()?;
     let (mut dialogue, mut first): (Dialogue<'_>, _) = trial.asked()?;
     first.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
     let Some(mut stream) = there.request(trial.patience()) else {

@@ -6,8 +6,8 @@ use wire::server::ReceivedRequest;
 
 use super::{CASE, ID, RECONNECTED};
 use crate::client::driver::{Capability, Options};
+use crate::client::scripted_server::PendingRequest;
 use crate::client::seen::Saw;
-use crate::client::stage::Exchange;
 use crate::client::trial::{Dialogue, RETRY_MS, Trial};
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, miss, pass};
@@ -95,7 +95,7 @@ pub(super) static FAILURES: &[Case] = &[
         sends: "A port without a listener, for two seconds.",
         fix: "Reconnect after a refused connection as well, the first one too.",
         run: |trial| {
-            let closed = trial.closed()?;
+            let closed = trial.refusing_port()?;
             let options = Options { initial_delay_ms: Some(RETRY_MS), ..Options::default() };
             let mut client = trial.client(&closed.url("/events"), &options)?;
             let until = Instant::now() + AWAY.mul_f64(trial.ms(1000).as_secs_f64());
@@ -105,9 +105,10 @@ pub(super) static FAILURES: &[Case] = &[
                     return Err(miss("a client that keeps trying", format!("it ended: {how}")));
                 }
             }
-            let stage = closed.open(trial.log());
-            let stage = stage.map_err(|error| Fault::Harness(format!("cannot listen: {error}")))?;
-            let mut dialogue = Dialogue { trial, stage, client, seen: Vec::new() };
+            let server = closed.open(trial.log());
+            let server =
+                server.map_err(|error| Fault::Harness(format!("cannot listen: {error}")))?;
+            let mut dialogue = Dialogue { trial, server, client, seen: Vec::new() };
             let began = Instant::now();
             let mut stream =
                 dialogue.request_within(PATIENCE_AWAY.mul_f64(trial.ms(1000).as_secs_f64()))?;
@@ -362,7 +363,7 @@ fn hello() -> Vec<u8> {
 
 /// Waits for the next request, opens it, and sees an event of it reported.
 fn reconnected(dialogue: &mut Dialogue<'_>) -> Result<(), Fault> {
-    let mut stream: Exchange = dialogue.request()?;
+    let mut stream: PendingRequest = dialogue.request()?;
     stream.open();
     stream.chunk(b"data: again\n\n");
     dialogue.until_data("again").map(|_| ())

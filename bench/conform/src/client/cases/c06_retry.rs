@@ -253,10 +253,10 @@ fn delay(
     dialogue: &mut Dialogue<'_>,
     from: Instant,
     within: Duration,
-) -> Result<(f64, crate::client::stage::Exchange), Fault> {
-    let exchange = dialogue.request_within(within)?;
-    let delay = exchange.request.at.saturating_duration_since(from);
-    Ok((delay.as_secs_f64() * 1e3, exchange))
+) -> Result<(f64, crate::client::scripted_server::PendingRequest), Fault> {
+    let pending = dialogue.request_within(within)?;
+    let delay = pending.request.at.saturating_duration_since(from);
+    Ok((delay.as_secs_f64() * 1e3, pending))
 }
 
 /// The delay after a stream that says this.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{CASE, RECONNECTED};
 use crate::client::driver::{Capability, Options};
-use crate::client::stage::Exchange;
+use crate::client::scripted_server::PendingRequest;
 use crate::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, equal, fact, miss, pass};
@@ -207,7 +207,7 @@ pub(super) static CASES: &[Case] = &[
             ];
             trial.each(&all, |status| {
                 let (mut dialogue, mut answer) = trial.asked()?;
-                let there = dialogue.stage.url("/there?a=b");
+                let there = dialogue.server.url("/there?a=b");
                 answer.answer(&format!("{status}\r\nLocation: {there}"));
                 drop(answer);
                 named(status, arrives(&mut dialogue, "/there?a=b"))
@@ -255,7 +255,7 @@ pub(super) static CASES: &[Case] = &[
                 let next = if target == "/a" { "/b" } else { "/a" };
                 format!("302 Found\r\nLocation: {next}")
             })?;
-            let requests = dialogue.stage.count();
+            let requests = dialogue.server.count();
             fact(format!("{requests} requests"))
         },
         ..CASE
@@ -420,7 +420,7 @@ fn fails(trial: &Trial, answers: &[&str]) -> Outcome {
         refuse(&mut answer, lines);
         // Fetch repeats a request once after 401, with the credentials of the URL.
         if lines.starts_with("401")
-            && let Some(mut again) = dialogue.stage.request(trial.ms(300))
+            && let Some(mut again) = dialogue.server.request(trial.ms(300))
         {
             refuse(&mut again, lines);
         }
@@ -430,14 +430,14 @@ fn fails(trial: &Trial, answers: &[&str]) -> Outcome {
 }
 
 /// An answer that is no stream, with a body that events could be made of.
-fn refuse(exchange: &mut Exchange, lines: &str) {
+fn refuse(pending: &mut PendingRequest, lines: &str) {
     if lines.starts_with("204") {
-        return exchange.head_only(lines);
+        return pending.head_only(lines);
     }
     let body = "data: not an event\n\n";
-    exchange.head(&format!("{lines}\r\nContent-Length: {}", body.len()));
-    exchange.send(body.as_bytes());
-    exchange.answered();
+    pending.head(&format!("{lines}\r\nContent-Length: {}", body.len()));
+    pending.send(body.as_bytes());
+    pending.answered();
 }
 
 /// Holds if the client gives up after a stream of each of these types.
@@ -466,24 +466,24 @@ fn arrives(dialogue: &mut Dialogue<'_>, target: &str) -> Result<(), Fault> {
 /// Answers every request this way until the client says that it is an error.
 fn bounded(
     dialogue: &mut Dialogue<'_>,
-    first: Exchange,
+    first: PendingRequest,
     answer: impl Fn(&str) -> String,
 ) -> Result<(), Fault> {
     let deadline = Instant::now() + dialogue.trial.patience();
     let mut asked = Some(first);
     let mut requests = 0;
     while Instant::now() < deadline {
-        if let Some(mut exchange) = asked.take() {
+        if let Some(mut pending) = asked.take() {
             requests += 1;
-            let lines = answer(&exchange.request.target);
-            exchange.answer(&lines);
+            let lines = answer(&pending.request.target);
+            pending.answer(&lines);
         }
         ensure(requests <= REDIRECTS, format!("at most {REDIRECTS} requests"), "more")?;
         let sighting = dialogue.look(Instant::now() + Duration::from_millis(2))?;
         if sighting.is_some_and(|it| Dialogue::is_over(&it.saw)) {
             return Ok(());
         }
-        asked = dialogue.stage.request(Duration::from_millis(2));
+        asked = dialogue.server.request(Duration::from_millis(2));
     }
     // A client behind the REST protocol may report nothing; it is enough that it has stopped.
     if !dialogue.trial.has(Op) {

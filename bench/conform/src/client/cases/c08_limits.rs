@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::CASE;
 use crate::client::driver::{Capability, Options};
+use crate::client::scripted_server::{PendingRequest, chunk};
 use crate::client::seen::Saw;
-use crate::client::stage::{Exchange, chunk};
 use crate::client::trial::{Dialogue, Trial, message, same_events};
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, in_time, miss, pass};
@@ -330,9 +330,9 @@ fn slow_consumer(trial: &Trial) -> Outcome {
 
 /// Sends these texts in large writes, beside the case.
 fn sent(
-    mut stream: Exchange,
+    mut stream: PendingRequest,
     texts: impl Iterator<Item = String> + Send + 'static,
-) -> thread::JoinHandle<Exchange> {
+) -> thread::JoinHandle<PendingRequest> {
     thread::spawn(move || {
         let mut buffer = String::new();
         for text in texts {

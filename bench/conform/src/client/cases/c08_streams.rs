@@ -3,8 +3,8 @@
 use super::CASE;
 use crate::Level;
 use crate::client::driver::{Capability, Options};
+use crate::client::scripted_server::chunk;
 use crate::client::seen::{Event, Saw};
-use crate::client::stage::chunk;
 use crate::client::trial::{Dialogue, MARK, Trial};
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, equal, fact, miss, pass};
@@ -33,7 +33,7 @@ pub(super) static CASES: &[Case] = &[
         run: |trial| {
             let secrets = [("Authorization", "Bearer secret"), ("Cookie", "session=secret")];
             let headers = secrets.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            let there = trial.stage()?;
+            let there = trial.server()?;
             let options = Options { headers, ..Options::default() };
             let (dialogue, mut answer) = trial.asked_with(&options)?;
             for (name, value) in secrets {

@@ -4,8 +4,8 @@ use super::{CASE, ID};
 use crate::Level;
 use crate::client::Case;
 use crate::client::driver::{Capability, Options};
+use crate::client::scripted_server::PendingRequest;
 use crate::client::seen::Saw;
-use crate::client::stage::Exchange;
 use crate::client::trial::RETRY_MS;
 use crate::expect::{ensure, equal, miss, pass};
 
@@ -58,7 +58,7 @@ pub(super) static CASES: &[Case] = &[
             trial.each(&denied, |(with_credentials, line)| {
                 let (mut dialogue, mut stream) = trial.asked_with(&elsewhere(*with_credentials))?;
                 ensure(stream.request.header("Origin").is_some(), "an Origin", "none")?;
-                // The stage adds a permission where a head has no such line.
+                // The scripted server adds a permission where a head has no such line.
                 stream.plain_lines(&format!("{STREAM}\r\n{line}"));
                 stream.chunk(b"data: a\n\n");
                 dialogue.gives_up()
@@ -104,7 +104,7 @@ pub(super) static CASES: &[Case] = &[
                 let (dialogue, mut stream) = trial.asked_with(&elsewhere(None))?;
                 stream.stream(format!("retry: {RETRY_MS}\nid: {id}\ndata: a\n\n").as_bytes());
                 drop(stream);
-                let Some(second) = dialogue.stage.any_request(trial.patience()) else {
+                let Some(second) = dialogue.server.any_request(trial.patience()) else {
                     return Err(miss("a second request", dialogue.reported()));
                 };
                 equal("method", second.request.method.as_str(), "OPTIONS")?;
@@ -146,13 +146,13 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// A page on another origin than any stage's.
+/// A page on another origin than any scripted server's.
 fn elsewhere(with_credentials: Option<bool>) -> Options {
     let page_origin = Some("http://127.0.0.1:64123".to_owned());
     Options { with_credentials, page_origin, ..Options::default() }
 }
 
-fn allowed(stream: &mut Exchange) {
+fn allowed(stream: &mut PendingRequest) {
     let origin = stream.request.header("Origin").unwrap_or(b"null");
     let origin = String::from_utf8_lossy(origin).into_owned();
     stream.head(&format!(
@@ -161,7 +161,7 @@ fn allowed(stream: &mut Exchange) {
 }
 
 /// Opens a stream that sets a cookie, and asks for a short reconnection time.
-fn gives_cookie(stream: &mut Exchange) {
+fn gives_cookie(stream: &mut PendingRequest) {
     let origin = stream.request.header("Origin").unwrap_or(b"null");
     let origin = String::from_utf8_lossy(origin).into_owned();
     stream.head(&format!(
