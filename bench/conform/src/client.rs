@@ -7,6 +7,7 @@
 
 mod cases;
 mod command;
+mod context;
 mod driver;
 mod exec;
 mod explain;
@@ -18,17 +19,16 @@ mod scripted_server;
 mod seen;
 mod segments;
 mod service;
-mod trial;
 mod vectors;
 
 pub use cases::all as cases;
 pub use command::{ClientArgs, run_client};
+pub use context::CaseContext;
 pub use driver::Capability;
 pub use rules::RULES;
 pub use run::check_command;
-pub use trial::Trial;
 
 use super::{Fault, Outcome, expect};
 
 /// One claim about a client, with the dialogue that tests it.
-pub type Case = super::Case<Trial, Capability>;
+pub type Case = super::Case<CaseContext, Capability>;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::context::CaseContext;
 use super::driver::{Capability, Driver};
 use super::exec::Exec;
-use super::trial::Trial;
 use super::{Case, cases};
 use crate::case::is_selected;
 use crate::host;
@@ -179,17 +179,17 @@ impl Run<'_> {
             (None, Some(words)) => Some(Fault::Unreachable(words)),
             (None, None) => None,
         };
-        let trial = self.trial(case);
-        let mut attempt = judge::attempt(case, &trial, self.deviations, unmet, beside);
+        let context = self.context(case);
+        let mut attempt = judge::attempt(case, &context, self.deviations, unmet, beside);
         if attempt.result.is_miss() {
-            attempt.result.dialogue = Some(trial.log().render());
+            attempt.result.dialogue = Some(context.log().render());
             attempt.result.reproduce = Some(format!("{} --only {}", self.plan.again, case.id));
         }
         attempt
     }
 
-    fn trial(&self, case: &Case) -> Trial {
-        Trial::new(case.id, self.driver, self.plan.patience, self.plan.scale)
+    fn context(&self, case: &Case) -> CaseContext {
+        CaseContext::new(case.id, self.driver, self.plan.patience, self.plan.scale)
     }
 }
 

@@ -28,7 +28,7 @@ const SHOWN: usize = 6;
 pub(super) const RETRY_MS: u64 = 200;
 
 /// A client under test, for one case.
-pub struct Trial {
+pub struct CaseContext {
     case: &'static str,
     driver: Arc<dyn Driver>,
     patience: Duration,
@@ -36,29 +36,29 @@ pub struct Trial {
     log: Log,
 }
 
-impl Subject for Trial {
+impl Subject for CaseContext {
     fn log(&self) -> &Log {
         &self.log
     }
 }
 
 /// A client that runs, and the scripted server that it asks.
-pub(super) struct Dialogue<'t> {
-    pub(super) trial: &'t Trial,
+pub(super) struct ClientSession<'t> {
+    pub(super) context: &'t CaseContext,
     pub(super) server: ScriptedServer,
     pub(super) client: Client,
     /// All that the client has reported so far.
     pub(super) seen: Vec<Sighting>,
 }
 
-impl Trial {
+impl CaseContext {
     pub(super) fn new(
         case: &'static str,
         driver: &Arc<dyn Driver>,
         patience: Duration,
         scale: f64,
-    ) -> Trial {
-        Trial { case, driver: Arc::clone(driver), patience, scale, log: Log::new() }
+    ) -> CaseContext {
+        CaseContext { case, driver: Arc::clone(driver), patience, scale, log: Log::new() }
     }
 
     /// The id of the case at hand.
@@ -99,23 +99,23 @@ impl Trial {
     }
 
     /// Starts a client on a separate scripted server.
-    pub(super) fn dialogue(&self, options: &Options) -> Result<Dialogue<'_>, Fault> {
-        self.dialogue_at("/events", options)
+    pub(super) fn session(&self, options: &Options) -> Result<ClientSession<'_>, Fault> {
+        self.session_at("/events", options)
     }
 
     /// The same at another target.
-    pub(super) fn dialogue_at(
+    pub(super) fn session_at(
         &self,
         target: &str,
         options: &Options,
-    ) -> Result<Dialogue<'_>, Fault> {
+    ) -> Result<ClientSession<'_>, Fault> {
         let server = self.server()?;
         let client = self.client(&server.url(target), options)?;
-        Ok(Dialogue { trial: self, server, client, seen: Vec::new() })
+        Ok(ClientSession { context: self, server, client, seen: Vec::new() })
     }
 
     /// A client whose first request has come.
-    pub(super) fn asked(&self) -> Result<(Dialogue<'_>, PendingRequest), Fault> {
+    pub(super) fn asked(&self) -> Result<(ClientSession<'_>, PendingRequest), Fault> {
         self.asked_with(&Options::default())
     }
 
@@ -123,10 +123,10 @@ impl Trial {
     pub(super) fn asked_with(
         &self,
         options: &Options,
-    ) -> Result<(Dialogue<'_>, PendingRequest), Fault> {
-        let mut dialogue = self.dialogue(options)?;
-        let pending = dialogue.request()?;
-        Ok((dialogue, pending))
+    ) -> Result<(ClientSession<'_>, PendingRequest), Fault> {
+        let mut session = self.session(options)?;
+        let pending = session.request()?;
+        Ok((session, pending))
     }
 
     /// Tries each of these with separate clients; the first that fails counts.
@@ -140,10 +140,10 @@ impl Trial {
     }
 }
 
-impl Dialogue<'_> {
+impl ClientSession<'_> {
     /// The next request.
     pub(super) fn request(&mut self) -> Result<PendingRequest, Fault> {
-        self.request_within(self.trial.patience())
+        self.request_within(self.context.patience())
     }
 
     /// The next request, if it comes within this time.
@@ -175,7 +175,7 @@ impl Dialogue<'_> {
 
     /// Holds if no request comes within this time; at once if the client has ended.
     pub(super) fn no_request(&mut self, within: Duration) -> Result<(), Fault> {
-        self.trial.log.watched(within);
+        self.context.log.watched(within);
         self.stays_away(within)
     }
 
@@ -220,7 +220,7 @@ impl Dialogue<'_> {
         what: &str,
         is_it: impl Fn(&Saw) -> bool,
     ) -> Result<Sighting, Fault> {
-        self.until_within(self.trial.patience(), what, is_it)
+        self.until_within(self.context.patience(), what, is_it)
     }
 
     /// The same within a given time.
@@ -242,7 +242,7 @@ impl Dialogue<'_> {
 
     /// Waits until the client reports that the stream is open, if it reports such things.
     pub(super) fn until_open(&mut self) -> Result<(), Fault> {
-        if self.trial.has(Capability::Op) {
+        if self.context.has(Capability::Op) {
             self.until("open reported", |saw| *saw == Saw::Open)?;
         }
         Ok(())
@@ -272,7 +272,7 @@ impl Dialogue<'_> {
         match marked {
             Err(_) if self.client.ended.is_none() && !events.is_empty() => {
                 // The missing events may only be late.
-                self.trial.log.waited_in_vain(self.trial.patience());
+                self.context.log.waited_in_vain(self.context.patience());
                 return Ok(events);
             }
             outcome => outcome?,
@@ -295,10 +295,10 @@ impl Dialogue<'_> {
             matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
         };
         // A client behind the REST protocol does not say that it has given up.
-        if self.trial.has(Capability::Op) {
+        if self.context.has(Capability::Op) {
             self.until("an error, and the end", over)?;
         }
-        self.no_request(AFTERWARDS.mul_f64(self.trial.scale))?;
+        self.no_request(AFTERWARDS.mul_f64(self.context.scale))?;
         let wrong = self.seen[from..].iter().find(|it| matches!(it.saw, Saw::Open | Saw::Event(_)));
         match wrong {
             Some(sighting) => Err(miss("an error, and no stream", sighting.saw.shown())),
@@ -312,8 +312,8 @@ impl Dialogue<'_> {
         let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
         self.until("closed reported", over)?;
         let at = self.seen.len();
-        let length = CLOSING.mul_f64(self.trial.scale).min(self.trial.ms(500));
-        self.trial.log.watched(length);
+        let length = CLOSING.mul_f64(self.context.scale).min(self.context.ms(500));
+        self.context.log.watched(length);
         let deadline = Instant::now() + length;
         while self.look(deadline)?.is_some() {}
         let later = self.seen[at..].iter().map(|it| it.saw.clone());
