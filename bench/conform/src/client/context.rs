@@ -8,8 +8,8 @@ use wire::Log;
 use super::Fault;
 use super::driver::{Capability, Client, Driver, Options};
 use super::expect::miss;
+use super::reports::{ClientReport, Event, TimedReport};
 use super::scripted_server::{PendingRequest, RefusingPort, ScriptedServer};
-use super::seen::{Event, Saw, Sighting};
 use crate::judge::{self, Subject};
 
 /// The data of the event that ends a case's stream: all before it has been reported by then.
@@ -48,7 +48,7 @@ pub(super) struct ClientSession<'t> {
     pub(super) server: ScriptedServer,
     pub(super) client: Client,
     /// All that the client has reported so far.
-    pub(super) seen: Vec<Sighting>,
+    pub(super) reports: Vec<TimedReport>,
 }
 
 impl CaseContext {
@@ -111,7 +111,7 @@ impl CaseContext {
     ) -> Result<ClientSession<'_>, Fault> {
         let server = self.server()?;
         let client = self.client(&server.url(target), options)?;
-        Ok(ClientSession { context: self, server, client, seen: Vec::new() })
+        Ok(ClientSession { context: self, server, client, reports: Vec::new() })
     }
 
     /// A client whose first request has come.
@@ -156,7 +156,7 @@ impl ClientSession<'_> {
             if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
                 return Ok(pending);
             }
-            while Instant::now() < deadline && self.look(Instant::now())?.is_some() {}
+            while Instant::now() < deadline && self.next_report(Instant::now())?.is_some() {}
             if self.client.ended.is_some() {
                 // It may have asked in its last moment.
                 if let Some(pending) = self.server.request(Duration::from_millis(50)) {
@@ -192,7 +192,7 @@ impl ClientSession<'_> {
                     format!("{} {}; {}", it.method, it.target, self.reported()),
                 ));
             }
-            while Instant::now() < deadline && self.look(Instant::now())?.is_some() {}
+            while Instant::now() < deadline && self.next_report(Instant::now())?.is_some() {}
             if self.client.ended.is_some() {
                 break;
             }
@@ -201,25 +201,25 @@ impl ClientSession<'_> {
     }
 
     /// The next report of the client.
-    pub(super) fn look(&mut self, deadline: Instant) -> Result<Option<Sighting>, Fault> {
-        let Some(sighting) = self.client.next(deadline)? else { return Ok(None) };
-        self.seen.push(sighting.clone());
-        if self.seen.len() > SEEN {
+    pub(super) fn next_report(&mut self, deadline: Instant) -> Result<Option<TimedReport>, Fault> {
+        let Some(timed) = self.client.next(deadline)? else { return Ok(None) };
+        self.reports.push(timed.clone());
+        if self.reports.len() > SEEN {
             let words = format!("it floods: more than {SEEN} things");
             return Err(miss("a client that reports what it saw", words));
         }
-        if let Saw::Garbage(words) = &sighting.saw {
+        if let ClientReport::Garbage(words) = &timed.report {
             return Err(miss("lines of the protocol on stdout", words));
         }
-        Ok(Some(sighting))
+        Ok(Some(timed))
     }
 
     /// Waits until the client reports this; what it reports before is kept.
     pub(super) fn until(
         &mut self,
         what: &str,
-        is_it: impl Fn(&Saw) -> bool,
-    ) -> Result<Sighting, Fault> {
+        is_it: impl Fn(&ClientReport) -> bool,
+    ) -> Result<TimedReport, Fault> {
         self.until_within(self.context.patience(), what, is_it)
     }
 
@@ -228,12 +228,12 @@ impl ClientSession<'_> {
         &mut self,
         within: Duration,
         what: &str,
-        is_it: impl Fn(&Saw) -> bool,
-    ) -> Result<Sighting, Fault> {
+        is_it: impl Fn(&ClientReport) -> bool,
+    ) -> Result<TimedReport, Fault> {
         let deadline = Instant::now() + within;
-        while let Some(sighting) = self.look(deadline)? {
-            if is_it(&sighting.saw) {
-                return Ok(sighting);
+        while let Some(timed) = self.next_report(deadline)? {
+            if is_it(&timed.report) {
+                return Ok(timed);
             }
         }
         let fault = miss(what, self.reported());
@@ -243,7 +243,7 @@ impl ClientSession<'_> {
     /// Waits until the client reports that the stream is open, if it reports such things.
     pub(super) fn until_open(&mut self) -> Result<(), Fault> {
         if self.context.has(Capability::Op) {
-            self.until("open reported", |saw| *saw == Saw::Open)?;
+            self.until("open reported", |report| *report == ClientReport::Open)?;
         }
         Ok(())
     }
@@ -251,8 +251,11 @@ impl ClientSession<'_> {
     /// Waits for one event with this data.
     pub(super) fn until_data(&mut self, data: &str) -> Result<Event, Fault> {
         let what = format!("an event with the data {data:?}");
-        match self.until(&what, |saw| matches!(saw, Saw::Event(it) if it.data == data))?.saw {
-            Saw::Event(event) => Ok(event),
+        match self
+            .until(&what, |report| matches!(report, ClientReport::Event(it) if it.data == data))?
+            .report
+        {
+            ClientReport::Event(event) => Ok(event),
             _ => unreachable!("it was asked for an event"),
         }
     }
@@ -265,7 +268,7 @@ impl ClientSession<'_> {
         stream.chunk(format!("data: {MARK}\n\n").as_bytes());
         let marked = self.until(
             "an event behind the others",
-            |saw| matches!(saw, Saw::Event(it) if it.data == MARK),
+            |report| matches!(report, ClientReport::Event(it) if it.data == MARK),
         );
         // The events that came instead say more than the missing mark.
         let mut events = self.events();
@@ -282,48 +285,65 @@ impl ClientSession<'_> {
     }
 
     /// Whether the client has said that its stream is over: an error, closed, its own end.
-    pub(super) fn is_over(saw: &Saw) -> bool {
-        matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
+    pub(super) fn is_over(report: &ClientReport) -> bool {
+        matches!(
+            report,
+            ClientReport::Error { .. }
+                | ClientReport::Closed
+                | ClientReport::Exit(_)
+                | ClientReport::State(2)
+        )
     }
 
     /// Holds if the client gives up for good: says so, makes no event of it, asks no second time.
     ///
     /// `requests` is how many there were up to now.
     pub(super) fn gives_up(&mut self) -> Result<(), Fault> {
-        let from = self.seen.len();
-        let over = |saw: &Saw| {
-            matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
+        let from = self.reports.len();
+        let over = |report: &ClientReport| {
+            matches!(
+                report,
+                ClientReport::Error { .. }
+                    | ClientReport::Closed
+                    | ClientReport::Exit(_)
+                    | ClientReport::State(2)
+            )
         };
         // A client behind the REST protocol does not say that it has given up.
         if self.context.has(Capability::Op) {
             self.until("an error, and the end", over)?;
         }
         self.no_request(AFTERWARDS.mul_f64(self.context.scale))?;
-        let wrong = self.seen[from..].iter().find(|it| matches!(it.saw, Saw::Open | Saw::Event(_)));
+        let wrong = self.reports[from..]
+            .iter()
+            .find(|it| matches!(it.report, ClientReport::Open | ClientReport::Event(_)));
         match wrong {
-            Some(sighting) => Err(miss("an error, and no stream", sighting.saw.shown())),
+            Some(timed) => Err(miss("an error, and no stream", timed.report.shown())),
             None => Ok(()),
         }
     }
 
     /// Asks the client to close and waits until it has; what it reports afterwards.
-    pub(super) fn close(&mut self) -> Result<Vec<Saw>, Fault> {
+    pub(super) fn close(&mut self) -> Result<Vec<ClientReport>, Fault> {
         self.client.close();
-        let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
+        let over =
+            |report: &ClientReport| matches!(report, ClientReport::Closed | ClientReport::Exit(_));
         self.until("closed reported", over)?;
-        let at = self.seen.len();
+        let at = self.reports.len();
         let length = CLOSING.mul_f64(self.context.scale).min(self.context.ms(500));
         self.context.log.watched(length);
         let deadline = Instant::now() + length;
-        while self.look(deadline)?.is_some() {}
-        let later = self.seen[at..].iter().map(|it| it.saw.clone());
-        Ok(later.filter(|saw| !matches!(saw, Saw::Exit(_) | Saw::State(2))).collect())
+        while self.next_report(deadline)?.is_some() {}
+        let later = self.reports[at..].iter().map(|it| it.report.clone());
+        Ok(later
+            .filter(|report| !matches!(report, ClientReport::Exit(_) | ClientReport::State(2)))
+            .collect())
     }
 
     /// The events so far.
     pub(super) fn events(&self) -> Vec<Event> {
-        let events = self.seen.iter().filter_map(|it| match &it.saw {
-            Saw::Event(event) => Some(event.clone()),
+        let events = self.reports.iter().filter_map(|it| match &it.report {
+            ClientReport::Event(event) => Some(event.clone()),
             _ => None,
         });
         events.collect()
@@ -331,11 +351,12 @@ impl ClientSession<'_> {
 
     /// The last things that it reported, in words.
     pub(super) fn reported(&self) -> String {
-        let last: Vec<_> = self.seen.iter().rev().take(SHOWN).map(|it| it.saw.shown()).collect();
+        let last: Vec<_> =
+            self.reports.iter().rev().take(SHOWN).map(|it| it.report.shown()).collect();
         match last.as_slice() {
             [] => "the client reported nothing".to_owned(),
             last => {
-                let more = if self.seen.len() > SHOWN { "…, " } else { "" };
+                let more = if self.reports.len() > SHOWN { "…, " } else { "" };
                 let words: Vec<_> = last.iter().rev().cloned().collect();
                 format!("the client reported {more}{}", words.join(", "))
             }

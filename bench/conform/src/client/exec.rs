@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::Fault;
 use super::driver::{Capability, Driver, Handle, Options};
-use super::seen::{Inbox, Saw};
+use super::reports::{ClientReport, Inbox};
 
 /// The longest line of a client, bytes: 10 MiB of data as JSON, twice over.
 const LINE_BYTES: usize = 24 * 1024 * 1024;
@@ -161,7 +161,7 @@ impl Driver for Exec {
             let words = stderr.text_at_end(EXIT_PATIENCE);
             let words = words.trim();
             let how = if words.is_empty() { how } else { format!("{how}, saying: {words}") };
-            inbox.put(Saw::Exit(how));
+            inbox.put(ClientReport::Exit(how));
         });
         Ok(Box::new(Process { program, stdin }))
     }
@@ -197,15 +197,17 @@ fn read_lines(mut pipe: impl BufRead, inbox: &Inbox) {
             Ok(0) | Err(_) => return,
             Ok(count) => count,
         };
-        if let Some(shape) = Saw::shape_in(&line) {
+        if let Some(shape) = ClientReport::shape_in(&line) {
             inbox.put(shape);
         }
-        let saw = match line.strip_suffix(b"\n") {
-            Some(line) => Saw::from_line(line),
-            None if count == LINE_BYTES => Saw::Garbage(format!("{LINE_BYTES} bytes of one line")),
-            None => Saw::from_line(&line),
+        let report = match line.strip_suffix(b"\n") {
+            Some(line) => ClientReport::from_line(line),
+            None if count == LINE_BYTES => {
+                ClientReport::Garbage(format!("{LINE_BYTES} bytes of one line"))
+            }
+            None => ClientReport::from_line(&line),
         };
-        if !inbox.put(saw) {
+        if !inbox.put(report) {
             return;
         }
     }

@@ -16,7 +16,7 @@ use wire::server::{Answer, ReceivedRequest, serve};
 
 use super::Fault;
 use super::driver::{Capability, Driver, Handle, Options, REPORT_BYTES};
-use super::seen::{Inbox, Saw};
+use super::reports::{ClientReport, Inbox};
 
 /// The page: one file, which needs no other.
 const HTML: &str = include_str!("page.html");
@@ -201,10 +201,10 @@ impl Shared {
             let inbox = self.lock().clients.get(&line.client).cloned();
             if let Some(inbox) = inbox {
                 let line = line.line.to_string();
-                if let Some(shape) = Saw::shape_in(line.as_bytes()) {
+                if let Some(shape) = ClientReport::shape_in(line.as_bytes()) {
                     inbox.put(shape);
                 }
-                inbox.put(Saw::from_line(line.as_bytes()));
+                inbox.put(ClientReport::from_line(line.as_bytes()));
             }
         }
     }
@@ -283,7 +283,7 @@ mod tests {
         shared.lock().clients.insert(7, Arc::clone(&inbox));
         shared.seen(br#"[{"client":7,"line":{"k":"open"}},{"client":8,"line":{"k":"open"}}]"#);
         shared.seen(b"nonsense");
-        assert_eq!(inbox.next(Instant::now()).unwrap().saw, Saw::Open);
+        assert_eq!(inbox.next(Instant::now()).unwrap().report, ClientReport::Open);
         assert!(inbox.next(Instant::now()).is_none());
     }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::context::{CaseContext, ClientSession, event, same_events};
 use super::driver::Options;
 use super::expect::{equal, miss, pass};
-use super::seen::{Event, Saw};
+use super::reports::{ClientReport, Event};
 use super::{Fault, Outcome};
 
 /// The files, which parsers in Rust and JavaScript are tested with too.
@@ -111,10 +111,10 @@ pub(super) fn run_comments(context: &CaseContext) -> Outcome {
         stream.chunk(&vector.stream.bytes());
         session.events_to_mark(&mut stream)?;
         let comments: Vec<_> = session
-            .seen
+            .reports
             .iter()
-            .filter_map(|it| match &it.saw {
-                Saw::Comment(text) => Some(text.clone()),
+            .filter_map(|it| match &it.report {
+                ClientReport::Comment(text) => Some(text.clone()),
                 _ => None,
             })
             .collect();
@@ -169,8 +169,8 @@ fn play_alone(context: &CaseContext, options: &Options, play: &Play) -> Result<V
 pub(super) fn events_at_end(session: &mut ClientSession<'_>) -> Result<Vec<Event>, Fault> {
     let deadline = Instant::now() + session.context.patience();
     loop {
-        let sighting = session.look(Instant::now() + LOOK)?;
-        if sighting.is_some_and(|it| ClientSession::is_over(&it.saw)) {
+        let timed = session.next_report(Instant::now() + LOOK)?;
+        if timed.is_some_and(|it| ClientSession::is_over(&it.report)) {
             return Ok(session.events());
         }
         if let Some(mut again) = session.server.request(Duration::ZERO) {

@@ -282,7 +282,7 @@ pub(super) static CASES: &[Case] = &[
 /// Holds if these are the events of what is sent.
 fn plays(
     context: &CaseContext,
-    expected: &[crate::client::seen::Event],
+    expected: &[crate::client::reports::Event],
     send: impl Fn(&mut PendingRequest),
 ) -> Outcome {
     let (mut session, mut stream) = context.asked()?;
@@ -308,7 +308,7 @@ fn prompt(context: &CaseContext, data: &str, bytes: &[u8]) -> Outcome {
     let within = PROMPT.mul_f64(context.ms(1000).as_secs_f64());
     let reported = session.until_data(data);
     reported.map_err(|fault| fault.within("with no byte behind it, ", ""))?;
-    let took = session.seen.last().map_or(sent, |it| it.at).saturating_duration_since(sent);
+    let took = session.reports.last().map_or(sent, |it| it.at).saturating_duration_since(sent);
     let words = format!("{:.1} ms", took.as_secs_f64() * 1e3);
     in_time(took, within, format!("at most {within:?}"), &words)?;
     fact(words)

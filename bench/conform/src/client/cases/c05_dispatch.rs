@@ -7,8 +7,8 @@ use super::{CASE, RECONNECTED};
 use crate::client::Case;
 use crate::client::context::{CaseContext, ClientSession, RETRY_MS, message, same_events};
 use crate::client::driver::{Capability, Options};
+use crate::client::reports::ClientReport;
 use crate::client::scripted_server::{PendingRequest, chunk};
-use crate::client::seen::Saw;
 use crate::client::vectors;
 use crate::expect::{ensure, equal, fact, miss, pass};
 use crate::{Cost, Level, Outcome};
@@ -35,7 +35,9 @@ pub(super) static CASES: &[Case] = &[
             let (mut session, mut stream) = context.asked()?;
             stream.open();
             // Nothing but the head is there, so it is all that can be meant.
-            session.until("open reported, before any event was sent", |saw| *saw == Saw::Open)?;
+            session.until("open reported, before any event was sent", |report| {
+                *report == ClientReport::Open
+            })?;
             stream.chunk(b"data: a\n\n");
             session.until_data("a")?;
             pass()
@@ -58,7 +60,8 @@ pub(super) static CASES: &[Case] = &[
                 stream.chunk(format!(": comment\n\nid: {n}\ndata: a\n\n").as_bytes());
             }
             session.events_to_mark(&mut stream)?;
-            let opened = session.seen.iter().filter(|it| it.saw == Saw::Open).count();
+            let opened =
+                session.reports.iter().filter(|it| it.report == ClientReport::Open).count();
             ensure(opened == 1, "open reported once", format!("{opened} times"))?;
             pass()
         },
@@ -78,12 +81,12 @@ pub(super) static CASES: &[Case] = &[
             let (mut session, mut stream) = context.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
             session.request()?.answer("404 Not Found");
-            let _ = session.until("readyState 2", |saw| *saw == Saw::State(2));
+            let _ = session.until("readyState 2", |report| *report == ClientReport::State(2));
             let states: Vec<u8> = session
-                .seen
+                .reports
                 .iter()
-                .filter_map(|it| match it.saw {
-                    Saw::State(state) => Some(state),
+                .filter_map(|it| match it.report {
+                    ClientReport::State(state) => Some(state),
                     _ => None,
                 })
                 .collect();
@@ -164,7 +167,7 @@ pub(super) static CASES: &[Case] = &[
             let _sending = keep_sending(stream);
             session.until_data("0")?;
             let later = session.close()?;
-            let shown: Vec<_> = later.iter().take(3).map(Saw::shown).collect();
+            let shown: Vec<_> = later.iter().take(3).map(ClientReport::shown).collect();
             ensure(later.is_empty(), "nothing after closed", shown.join(", "))?;
             pass()
         },
@@ -209,9 +212,11 @@ pub(super) static CASES: &[Case] = &[
             let (mut session, mut stream) = context.asked_with(&options)?;
             stream.open();
             stream.chunk(b"data: a\n\ndata: b\n\ndata: c\n\ndata: d\n\n");
-            let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
+            let over = |report: &ClientReport| {
+                matches!(report, ClientReport::Closed | ClientReport::Exit(_))
+            };
             session.until("closed reported", over)?;
-            while session.look(std::time::Instant::now() + context.ms(300))?.is_some() {}
+            while session.next_report(std::time::Instant::now() + context.ms(300))?.is_some() {}
             same_events(&session.events(), &[message("a", ""), message("b", "")])?;
             let gone = stream.gone_within(CLOSING.mul_f64(context.ms(1000).as_secs_f64()));
             ensure(gone.is_some(), "the connection ended", "it is still open")?;

@@ -7,8 +7,8 @@ use wire::server::ReceivedRequest;
 use super::{CASE, ID, RECONNECTED};
 use crate::client::context::{CaseContext, ClientSession, RETRY_MS};
 use crate::client::driver::{Capability, Options};
+use crate::client::reports::ClientReport;
 use crate::client::scripted_server::PendingRequest;
-use crate::client::seen::Saw;
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, miss, pass};
 use crate::{Level, Outcome};
@@ -34,7 +34,8 @@ pub(super) static FAILURES: &[Case] = &[
             stream.stream(&hello());
             reconnected(&mut session)?;
             // Its own words for the end, where it has some, come before it is open again.
-            let error = session.seen.iter().any(|it| it.saw == Saw::Error { fatal: false });
+            let error =
+                session.reports.iter().any(|it| it.report == ClientReport::Error { fatal: false });
             ensure(error || !context.has(Op), "an error reported before", session.reported())?;
             pass()
         },
@@ -108,7 +109,7 @@ pub(super) static FAILURES: &[Case] = &[
             let server = closed.open(context.log());
             let server =
                 server.map_err(|error| Fault::Harness(format!("cannot listen: {error}")))?;
-            let mut session = ClientSession { context, server, client, seen: Vec::new() };
+            let mut session = ClientSession { context, server, client, reports: Vec::new() };
             let began = Instant::now();
             let mut stream =
                 session.request_within(PATIENCE_AWAY.mul_f64(context.ms(1000).as_secs_f64()))?;
@@ -348,7 +349,9 @@ pub(super) static IDS: &[Case] = &[
             stream.stream(b"retry: 1000\ndata: hello\n\n");
             session.until_data("hello")?;
             if context.has(Op) {
-                session.until("an error reported", |saw| matches!(saw, Saw::Error { .. }))?;
+                session.until("an error reported", |report| {
+                    matches!(report, ClientReport::Error { .. })
+                })?;
             }
             session.client.close();
             session.no_request(Duration::from_secs(3).mul_f64(context.ms(1000).as_secs_f64()))?;

@@ -479,8 +479,8 @@ fn bounded(
             pending.answer(&lines);
         }
         ensure(requests <= REDIRECTS, format!("at most {REDIRECTS} requests"), "more")?;
-        let sighting = session.look(Instant::now() + Duration::from_millis(2))?;
-        if sighting.is_some_and(|it| ClientSession::is_over(&it.saw)) {
+        let timed = session.next_report(Instant::now() + Duration::from_millis(2))?;
+        if timed.is_some_and(|it| ClientSession::is_over(&it.report)) {
             return Ok(());
         }
         asked = session.server.request(Duration::from_millis(2));

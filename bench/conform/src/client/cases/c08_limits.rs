@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::CASE;
 use crate::client::context::{CaseContext, ClientSession, message, same_events};
 use crate::client::driver::{Capability, Options};
+use crate::client::reports::ClientReport;
 use crate::client::scripted_server::{PendingRequest, chunk};
-use crate::client::seen::Saw;
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, in_time, miss, pass};
 use crate::{Cost, Level, Outcome};
@@ -177,15 +177,15 @@ fn big_event(context: &CaseContext, bytes: usize, piece: usize) -> Result<(), Fa
         stream
     });
     let what = format!("an event of {bytes} bytes");
-    let is_event = |saw: &Saw| matches!(saw, Saw::Event(_));
-    let seen = session.until_within(context.patience() * 4, &what, |saw| {
-        is_event(saw) || ClientSession::is_over(saw)
+    let is_event = |report: &ClientReport| matches!(report, ClientReport::Event(_));
+    let seen = session.until_within(context.patience() * 4, &what, |report| {
+        is_event(report) || ClientSession::is_over(report)
     })?;
     let _stream = sending.join();
-    match seen.saw {
-        Saw::Event(it) if it.data == data => Ok(()),
-        Saw::Event(it) => Err(miss(what, format!("{} bytes, or others", it.data.len()))),
-        saw => Err(miss(what, saw.shown())),
+    match seen.report {
+        ClientReport::Event(it) if it.data == data => Ok(()),
+        ClientReport::Event(it) => Err(miss(what, format!("{} bytes, or others", it.data.len()))),
+        report => Err(miss(what, report.shown())),
     }
 }
 
@@ -212,8 +212,8 @@ fn endless(context: &CaseContext, begin: &[u8], piece: &[u8]) -> Outcome {
     let mut over = None;
     let (mut taken_before, mut moved) = (0, Instant::now());
     while Instant::now() < deadline && over.is_none() {
-        let sighting = session.look(Instant::now() + Duration::from_millis(20))?;
-        over = sighting.filter(|it| ClientSession::is_over(&it.saw));
+        let timed = session.next_report(Instant::now() + Duration::from_millis(20))?;
+        over = timed.filter(|it| ClientSession::is_over(&it.report));
         peak = peak.max(session.client.peak_kib());
         let taken = sent.load(Ordering::Relaxed);
         if taken != taken_before {
@@ -222,7 +222,7 @@ fn endless(context: &CaseContext, begin: &[u8], piece: &[u8]) -> Outcome {
         if sending.is_finished() && over.is_none() {
             // The rest is on its way still; then there is nothing more to come.
             let later = Instant::now() + context.ms(500);
-            over = session.look(later)?.filter(|it| ClientSession::is_over(&it.saw));
+            over = session.next_report(later)?.filter(|it| ClientSession::is_over(&it.report));
             break;
         }
     }
@@ -236,7 +236,7 @@ fn endless(context: &CaseContext, begin: &[u8], piece: &[u8]) -> Outcome {
     let memory =
         peak.map_or("memory unknown".to_owned(), |it| format!("{} MiB at most", it / 1024));
     let words = match &over {
-        Some(it) => format!("{} after {taken} MiB; {memory}", it.saw.shown()),
+        Some(it) => format!("{} after {taken} MiB; {memory}", it.report.shown()),
         None => format!("{taken} MiB taken without an error; {memory}"),
     };
     if over.is_none() && peak.is_none() {
@@ -259,14 +259,14 @@ fn hundred_thousand(context: &CaseContext) -> Outcome {
     let mut next = 0;
     while next < EVENTS {
         // Not kept: a hundred thousand of them would be.
-        let Some(sighting) = session.client.next(deadline)? else { break };
-        match &sighting.saw {
-            Saw::Event(it) if it.data == next.to_string() && it.id == it.data => next += 1,
-            Saw::Event(it) => {
+        let Some(timed) = session.client.next(deadline)? else { break };
+        match &timed.report {
+            ClientReport::Event(it) if it.data == next.to_string() && it.id == it.data => next += 1,
+            ClientReport::Event(it) => {
                 return Err(miss(format!("event {next}"), format!("{:?}", it.data)));
             }
-            saw if ClientSession::is_over(saw) => {
-                return Err(miss(format!("event {next}"), saw.shown()));
+            report if ClientSession::is_over(report) => {
+                return Err(miss(format!("event {next}"), report.shown()));
             }
             _ => {}
         }
@@ -287,10 +287,10 @@ fn comment_flood(context: &CaseContext) -> Outcome {
     let _sending = sent(stream, (0..COMMENTS).map(|_| ": keep-alive\n".to_owned()).chain(last));
     let deadline = Instant::now() + FLOOD;
     loop {
-        match session.client.next(deadline)?.map(|it| it.saw) {
-            Some(Saw::Event(it)) if it.data == "last" => break,
-            Some(saw) if ClientSession::is_over(&saw) => {
-                return Err(miss("the event behind the comments", saw.shown()));
+        match session.client.next(deadline)?.map(|it| it.report) {
+            Some(ClientReport::Event(it)) if it.data == "last" => break,
+            Some(report) if ClientSession::is_over(&report) => {
+                return Err(miss("the event behind the comments", report.shown()));
             }
             Some(_) => {}
             None => {

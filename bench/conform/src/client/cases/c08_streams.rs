@@ -4,8 +4,8 @@ use super::CASE;
 use crate::Level;
 use crate::client::context::{CaseContext, ClientSession, MARK};
 use crate::client::driver::{Capability, Options};
+use crate::client::reports::{ClientReport, Event};
 use crate::client::scripted_server::chunk;
-use crate::client::seen::{Event, Saw};
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, equal, fact, miss, pass};
 
@@ -110,13 +110,13 @@ fn damaged(context: &CaseContext, reader: u64) -> Result<(), Fault> {
     }
     stream.send(&chunk(format!("data: {MARK}\n\n").as_bytes()));
     // One that gives up and says so neither crashes nor hangs; that it should not is another case.
-    let mark = |saw: &Saw| match saw {
-        Saw::Event(it) => it.data == MARK,
-        saw => ClientSession::is_over(saw),
+    let mark = |report: &ClientReport| match report {
+        ClientReport::Event(it) => it.data == MARK,
+        report => ClientSession::is_over(report),
     };
     let what = "an event behind the damaged streams";
-    match session.until_within(context.patience() * 2, what, mark)?.saw {
-        Saw::Exit(how) => Err(miss(what, format!("it ended: {how}"))),
+    match session.until_within(context.patience() * 2, what, mark)?.report {
+        ClientReport::Exit(how) => Err(miss(what, format!("it ended: {how}"))),
         _ => Ok(()),
     }
 }

@@ -5,8 +5,8 @@ use crate::Level;
 use crate::client::Case;
 use crate::client::context::RETRY_MS;
 use crate::client::driver::{Capability, Options};
+use crate::client::reports::ClientReport;
 use crate::client::scripted_server::PendingRequest;
-use crate::client::seen::Saw;
 use crate::expect::{ensure, equal, miss, pass};
 
 use Capability::Br;
@@ -129,10 +129,12 @@ pub(super) static CASES: &[Case] = &[
             let (mut session, mut stream) = context.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
             session.request()?.answer("404 Not Found");
-            session.until("an error", |saw| matches!(saw, Saw::Error { fatal: true }))?;
+            session.until("an error", |report| {
+                matches!(report, ClientReport::Error { fatal: true })
+            })?;
             for kind in ["open", "event", "error"] {
-                let of_kind = session.seen.iter().filter_map(|it| match &it.saw {
-                    Saw::Shape(it, shape) if *it == kind => Some(*shape),
+                let of_kind = session.reports.iter().filter_map(|it| match &it.report {
+                    ClientReport::Shape(it, shape) if *it == kind => Some(*shape),
                     _ => None,
                 });
                 let shapes: Vec<_> = of_kind.collect();
