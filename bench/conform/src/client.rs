@@ -2,9 +2,10 @@
 //!
 //! A client is driven in one of three ways: it is a command (`exec.rs`), or stands behind the REST
 //! protocol of launchdarkly/sse-contract-tests (`service.rs`), or is the browser that opened a page
-//! (`page.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
+//! (`browser.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
 //! raw socket (`scripted_server.rs`), and compare what it reports.
 
+mod browser;
 mod cases;
 mod command;
 mod context;
@@ -12,7 +13,6 @@ mod driver;
 mod exec;
 mod explain;
 mod folder;
-mod page;
 mod reports;
 mod rules;
 mod run;

@@ -1,4 +1,4 @@
-//! The parts of a server that a run may use; which cases these are stands in `server/select.rs`.
+//! The parts of a server that a run may use; which cases these are stands in `server/selection.rs`.
 
 use std::fmt;
 

@@ -5,9 +5,9 @@
 //! in its manifest is one.
 
 mod eventually;
+mod kill_on_exit;
 mod process;
 mod program;
-mod tie;
 mod usage;
 
 use std::ffi::OsString;

@@ -71,7 +71,7 @@ impl Server {
     pub fn start_on(launch: &Launch, port: u16) -> Result<Server> {
         let shown = launch.binary.display();
         let program = spawn(launch, port).with_context(|| format!("cannot start {shown}"))?;
-        let mut program = program.tied().context("cannot start /bin/sh")?;
+        let mut program = program.kill_on_exit().context("cannot start /bin/sh")?;
         let lines = program.lines().expect("stdout was asked to be a pipe");
         let stderr = program.stderr(STDERR_KEPT_BYTES).expect("stderr was asked to be a pipe");
         let last_words = |stderr: String| match last_line(stderr.as_bytes()) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::eventually;
-use super::tie::Tie;
+use super::kill_on_exit::KillOnExit;
 
 /// Between two looks whether a process has ended.
 const LOOK: Duration = Duration::from_millis(1);
@@ -24,7 +24,7 @@ pub struct Program {
     /// Its id may be another's from then on.
     is_reaped: bool,
     /// Until it is reaped.
-    tie: Option<Tie>,
+    kill_on_exit: Option<KillOnExit>,
 }
 
 impl Program {
@@ -34,15 +34,19 @@ impl Program {
     /// # Errors
     /// When the system refuses, most likely because there is no such program.
     pub fn start(command: &mut Command) -> io::Result<Program> {
-        Ok(Program { child: command.process_group(0).spawn()?, is_reaped: false, tie: None })
+        Ok(Program {
+            child: command.process_group(0).spawn()?,
+            is_reaped: false,
+            kill_on_exit: None,
+        })
     }
 
-    /// The same program, which also ends with this process, however that ends.
+    /// The same program, which is also killed when this process ends, however that ends.
     ///
     /// # Errors
     /// When there is no shell.
-    pub fn tied(mut self) -> io::Result<Program> {
-        self.tie = Some(Tie::group(self.pid())?);
+    pub fn kill_on_exit(mut self) -> io::Result<Program> {
+        self.kill_on_exit = Some(KillOnExit::group(self.pid())?);
         Ok(self)
     }
 
@@ -96,7 +100,7 @@ impl Program {
     fn end(&mut self) -> io::Result<ExitStatus> {
         if !self.is_reaped {
             let _ = self.signal(Signal::KILL);
-            self.tie = None;
+            self.kill_on_exit = None;
             self.is_reaped = true;
         }
         self.child.wait()

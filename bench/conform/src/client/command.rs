@@ -243,7 +243,7 @@ fn service_of(url: &str, parallel: Option<u16>) -> Result<Subject> {
 }
 
 fn page_at(address: SocketAddr) -> Result<Subject> {
-    let page = super::page::Page::serve(address)?;
+    let page = super::browser::Page::serve(address)?;
     print(&format!("open {} in the browser to check\n", page.url()))?;
     let browser = page.wait();
     Ok(Subject {

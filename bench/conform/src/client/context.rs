@@ -135,7 +135,7 @@ impl CaseContext {
         variants: &[V],
         attempt: impl Fn(&V) -> Result<(), Fault> + Sync,
     ) -> Result<(), Fault> {
-        let outcomes = judge::each(variants, self.driver.parallel().min(VARIANTS), attempt);
+        let outcomes = judge::parallel_map(variants, self.driver.parallel().min(VARIANTS), attempt);
         outcomes.into_iter().collect()
     }
 }

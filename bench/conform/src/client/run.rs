@@ -11,7 +11,7 @@ use super::exec::Exec;
 use super::{Case, cases};
 use crate::case::is_selected;
 use crate::host;
-use crate::judge::{self, Attempt, Beside, each, in_order, settled};
+use crate::judge::{self, Attempt, Beside, in_order, parallel_map, settled};
 use crate::{CaseResult, Cost, Deviations, Fault, Verdict};
 
 /// Clients that run at a time by default: they wait more than they compute.
@@ -74,7 +74,7 @@ pub(super) fn check(
     let parallel = driver.parallel();
     let group = |rank: Rank, at_a_time: usize| -> Vec<(&'static Case, Attempt)> {
         let cases: Vec<_> = selected.iter().copied().filter(|it| rank_of(it) == rank).collect();
-        each(&cases, at_a_time, |case| {
+        parallel_map(&cases, at_a_time, |case| {
             let is_alone = parallel == 1 || selected.len() == 1 || rank == Rank::Alone;
             let beside = if is_alone { Beside::Nothing } else { Beside::Programs };
             let attempt = run.attempt(case, &verdicts, beside);

@@ -72,7 +72,7 @@ fn start(command: &str) -> io::Result<Program> {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("exec {command}")]);
     shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Program::start(&mut shell)?.tied()
+    Program::start(&mut shell)?.kill_on_exit()
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
