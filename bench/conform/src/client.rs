@@ -2,33 +2,33 @@
 //!
 //! A client is driven in one of three ways: it is a command (`exec.rs`), or stands behind the REST
 //! protocol of launchdarkly/sse-contract-tests (`service.rs`), or is the browser that opened a page
-//! (`page.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
-//! raw socket (`stage.rs`), and compare what it reports.
+//! (`browser.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
+//! raw socket (`scripted_server.rs`), and compare what it reports.
 
+mod browser;
 mod cases;
 mod command;
+mod context;
 mod driver;
 mod exec;
 mod explain;
 mod folder;
-mod page;
+mod reports;
 mod rules;
 mod run;
-mod seen;
+mod scripted_server;
 mod segments;
 mod service;
-mod stage;
-mod trial;
 mod vectors;
 
 pub use cases::all as cases;
 pub use command::{ClientArgs, run_client};
+pub use context::CaseContext;
 pub use driver::Capability;
 pub use rules::RULES;
 pub use run::check_command;
-pub use trial::Trial;
 
 use super::{Fault, Outcome, expect};
 
 /// One claim about a client, with the dialogue that tests it.
-pub type Case = super::Case<Trial, Capability>;
+pub type Case = super::Case<CaseContext, Capability>;

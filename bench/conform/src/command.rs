@@ -7,14 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::json;
 
 pub use merge::{ReportArgs, merge_reports};
 pub(super) use progress::Progress;
 
+use super::Verdict;
 use super::report::{Document, Paint, Run, html, junit, markdown, summary_table, write};
-use super::rule::{rule_ids_of, rules};
-use super::{Coverage, Rule, SUITE_VERSION, Verdict, client, server};
 
 /// Everything as expected.
 const EXIT_EXPECTED: u8 = 0;
@@ -42,14 +40,6 @@ pub struct Outputs {
     pub html: Option<PathBuf>,
 }
 
-/// How to list the cases, or the rules.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ListArgs {
-    /// Write the list as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Says in one line why nothing was checked.
 pub(super) fn could_not_run(words: &str) -> Result<ExitCode> {
     eprintln!("sse-bench: {words}");
@@ -71,71 +61,6 @@ pub(super) fn finish(runs: Vec<Run>, outputs: &Outputs, paint: Paint) -> Result<
     } else {
         EXIT_EXPECTED
     }))
-}
-
-/// Prints the catalogue of both sides: id, slug, level, needs, claim.
-///
-/// # Errors
-/// When stdout cannot be written.
-pub fn list_cases(args: &ListArgs) -> Result<()> {
-    if args.json {
-        let servers = server::cases().map(|case| {
-            json!({
-                "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
-                "needs": case.needs, "cost": case.cost, "scope": case.scope,
-                "hostile": case.hostile, "since": case.since,
-                "rules": rule_ids_of(case.id),
-                "depends_on": case.after, "claim": case.claim,
-            })
-        });
-        let clients = client::cases().map(|case| {
-            json!({
-                "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
-                "needs": case.needs, "cost": case.cost, "scope": case.scope,
-                "hostile": case.hostile, "since": case.since,
-                "rules": rule_ids_of(case.id),
-                "depends_on": case.after, "claim": case.claim,
-            })
-        });
-        let cases: Vec<_> = servers.chain(clients).collect();
-        let catalogue = json!({ "suite_version": SUITE_VERSION, "cases": cases });
-        return print(&format!("{}\n", serde_json::to_string_pretty(&catalogue)?));
-    }
-    let mut text = String::new();
-    for case in server::cases() {
-        text += &format!("{:<26} {:<6} {}\n", case.name(), case.level, case.claim);
-    }
-    for case in client::cases() {
-        text += &format!("{:<26} {:<6} {}\n", case.name(), case.level, case.claim);
-    }
-    print(&text)
-}
-
-/// Prints what binds a server or a client: id, rule, source, and the cases or why there is none.
-///
-/// # Errors
-/// When stdout cannot be written.
-pub fn list_rules(args: &ListArgs) -> Result<()> {
-    let reason = |rule: &Rule| match rule.coverage {
-        Coverage::Cases(_) => None,
-        Coverage::None(reason) => Some(reason),
-    };
-    if args.json {
-        let rules = rules().map(|rule| {
-            json!({
-                "id": rule.id, "source": rule.source, "rule": rule.text,
-                "cases": rule.cases(), "reason": reason(rule),
-            })
-        });
-        let table = json!({ "suite_version": SUITE_VERSION, "rules": rules.collect::<Vec<_>>() });
-        return print(&format!("{}\n", serde_json::to_string_pretty(&table)?));
-    }
-    let mut text = String::new();
-    for rule in rules() {
-        let looks = reason(rule).map_or_else(|| rule.cases().join(" "), |it| format!("none: {it}"));
-        text += &format!("{:<5} {} ({})\n      {looks}\n", rule.id, rule.text, rule.source);
-    }
-    print(&text)
 }
 
 impl Outputs {

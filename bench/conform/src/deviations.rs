@@ -1,13 +1,15 @@
-//! Known deviations of a server: `deviations.toml` in its folder.
+//! Known deviations of a server or a client, as a file lists them: `deviations.toml`, a baseline.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::is_case;
 use super::verdict::Known;
 
-/// The known deviations of a server, with their reasons.
+/// Whether there is a case with this id.
+pub type IsCase = fn(&str) -> bool;
+
+/// The known deviations of a server or a client, with their reasons.
 ///
 /// `[[deviation]]` names a case of the suite. `[[parity]]` names a request of `tests/parity` that
 /// the framework itself answers, otherwise than the other servers do. `[[lifecycle]]` names a check
@@ -71,24 +73,15 @@ pub struct Deviation {
 }
 
 impl Deviations {
-    /// Reads `deviations.toml` in this folder; none if there is no such file.
-    ///
-    /// # Errors
-    /// One line that names the file, if it cannot be read or names a case that does not exist.
-    pub fn read(folder: &Path) -> Result<Deviations, String> {
-        let path = folder.join("deviations.toml");
-        if path.exists() { Self::read_file(&path) } else { Ok(Self::default()) }
-    }
-
     /// Reads a file of this form: a baseline.
     ///
     /// # Errors
-    /// As for [`Deviations::read`], and if there is no such file.
-    pub fn read_file(path: &Path) -> Result<Deviations, String> {
+    /// One line that names the file, if it cannot be read or names a case that does not exist.
+    pub fn read_file(path: &Path, is_case: IsCase) -> Result<Deviations, String> {
         let shown = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("cannot read {shown}: {error}"))?;
-        Self::parse(&text).map_err(|error| format!("{shown}: {error}"))
+        Self::parse(&text, is_case).map_err(|error| format!("{shown}: {error}"))
     }
 
     /// The entries that hold for this encoding.
@@ -128,17 +121,17 @@ impl Deviations {
     ///
     /// # Errors
     /// When one names a case that does not exist, or two the same.
-    pub fn of(entries: Vec<Deviation>) -> Result<Deviations, String> {
-        Deviations { entries, ..Deviations::default() }.checked()
+    pub fn of(entries: Vec<Deviation>, is_case: IsCase) -> Result<Deviations, String> {
+        Deviations { entries, ..Deviations::default() }.checked(is_case)
     }
 
-    fn parse(text: &str) -> Result<Deviations, String> {
+    fn parse(text: &str, is_case: IsCase) -> Result<Deviations, String> {
         let deviations: Deviations =
             toml::from_str(text).map_err(|error| error.to_string().replace('\n', " "))?;
-        deviations.checked()
+        deviations.checked(is_case)
     }
 
-    fn checked(self) -> Result<Deviations, String> {
+    fn checked(self, is_case: IsCase) -> Result<Deviations, String> {
         for entry in &self.entries {
             if !is_case(&entry.case) {
                 return Err(format!("no case {:?}; see sse-bench list cases", entry.case));
@@ -159,21 +152,24 @@ mod tests {
     const TEXT: &str = "[[deviation]]\ncase = \"S4.06\"\nencoding = \"native\"\nreason = \"lost\"\n\
                         upstream = \"https://example.org/1\"\nversion = \"x 1.2.3\"\n";
 
+    const IS_CASE: IsCase = |id| id == "S4.06";
+
     #[test]
     fn entries_hold_for_their_encoding() {
         let reason = |deviations: &Deviations, encoding| {
             deviations.for_encoding(encoding).known("S4.06").map(|known| known.reason)
         };
-        let deviations = Deviations::parse(TEXT).unwrap();
+        let deviations = Deviations::parse(TEXT, IS_CASE).unwrap();
         assert_eq!(reason(&deviations, "native").as_deref(), Some("lost"));
         assert_eq!(reason(&deviations, "shared"), None);
-        let both = Deviations::parse(&TEXT.replace("encoding = \"native\"\n", "")).unwrap();
+        let both =
+            Deviations::parse(&TEXT.replace("encoding = \"native\"\n", ""), IS_CASE).unwrap();
         assert_eq!(reason(&both, "shared").as_deref(), Some("lost"));
     }
 
     #[test]
     fn mistakes_are_named() {
-        let error = |text: &str| Deviations::parse(text).unwrap_err();
+        let error = |text: &str| Deviations::parse(text, IS_CASE).unwrap_err();
         assert!(error(&TEXT.replace("S4.06", "S4.99")).contains("S4.99"));
         assert!(error(&TEXT.replace("reason", "raison")).contains("raison"));
         assert!(error(&TEXT.repeat(2)).contains("twice"));

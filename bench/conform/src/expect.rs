@@ -1,8 +1,7 @@
 //! The vocabulary in which cases judge.
 
 use std::fmt::Debug;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wire::Head;
 
@@ -86,14 +85,12 @@ pub(super) fn eventually<T>(
     within: Duration,
     mut look: impl FnMut() -> Result<Result<T, Fault>, Fault>,
 ) -> Result<T, Fault> {
-    let deadline = Instant::now() + within;
-    loop {
-        match look()? {
-            Ok(value) => return Ok(value),
-            Err(fault) if Instant::now() >= deadline => return Err(fault.too_slow(within)),
-            Err(_) => thread::sleep(LOOK),
-        }
-    }
+    // A fault of the look itself ends it at once.
+    let look = || match look() {
+        Ok(found) => found.map(Ok),
+        Err(fault) => Ok(Err(fault)),
+    };
+    fleet::eventually(within, LOOK, look).map_err(|fault| fault.too_slow(within))?
 }
 
 /// The claim holds.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::rule::rules_of;
-use super::{Case, Level, Scope};
+use super::{Case, Level, Rule, Scope};
 
 /// An explanation, line by line.
 pub(super) struct Facts {
@@ -43,11 +43,11 @@ impl Facts {
     }
 
     /// The cases it rests on, and the rules that lead to it.
-    pub(super) fn rests_on<T, N>(&mut self, case: &Case<T, N>) {
+    pub(super) fn rests_on<T, N>(&mut self, case: &Case<T, N>, rules: &'static [Rule]) {
         if !case.after.is_empty() {
             self.line("rests on", &format!("{} (else it is BLOCKED)", case.after.join(", ")));
         }
-        for rule in rules_of(case.id) {
+        for rule in rules_of(rules, case.id) {
             self.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));
         }
     }

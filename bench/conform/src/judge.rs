@@ -194,7 +194,7 @@ fn summary(result: &CaseResult) -> String {
 }
 
 /// Does this with each item, several at a time; what comes of them in the order of the items.
-pub(super) fn each<T: Sync, R: Send>(
+pub(super) fn parallel_map<T: Sync, R: Send>(
     items: &[T],
     parallel: usize,
     work: impl Fn(&T) -> R + Sync,

@@ -9,6 +9,7 @@
 //! outcome on (verdicts, deviations, reports) both sides go the same way.
 
 mod case;
+mod catalogue;
 mod category;
 pub mod client;
 mod command;
@@ -17,6 +18,7 @@ mod expect;
 mod explain;
 mod host;
 mod judge;
+mod profile;
 pub mod report;
 mod rule;
 pub mod server;
@@ -24,14 +26,15 @@ mod splice;
 mod verdict;
 
 pub use case::{Case, Cost, Fault, Finding, Level, Outcome, Scope};
+pub use catalogue::{ListArgs, list_cases, list_rules};
 pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
-pub use command::{ListArgs, ReportArgs, list_cases, list_rules, merge_reports};
-pub use deviations::{Deviation, Deviations, LifecycleDeviation, ParityDeviation};
+pub use command::{ReportArgs, merge_reports};
+pub use deviations::{Deviation, Deviations, IsCase, LifecycleDeviation, ParityDeviation};
+pub use profile::Profile;
 pub use rule::{Coverage, Rule};
 pub use server::{
-    Pace, Profile, Selection, ServerArgs, Target, check_each, conformance_launch, run_server,
-    test_binary,
+    Pace, Selection, ServerArgs, Target, check_each, conformance_launch, run_server, test_binary,
 };
 pub use splice::splice;
 pub use verdict::{CaseResult, Known, Summary, Verdict};
@@ -40,8 +43,3 @@ pub use verdict::{CaseResult, Known, Summary, Verdict};
 ///
 /// It grows with every case that is added or judged differently.
 pub const SUITE_VERSION: u32 = 2;
-
-/// Whether there is a case with this id, on either side.
-fn is_case(id: &str) -> bool {
-    server::cases().any(|case| case.id == id) || client::cases().any(|case| case.id == id)
-}

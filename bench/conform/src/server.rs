@@ -6,27 +6,32 @@
 mod case;
 mod cases;
 mod command;
+mod control;
+mod dedicated_server;
+mod deviations;
 mod explain;
 mod grammar;
 mod metrics;
-mod own;
+mod need;
 mod process;
 mod reproduce;
 mod rules;
 mod run;
 mod script;
-mod select;
+mod selection;
 mod target;
 mod test_binary;
 mod topic;
 
-pub use case::{Case, Need};
+pub use case::Case;
 pub use cases::all as cases;
 pub use command::{ServerArgs, run_server};
-pub use process::{Control, Ended, OwnProcess};
+pub use control::Control;
+pub use need::Need;
+pub use process::{Ended, OwnProcess};
 pub use rules::RULES;
 pub use run::{check, check_each};
-pub use select::{Pace, Profile, Selection};
+pub use selection::{Pace, Selection};
 pub use target::Target;
 pub use test_binary::{conformance_launch, test_binary};
 

@@ -4,8 +4,10 @@
 //! could stand here. No list of servers is written down: a package with `[package.metadata.server]`
 //! in its manifest is one.
 
+mod eventually;
+mod kill_on_exit;
 mod process;
-mod tie;
+mod program;
 mod usage;
 
 use std::ffi::OsString;
@@ -18,11 +20,12 @@ use cargo_metadata::{Message, Metadata, MetadataCommand, TargetKind};
 use serde::{Deserialize, Serialize};
 
 pub use cargo_metadata;
+pub use eventually::eventually;
 pub use process::{
     Launch, PORT, READY_DEADLINE, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped, allowed_cores,
     pin_current_thread, raise_fd_limit,
 };
-pub use tie::Tie;
+pub use program::{Lines, Program, Tail};
 pub use usage::{Usage, cpu_of};
 
 /// Descriptors that a load needs beside one for each connection: epoll, timers, pipes, files.

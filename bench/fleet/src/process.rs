@@ -1,21 +1,18 @@
 //! A server as a process: start it, wait until it listens, stop it.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 
-use super::{Tie, Usage, last_line};
+use super::{Program, Tail, Usage, last_line};
 
 /// Time a server gets to print its ready line. All six need well under a second; a debug build on a
 /// busy two-core machine needs a few.
@@ -53,11 +50,9 @@ impl Launch {
 /// A running server. Dropping it kills the process, and so does the end of this one.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
-    /// Until the child is reaped.
-    tie: Option<Tie>,
+    program: Program,
     addr: SocketAddr,
-    stderr: Arc<Mutex<VecDeque<u8>>>,
+    stderr: Tail,
 }
 
 impl Server {
@@ -75,53 +70,33 @@ impl Server {
     /// As [`Server::start`].
     pub fn start_on(launch: &Launch, port: u16) -> Result<Server> {
         let shown = launch.binary.display();
-        let mut child = spawn(launch, port).with_context(|| format!("cannot start {shown}"))?;
-        let tie = Tie::process(Pid::from_child(&child)).inspect_err(|_| {
-            let _ = child.kill();
-        });
-        let tie = Some(tie.context("cannot start /bin/sh")?);
-        let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
-        let child_stderr = child.stderr.take().expect("stderr was asked to be a pipe");
-        let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let kept = Arc::clone(&stderr);
-        // Nothing is sent: the sender is dropped when stderr is read to its end.
-        let (stderr_open, stderr_end) = mpsc::channel::<()>();
-        thread::spawn(move || {
-            keep_tail(child_stderr, &kept);
-            drop(stderr_open);
-        });
-        let (sender, ready) = mpsc::channel();
-        thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout);
-            let mut line = String::new();
-            if stdout.read_line(&mut line).is_ok() && !line.is_empty() {
-                let _ = sender.send(line);
+        let program = spawn(launch, port).with_context(|| format!("cannot start {shown}"))?;
+        let mut program = program.kill_on_exit().context("cannot start /bin/sh")?;
+        let lines = program.lines().expect("stdout was asked to be a pipe");
+        let stderr = program.stderr(STDERR_KEPT_BYTES).expect("stderr was asked to be a pipe");
+        let last_words = |stderr: String| match last_line(stderr.as_bytes()) {
+            line if line.is_empty() => String::new(),
+            line => format!(": {line}"),
+        };
+        match lines.next_line(READY_DEADLINE) {
+            Ok(Some(line)) => match ready_addr(&line) {
+                Some(addr) => Ok(Server { program, addr, stderr }),
+                None => {
+                    bail!("{shown} printed {line:?}, not `listening on http://ADDRESS:PORT`")
+                }
+            },
+            Err(_) => {
+                let words = last_words(stderr.text());
+                bail!("{shown} was not ready after {READY_DEADLINE:?}{words}")
             }
-            drop(sender);
-            // A full pipe would block the server.
-            let _ = io::copy(&mut stdout, &mut io::sink());
-        });
-
-        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Server { child, tie, addr, stderr };
-        match ready.recv_timeout(READY_DEADLINE) {
-            Ok(line) => {
-                server.addr = ready_addr(&line).ok_or_else(|| {
-                    anyhow!("{shown} printed {line:?}, not `listening on http://ADDRESS:PORT`")
-                })?;
-                Ok(server)
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                bail!("{shown} was not ready after {READY_DEADLINE:?}{}", server.last_words())
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                let status = server.wait(Instant::now() + STOP_DEADLINE)?;
+            Ok(None) => {
+                let status = program.wait(STOP_DEADLINE)?;
                 let status = status.map_or("did not say that it listens".into(), |it| {
                     format!("ended ({it}) before it listened")
                 });
                 // A grandchild may hold stderr open for longer.
-                let _ = stderr_end.recv_timeout(Duration::from_secs(1));
-                bail!("{shown} {status}{}", server.last_words())
+                let words = last_words(stderr.text_at_end(Duration::from_secs(1)));
+                bail!("{shown} {status}{words}")
             }
         }
     }
@@ -133,14 +108,12 @@ impl Server {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// The end of its stderr, at most [`STDERR_KEPT_BYTES`].
     pub fn stderr(&self) -> String {
-        let kept = self.stderr.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let bytes: Vec<u8> = kept.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.stderr.text()
     }
 
     /// Its use of CPU and memory until now.
@@ -156,9 +129,7 @@ impl Server {
     /// # Errors
     /// When the system refuses to say.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        let ended = self.child.try_wait()?;
-        self.tie.take_if(|_| ended.is_some());
-        Ok(ended)
+        self.program.ended()
     }
 
     /// Sends a signal, for instance a second SIGTERM.
@@ -166,7 +137,7 @@ impl Server {
     /// # Errors
     /// When the process is gone.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(rustix::process::kill_process(Pid::from_child(&self.child), signal)?)
+        self.program.signal(signal)
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -185,36 +156,10 @@ impl Server {
     /// # Errors
     /// When it has not ended [`STOP_DEADLINE`] after `asked`; it is killed then.
     pub fn wait_stopped(mut self, asked: Instant) -> Result<Stopped> {
-        match self.wait(asked + STOP_DEADLINE)? {
+        match self.program.wait(STOP_DEADLINE.saturating_sub(asked.elapsed()))? {
             Some(status) => Ok(Stopped { status, took: asked.elapsed() }),
             None => bail!("did not exit within {STOP_DEADLINE:?} after SIGTERM and was killed"),
         }
-    }
-
-    fn wait(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
-        loop {
-            match self.ended()? {
-                Some(status) => return Ok(Some(status)),
-                None if Instant::now() >= deadline => return Ok(None),
-                None => thread::sleep(Duration::from_millis(1)),
-            }
-        }
-    }
-
-    fn last_words(&self) -> String {
-        match last_line(self.stderr().as_bytes()) {
-            line if line.is_empty() => String::new(),
-            line => format!(": {line}"),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only if it has been reaped already.
-        let _ = self.child.kill();
-        self.tie = None;
-        let _ = self.child.wait();
     }
 }
 
@@ -262,7 +207,7 @@ pub fn raise_fd_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-fn spawn(launch: &Launch, port: u16) -> Result<Child> {
+fn spawn(launch: &Launch, port: u16) -> Result<Program> {
     let mut command = Command::new(&launch.binary);
     let port = port.to_string();
     command.args(launch.args.iter().map(|arg| if arg == PORT { &port } else { arg }));
@@ -274,7 +219,7 @@ fn spawn(launch: &Launch, port: u16) -> Result<Child> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
     }
-    let Some(core) = launch.core else { return Ok(command.spawn()?) };
+    let Some(core) = launch.core else { return Ok(Program::start(&mut command)?) };
     // A child inherits the affinity of the thread that starts it, and this thread ends here: so the
     // server is pinned before its first instruction, without unsafe code between fork and exec.
     thread::scope(|scope| {
@@ -282,7 +227,7 @@ fn spawn(launch: &Launch, port: u16) -> Result<Child> {
             .spawn(|| {
                 pin_current_thread(core)
                     .with_context(|| format!("cannot pin a process to core {core}"))?;
-                Ok(command.spawn()?)
+                Ok(Program::start(&mut command)?)
             })
             .join()
             .expect("the closure has nothing that panics")
@@ -293,23 +238,14 @@ fn is_setting(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| name.starts_with("SSE_"))
 }
 
-fn keep_tail(mut from: impl Read, kept: &Mutex<VecDeque<u8>>) {
-    let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        let mut kept = kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        kept.extend(&buffer[..read]);
-        let excess = kept.len().saturating_sub(STDERR_KEPT_BYTES);
-        kept.drain(..excess);
-    }
-}
-
 fn ready_addr(line: &str) -> Option<SocketAddr> {
-    line.trim_end().strip_prefix("listening on http://")?.parse().ok()
+    line.strip_prefix("listening on http://")?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eventually;
 
     fn shell(script: &str) -> Launch {
         Launch { binary: "/bin/sh".into(), args: vec!["-c".into(), script.into()], core: None }
@@ -349,10 +285,10 @@ mod tests {
         );
         launch.core = Some(0);
         let server = Server::start(&launch).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while server.stderr().is_empty() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(server.stderr().trim(), "Cpus_allowed_list:\t0");
+        let (within, pause) = (Duration::from_secs(5), Duration::from_millis(1));
+        let line = eventually(within, pause, || {
+            Some(server.stderr()).filter(|it| it.ends_with('\n')).ok_or("nothing on stderr")
+        });
+        assert_eq!(line.unwrap().trim(), "Cpus_allowed_list:\t0");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use conform::report::JSON_SCHEMA;
 
@@ -358,15 +358,9 @@ fn what_was_started_ends_with_a_harness_that_is_killed() {
 }
 
 /// Waits until `look` finds something, at most 30 s.
-fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within 30 s");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
+    let pause = Duration::from_millis(5);
+    fleet::eventually(Duration::from_secs(30), pause, || look().ok_or("not within 30 s")).unwrap()
 }
 
 /// The program that a process runs, and its parent; `None` if it has ended.

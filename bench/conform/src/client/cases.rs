@@ -44,6 +44,11 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
     .flatten()
 }
 
+/// Whether there is a case about clients with this id.
+pub(super) fn is_case(id: &str) -> bool {
+    all().any(|case| case.id == id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

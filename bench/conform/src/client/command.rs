@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::cases::is_case;
 use super::driver::{Capability, Driver};
 use super::exec::{Description, Exec};
 use super::run::{PARALLEL, Plan, check};
@@ -151,7 +152,8 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
 }
 
 fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
-    let baseline = args.baseline.as_deref().map(Deviations::read_file).transpose();
+    let read = |path| Deviations::read_file(path, is_case);
+    let baseline = args.baseline.as_deref().map(read).transpose();
     let baseline = baseline.map_err(anyhow::Error::msg)?;
     let mut subjects = match (&args.client, &args.cmd, &args.service, args.serve) {
         (Some(name), ..) => folders(name, args.parallel)?,
@@ -241,7 +243,7 @@ fn service_of(url: &str, parallel: Option<u16>) -> Result<Subject> {
 }
 
 fn page_at(address: SocketAddr) -> Result<Subject> {
-    let page = super::page::Page::serve(address)?;
+    let page = super::browser::Page::serve(address)?;
     print(&format!("open {} in the browser to check\n", page.url()))?;
     let browser = page.wait();
     Ok(Subject {

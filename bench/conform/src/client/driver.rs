@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Log, Side};
 
 use super::Fault;
-use super::seen::{Inbox, Saw, Sighting};
+use super::reports::{ClientReport, Inbox, TimedReport};
 
 /// The most that is read from one client, bytes: several times the demand of the largest case.
 const READ_BYTES: usize = 256 * 1024 * 1024;
@@ -174,18 +174,18 @@ impl Client {
     }
 
     /// Its next report; `None` if nothing comes before the deadline, or it has ended.
-    pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<Sighting>, Fault> {
+    pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<TimedReport>, Fault> {
         if self.ended.is_some() {
             return Ok(None);
         }
-        let Some(sighting) = self.inbox.next(deadline) else { return Ok(None) };
-        if let Saw::Event(it) = &sighting.saw {
+        let Some(timed) = self.inbox.next(deadline) else { return Ok(None) };
+        if let ClientReport::Event(it) = &timed.report {
             self.read_bytes += it.data.len() + it.event.len() + it.id.len();
         }
         self.read_bytes += 32;
         if self.logged < LOGGED {
             self.logged += 1;
-            self.log.add(0, Side::Note, format!("client: {}", sighting.saw.shown()).as_bytes());
+            self.log.add(0, Side::Note, format!("client: {}", timed.report.shown()).as_bytes());
         }
         if self.read_bytes > READ_BYTES {
             return Err(super::expect::miss(
@@ -193,10 +193,10 @@ impl Client {
                 format!("it floods: more than {READ_BYTES} bytes"),
             ));
         }
-        if let Saw::Exit(how) = &sighting.saw {
+        if let ClientReport::Exit(how) = &timed.report {
             self.ended = Some(how.clone());
         }
-        Ok(Some(sighting))
+        Ok(Some(timed))
     }
 
     /// Asks it to close its stream.

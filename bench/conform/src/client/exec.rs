@@ -1,21 +1,21 @@
 //! Clients that are commands: the URL as last argument, what they saw as lines of JSON on stdout.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use fleet::{Program, eventually};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde::Deserialize;
 
 use super::Fault;
 use super::driver::{Capability, Driver, Handle, Options};
-use super::seen::{Inbox, Saw};
+use super::reports::{ClientReport, Inbox};
 
 /// The longest line of a client, bytes: 10 MiB of data as JSON, twice over.
 const LINE_BYTES: usize = 24 * 1024 * 1024;
@@ -97,26 +97,21 @@ impl Exec {
 
     /// Asks it what it is.
     pub(super) fn describe(&self) -> Result<Description> {
-        let mut child = self
-            .command("--describe")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
+        let mut command = self.command("--describe");
+        let mut program = Program::start(command.stdin(Stdio::null()).stderr(Stdio::null()))
             .with_context(|| format!("cannot run {}", self.typed))?;
-        let stdout = child.stdout.take().context("it has no stdout")?;
+        let stdout = program.stdout().context("it has no stdout")?;
         let reading = thread::spawn(move || {
             let mut text = String::new();
             let _ = stdout.take(DESCRIBE_BYTES).read_to_string(&mut text);
             text
         });
-        let deadline = Instant::now() + DESCRIBE_PATIENCE;
-        while !reading.is_finished() && Instant::now() < deadline {
-            thread::sleep(LOOK);
-        }
-        kill(&mut child);
+        let is_read = || reading.is_finished().then_some(()).ok_or(());
+        let read = eventually(DESCRIBE_PATIENCE, LOOK, is_read);
+        drop(program);
         let advice = "say what it offers with --caps, for instance --caps R,Cm";
         let command = &self.typed;
-        if !reading.is_finished() {
+        if read.is_err() {
             bail!("{command} --describe does not end; {advice}");
         }
         let text = reading.join().unwrap_or_default();
@@ -126,7 +121,7 @@ impl Exec {
 
     fn command(&self, last: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(last).stdout(Stdio::piped()).process_group(0);
+        command.args(&self.arguments).arg(last).stdout(Stdio::piped());
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
@@ -151,54 +146,29 @@ impl Driver for Exec {
         inbox: &Arc<Inbox>,
     ) -> Result<Box<dyn Handle>, Fault> {
         let options = serde_json::to_string(options).expect("text and numbers only");
-        let mut child = self
-            .command(url)
-            .env("SSE_CASE", case)
-            .env("SSE_CASE_OPTIONS", options)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+        let mut command = self.command(url);
+        command.env("SSE_CASE", case).env("SSE_CASE_OPTIONS", options);
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = Program::start(&mut command)
             .map_err(|error| Fault::Harness(format!("cannot run {}: {error}", self.typed)))?;
-        let stdin = child.stdin.take();
-        let [stdout, stderr] =
-            [child.stdout.take().map(Pipe::Out), child.stderr.take().map(Pipe::Err)]
-                .map(|it| it.expect("it was asked for"));
-        let pid = pid(&child).ok_or_else(|| Fault::Harness("it has no number".to_owned()))?;
-        let words = Arc::new(Mutex::new(Vec::new()));
-        let theirs = Arc::clone(&words);
-        let listening = thread::spawn(move || keep_last(stderr, &theirs));
-        let inbox = Arc::clone(inbox);
+        let stdin = program.stdin();
+        let stdout = program.stdout().expect("it was asked for");
+        let stderr = program.stderr(STDERR_BYTES).expect("it was asked for");
+        let (pid, inbox) = (program.pid(), Arc::clone(inbox));
         thread::spawn(move || {
             read_lines(BufReader::new(stdout), &inbox);
             let how = ended(pid);
-            let deadline = Instant::now() + EXIT_PATIENCE;
-            while !listening.is_finished() && Instant::now() < deadline {
-                thread::sleep(LOOK);
-            }
-            let words = String::from_utf8_lossy(&lock(&words)).trim().to_owned();
+            let words = stderr.text_at_end(EXIT_PATIENCE);
+            let words = words.trim();
             let how = if words.is_empty() { how } else { format!("{how}, saying: {words}") };
-            inbox.put(Saw::Exit(how));
+            inbox.put(ClientReport::Exit(how));
         });
-        Ok(Box::new(Process { child, stdin }))
-    }
-}
-
-enum Pipe {
-    Out(std::process::ChildStdout),
-    Err(std::process::ChildStderr),
-}
-
-impl Read for Pipe {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Pipe::Out(pipe) => pipe.read(bytes),
-            Pipe::Err(pipe) => pipe.read(bytes),
-        }
+        Ok(Box::new(Process { program, stdin }))
     }
 }
 
 struct Process {
-    child: Child,
+    program: Program,
     stdin: Option<ChildStdin>,
 }
 
@@ -211,26 +181,11 @@ impl Handle for Process {
     }
 
     fn peak_kib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid()));
         let status = status.ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.trim().trim_end_matches(" kB").parse().ok()
     }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        kill(&mut self.child);
-    }
-}
-
-/// Ends a process and all that it has started.
-fn kill(child: &mut Child) {
-    // The pid cannot be reused until we reap the child.
-    if let Some(pid) = pid(child) {
-        let _ = kill_process_group(pid, Signal::KILL);
-    }
-    let _ = child.wait();
 }
 
 fn read_lines(mut pipe: impl BufRead, inbox: &Inbox) {
@@ -242,57 +197,35 @@ fn read_lines(mut pipe: impl BufRead, inbox: &Inbox) {
             Ok(0) | Err(_) => return,
             Ok(count) => count,
         };
-        if let Some(shape) = Saw::shape_in(&line) {
+        if let Some(shape) = ClientReport::shape_in(&line) {
             inbox.put(shape);
         }
-        let saw = match line.strip_suffix(b"\n") {
-            Some(line) => Saw::from_line(line),
-            None if count == LINE_BYTES => Saw::Garbage(format!("{LINE_BYTES} bytes of one line")),
-            None => Saw::from_line(&line),
+        let report = match line.strip_suffix(b"\n") {
+            Some(line) => ClientReport::from_line(line),
+            None if count == LINE_BYTES => {
+                ClientReport::Garbage(format!("{LINE_BYTES} bytes of one line"))
+            }
+            None => ClientReport::from_line(&line),
         };
-        if !inbox.put(saw) {
+        if !inbox.put(report) {
             return;
         }
     }
 }
 
-fn keep_last(mut pipe: impl Read, words: &Mutex<Vec<u8>>) {
-    let mut bytes = [0; 4096];
-    while let Ok(count @ 1..) = pipe.read(&mut bytes) {
-        let mut words = lock(words);
-        words.extend_from_slice(&bytes[..count]);
-        let surplus = words.len().saturating_sub(STDERR_BYTES);
-        words.drain(..surplus);
-    }
-}
-
 /// How it has ended, shortly after the end of its output.
 ///
-/// It is looked at but not waited for: until [`kill`] does that, its pid cannot be reused.
+/// It is looked at but not waited for: until its [`Program`] does that, its pid cannot be reused.
 fn ended(pid: Pid) -> String {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let deadline = Instant::now() + EXIT_PATIENCE;
-    loop {
-        match waitid(WaitId::Pid(pid), options) {
-            Ok(Some(status)) => {
-                return match (status.exit_status(), status.terminating_signal()) {
-                    (Some(code), _) => format!("exit code {code}"),
-                    (_, Some(signal)) => format!("killed by signal {signal}"),
-                    _ => "gone".to_owned(),
-                };
-            }
-            Ok(None) if Instant::now() < deadline => thread::sleep(LOOK),
-            Ok(None) => return "it closed its output and goes on".to_owned(),
-            Err(_) => return "gone".to_owned(),
-        }
+    let look = || waitid(WaitId::Pid(pid), options).transpose().ok_or(());
+    match eventually(EXIT_PATIENCE, LOOK, look) {
+        Ok(Ok(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (_, Some(signal)) => format!("killed by signal {signal}"),
+            _ => "gone".to_owned(),
+        },
+        Ok(Err(_)) => "gone".to_owned(),
+        Err(()) => "it closed its output and goes on".to_owned(),
     }
-}
-
-fn pid(child: &Child) -> Option<Pid> {
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in a critical section panics half way.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

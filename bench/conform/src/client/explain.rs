@@ -1,6 +1,6 @@
 //! `--explain C4.01`: what a case sends, and how to fix a client that fails it.
 
-use super::{Case, vectors};
+use super::{Case, RULES, vectors};
 use crate::explain::Facts;
 
 /// All there is to say of a case.
@@ -9,7 +9,7 @@ pub(super) fn explain(case: &Case) -> String {
     let needs: Vec<_> =
         case.needs.iter().map(|need| format!("{need} ({})", need.meaning())).collect();
     facts.line("needs", &if needs.is_empty() { "any client".into() } else { needs.join(", ") });
-    facts.rests_on(case);
+    facts.rests_on(case, RULES);
     let names: Vec<_> = vectors::of_case(case.id).iter().map(|it| it.name.as_str()).collect();
     if !names.is_empty() {
         facts.line("vectors", &format!("{} in client/vectors/", names.join(", ")));

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::cases::is_case;
 use super::driver::Capability;
 use super::exec::{Description, Exec};
 use super::run::PARALLEL;
@@ -126,7 +127,7 @@ impl Folder {
 
     /// Its known failures.
     pub(super) fn deviations(&self) -> Result<Deviations> {
-        Deviations::of(self.manifest.deviation.clone())
+        Deviations::of(self.manifest.deviation.clone(), is_case)
             .map_err(|words| anyhow::anyhow!("{}/client.toml: {words}", self.path.display()))
     }
 

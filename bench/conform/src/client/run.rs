@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::context::CaseContext;
 use super::driver::{Capability, Driver};
 use super::exec::Exec;
-use super::trial::Trial;
 use super::{Case, cases};
 use crate::case::is_selected;
 use crate::host;
-use crate::judge::{self, Attempt, Beside, each, in_order, settled};
+use crate::judge::{self, Attempt, Beside, in_order, parallel_map, settled};
 use crate::{CaseResult, Cost, Deviations, Fault, Verdict};
 
 /// Clients that run at a time by default: they wait more than they compute.
@@ -74,7 +74,7 @@ pub(super) fn check(
     let parallel = driver.parallel();
     let group = |rank: Rank, at_a_time: usize| -> Vec<(&'static Case, Attempt)> {
         let cases: Vec<_> = selected.iter().copied().filter(|it| rank_of(it) == rank).collect();
-        each(&cases, at_a_time, |case| {
+        parallel_map(&cases, at_a_time, |case| {
             let is_alone = parallel == 1 || selected.len() == 1 || rank == Rank::Alone;
             let beside = if is_alone { Beside::Nothing } else { Beside::Programs };
             let attempt = run.attempt(case, &verdicts, beside);
@@ -179,17 +179,17 @@ impl Run<'_> {
             (None, Some(words)) => Some(Fault::Unreachable(words)),
             (None, None) => None,
         };
-        let trial = self.trial(case);
-        let mut attempt = judge::attempt(case, &trial, self.deviations, unmet, beside);
+        let context = self.context(case);
+        let mut attempt = judge::attempt(case, &context, self.deviations, unmet, beside);
         if attempt.result.is_miss() {
-            attempt.result.dialogue = Some(trial.log().render());
+            attempt.result.dialogue = Some(context.log().render());
             attempt.result.reproduce = Some(format!("{} --only {}", self.plan.again, case.id));
         }
         attempt
     }
 
-    fn trial(&self, case: &Case) -> Trial {
-        Trial::new(case.id, self.driver, self.plan.patience, self.plan.scale)
+    fn context(&self, case: &Case) -> CaseContext {
+        CaseContext::new(case.id, self.driver, self.plan.patience, self.plan.scale)
     }
 }
 

@@ -18,7 +18,7 @@ use wire::{Connection, Head, Log, Request, base_url};
 
 use super::Fault;
 use super::driver::{Capability, Driver, Handle, Options, REPORT_BYTES};
-use super::seen::{Event, Inbox, Saw};
+use super::reports::{ClientReport, Event, Inbox};
 
 /// How long the service may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ struct Stream {
 
 struct Order {
     next: u64,
-    early: BTreeMap<u64, Vec<Saw>>,
+    early: BTreeMap<u64, Vec<ClientReport>>,
 }
 
 impl Service {
@@ -168,7 +168,7 @@ impl Handle for Handled {
         let closed = ask(&self.address, "DELETE", &self.path, None).is_ok();
         let stream = lock(&self.streams).get(&self.number).cloned();
         if let (true, Some(stream)) = (closed, stream) {
-            stream.inbox.put(Saw::Closed);
+            stream.inbox.put(ClientReport::Closed);
         }
     }
 
@@ -215,19 +215,19 @@ fn take(streams: &Mutex<BTreeMap<u64, Arc<Stream>>>, target: &str, body: &[u8]) 
     let mut order = lock(&stream.order);
     if order.early.len() >= EARLY {
         let words = format!("callback {count} where {} was next", order.next);
-        stream.inbox.put(Saw::Garbage(words));
+        stream.inbox.put(ClientReport::Garbage(words));
         return;
     }
     // Their harness takes what is behind at once, too: their adapter for Rust counts from 0.
     let mut ready = if count < order.next {
-        Some(saw_in(body))
+        Some(reports_in(body))
     } else {
-        order.early.insert(count, saw_in(body));
+        order.early.insert(count, reports_in(body));
         order.take()
     };
-    while let Some(saws) = ready {
-        for saw in saws {
-            stream.inbox.put(saw);
+    while let Some(reports) = ready {
+        for report in reports {
+            stream.inbox.put(report);
         }
         ready = order.take();
     }
@@ -235,16 +235,16 @@ fn take(streams: &Mutex<BTreeMap<u64, Arc<Stream>>>, target: &str, body: &[u8]) 
 
 impl Order {
     /// The reports of the next callback, if it is there.
-    fn take(&mut self) -> Option<Vec<Saw>> {
-        let saws = self.early.remove(&self.next)?;
+    fn take(&mut self) -> Option<Vec<ClientReport>> {
+        let reports = self.early.remove(&self.next)?;
         self.next += 1;
-        Some(saws)
+        Some(reports)
     }
 }
 
 /// The reports in a callback.
-fn saw_in(body: &[u8]) -> Vec<Saw> {
-    let garbage = |words: String| vec![Saw::Garbage(words)];
+fn reports_in(body: &[u8]) -> Vec<ClientReport> {
+    let garbage = |words: String| vec![ClientReport::Garbage(words)];
     let value: Value = match serde_json::from_slice(body) {
         Ok(value) => value,
         Err(error) => return garbage(format!("a callback that is no JSON: {error}")),
@@ -256,12 +256,14 @@ fn saw_in(body: &[u8]) -> Vec<Saw> {
                 if event.event.is_empty() {
                     event.event = "message".to_owned();
                 }
-                vec![Saw::Event(event)]
+                vec![ClientReport::Event(event)]
             }
             Err(error) => garbage(format!("a callback without an event: {error}")),
         },
-        "comment" => vec![Saw::Comment(value["comment"].as_str().unwrap_or_default().to_owned())],
-        "error" => vec![Saw::Error { fatal: false }],
+        "comment" => {
+            vec![ClientReport::Comment(value["comment"].as_str().unwrap_or_default().to_owned())]
+        }
+        "error" => vec![ClientReport::Error { fatal: false }],
         // A greeting, or what later versions add.
         _ => Vec::new(),
     }
@@ -300,18 +302,18 @@ mod tests {
             take(&callbacks.streams, &format!("/{number}/{count}"), event(data).as_bytes());
         }
         let mut data = Vec::new();
-        while let Some(sighting) = inbox.next(Instant::now()) {
-            let Saw::Event(event) = sighting.saw else { panic!("{sighting:?}") };
+        while let Some(timed) = inbox.next(Instant::now()) {
+            let ClientReport::Event(event) = timed.report else { panic!("{timed:?}") };
             assert_eq!(event.event, "message");
             data.push(event.data);
         }
         assert_eq!(data, ["a", "b", "c", "d"]);
         take(&callbacks.streams, "/nonsense", b"{}");
-        assert_eq!(saw_in(b"{\"kind\":\"hello\"}"), []);
-        assert!(matches!(saw_in(b"nonsense")[..], [Saw::Garbage(_)]));
+        assert_eq!(reports_in(b"{\"kind\":\"hello\"}"), []);
+        assert!(matches!(reports_in(b"nonsense")[..], [ClientReport::Garbage(_)]));
         // As Python's adapter writes an event without an id.
-        let nothing = saw_in(br#"{"kind":"event","event":{"type":null,"data":"a","id":null}}"#);
-        let [Saw::Event(event)] = &nothing[..] else { panic!("{nothing:?}") };
+        let nothing = reports_in(br#"{"kind":"event","event":{"type":null,"data":"a","id":null}}"#);
+        let [ClientReport::Event(event)] = &nothing[..] else { panic!("{nothing:?}") };
         assert_eq!((&*event.event, &*event.data, &*event.id), ("message", "a", ""));
     }
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use super::context::{CaseContext, ClientSession, event, same_events};
 use super::driver::Options;
 use super::expect::{equal, miss, pass};
-use super::seen::{Event, Saw};
-use super::trial::{Dialogue, Trial, event, same_events};
+use super::reports::{ClientReport, Event};
 use super::{Fault, Outcome};
 
 /// The files, which parsers in Rust and JavaScript are tested with too.
@@ -88,33 +88,33 @@ pub(super) fn of_case(case: &str) -> Vec<&'static Vector> {
 }
 
 /// Plays all vectors of the case at hand.
-pub(super) fn run(trial: &Trial) -> Outcome {
-    play_all(trial, false)
+pub(super) fn run(context: &CaseContext) -> Outcome {
+    play_all(context, false)
 }
 
 /// The same, and each stream also in two pieces, cut at every place.
-pub(super) fn run_at_every_cut(trial: &Trial) -> Outcome {
-    play_all(trial, true)
+pub(super) fn run_at_every_cut(context: &CaseContext) -> Outcome {
+    play_all(context, true)
 }
 
-fn play_all(trial: &Trial, every_cut: bool) -> Outcome {
-    let vectors = of_case(trial.case());
-    trial.each(&vectors, |vector| played(trial, vector, every_cut))?;
+fn play_all(context: &CaseContext, every_cut: bool) -> Outcome {
+    let vectors = of_case(context.case());
+    context.each(&vectors, |vector| played(context, vector, every_cut))?;
     pass()
 }
 
 /// The comments that the vectors of the case at hand hold, if they are reported.
-pub(super) fn run_comments(trial: &Trial) -> Outcome {
-    for vector in of_case(trial.case()) {
-        let (mut dialogue, mut stream) = trial.asked()?;
+pub(super) fn run_comments(context: &CaseContext) -> Outcome {
+    for vector in of_case(context.case()) {
+        let (mut session, mut stream) = context.asked()?;
         stream.open();
         stream.chunk(&vector.stream.bytes());
-        dialogue.events_to_mark(&mut stream)?;
-        let comments: Vec<_> = dialogue
-            .seen
+        session.events_to_mark(&mut stream)?;
+        let comments: Vec<_> = session
+            .reports
             .iter()
-            .filter_map(|it| match &it.saw {
-                Saw::Comment(text) => Some(text.clone()),
+            .filter_map(|it| match &it.report {
+                ClientReport::Comment(text) => Some(text.clone()),
                 _ => None,
             })
             .collect();
@@ -124,7 +124,7 @@ pub(super) fn run_comments(trial: &Trial) -> Outcome {
     pass()
 }
 
-fn played(trial: &Trial, vector: &Vector, every_cut: bool) -> Result<(), Fault> {
+fn played(context: &CaseContext, vector: &Vector, every_cut: bool) -> Result<(), Fault> {
     let stream = vector.stream.bytes();
     let expected = vector.events();
     let options = Options { event_types: types(&stream), ..Options::default() };
@@ -133,18 +133,19 @@ fn played(trial: &Trial, vector: &Vector, every_cut: bool) -> Result<(), Fault> 
     let named =
         |play: &Play, fault: Fault| fault.within(&format!("{} ({}): ", vector.name, play.cut), "");
     let alone = |play: &Play| {
-        let outcome = play_alone(trial, &options, play).and_then(|it| same_events(&it, &expected));
+        let outcome =
+            play_alone(context, &options, play).and_then(|it| same_events(&it, &expected));
         outcome.map_err(|fault| named(play, fault))
     };
     if is_lone {
-        return trial.each(&plays, alone);
+        return context.each(&plays, alone);
     }
-    let (mut dialogue, mut exchange) = trial.asked_with(&options)?;
-    exchange.open();
+    let (mut session, mut pending) = context.asked_with(&options)?;
+    pending.open();
     for play in &plays {
-        play.chunks.iter().for_each(|chunk| exchange.chunk(chunk));
+        play.chunks.iter().for_each(|chunk| pending.chunk(chunk));
     }
-    let events = dialogue.events_to_mark(&mut exchange);
+    let events = session.events_to_mark(&mut pending);
     let all: Vec<Event> = plays.iter().flat_map(|_| expected.clone()).collect();
     let Err(fault) = events.and_then(|it| same_events(&it, &all)) else { return Ok(()) };
     // Which cut was it? One after the other, the first that fails by itself says it best.
@@ -156,29 +157,29 @@ fn played(trial: &Trial, vector: &Vector, every_cut: bool) -> Result<(), Fault> 
 }
 
 /// Plays a stream on a separate connection, which then ends; the events.
-fn play_alone(trial: &Trial, options: &Options, play: &Play) -> Result<Vec<Event>, Fault> {
-    let (mut dialogue, mut exchange) = trial.asked_with(options)?;
-    exchange.open();
-    play.chunks.iter().for_each(|chunk| exchange.chunk(chunk));
-    exchange.end();
-    events_at_end(&mut dialogue)
+fn play_alone(context: &CaseContext, options: &Options, play: &Play) -> Result<Vec<Event>, Fault> {
+    let (mut session, mut pending) = context.asked_with(options)?;
+    pending.open();
+    play.chunks.iter().for_each(|chunk| pending.chunk(chunk));
+    pending.end();
+    events_at_end(&mut session)
 }
 
 /// The events of a stream that has ended: when the client says that it is over, or asks again.
-pub(super) fn events_at_end(dialogue: &mut Dialogue<'_>) -> Result<Vec<Event>, Fault> {
-    let deadline = Instant::now() + dialogue.trial.patience();
+pub(super) fn events_at_end(session: &mut ClientSession<'_>) -> Result<Vec<Event>, Fault> {
+    let deadline = Instant::now() + session.context.patience();
     loop {
-        let sighting = dialogue.look(Instant::now() + LOOK)?;
-        if sighting.is_some_and(|it| Dialogue::is_over(&it.saw)) {
-            return Ok(dialogue.events());
+        let timed = session.next_report(Instant::now() + LOOK)?;
+        if timed.is_some_and(|it| ClientSession::is_over(&it.report)) {
+            return Ok(session.events());
         }
-        if let Some(mut again) = dialogue.stage.request(Duration::ZERO) {
+        if let Some(mut again) = session.server.request(Duration::ZERO) {
             again.open();
-            return dialogue.events_to_mark(&mut again);
+            return session.events_to_mark(&mut again);
         }
         if Instant::now() >= deadline {
-            let fault = miss("the end of the stream noticed", dialogue.reported());
-            return Err(fault.too_slow(dialogue.trial.patience()));
+            let fault = miss("the end of the stream noticed", session.reported());
+            return Err(fault.too_slow(session.context.patience()));
         }
     }
 }
@@ -304,14 +305,14 @@ mod tests {
 
     #[test]
     fn streams_that_leave_something_behind_are_played_alone() {
-        let a = [super::super::trial::message("a", "")];
+        let a = [super::super::context::message("a", "")];
         assert!(repeats(b"data: a\n\n", &a));
         assert!(repeats(b"data: a\r\r", &a));
         assert!(!repeats(b"\xef\xbb\xbfdata: a\n\n", &a));
         assert!(!repeats(b"data: a", &[]));
         assert!(!repeats(
             b"data: a\n\nid: 1\ndata: b\n\n",
-            &[super::super::trial::message("a", ""), super::super::trial::message("b", "1"),]
+            &[super::super::context::message("a", ""), super::super::context::message("b", "1"),]
         ));
     }
 

@@ -1,7 +1,7 @@
 //! The matrix as one HTML file: no script, no request to anywhere, light and dark, narrow and
 //! printed.
 
-use std::fmt::Write as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Document, Run, level_word, subjects};
 use crate::{CaseResult, Verdict};
@@ -12,248 +12,223 @@ const STYLE: &str = include_str!("matrix.css");
 ///
 /// A cell links to the case's result, with expected, actual, the dialogue and how to see it again.
 pub fn html(document: &Document) -> String {
-    let mut page = Page { document, out: String::new() };
-    page.out.push_str(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
-         'unsafe-inline'\">\n<title>SSE conformance</title>\n",
-    );
-    let _ = write!(page.out, "<style>\n{STYLE}</style>\n<body>\n");
-    page.top();
-    page.matrix();
-    page.cases();
-    page.out.push_str("</body>\n</html>\n");
-    page.out
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta http-equiv="Content-Security-Policy"
+                content="default-src 'none'; style-src 'unsafe-inline'";
+            title { "SSE conformance" }
+            style { (PreEscaped(STYLE)) }
+            body {
+                (top(document))
+                (summary(document))
+                (matrix(document))
+                h2 { "Cases" }
+                @for (category, rows) in document.categories() {
+                    "\n" h3 { (category) }
+                    @for row in rows { (case(document, row)) }
+                }
+            }
+        }
+    };
+    // Markup has no other control characters than these, text of a server may have any.
+    let visible = |it: char| if it.is_control() && !"\n\t".contains(it) { '\u{fffd}' } else { it };
+    page.into_string().chars().map(visible).collect()
 }
 
-struct Page<'d> {
-    document: &'d Document,
-    out: String,
+fn top(document: &Document) -> Markup {
+    html! {
+        header {
+            h1 { "SSE conformance" }
+            p {
+                "The results of these " (subjects(document)) " in the cases of "
+                code { "sse-bench conform" }
+                ". Follow a letter to the expected result, the actual one, and the bytes."
+            }
+            ul.legend {
+                @for verdict in Verdict::ALL {
+                    li { (mark(verdict, "")) " " b { (verdict.word()) } " " (verdict.meaning()) }
+                }
+                li {
+                    (mark(Verdict::Fail, " known")) " " b { "†" }
+                    " a failure that is known and listed, with its reason"
+                }
+            }
+        }
+    }
 }
 
-impl Page<'_> {
-    fn top(&mut self) {
-        let document = self.document;
-        let subjects = subjects(document);
-        let _ = write!(
-            self.out,
-            "<header>\n<h1>SSE conformance</h1>\n<p>The results of these {subjects} in the \
-            cases of <code>sse-bench conform</code>. Follow a letter to the expected result, the \
-            actual one, and the bytes.</p>\n<ul class=\"legend\">\n"
-        );
-        for verdict in Verdict::ALL {
-            let class = class(verdict);
-            let letter = letter(verdict);
-            let (word, meaning) = (verdict.word(), verdict.meaning());
-            let _ = writeln!(
-                self.out,
-                "<li><span class=\"v {class}\">{letter}</span> <b>{word}</b> {meaning}</li>"
-            );
-        }
-        self.add("<li><span class=\"v fail known\">F</span> <b>†</b> a failure that is known and ");
-        self.add("listed, with its reason</li>\n</ul>\n</header>\n");
-        self.add("<div class=\"scroll\"><table class=\"summary\">\n<thead><tr><th></th>");
-        for word in ["passed", "non-strict", "failed", "known", "facts", "skipped", "not judged"] {
-            let _ = write!(self.out, "<th>{word}</th>");
-        }
-        self.add("<th>profile</th><th>suite</th><th>began (UTC)</th><th>took</th></tr></thead>\n");
-        for run in &document.runs {
-            let it = &run.summary;
-            let _ = write!(self.out, "<tr><th scope=\"row\">{}", escaped(&run.label()));
-            if let Some(framework) = &run.framework {
-                let _ = write!(self.out, " <small>{}</small>", escaped(framework));
+fn summary(document: &Document) -> Markup {
+    const WORDS: [&str; 11] = [
+        "passed",
+        "non-strict",
+        "failed",
+        "known",
+        "facts",
+        "skipped",
+        "not judged",
+        "profile",
+        "suite",
+        "began (UTC)",
+        "took",
+    ];
+    html! {
+        div.scroll { table.summary {
+            thead { tr { th {} @for word in WORDS { th { (word) } } } }
+            @for run in &document.runs {
+                "\n"
+                tr {
+                    th scope="row" {
+                        (run.label())
+                        @if let Some(framework) = &run.framework { " " small { (framework) } }
+                    }
+                    @let it = &run.summary;
+                    @for number in [
+                        it.passed,
+                        it.non_strict,
+                        it.failed,
+                        it.deviations,
+                        it.info,
+                        it.skipped,
+                        it.not_judged,
+                    ] {
+                        td class=[(number == 0).then_some("zero")] { (number) }
+                    }
+                    td {
+                        (run.profile.map_or_else(|| "–".to_owned(), |it| it.to_string()))
+                        @if run.strict { ", strict" }
+                        @if (run.time_scale - 1.0).abs() > f64::EPSILON {
+                            ", times × " (run.time_scale)
+                        }
+                    }
+                    td { (run.suite_version) }
+                    td { (run.began.get(..16).unwrap_or(&run.began)) }
+                    td { (format!("{:.1} s", run.took_ms as f64 / 1e3)) }
+                }
             }
-            self.add("</th>");
-            let numbers = [
-                it.passed,
-                it.non_strict,
-                it.failed,
-                it.deviations,
-                it.info,
-                it.skipped,
-                it.not_judged,
-            ];
-            for number in numbers {
-                let faint = if number == 0 { " class=\"zero\"" } else { "" };
-                let _ = write!(self.out, "<td{faint}>{number}</td>");
-            }
-            let strict = if run.strict { ", strict" } else { "" };
-            let scale = if (run.time_scale - 1.0).abs() > f64::EPSILON {
-                format!(", times × {}", run.time_scale)
-            } else {
-                String::new()
-            };
-            let _ = writeln!(
-                self.out,
-                "<td>{}{strict}{scale}</td><td>{}</td><td>{}</td><td>{:.1} s</td></tr>",
-                run.profile.map_or_else(|| "–".to_owned(), |it| it.to_string()),
-                run.suite_version,
-                escaped(run.began.get(..16).unwrap_or(&run.began)),
-                run.took_ms as f64 / 1e3,
-            );
-        }
-        self.add("</table></div>\n");
+        } }
     }
+}
 
-    fn matrix(&mut self) {
-        let document = self.document;
-        self.add("<h2 id=\"matrix\">Matrix</h2>\n<div class=\"scroll\"><table class=\"matrix\">\n");
-        self.add("<thead><tr><th class=\"case\">case</th>");
-        for run in &document.runs {
-            let _ = write!(
-                self.out,
-                "<th scope=\"col\" class=\"run\"><span>{}</span></th>",
-                escaped(&run.label())
-            );
-        }
-        self.add("<th class=\"claim\">claim</th></tr></thead>\n");
-        for (category, rows) in document.categories() {
-            let _ = writeln!(
-                self.out,
-                "<tbody><tr class=\"category\"><th class=\"case\">{}</th><td colspan=\"{}\"></td>\
-                 <td class=\"claim\"></td></tr>",
-                category,
-                document.runs.len()
-            );
-            for row in rows {
-                let id = escaped(&row.id);
-                let _ = write!(
-                    self.out,
-                    "<tr><th class=\"case\" scope=\"row\"><a href=\"#{id}\"><b>{id}</b> {}</a> \
-                     <small>{}</small></th>",
-                    escaped(&row.slug),
-                    level_word(row.level),
-                );
-                for (index, run) in document.runs.iter().enumerate() {
-                    match run.result(&row.id) {
-                        Some(result) => self.cell(run, index, result),
-                        None => self.add("<td></td>"),
+fn matrix(document: &Document) -> Markup {
+    html! {
+        h2 #matrix { "Matrix" }
+        div.scroll { table.matrix {
+            thead { tr {
+                th.case { "case" }
+                @for run in &document.runs { th.run scope="col" { span { (run.label()) } } }
+                th.claim { "claim" }
+            } }
+            @for (category, rows) in document.categories() {
+                tbody {
+                    tr.category {
+                        th.case { (category) }
+                        td colspan=(document.runs.len()) {}
+                        td.claim {}
+                    }
+                    @for row in rows {
+                        "\n"
+                        tr {
+                            th.case scope="row" {
+                                a href={ "#" (row.id) } { b { (row.id) } " " (row.slug) }
+                                " " small { (level_word(row.level)) }
+                            }
+                            @for (index, run) in document.runs.iter().enumerate() {
+                                td {
+                                    @if let Some(result) = run.result(&row.id) {
+                                        (cell(run, index, result))
+                                    }
+                                }
+                            }
+                            td.claim { (row.claim) }
+                        }
                     }
                 }
-                let _ = writeln!(self.out, "<td class=\"claim\">{}</td></tr>", escaped(&row.claim));
             }
-            self.add("</tbody>\n");
-        }
-        self.add("</table></div>\n");
+        } }
     }
+}
 
-    fn cell(&mut self, run: &Run, index: usize, result: &CaseResult) {
-        let anchor = if is_told(result) { anchor(result, index) } else { escaped(&result.id) };
-        let words = words(result);
-        let _ = write!(
-            self.out,
-            "<td><a class=\"v {}\" href=\"#{anchor}\" title=\"{} · {}: {words}\">{}</a></td>",
-            classes(result),
-            escaped(&result.id),
-            escaped(&run.label()),
-            letter(result.verdict),
-        );
+fn cell(run: &Run, index: usize, result: &CaseResult) -> Markup {
+    let anchor = if is_told(result) { anchor(result, index) } else { result.id.clone() };
+    let title = format!("{} · {}: {}", result.id, run.label(), words(result));
+    let class = format!("v {}{}", class(result.verdict), more_class(result));
+    html! {
+        a class=(class) href={ "#" (anchor) } title=(title) { (letter(result.verdict)) }
     }
+}
 
-    fn cases(&mut self) {
-        let document = self.document;
-        self.add("<h2>Cases</h2>\n");
-        for (category, rows) in document.categories() {
-            let _ = writeln!(self.out, "<h3>{category}</h3>");
-            for row in rows {
-                let id = escaped(&row.id);
-                let _ = write!(
-                    self.out,
-                    "<article id=\"{id}\">\n<h4>{id} {} <small>{} · {}</small></h4>\n<p>{}</p>\n",
-                    escaped(&row.slug),
-                    level_word(row.level),
-                    escaped(&row.source),
-                    escaped(&row.claim),
-                );
-                if !row.fix.is_empty() {
-                    let _ = writeln!(
-                        self.out,
-                        "<details class=\"how\"><summary>What is sent, how to fix it</summary>\
-                         <p>Sent: {}</p><p>To fix: {}</p></details>",
-                        escaped(&row.sends),
-                        escaped(&row.fix),
-                    );
+fn case(document: &Document, row: &CaseResult) -> Markup {
+    html! {
+        article id=(row.id) {
+            h4 { (row.id) " " (row.slug) " " small { (level_word(row.level)) " · " (row.source) } }
+            p { (row.claim) }
+            @if !row.fix.is_empty() {
+                details.how {
+                    summary { "Requests sent, and how to fix it" }
+                    p { "Sent: " (row.sends) }
+                    p { "To fix: " (row.fix) }
                 }
-                self.verdicts(&row.id);
-                for (index, run) in document.runs.iter().enumerate() {
-                    if let Some(result) = run.result(&row.id).filter(|it| is_told(it)) {
-                        self.told(run, index, result);
+            }
+            // The runs with each verdict: for readers who cannot see the matrix.
+            p.who {
+                @for verdict in Verdict::ALL {
+                    @let labels = labels_with(document, &row.id, verdict);
+                    @if !labels.is_empty() { (mark(verdict, "")) " " (labels.join(", ")) " " }
+                }
+            }
+            @for (index, run) in document.runs.iter().enumerate() {
+                @if let Some(result) = run.result(&row.id).filter(|it| is_told(it)) {
+                    (told(run, index, result))
+                }
+            }
+            p.up { a href="#matrix" { "to the matrix" } }
+        }
+    }
+}
+
+fn labels_with(document: &Document, id: &str, verdict: Verdict) -> Vec<String> {
+    let runs = document.runs.iter();
+    let has_it = |run: &&Run| run.result(id).is_some_and(|it| it.verdict == verdict);
+    runs.filter(has_it).map(Run::label).collect()
+}
+
+fn told(run: &Run, index: usize, result: &CaseResult) -> Markup {
+    html! {
+        "\n"
+        details.result id=(anchor(result, index)) open[result.is_miss()] {
+            summary {
+                (mark(result.verdict, more_class(result)))
+                " " b { (run.label()) } " " (words(result))
+            }
+            dl {
+                @for (what, text) in [("expected", &result.expected), ("actual", &result.actual)] {
+                    @if let Some(text) = text { dt { (what) } dd { code { (text) } } }
+                }
+                @if let Some(known) = &result.deviation {
+                    dt { "known" }
+                    dd {
+                        (known.reason) " (" (known.version) ")"
+                        // A link, and only if it is one: the text comes from any user's file.
+                        @let link = known.upstream.as_ref();
+                        @if let Some(link) = link.filter(|it| it.starts_with("https://")) {
+                            " " a href=(link) { (link) }
+                        }
                     }
                 }
-                self.add("<p class=\"up\"><a href=\"#matrix\">to the matrix</a></p>\n</article>\n");
+                @if let Some(line) = &result.reproduce { dt { "again" } dd { code { (line) } } }
             }
+            @if let Some(dialogue) = &result.dialogue { pre tabindex="0" { (dialogue) } }
         }
     }
+}
 
-    /// The runs with each verdict, in one line each: for readers who cannot see the matrix.
-    fn verdicts(&mut self, id: &str) {
-        let document = self.document;
-        self.add("<p class=\"who\">");
-        for verdict in Verdict::ALL {
-            let runs = document.runs.iter();
-            let who: Vec<_> = runs
-                .filter(|run| run.result(id).is_some_and(|it| it.verdict == verdict))
-                .map(|run| escaped(&run.label()))
-                .collect();
-            if !who.is_empty() {
-                let _ = write!(
-                    self.out,
-                    "<span class=\"v {}\">{}</span> {} ",
-                    class(verdict),
-                    letter(verdict),
-                    who.join(", ")
-                );
-            }
-        }
-        self.add("</p>\n");
-    }
-
-    fn told(&mut self, run: &Run, index: usize, result: &CaseResult) {
-        let is_open = if result.is_miss() { " open" } else { "" };
-        let _ = write!(
-            self.out,
-            "<details class=\"result\" id=\"{}\"{is_open}><summary><span class=\"v {}\">{}</span> \
-             <b>{}</b> {}</summary>\n<dl>",
-            anchor(result, index),
-            classes(result),
-            letter(result.verdict),
-            escaped(&run.label()),
-            words(result),
-        );
-        for (what, text) in [("expected", &result.expected), ("actual", &result.actual)] {
-            if let Some(text) = text {
-                let _ = write!(self.out, "<dt>{what}</dt><dd><code>{}</code></dd>", escaped(text));
-            }
-        }
-        if let Some(known) = &result.deviation {
-            let _ = write!(
-                self.out,
-                "<dt>known</dt><dd>{} ({})",
-                escaped(&known.reason),
-                escaped(&known.version)
-            );
-            // A link, and only if it is one: the text comes from any user's file.
-            if let Some(link) = known.upstream.as_ref().filter(|it| it.starts_with("https://")) {
-                let link = escaped(link);
-                let _ = write!(self.out, " <a href=\"{link}\">{link}</a>");
-            }
-            self.add("</dd>");
-        }
-        if let Some(line) = &result.reproduce {
-            let _ = write!(self.out, "<dt>again</dt><dd><code>{}</code></dd>", escaped(line));
-        }
-        self.add("</dl>\n");
-        if let Some(dialogue) = &result.dialogue {
-            let _ = writeln!(self.out, "<pre tabindex=\"0\">{}</pre>", escaped(dialogue));
-        }
-        self.add("</details>\n");
-    }
-
-    fn add(&mut self, text: &str) {
-        self.out.push_str(text);
-    }
+/// The letter of a verdict in its colour.
+fn mark(verdict: Verdict, more: &str) -> Markup {
+    html! { span class={ "v " (class(verdict)) (more) } { (letter(verdict)) } }
 }
 
 /// Whether there is more to say of it than the verdict.
@@ -273,7 +248,7 @@ fn words(result: &CaseResult) -> String {
 }
 
 fn anchor(result: &CaseResult, index: usize) -> String {
-    format!("{}-{index}", escaped(&result.id))
+    format!("{}-{index}", result.id)
 }
 
 fn letter(verdict: Verdict) -> char {
@@ -297,33 +272,14 @@ fn class(verdict: Verdict) -> &'static str {
     }
 }
 
-fn classes(result: &CaseResult) -> String {
-    let more = if result.is_known() {
+fn more_class(result: &CaseResult) -> &'static str {
+    if result.is_known() {
         " known"
     } else if result.is_stale() {
         " stale"
     } else {
         ""
-    };
-    format!("{}{more}", class(result.verdict))
-}
-
-/// Text in which HTML sees nothing special, in an attribute between double quotes too.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\n' | '\t' => out.push(character),
-            _ if character.is_control() => out.push('\u{fffd}'),
-            _ => out.push(character),
-        }
     }
-    out
 }
 
 #[cfg(test)]

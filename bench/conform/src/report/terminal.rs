@@ -213,7 +213,7 @@ mod tests {
         assert!(text.contains("1 handshake    1 pass, 1 fail\n"), "{text}");
         assert!(!text.contains("S1.01"), "{text}");
         assert!(text.contains("  FAIL       S1.02  a-slug\n      claim     A claim"), "{text}");
-        assert!(text.contains("      again     printf 'GET'"), "{text}");
+        assert!(text.contains("      again     cat x | nc"), "{text}");
         assert!(text.contains("  KNOWN      S2.01  a-slug               upstream <does> it\n"));
         assert!(text.contains("  STALE      S2.02"), "{text}");
         assert!(text.ends_with("2 unexpected results, 12.3 s\n"), "{text}");

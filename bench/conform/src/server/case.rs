@@ -1,10 +1,6 @@
-//! Needs, costs and preconditions of a case about a server.
+//! A case about a server, and its costs.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use super::{Cost, Target};
+use super::{Cost, Need, Target};
 
 /// One claim about a server, with the dialogue that tests it.
 pub type Case = super::super::Case<Target, Need>;
@@ -27,36 +23,5 @@ impl Case {
     /// Whether other cases that run at the same time would spoil what it counts.
     pub fn is_alone(&self) -> bool {
         self.cost.contains(&Cost::Alone)
-    }
-}
-
-/// A need of a case beyond the URL of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Need {
-    /// `GET /script?events=…`: events of the harness's choice through the normal encoder.
-    Script,
-    /// `GET` and `POST /messages/{topic}`: publish, subscribe, resume.
-    Topics,
-    /// `GET /metrics`: how many streams are open.
-    Metrics,
-    /// `GET /ticks`, `/time`, `/tasks`, `/simulation`: the other streams of the contract.
-    Endpoints,
-    /// The time between its keep-alive comments is known, and `--keep-alive-ms` sets it.
-    KeepAlive,
-    /// The process: it can be started and stopped.
-    Process,
-}
-
-impl fmt::Display for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Need::Script => "script",
-            Need::Topics => "topics",
-            Need::Metrics => "metrics",
-            Need::Endpoints => "endpoints",
-            Need::KeepAlive => "keep-alive",
-            Need::Process => "process",
-        })
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Profile, Selection, cases, explain};
+use super::{Selection, cases, explain};
+use crate::Profile;
 use crate::command::{Outputs, could_not_run, factor, finish, print};
 use crate::report::Paint;
 

@@ -1,7 +1,7 @@
 //! `--explain S4.07`: what a case sends, and how to fix a server that fails it.
 
-use super::select::Profile;
-use super::{Case, Target};
+use super::{Case, RULES, Target};
+use crate::Profile;
 use crate::explain::Facts;
 
 /// All there is to say of a case.
@@ -12,7 +12,7 @@ pub fn explain(case: &Case) -> String {
     let needs = if needs.is_empty() { "any URL of a stream".into() } else { needs.join(", ") };
     facts.line("needs", &needs);
     facts.line("profile", &format!("{} and larger", Profile::of(case, &target)));
-    facts.rests_on(case);
+    facts.rests_on(case, RULES);
     facts.advice(case)
 }
 

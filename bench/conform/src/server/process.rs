@@ -1,37 +1,17 @@
 //! A process of the server under test, for the cases on shutdown.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use fleet::{Launch, READY_DEADLINE, STOP_DEADLINE, Server, Tie};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use fleet::{Program, READY_DEADLINE, STOP_DEADLINE, Server, eventually};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{Fault, Target};
+use super::control::lock;
+use super::{Control, Fault, Target};
 
 /// How often the state of a process is looked at.
 const LOOK: Duration = Duration::from_millis(2);
-
-/// How the harness gets a process that it may stop.
-#[derive(Clone, Debug)]
-pub enum Control {
-    /// Starts one more server on a separate port, as often as cases want one.
-    Launch(Launch),
-    /// Starts the one server there is with a shell command, and again after each stop.
-    Shell(Arc<Shell>),
-    /// The server runs already and can be stopped once.
-    Pid(Arc<Mutex<Option<Pid>>>),
-}
-
-/// The server of `--start-cmd`; its processes end with this value.
-#[derive(Debug)]
-pub struct Shell {
-    command: String,
-    running: Mutex<Option<Group>>,
-}
 
 /// A process that a case may stop, and the server in it.
 #[derive(Debug)]
@@ -53,55 +33,18 @@ pub struct Ended {
 #[derive(Debug)]
 enum Process {
     Launched(Server),
-    Group(Group),
+    Started(Program),
     Foreign(Pid),
 }
 
-/// A child and all that it started; dropping it kills them.
-#[derive(Debug)]
-struct Group {
-    leader: Child,
-    /// Until the leader is reaped.
-    tie: Option<Tie>,
-}
-
-impl Control {
-    /// Starts the server with `sh -c`, and hands out processes of it.
-    ///
-    /// # Errors
-    /// When there is no shell.
-    pub fn shell(command: &str) -> io::Result<Control> {
-        let running = Mutex::new(Some(Group::start(command)?));
-        Ok(Control::Shell(Arc::new(Shell { command: command.to_owned(), running })))
-    }
-
-    /// The process with this id, which the harness has not started.
-    ///
-    /// # Errors
-    /// One line, if there is no such process or it may not be signalled.
-    pub fn pid(id: i32) -> Result<Control, String> {
-        // 0 and below mean groups, 1 is init: neither is a server.
-        let pid = (id > 1).then(|| Pid::from_raw(id)).flatten();
-        let pid = pid.ok_or("a process id is greater than 1")?;
-        test_kill_process(pid).map_err(|error| format!("process {id}: {error}; is it yours?"))?;
-        Ok(Control::Pid(Arc::new(Mutex::new(Some(pid)))))
-    }
-
-    /// Whether several cases can have their own processes at the same time.
-    pub fn is_parallel(&self) -> bool {
-        matches!(self, Control::Launch(_))
-    }
-
-    /// How a started command ended, if it did: the reason why no server answers.
-    pub fn ended(&self) -> Option<ExitStatus> {
-        let Control::Shell(shell) = self else { return None };
-        lock(&shell.running).as_mut()?.ended().ok()?
-    }
-}
-
 impl OwnProcess {
-    /// Gets a process as `control` says; `target` is the server under test.
-    pub(super) fn start(target: &Target, control: &Control) -> Result<OwnProcess, Fault> {
+    /// Gets a process of the server under test that the case may stop.
+    ///
+    /// # Errors
+    /// [`Fault::Skip`] if there is none, [`Fault::Harness`] if it does not start.
+    pub fn start(target: &Target) -> Result<OwnProcess, Fault> {
+        let control = target.control();
+        let control = control.ok_or_else(|| Fault::Skip("no process to stop".to_owned()))?;
         let harness = |error: anyhow::Error| Fault::Harness(format!("{error:#}"));
         let (target, process) = match control {
             Control::Launch(launch) => {
@@ -109,18 +52,15 @@ impl OwnProcess {
                 (target.at(server.addr()), Process::Launched(server))
             }
             Control::Shell(shell) => {
-                let running = lock(&shell.running).take();
-                let group = match running {
-                    Some(group) => group,
-                    None => Group::start(&shell.command)
-                        .map_err(|error| Fault::Harness(format!("sh does not start: {error}")))?,
-                };
+                let program = shell.program();
+                let program = program
+                    .map_err(|error| Fault::Harness(format!("sh does not start: {error}")))?;
                 // It may have been started just now.
                 let answers = target.answers_within(READY_DEADLINE);
                 answers.map_err(|words| {
                     Fault::Harness(format!("--start-cmd was started again, but {words}"))
                 })?;
-                (target.clone(), Process::Group(group))
+                (target.clone(), Process::Started(program))
             }
             Control::Pid(pid) => {
                 let pid = lock(pid).take().ok_or_else(|| {
@@ -146,7 +86,7 @@ impl OwnProcess {
         self.asked.get_or_insert_with(Instant::now);
         let sent = match &self.process {
             Process::Launched(server) => server.signal(Signal::TERM),
-            Process::Group(group) => group.signal(Signal::TERM),
+            Process::Started(program) => program.signal(Signal::TERM),
             Process::Foreign(pid) => kill_process(*pid, Signal::TERM).map_err(io::Error::from),
         };
         sent.map_err(|error| Fault::Harness(format!("cannot send SIGTERM: {error}")))
@@ -170,6 +110,7 @@ impl OwnProcess {
     /// As for [`OwnProcess::stop`].
     pub fn wait(self) -> Result<Ended, Fault> {
         let asked = self.asked.unwrap_or_else(Instant::now);
+        let left = STOP_DEADLINE.saturating_sub(asked.elapsed());
         let late = || Fault::Miss {
             expected: "an exit after SIGTERM".to_owned(),
             actual: format!("it still runs {} s after the signal", STOP_DEADLINE.as_secs()),
@@ -181,85 +122,39 @@ impl OwnProcess {
                 let stopped = server.wait_stopped(asked).map_err(|_| late())?;
                 Ok(Ended { status: Some(stopped.status), took: stopped.took })
             }
-            Process::Group(mut group) => loop {
-                let status = group.ended();
-                match status.map_err(|error| Fault::Harness(error.to_string()))? {
-                    Some(status) => {
-                        return Ok(Ended { status: Some(status), took: asked.elapsed() });
-                    }
-                    None if asked.elapsed() > STOP_DEADLINE => return Err(late()),
-                    None => thread::sleep(LOOK),
-                }
-            },
+            Process::Started(mut program) => {
+                let status = program.wait(left).map_err(|it| Fault::Harness(it.to_string()))?;
+                let status = Some(status.ok_or_else(late)?);
+                Ok(Ended { status, took: asked.elapsed() })
+            }
             Process::Foreign(pid) => {
-                while test_kill_process(pid).is_ok() {
-                    if asked.elapsed() > STOP_DEADLINE {
-                        return Err(late());
-                    }
-                    thread::sleep(LOOK);
-                }
+                let is_gone = || test_kill_process(pid).is_err().then_some(()).ok_or_else(late);
+                eventually(left, LOOK, is_gone)?;
                 Ok(Ended { status: None, took: asked.elapsed() })
             }
         }
     }
 }
 
-impl Group {
-    fn start(command: &str) -> io::Result<Group> {
-        // A separate group, because the command may start others: npm starts node, cargo the
-        // server. The signal then reaches each of them once, as Ctrl-C in a terminal would.
-        let leader = Command::new("sh")
-            .args(["-c", &format!("exec {command}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()?;
-        let mut group = Group { leader, tie: None };
-        group.tie = Some(Tie::group(Pid::from_child(&group.leader))?);
-        Ok(group)
-    }
-
-    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        let ended = self.leader.try_wait()?;
-        self.tie.take_if(|_| ended.is_some());
-        Ok(ended)
-    }
-
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(kill_process_group(Pid::from_child(&self.leader), signal)?)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Not yet reaped, so the id cannot be another's; what the leader left behind goes too.
-        let _ = self.signal(Signal::KILL);
-        self.tie = None;
-        let _ = self.leader.wait();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section is one move; a panic leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::thread;
+
     use super::*;
 
-    fn own(control: &Control) -> Result<OwnProcess, Fault> {
+    fn own(control: Control) -> Result<OwnProcess, Fault> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Target::contract(listener.local_addr().unwrap(), None);
+        let is_shell = matches!(control, Control::Shell(_));
+        let target = Target::contract(listener.local_addr().unwrap(), None).with_control(control);
         // Answers one probe.
         let answering = thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
             let head = b"HTTP/1.1 204 No Content\r\n\r\n";
             io::Write::write_all(&mut socket, head).unwrap();
         });
-        let own = OwnProcess::start(&target, control);
-        if matches!(control, Control::Shell(_)) {
+        let own = OwnProcess::start(&target);
+        if is_shell {
             answering.join().unwrap();
         }
         own
@@ -270,7 +165,7 @@ mod tests {
         let control = Control::shell("sh -c 'trap \"exit 3\" TERM; while :; do sleep 0.01; done'");
         let control = control.unwrap();
         for _ in 0..2 {
-            let Ok(own) = own(&control) else { panic!("it starts") };
+            let Ok(own) = own(control.clone()) else { panic!("it starts") };
             // The trap must be set before the signal comes; a shell says nothing when it is.
             thread::sleep(Duration::from_millis(200));
             let ended = own.stop().unwrap();
@@ -283,11 +178,11 @@ mod tests {
     fn a_foreign_process_is_stopped_once() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let control = Control::pid(i32::try_from(child.id()).unwrap()).unwrap();
-        let first = own(&control).unwrap();
+        let first = own(control.clone()).unwrap();
         let reaper = thread::spawn(move || child.wait());
         assert!(first.stop().unwrap().status.is_none());
         reaper.join().unwrap().unwrap();
-        assert!(matches!(own(&control), Err(Fault::Skip(_))));
+        assert!(matches!(own(control), Err(Fault::Skip(_))));
         assert!(Control::pid(1).is_err() && Control::pid(-5).is_err());
     }
 }

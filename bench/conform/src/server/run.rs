@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::select::Profile;
 use super::{
     Case, CaseResult, Deviations, Fault, HANDSHAKE, Need, Selection, Target, Verdict, reproduce,
 };
-use crate::host;
 use crate::judge::{self, Attempt, Beside};
+use crate::{Profile, host};
 
 /// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
 const PARALLEL_LONG: usize = 16;
@@ -159,7 +158,7 @@ struct Run<'r> {
 impl Run<'_> {
     fn wave(&self, cases: &[&Case], parallel: usize) -> Vec<CaseResult> {
         let beside = if cases.len() > 1 { Beside::Cases } else { Beside::Nothing };
-        let attempts = judge::each(cases, parallel, |case| self.attempt(case, beside));
+        let attempts = judge::parallel_map(cases, parallel, |case| self.attempt(case, beside));
         // The only process is stopped once.
         let is_last = matches!(self.target.control(), Some(super::Control::Pid(_)));
         let settled = |(case, first): (&&Case, Attempt)| match case.needs.contains(&Need::Process) {

@@ -2,13 +2,12 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fleet::Launch;
-use wire::{Connection, Event, EventStream, Head, Log, Request, base_url};
+use fleet::{Launch, eventually};
+use wire::{Connection, EventStream, Head, Log, Request, base_url};
 
-use super::{Control, Fault, Need, OwnProcess, script};
+use super::{Control, Need, script};
 use crate::judge::Subject;
 
 /// How long a step of a dialogue may take; a conforming server never makes it wait so long.
@@ -269,16 +268,6 @@ impl Target {
         self.control.as_ref()
     }
 
-    /// Gets a process of the server that the case may stop.
-    ///
-    /// # Errors
-    /// [`Fault::Skip`] if there is none, [`Fault::Harness`] if it does not start.
-    pub fn start(&self) -> Result<OwnProcess, Fault> {
-        let control = self.control.as_ref();
-        let control = control.ok_or_else(|| Fault::Skip("no process to stop".to_owned()))?;
-        OwnProcess::start(self, control)
-    }
-
     /// Whether every address of the server is one of this machine's loopback.
     pub fn is_loopback(&self) -> bool {
         self.address.to_socket_addrs().is_ok_and(|addresses| {
@@ -292,14 +281,8 @@ impl Target {
     /// # Errors
     /// The words of the last try.
     pub fn answers_within(&self, time: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + time;
-        loop {
-            let Err(error) = self.head(&self.get(&self.path)) else { return Ok(()) };
-            if Instant::now() >= deadline {
-                return Err(error.to_string());
-            }
-            thread::sleep(RETRY);
-        }
+        let asked = || self.head(&self.get(&self.path)).map(|_| ());
+        eventually(time, RETRY, asked).map_err(|error| error.to_string())
     }
 
     /// How long a step may take.

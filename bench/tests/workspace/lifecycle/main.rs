@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use conform::Deviations;
-use fleet::{Package, Server};
+use fleet::{Package, Server, eventually};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::Signal;
 use socket2::SockRef;
@@ -327,7 +327,7 @@ fn prints_one_line(package: &Package) -> Result<(), Failed> {
     if let Some(line) = server.line(PATIENCE)? {
         return Err(format!("a further line on standard output: {line}").into());
     }
-    let stderr = server.stderr();
+    let stderr = server.stderr(PATIENCE);
     if !stderr.contains("/ticks?count=2") {
         return Err(format!("--wire-log shows nothing of the requests: {stderr:?}").into());
     }
@@ -381,14 +381,11 @@ fn until(
     what: &str,
     mut is_so: impl FnMut() -> Result<bool, Failed>,
 ) -> Result<(), Failed> {
-    let deadline = Instant::now() + limit;
-    while !is_so()? {
-        if Instant::now() > deadline {
-            return Err(format!("no {what} within {limit:?}").into());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
+    eventually(limit, Duration::from_millis(5), || match is_so() {
+        Ok(true) => Ok(Ok(())),
+        Ok(false) => Err(format!("no {what} within {limit:?}")),
+        Err(error) => Ok(Err(error)),
+    })?
 }
 
 /// The `sse` command, built by the first test that needs it.

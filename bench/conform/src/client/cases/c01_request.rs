@@ -4,8 +4,8 @@ use wire::server::ReceivedRequest;
 
 use super::{CASE, ID};
 use crate::client::Case;
+use crate::client::context::{CaseContext, RETRY_MS, message, same_events};
 use crate::client::driver::{Capability, Options};
-use crate::client::trial::{RETRY_MS, Trial, message, same_events};
 use crate::expect::{ensure, equal, fact, miss_should, pass};
 use crate::{Fault, Level, Outcome, Scope};
 
@@ -25,8 +25,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "The request is a GET without a body.",
         sends: "Nothing before the request.",
         fix: "Send a plain GET; a body, its length or its coding has no place in it.",
-        run: |trial| {
-            let request = first(trial)?;
+        run: |context| {
+            let request = first(context)?;
             equal("method", request.method.as_str(), "GET")?;
             ensure(request.body.is_empty(), "no body", format!("{} bytes", request.body.len()))?;
             for name in ["Transfer-Encoding", "Content-Length"] {
@@ -51,8 +51,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "Accept admits text/event-stream.",
         sends: "Nothing before the request.",
         fix: "Send Accept: text/event-stream, so that a server with several answers chooses the stream.",
-        run: |trial| {
-            let request = first(trial)?;
+        run: |context| {
+            let request = first(context)?;
             let values = request.all("Accept").join(&b", "[..]).to_ascii_lowercase();
             let admits = values.split(|it| *it == b',').any(|range| {
                 let range = range.split(|it| *it == b';').next().unwrap_or_default();
@@ -71,8 +71,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "Cache-Control: no-cache is sent: no cache may answer.",
         sends: "Nothing before the request.",
         fix: "Send Cache-Control: no-cache, so that no cache answers with an old stream.",
-        run: |trial| {
-            let request = first(trial)?;
+        run: |context| {
+            let request = first(context)?;
             let values = request.all("Cache-Control").join(&b", "[..]).to_ascii_lowercase();
             let is_there = values.split(|it| *it == b',').any(|it| it.trim_ascii() == b"no-cache");
             ensure(is_there, "Cache-Control: no-cache", request.shown("Cache-Control"))?;
@@ -88,7 +88,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "Whether Pragma: no-cache is sent, as browsers do.",
         sends: "Nothing before the request.",
         fix: "Nothing has to change; browsers send it for caches of HTTP/1.0.",
-        run: |trial| fact(first(trial)?.shown("Pragma")),
+        run: |context| fact(first(context)?.shown("Pragma")),
         ..CASE
     },
     Case {
@@ -99,8 +99,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "The first request has no Last-Event-ID, not even an empty one.",
         sends: "Nothing before the request.",
         fix: "Add the header only where the last event id is not empty.",
-        run: |trial| {
-            let request = first(trial)?;
+        run: |context| {
+            let request = first(context)?;
             ensure(request.all(ID).is_empty(), format!("no {ID}"), request.shown(ID))?;
             pass()
         },
@@ -114,11 +114,11 @@ pub(super) static CASES: &[Case] = &[
         claim: "Path and query are sent as they were given, the fragment is not.",
         sends: "A URL with escapes, a query and a fragment.",
         fix: "Hand path and query on as they were parsed; encode nothing twice, and leave the fragment out.",
-        run: |trial| {
+        run: |context| {
             let target = "/a%20b/%C3%A9/c,d;e?x=1&y=%2F&z=a+b&q='~!$()*";
-            let mut dialogue =
-                trial.dialogue_at(&format!("{target}#fragment"), &Options::default())?;
-            let request = dialogue.request()?.request.clone();
+            let mut session =
+                context.session_at(&format!("{target}#fragment"), &Options::default())?;
+            let request = session.request()?.request.clone();
             // The URL standard escapes an apostrophe in a query; both mean the same.
             let seen = request.target.replace("%27", "'");
             equal("target", seen.as_str(), target)?;
@@ -135,10 +135,10 @@ pub(super) static CASES: &[Case] = &[
         claim: "There is one Host, with host and port of the URL.",
         sends: "A URL with a port.",
         fix: "Let the HTTP library write Host, with the port where it is not the scheme's.",
-        run: |trial| {
-            let mut dialogue = trial.dialogue(&Options::default())?;
-            let request = dialogue.request()?.request.clone();
-            let expected = dialogue.stage.authority();
+        run: |context| {
+            let mut session = context.session(&Options::default())?;
+            let request = session.request()?.request.clone();
+            let expected = session.server.authority();
             let is_one = request.all("Host") == [expected.as_bytes()];
             ensure(is_one, format!("Host: {expected}"), request.shown("Host"))?;
             pass()
@@ -154,8 +154,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "Which version of HTTP, and whether the connection may be kept.",
         sends: "Nothing before the request.",
         fix: "Nothing has to change.",
-        run: |trial| {
-            let request = first(trial)?;
+        run: |context| {
+            let request = first(context)?;
             let connection = match request.header("Connection") {
                 None => "no Connection".to_owned(),
                 Some(_) => request.shown("Connection"),
@@ -173,9 +173,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "Headers of the caller's go with each request, reconnections too.",
         sends: "A stream that ends, after a request with headers of the caller's.",
         fix: "Keep the caller's headers with the event source, and add them to each request.",
-        run: |trial| {
+        run: |context| {
             let headers = HEADERS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            repeated(trial, &Options { headers, ..Options::default() }, |request| {
+            repeated(context, &Options { headers, ..Options::default() }, |request| {
                 HEADERS.iter().try_for_each(|(name, value)| {
                     let is_there = request.all(name) == [value.as_bytes()];
                     ensure(is_there, format!("{name}: {value}"), request.shown(name))
@@ -193,9 +193,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "Method and body of the caller's go with each request, reconnections too.",
         sends: "A stream that ends, after a POST with a body.",
         fix: "Keep method and body with the event source, and send them with each request.",
-        run: |trial| {
+        run: |context| {
             let (method, body) = (Some("POST".to_owned()), Some(BODY.to_owned()));
-            repeated(trial, &Options { method, body, ..Options::default() }, |request| {
+            repeated(context, &Options { method, body, ..Options::default() }, |request| {
                 equal("method", request.method.as_str(), "POST")?;
                 let body = String::from_utf8_lossy(&request.body);
                 equal("body", &*body, BODY)
@@ -212,17 +212,17 @@ pub(super) static CASES: &[Case] = &[
         claim: "An id to begin with is sent at once, and is the last event id until one comes.",
         sends: "A stream without ids, after a request with an id of the caller's.",
         fix: "Begin with that id as the last event id: send it, and report it until another comes.",
-        run: |trial| {
+        run: |context| {
             let last_event_id = Some("begin-41".to_owned());
             let options = Options { last_event_id, ..Options::default() };
-            repeated(trial, &options, |request| {
+            repeated(context, &options, |request| {
                 let is_there = request.all(ID) == [b"begin-41"];
                 ensure(is_there, format!("{ID}: begin-41"), request.shown(ID))
             })?;
-            let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+            let (mut session, mut stream) = context.asked_with(&options)?;
             stream.open();
             stream.chunk(b"data: a\n\n");
-            let events = dialogue.events_to_mark(&mut stream)?;
+            let events = session.events_to_mark(&mut stream)?;
             same_events(&events, &[message("a", "begin-41")])?;
             pass()
         },
@@ -231,22 +231,22 @@ pub(super) static CASES: &[Case] = &[
 ];
 
 /// The first request of a client.
-fn first(trial: &Trial) -> Result<ReceivedRequest, Fault> {
-    let (_, exchange) = trial.asked()?;
-    Ok(exchange.request.clone())
+fn first(context: &CaseContext) -> Result<ReceivedRequest, Fault> {
+    let (_, pending) = context.asked()?;
+    Ok(pending.request.clone())
 }
 
 /// Looks at the first request and, if the client reconnects, at the second one.
 fn repeated(
-    trial: &Trial,
+    context: &CaseContext,
     options: &Options,
     holds: impl Fn(&ReceivedRequest) -> Result<(), Fault>,
 ) -> Outcome {
-    let (mut dialogue, mut stream) = trial.asked_with(options)?;
+    let (mut session, mut stream) = context.asked_with(options)?;
     holds(&stream.request)?;
-    if trial.has(R) {
+    if context.has(R) {
         stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
-        holds(&dialogue.request()?.request)?;
+        holds(&session.request()?.request)?;
     }
     pass()
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::CASE;
-use crate::client::stage::{Exchange, chunk};
-use crate::client::trial::{Trial, message, same_events};
+use crate::client::context::{CaseContext, message, same_events};
+use crate::client::scripted_server::{PendingRequest, chunk};
 use crate::client::vectors;
 use crate::client::{Capability, Case};
 use crate::expect::{ensure, fact, in_time, pass};
@@ -67,7 +67,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "CR and LF in two chunks are one line end, within an event and at its end.",
         sends: "CR at the end of a chunk, LF at the beginning of the next.",
         fix: "Remember that the last byte was a CR, and skip one LF.",
-        run: |trial| {
+        run: |context| {
             let pieces: [&[u8]; 6] = [
                 b"data: a\r",
                 b"\ndata: b\r",
@@ -77,7 +77,7 @@ pub(super) static CASES: &[Case] = &[
                 b"data: d\r\n\r\n",
             ];
             let expected = [message("a\nb", ""), message("c", ""), message("d", "")];
-            plays(trial, &expected, |stream| pieces.iter().for_each(|it| stream.chunk(it)))
+            plays(context, &expected, |stream| pieces.iter().for_each(|it| stream.chunk(it)))
         },
         ..CASE
     },
@@ -101,7 +101,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "An event that ends with CR CR is reported without a further byte.",
         sends: "data: x CR CR, and nothing more.",
         fix: "Dispatch at the CR; do not wait to see whether an LF follows.",
-        run: |trial| prompt(trial, "y", b"data: y\r\r"),
+        run: |context| prompt(context, "y", b"data: y\r\r"),
         ..CASE
     },
     Case {
@@ -113,7 +113,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "An event is reported within 200 ms of its last byte.",
         sends: "data: x LF LF, and nothing more.",
         fix: "Dispatch at once; look for a reader that waits until its buffer is full.",
-        run: |trial| prompt(trial, "x", b"data: x\n\n"),
+        run: |context| prompt(context, "x", b"data: x\n\n"),
         ..CASE
     },
     Case {
@@ -147,12 +147,12 @@ pub(super) static CASES: &[Case] = &[
         claim: "TCP segments may be cut anywhere, within the chunks' own lines too.",
         sends: "A chunked body in segments of 1, 2 and 3 bytes.",
         fix: "Leave the chunks to an HTTP library.",
-        run: |trial| {
+        run: |context| {
             let body = b"id: 1\ndata: a\n\nevent: message\r\ndata: b\r\n\r\n";
             let mut bytes = chunk(&body[..9]);
             bytes.extend(chunk(&body[9..]));
             let expected = [&[message("a", "1"), message("b", "1")][..]; 3].concat();
-            plays(trial, &expected, |stream| {
+            plays(context, &expected, |stream| {
                 for size in [1, 2, 3] {
                     bytes.chunks(size).for_each(|it| stream.segment(it));
                 }
@@ -169,15 +169,15 @@ pub(super) static CASES: &[Case] = &[
         claim: "Chunk extensions and trailer fields are ignored.",
         sends: "Chunk extensions, and trailer fields behind the last chunk.",
         fix: "Leave the chunks to an HTTP library that knows both.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.open();
             stream.segment(b"9;a=b;c=\"d;e\"\r\ndata: a\n\n\r\n");
             stream.segment(b"00009;x\r\ndata: b\n\n\r\n");
-            let events = dialogue.events_to_mark(&mut stream)?;
+            let events = session.events_to_mark(&mut stream)?;
             same_events(&events, &[message("a", ""), message("b", "")])?;
             stream.send(b"0\r\nX-Trailer: data: c\r\ndata: d\r\n\r\n");
-            let later = vectors::events_at_end(&mut dialogue)?;
+            let later = vectors::events_at_end(&mut session)?;
             ensure(later.len() == 3, "no event of the trailers", format!("{later:?}"))?;
             pass()
         },
@@ -192,9 +192,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "A body without framing is read until the connection is closed.",
         sends: "A body without Content-Length and chunks, then FIN.",
         fix: "Read such a body until the connection is closed.",
-        run: |trial| {
-            trial.each(&["HTTP/1.1", "HTTP/1.0"], |version| {
-                let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            context.each(&["HTTP/1.1", "HTTP/1.0"], |version| {
+                let (mut session, mut stream) = context.asked()?;
                 stream.plain_head(
                     version,
                     "200 OK\r\nContent-Type: text/event-stream\r\nConnection: close",
@@ -202,8 +202,8 @@ pub(super) static CASES: &[Case] = &[
                 for it in [&b"data: a\n\nda"[..], b"ta: b\n", b"\n"] {
                     stream.segment(it);
                 }
-                dialogue.until_data("b")?;
-                same_events(&dialogue.events(), &[message("a", ""), message("b", "")])
+                session.until_data("b")?;
+                same_events(&session.events(), &[message("a", ""), message("b", "")])
             })?;
             pass()
         },
@@ -218,8 +218,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "A body with a Content-Length is read to its end, and no further.",
         sends: "A body with a Content-Length, in two segments.",
         fix: "Stop at the length; the end is an end like any other.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             let body = b"data: a\n\ndata: b\n\n";
             stream.head(&format!(
                 "200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}",
@@ -228,7 +228,7 @@ pub(super) static CASES: &[Case] = &[
             stream.segment(&body[..12]);
             stream.segment(&body[12..]);
             stream.answered();
-            let events = vectors::events_at_end(&mut dialogue)?;
+            let events = vectors::events_at_end(&mut session)?;
             same_events(&events, &[message("a", ""), message("b", "")])?;
             pass()
         },
@@ -242,12 +242,12 @@ pub(super) static CASES: &[Case] = &[
         claim: "A hundred events in one write are reported in order.",
         sends: "A hundred events in one write.",
         fix: "Take all events out of what has come before reading more.",
-        run: |trial| {
+        run: |context| {
             let text: String = (0..100).map(|n| format!("id: {n}\ndata: {n}\n\n")).collect();
             let expected: Vec<_> =
                 (0..100).map(|n| message(&n.to_string(), &n.to_string())).collect();
-            plays(trial, &expected, |stream| stream.chunk(text.as_bytes()))?;
-            vectors::run(trial)
+            plays(context, &expected, |stream| stream.chunk(text.as_bytes()))?;
+            vectors::run(context)
         },
         ..CASE
     },
@@ -260,8 +260,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "Segments that bring no byte of the body are no events and break nothing.",
         sends: "Segments that hold a part of the chunks' lines only.",
         fix: "Take an empty read for nothing: neither an end nor a line.",
-        run: |trial| {
-            plays(trial, &[message("a", ""), message("b", "")], |stream| {
+        run: |context| {
+            plays(context, &[message("a", ""), message("b", "")], |stream| {
                 let pieces: [&[u8]; 8] = [
                     b"7\r\n",
                     b"data: a",
@@ -281,34 +281,34 @@ pub(super) static CASES: &[Case] = &[
 
 /// Holds if these are the events of what is sent.
 fn plays(
-    trial: &Trial,
-    expected: &[crate::client::seen::Event],
-    send: impl Fn(&mut Exchange),
+    context: &CaseContext,
+    expected: &[crate::client::reports::Event],
+    send: impl Fn(&mut PendingRequest),
 ) -> Outcome {
-    let (mut dialogue, mut stream) = trial.asked()?;
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
     send(&mut stream);
-    same_events(&dialogue.events_to_mark(&mut stream)?, expected)?;
+    same_events(&session.events_to_mark(&mut stream)?, expected)?;
     pass()
 }
 
 /// How soon the event is reported, with nothing behind it.
-fn prompt(trial: &Trial, data: &str, bytes: &[u8]) -> Outcome {
-    let (mut dialogue, mut stream) = trial.asked()?;
+fn prompt(context: &CaseContext, data: &str, bytes: &[u8]) -> Outcome {
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
     // Nothing is late because the client was still busy with its start.
-    if trial.has(Capability::Op) {
-        dialogue.until_open()?;
+    if context.has(Capability::Op) {
+        session.until_open()?;
     } else {
         stream.chunk(b"data: first\n\n");
-        dialogue.until_data("first")?;
+        session.until_data("first")?;
     }
     let sent = Instant::now();
     stream.chunk(bytes);
-    let within = PROMPT.mul_f64(trial.ms(1000).as_secs_f64());
-    let reported = dialogue.until_data(data);
+    let within = PROMPT.mul_f64(context.ms(1000).as_secs_f64());
+    let reported = session.until_data(data);
     reported.map_err(|fault| fault.within("with no byte behind it, ", ""))?;
-    let took = dialogue.seen.last().map_or(sent, |it| it.at).saturating_duration_since(sent);
+    let took = session.reports.last().map_or(sent, |it| it.at).saturating_duration_since(sent);
     let words = format!("{:.1} ms", took.as_secs_f64() * 1e3);
     in_time(took, within, format!("at most {within:?}"), &words)?;
     fact(words)

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::CASE;
 use crate::Level;
-use crate::client::trial::{MARK, message, same_events};
+use crate::client::context::{MARK, message, same_events};
 use crate::client::vectors;
 use crate::client::{Capability, Case};
 use crate::expect::{ensure, pass};
@@ -95,15 +95,15 @@ pub(super) static CASES: &[Case] = &[
         claim: "A charset parameter changes nothing: streams are UTF-8.",
         sends: "charset=windows-1252 and others.",
         fix: "Ignore the parameter.",
-        run: |trial| {
-            trial.each(&["windows-1252", "utf-16", "iso-8859-1"], |charset| {
-                let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            context.each(&["windows-1252", "utf-16", "iso-8859-1"], |charset| {
+                let (mut session, mut stream) = context.asked()?;
                 stream.head(&format!(
                     "200 OK\r\nContent-Type: text/event-stream;charset={charset}\r\n\
                      Transfer-Encoding: chunked"
                 ));
                 stream.chunk("data: oké €\n\n".as_bytes());
-                same_events(&dialogue.events_to_mark(&mut stream)?, &[message("oké €", "")])
+                same_events(&session.events_to_mark(&mut stream)?, &[message("oké €", "")])
             })?;
             pass()
         },
@@ -118,8 +118,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "Events of a stream that is compressed as the client asked are reported at once.",
         sends: "A gzip body, an event a block.",
         fix: "Flush the decoder with each read, or do not ask for gzip.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             let asks = stream.request.all("Accept-Encoding").concat();
             let asks = String::from_utf8_lossy(&asks).to_ascii_lowercase();
             let shown = stream.request.shown("Accept-Encoding");
@@ -132,7 +132,7 @@ pub(super) static CASES: &[Case] = &[
             for data in ["a", "b", MARK] {
                 stream.chunk(&gzip.part(format!("data: {data}\n\n").as_bytes()));
                 // Each one is there before the next is sent.
-                dialogue.until_data(data)?;
+                session.until_data(data)?;
             }
             pass()
         },

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{CASE, RECONNECTED};
 use crate::client::Case;
+use crate::client::context::{CaseContext, ClientSession, RETRY_MS, message, same_events};
 use crate::client::driver::{Capability, Options};
-use crate::client::seen::Saw;
-use crate::client::stage::{Exchange, chunk};
-use crate::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
+use crate::client::reports::ClientReport;
+use crate::client::scripted_server::{PendingRequest, chunk};
 use crate::client::vectors;
 use crate::expect::{ensure, equal, fact, miss, pass};
 use crate::{Cost, Level, Outcome};
@@ -31,13 +31,15 @@ pub(super) static CASES: &[Case] = &[
         claim: "The stream is reported open with its head, before any event.",
         sends: "A head, and no body yet.",
         fix: "Announce the connection when the head has come.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.open();
             // Nothing but the head is there, so it is all that can be meant.
-            dialogue.until("open reported, before any event was sent", |saw| *saw == Saw::Open)?;
+            session.until("open reported, before any event was sent", |report| {
+                *report == ClientReport::Open
+            })?;
             stream.chunk(b"data: a\n\n");
-            dialogue.until_data("a")?;
+            session.until_data("a")?;
             pass()
         },
         ..CASE
@@ -51,14 +53,15 @@ pub(super) static CASES: &[Case] = &[
         claim: "Each connection is reported open once.",
         sends: "Many events and comments.",
         fix: "Announce the connection once.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.open();
             for n in 0..20 {
                 stream.chunk(format!(": comment\n\nid: {n}\ndata: a\n\n").as_bytes());
             }
-            dialogue.events_to_mark(&mut stream)?;
-            let opened = dialogue.seen.iter().filter(|it| it.saw == Saw::Open).count();
+            session.events_to_mark(&mut stream)?;
+            let opened =
+                session.reports.iter().filter(|it| it.report == ClientReport::Open).count();
             ensure(opened == 1, "open reported once", format!("{opened} times"))?;
             pass()
         },
@@ -74,16 +77,16 @@ pub(super) static CASES: &[Case] = &[
         claim: "readyState is 1 when open, 0 while it reconnects, 2 after a failure.",
         sends: "A stream that ends, then 404.",
         fix: "Set 1 with open, 0 before the wait, 2 when it fails.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
-            dialogue.request()?.answer("404 Not Found");
-            let _ = dialogue.until("readyState 2", |saw| *saw == Saw::State(2));
-            let states: Vec<u8> = dialogue
-                .seen
+            session.request()?.answer("404 Not Found");
+            let _ = session.until("readyState 2", |report| *report == ClientReport::State(2));
+            let states: Vec<u8> = session
+                .reports
                 .iter()
-                .filter_map(|it| match it.saw {
-                    Saw::State(state) => Some(state),
+                .filter_map(|it| match it.report {
+                    ClientReport::State(state) => Some(state),
                     _ => None,
                 })
                 .collect();
@@ -128,24 +131,24 @@ pub(super) static CASES: &[Case] = &[
         claim: "Nothing of a block that was cut off mixes into the next connection.",
         sends: "A block that is cut off, and another connection.",
         fix: "Start each connection with empty buffers; keep the last event id only.",
-        run: |trial| {
+        run: |context| {
             let left: [&[u8]; 3] = [
                 b"event: left\nid: 9\ndata: left\n",
                 b"event: left\ndata: le",
                 b"data: left\ndata: \xe2\x82",
             ];
-            trial.each(&left, |left| {
+            context.each(&left, |left| {
                 let (event_types, options) = (vec!["left".to_owned()], Options::default());
-                let (mut dialogue, mut stream) =
-                    trial.asked_with(&Options { event_types, ..options })?;
+                let (mut session, mut stream) =
+                    context.asked_with(&Options { event_types, ..options })?;
                 stream.open();
                 stream.chunk(format!("retry: {RETRY_MS}\n\n").as_bytes());
                 stream.chunk(left);
                 drop(stream);
-                let mut stream = dialogue.request()?;
+                let mut stream = session.request()?;
                 stream.open();
                 stream.chunk(b"\ndata: right\n\n");
-                same_events(&dialogue.events_to_mark(&mut stream)?, &[message("right", "")])
+                same_events(&session.events_to_mark(&mut stream)?, &[message("right", "")])
             })?;
             pass()
         },
@@ -159,12 +162,12 @@ pub(super) static CASES: &[Case] = &[
         claim: "Nothing is reported after close, though events are under way.",
         sends: "Events without pause, and close in between.",
         fix: "Look whether it is closed before each event is handed out.",
-        run: |trial| {
-            let (mut dialogue, stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, stream) = context.asked()?;
             let _sending = keep_sending(stream);
-            dialogue.until_data("0")?;
-            let later = dialogue.close()?;
-            let shown: Vec<_> = later.iter().take(3).map(Saw::shown).collect();
+            session.until_data("0")?;
+            let later = session.close()?;
+            let shown: Vec<_> = later.iter().take(3).map(ClientReport::shown).collect();
             ensure(later.is_empty(), "nothing after closed", shown.join(", "))?;
             pass()
         },
@@ -179,14 +182,14 @@ pub(super) static CASES: &[Case] = &[
         claim: "The connection ends within a second of close.",
         sends: "One event, then close.",
         fix: "Abort the request with close; do not wait for more of its body.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.open();
             stream.chunk(b"data: a\n\n");
-            dialogue.until_data("a")?;
-            dialogue.client.close();
+            session.until_data("a")?;
+            session.client.close();
             let began = std::time::Instant::now();
-            let within = CLOSING.mul_f64(trial.ms(1000).as_secs_f64());
+            let within = CLOSING.mul_f64(context.ms(1000).as_secs_f64());
             match stream.gone_within(within) {
                 Some(at) => fact(format!("{:.1} ms", at.duration_since(began).as_secs_f64() * 1e3)),
                 None => Err(miss(format!("its end within {within:?}"), "it is still open")),
@@ -204,16 +207,18 @@ pub(super) static CASES: &[Case] = &[
         claim: "close within an event's handler keeps back the events behind it, and ends the connection.",
         sends: "Four events in one chunk, close in the handler of the second.",
         fix: "Look whether it is closed before each event is handed out.",
-        run: |trial| {
+        run: |context| {
             let options = Options { close_after_events: Some(2), ..Options::default() };
-            let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+            let (mut session, mut stream) = context.asked_with(&options)?;
             stream.open();
             stream.chunk(b"data: a\n\ndata: b\n\ndata: c\n\ndata: d\n\n");
-            let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
-            dialogue.until("closed reported", over)?;
-            while dialogue.look(std::time::Instant::now() + trial.ms(300))?.is_some() {}
-            same_events(&dialogue.events(), &[message("a", ""), message("b", "")])?;
-            let gone = stream.gone_within(CLOSING.mul_f64(trial.ms(1000).as_secs_f64()));
+            let over = |report: &ClientReport| {
+                matches!(report, ClientReport::Closed | ClientReport::Exit(_))
+            };
+            session.until("closed reported", over)?;
+            while session.next_report(std::time::Instant::now() + context.ms(300))?.is_some() {}
+            same_events(&session.events(), &[message("a", ""), message("b", "")])?;
+            let gone = stream.gone_within(CLOSING.mul_f64(context.ms(1000).as_secs_f64()));
             ensure(gone.is_some(), "the connection ended", "it is still open")?;
             pass()
         },
@@ -235,7 +240,7 @@ pub(super) static CASES: &[Case] = &[
 
 /// Sends events until the client reads no more: a burst, so that some are queued, and then a
 /// trickle, which leaves a client time for its other work.
-fn keep_sending(mut stream: Exchange) -> thread::JoinHandle<()> {
+fn keep_sending(mut stream: PendingRequest) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         stream.open();
         for n in 0..BURST + TRICKLE {
@@ -250,17 +255,17 @@ fn keep_sending(mut stream: Exchange) -> thread::JoinHandle<()> {
     })
 }
 
-fn origin(trial: &Trial) -> Outcome {
-    let there = trial.stage()?;
-    let (mut dialogue, mut first): (Dialogue<'_>, _) = trial.asked()?;
+fn origin(context: &CaseContext) -> Outcome {
+    let there = context.server()?;
+    let (mut session, mut first): (ClientSession<'_>, _) = context.asked()?;
     first.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
-    let Some(mut stream) = there.request(trial.patience()) else {
-        let fault = miss("the redirect followed", dialogue.reported());
-        return Err(fault.too_slow(trial.patience()));
+    let Some(mut stream) = there.request(context.patience()) else {
+        let fault = miss("the redirect followed", session.reported());
+        return Err(fault.too_slow(context.patience()));
     };
     stream.open();
     stream.chunk(b"data: a\n\n");
-    let event = dialogue.until_data("a")?;
+    let event = session.until_data("a")?;
     let expected = there.url("");
     equal("origin", event.origin.as_deref().unwrap_or("none"), &expected)?;
     pass()

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use wire::server::ReceivedRequest;
 
 use super::{CASE, ID, RECONNECTED};
+use crate::client::context::{CaseContext, ClientSession, RETRY_MS};
 use crate::client::driver::{Capability, Options};
-use crate::client::seen::Saw;
-use crate::client::stage::Exchange;
-use crate::client::trial::{Dialogue, RETRY_MS, Trial};
+use crate::client::reports::ClientReport;
+use crate::client::scripted_server::PendingRequest;
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, miss, pass};
 use crate::{Level, Outcome};
@@ -29,13 +29,14 @@ pub(super) static FAILURES: &[Case] = &[
         claim: "When the body ends the client says so with an error, and reconnects.",
         sends: "A body that ends with the last chunk.",
         fix: "Reconnect after every end; only 204 and other answers end it for good.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(&hello());
-            reconnected(&mut dialogue)?;
+            reconnected(&mut session)?;
             // Its own words for the end, where it has some, come before it is open again.
-            let error = dialogue.seen.iter().any(|it| it.saw == Saw::Error { fatal: false });
-            ensure(error || !trial.has(Op), "an error reported before", dialogue.reported())?;
+            let error =
+                session.reports.iter().any(|it| it.report == ClientReport::Error { fatal: false });
+            ensure(error || !context.has(Op), "an error reported before", session.reported())?;
             pass()
         },
         ..CASE
@@ -50,13 +51,13 @@ pub(super) static FAILURES: &[Case] = &[
         claim: "When the connection is reset the client reconnects.",
         sends: "RST in the middle of a stream.",
         fix: "Take errors of the body for an end of the connection, and reconnect.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.open();
             stream.chunk(&hello());
-            dialogue.until_data("hello")?;
+            session.until_data("hello")?;
             stream.reset();
-            reconnected(&mut dialogue)?;
+            reconnected(&mut session)?;
             pass()
         },
         ..CASE
@@ -71,14 +72,14 @@ pub(super) static FAILURES: &[Case] = &[
         claim: "When the connection ends without the last chunk the client reconnects.",
         sends: "FIN without the last chunk.",
         fix: "Take an incomplete body for an end of the connection, and reconnect.",
-        run: |trial| {
-            trial.each(&[&b""[..], b"20\r\ndata: cut"], |cut| {
-                let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            context.each(&[&b""[..], b"20\r\ndata: cut"], |cut| {
+                let (mut session, mut stream) = context.asked()?;
                 stream.open();
                 stream.chunk(&hello());
                 stream.send(cut);
                 drop(stream);
-                reconnected(&mut dialogue)
+                reconnected(&mut session)
             })?;
             pass()
         },
@@ -94,26 +95,27 @@ pub(super) static FAILURES: &[Case] = &[
         claim: "While no server listens the client keeps trying.",
         sends: "A port without a listener, for two seconds.",
         fix: "Reconnect after a refused connection as well, the first one too.",
-        run: |trial| {
-            let closed = trial.closed()?;
+        run: |context| {
+            let closed = context.refusing_port()?;
             let options = Options { initial_delay_ms: Some(RETRY_MS), ..Options::default() };
-            let mut client = trial.client(&closed.url("/events"), &options)?;
-            let until = Instant::now() + AWAY.mul_f64(trial.ms(1000).as_secs_f64());
+            let mut client = context.client(&closed.url("/events"), &options)?;
+            let until = Instant::now() + AWAY.mul_f64(context.ms(1000).as_secs_f64());
             while Instant::now() < until {
                 client.next(until)?;
                 if let Some(how) = &client.ended {
                     return Err(miss("a client that keeps trying", format!("it ended: {how}")));
                 }
             }
-            let stage = closed.open(trial.log());
-            let stage = stage.map_err(|error| Fault::Harness(format!("cannot listen: {error}")))?;
-            let mut dialogue = Dialogue { trial, stage, client, seen: Vec::new() };
+            let server = closed.open(context.log());
+            let server =
+                server.map_err(|error| Fault::Harness(format!("cannot listen: {error}")))?;
+            let mut session = ClientSession { context, server, client, reports: Vec::new() };
             let began = Instant::now();
             let mut stream =
-                dialogue.request_within(PATIENCE_AWAY.mul_f64(trial.ms(1000).as_secs_f64()))?;
+                session.request_within(PATIENCE_AWAY.mul_f64(context.ms(1000).as_secs_f64()))?;
             stream.open();
             stream.chunk(&hello());
-            dialogue.until_data("hello")?;
+            session.until_data("hello")?;
             fact(format!("asked {:.1} s after the port was open", began.elapsed().as_secs_f64()))
         },
         ..CASE
@@ -131,7 +133,7 @@ pub(super) static IDS: &[Case] = &[
         claim: "The last event id is sent when reconnecting, exactly.",
         sends: "An event with an id, and the end.",
         fix: "Send Last-Event-ID with the id as it came.",
-        run: |trial| sent_back(trial, &[b"id: abc-1:2/3\ndata: a\n\n"], "abc-1:2/3"),
+        run: |context| sent_back(context, &[b"id: abc-1:2/3\ndata: a\n\n"], "abc-1:2/3"),
         ..CASE
     },
     Case {
@@ -144,8 +146,8 @@ pub(super) static IDS: &[Case] = &[
         claim: "An id is sent though later events had none.",
         sends: "An id, then events without one, and the end.",
         fix: "Keep the id until another one comes.",
-        run: |trial| {
-            sent_back(trial, &[b"id: abc\ndata: a\n\ndata: b\n\n: c\n\nevent: d\n\n"], "abc")
+        run: |context| {
+            sent_back(context, &[b"id: abc\ndata: a\n\ndata: b\n\n: c\n\nevent: d\n\n"], "abc")
         },
         ..CASE
     },
@@ -159,7 +161,9 @@ pub(super) static IDS: &[Case] = &[
         claim: "An id of a later connection takes the place of the earlier one.",
         sends: "An id on each of two connections.",
         fix: "Send the id as it is at that time, not the first one.",
-        run: |trial| sent_back(trial, &[b"id: abc\ndata: a\n\n", b"id: def\ndata: b\n\n"], "def"),
+        run: |context| {
+            sent_back(context, &[b"id: abc\ndata: a\n\n", b"id: def\ndata: b\n\n"], "def")
+        },
         ..CASE
     },
     Case {
@@ -172,13 +176,13 @@ pub(super) static IDS: &[Case] = &[
         claim: "After an empty id no Last-Event-ID is sent, though one was sent before.",
         sends: "An id, and later an empty one.",
         fix: "Build the header anew for each request, and leave it out where the id is empty.",
-        run: |trial| {
-            trial.each(
+        run: |context| {
+            context.each(
                 &[
                     vec![&b"id: abc\ndata: a\n\nid:\ndata: b\n\n"[..]],
                     vec![&b"id: abc\ndata: a\n\n"[..], b"id\ndata: b\n\n"],
                 ],
-                |streams| is_sent(trial, streams, b""),
+                |streams| is_sent(context, streams, b""),
             )?;
             pass()
         },
@@ -194,10 +198,10 @@ pub(super) static IDS: &[Case] = &[
         claim: "The id of a block without its blank line does not count.",
         sends: "An id in a block without its blank line.",
         fix: "Take an id over at the blank line, not when its line is read.",
-        run: |trial| {
-            trial.each(
+        run: |context| {
+            context.each(
                 &[&b"id: abc\ndata: a\n\nid: def\ndata: b\n"[..], b"id: abc\ndata: a\n\nid: def"],
-                |stream| is_sent(trial, &[stream], b"abc"),
+                |stream| is_sent(context, &[stream], b"abc"),
             )?;
             pass()
         },
@@ -213,7 +217,7 @@ pub(super) static IDS: &[Case] = &[
         claim: "The id of a block without data counts.",
         sends: "An id in a block without data.",
         fix: "Take the id over at the blank line, before asking whether there is data.",
-        run: |trial| sent_back(trial, &[b"data: a\n\nid: abc\n\n"], "abc"),
+        run: |context| sent_back(context, &[b"data: a\n\nid: abc\n\n"], "abc"),
         ..CASE
     },
     Case {
@@ -226,10 +230,10 @@ pub(super) static IDS: &[Case] = &[
         claim: "An id is sent as UTF-8, byte for byte.",
         sends: "Ids beyond ASCII.",
         fix: "Write the bytes of its UTF-8; header types for ASCII refuse them.",
-        run: |trial| {
-            trial.each(&["…", "日本語", "é", "😀 a"], |id| {
+        run: |context| {
+            context.each(&["…", "日本語", "é", "😀 a"], |id| {
                 let stream = format!("id: {id}\ndata: a\n\n");
-                is_sent(trial, &[stream.as_bytes()], id.as_bytes())
+                is_sent(context, &[stream.as_bytes()], id.as_bytes())
             })?;
             pass()
         },
@@ -245,10 +249,10 @@ pub(super) static IDS: &[Case] = &[
         claim: "White space in an id arrives, but for what HTTP trims at its ends.",
         sends: "Ids with spaces and tabs.",
         fix: "Write the id as it is; HTTP trims the ends by itself.",
-        run: |trial| {
-            trial.each(&["a b", "a  b ", "a\tb", " a"], |id| {
+        run: |context| {
+            context.each(&["a b", "a  b ", "a\tb", " a"], |id| {
                 let stream = format!("id: {id}\ndata: a\n\n");
-                is_sent(trial, &[stream.as_bytes()], id.trim_matches([' ', '\t']).as_bytes())
+                is_sent(context, &[stream.as_bytes()], id.trim_matches([' ', '\t']).as_bytes())
             })?;
             pass()
         },
@@ -264,12 +268,12 @@ pub(super) static IDS: &[Case] = &[
         claim: "An id that HTTP cannot carry injects nothing, and does not keep the client from reconnecting.",
         sends: "Ids with control characters.",
         fix: "Leave the header out where HTTP cannot carry the id, and connect all the same.",
-        run: |trial| {
-            trial.each(&["a\u{1}b", "a\u{7f}b", "a\u{1b}[0m"], |id| {
-                let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            context.each(&["a\u{1}b", "a\u{7f}b", "a\u{1b}[0m"], |id| {
+                let (mut session, mut stream) = context.asked()?;
                 let text = format!("retry: {RETRY_MS}\nid: {id}\ndata: a\n\n");
                 stream.stream(text.as_bytes());
-                let again = dialogue.request()?;
+                let again = session.request()?;
                 let values = again.request.all(ID);
                 let fine = match values.as_slice() {
                     [] => true,
@@ -293,16 +297,16 @@ pub(super) static IDS: &[Case] = &[
         claim: "An attempt that fails does not lose the id.",
         sends: "An id, then two connections that are reset.",
         fix: "Keep the id until another one comes.",
-        run: |trial| {
-            let mut dialogue = trial.dialogue(&Options::default())?;
+        run: |context| {
+            let mut session = context.session(&Options::default())?;
             let text = format!("retry: {RETRY_MS}\nid: abc\ndata: a\n\n");
-            dialogue.request()?.stream(text.as_bytes());
+            session.request()?.stream(text.as_bytes());
             for _ in 0..2 {
-                let again = dialogue.request_within(trial.patience() * 2)?;
+                let again = session.request_within(context.patience() * 2)?;
                 carries(&again.request, b"abc")?;
                 again.reset();
             }
-            carries(&dialogue.request_within(trial.patience() * 2)?.request, b"abc")?;
+            carries(&session.request_within(context.patience() * 2)?.request, b"abc")?;
             pass()
         },
         ..CASE
@@ -318,12 +322,12 @@ pub(super) static IDS: &[Case] = &[
         claim: "Reconnections begin at the URL that was given, not where it redirected to.",
         sends: "A redirection, a stream, and the end.",
         fix: "Start each reconnection at the URL that was given: where it redirects to may have changed.",
-        run: |trial| {
-            let (mut dialogue, mut first) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut first) = context.asked()?;
             first.answer("307 Temporary Redirect\r\nLocation: /there");
             drop(first);
-            dialogue.request()?.stream(&hello());
-            let again = dialogue.request()?;
+            session.request()?.stream(&hello());
+            let again = session.request()?;
             let target = again.request.target.as_str();
             ensure(target == "/events", "a request of /events", target)?;
             pass()
@@ -340,15 +344,17 @@ pub(super) static IDS: &[Case] = &[
         claim: "A client that is closed while it waits does not reconnect.",
         sends: "The end of a stream, and close while the client waits.",
         fix: "Cancel the wait with close.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(b"retry: 1000\ndata: hello\n\n");
-            dialogue.until_data("hello")?;
-            if trial.has(Op) {
-                dialogue.until("an error reported", |saw| matches!(saw, Saw::Error { .. }))?;
+            session.until_data("hello")?;
+            if context.has(Op) {
+                session.until("an error reported", |report| {
+                    matches!(report, ClientReport::Error { .. })
+                })?;
             }
-            dialogue.client.close();
-            dialogue.no_request(Duration::from_secs(3).mul_f64(trial.ms(1000).as_secs_f64()))?;
+            session.client.close();
+            session.no_request(Duration::from_secs(3).mul_f64(context.ms(1000).as_secs_f64()))?;
             pass()
         },
         ..CASE
@@ -361,26 +367,26 @@ fn hello() -> Vec<u8> {
 }
 
 /// Waits for the next request, opens it, and sees an event of it reported.
-fn reconnected(dialogue: &mut Dialogue<'_>) -> Result<(), Fault> {
-    let mut stream: Exchange = dialogue.request()?;
+fn reconnected(session: &mut ClientSession<'_>) -> Result<(), Fault> {
+    let mut stream: PendingRequest = session.request()?;
     stream.open();
     stream.chunk(b"data: again\n\n");
-    dialogue.until_data("again").map(|_| ())
+    session.until_data("again").map(|_| ())
 }
 
-fn sent_back(trial: &Trial, streams: &[&[u8]], id: &str) -> Outcome {
-    is_sent(trial, streams, id.as_bytes())?;
+fn sent_back(context: &CaseContext, streams: &[&[u8]], id: &str) -> Outcome {
+    is_sent(context, streams, id.as_bytes())?;
     pass()
 }
 
 /// Plays streams on one connection after the other; the request behind them carries this id.
-fn is_sent(trial: &Trial, streams: &[&[u8]], id: &[u8]) -> Result<(), Fault> {
-    let mut dialogue = trial.dialogue(&Options::default())?;
+fn is_sent(context: &CaseContext, streams: &[&[u8]], id: &[u8]) -> Result<(), Fault> {
+    let mut session = context.session(&Options::default())?;
     for stream in streams {
         let text = [format!("retry: {RETRY_MS}\n\n").as_bytes(), stream].concat();
-        dialogue.request()?.stream(&text);
+        session.request()?.stream(&text);
     }
-    carries(&dialogue.request()?.request, id)
+    carries(&session.request()?.request, id)
 }
 
 fn carries(request: &ReceivedRequest, id: &[u8]) -> Result<(), Fault> {

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{CASE, RECONNECTED};
+use crate::client::context::{CaseContext, ClientSession, RETRY_MS};
 use crate::client::driver::Capability::R;
 use crate::client::driver::Options;
-use crate::client::trial::{Dialogue, RETRY_MS, Trial};
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, miss, miss_should, pass};
 use crate::{Cost, Level, Outcome};
@@ -35,7 +35,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "A client reconnects after the time that retry says: not before, and soon after.",
         sends: "retry: 700, and the end.",
         fix: "Wait for the time that retry says.",
-        run: |trial| punctual(trial, b"retry: 700\ndata: a\n\n", 700.0),
+        run: |context| punctual(context, b"retry: 700\ndata: a\n\n", 700.0),
         ..CASE
     },
     Case {
@@ -49,9 +49,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "retry counts in a block without data, and without its blank line.",
         sends: "retry: 700 in a block without data, and without a blank line.",
         fix: "Take retry over when its line is read.",
-        run: |trial| {
-            punctual(trial, b"retry: 700\n\n", 700.0)?;
-            punctual(trial, b"data: a\n\nretry: 400\n", 400.0)
+        run: |context| {
+            punctual(context, b"retry: 700\n\n", 700.0)?;
+            punctual(context, b"data: a\n\nretry: 400\n", 400.0)
         },
         ..CASE
     },
@@ -66,17 +66,17 @@ pub(super) static CASES: &[Case] = &[
         claim: "A reconnection time stays in force for later connections.",
         sends: "retry: 400 once, and four ends.",
         fix: "Keep the time with the event source, not with the connection.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(b"retry: 400\ndata: a\n\n");
             let mut delays = Vec::new();
             for _ in 0..3 {
-                let (delay, mut again) = delay(&mut dialogue, Instant::now(), trial.patience())?;
+                let (delay, mut again) = delay(&mut session, Instant::now(), context.patience())?;
                 delays.push(delay);
                 again.stream(b"data: b\n\n");
             }
             for delay in &delays {
-                within(trial, *delay, 400.0)?;
+                within(context, *delay, 400.0)?;
             }
             fact(shown(&delays))
         },
@@ -93,19 +93,19 @@ pub(super) static CASES: &[Case] = &[
         claim: "A retry that is not of ASCII digits alone is ignored; the valid one before it stays.",
         sends: "retry: 700, then values that are not digits alone.",
         fix: "Check that all are ASCII digits first: number parsers accept signs, spaces and more.",
-        run: |trial| {
+        run: |context| {
             let bogus = ["5000x", "+5000", " 5000", "٥", "-1", "5e3", "5 ", "0x10"];
             let lines: String = bogus.iter().map(|it| format!("retry: {it}\n")).collect();
-            if ignored(trial, &format!("{SET}{lines}data: b\n\n")).is_err() {
+            if ignored(context, &format!("{SET}{lines}data: b\n\n")).is_err() {
                 // Which one was it?
-                trial.each(&bogus, |it| {
+                context.each(&bogus, |it| {
                     let text = format!("{SET}retry: {it}\ndata: b\n\n");
-                    ignored(trial, &text).map_err(|fault| after_line(fault, it))
+                    ignored(context, &text).map_err(|fault| after_line(fault, it))
                 })?;
             }
             // All of an empty value's characters are digits, so the standard says of it what it
             // cannot mean; Chromium takes it for a reset.
-            match ignored(trial, &format!("{SET}retry:\nretry\ndata: b\n\n")) {
+            match ignored(context, &format!("{SET}retry:\nretry\ndata: b\n\n")) {
                 Err(Fault::Miss { expected, actual, took, .. }) => Err(Fault::Miss {
                     expected,
                     actual: format!("{actual} after an empty retry"),
@@ -128,8 +128,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "Leading zeros do not matter.",
         sends: "retry: 00700.",
         fix: "Read it as a decimal number.",
-        run: |trial| {
-            ignored(trial, "retry: 00700\ndata: a\n\n")?;
+        run: |context| {
+            ignored(context, "retry: 00700\ndata: a\n\n")?;
             pass()
         },
         ..CASE
@@ -145,13 +145,13 @@ pub(super) static CASES: &[Case] = &[
         claim: "A number of thirty digits is ignored or capped: no crash, no loop.",
         sends: "retry with thirty digits.",
         fix: "Saturate, or ignore what does not fit.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(
                 b"retry: 300\ndata: a\n\nretry: 999999999999999999999999999999\ndata: b\n\n",
             );
             let ended = Instant::now();
-            match delay(&mut dialogue, ended, trial.ms(3000)) {
+            match delay(&mut session, ended, context.ms(3000)) {
                 Ok((delay, mut again)) => {
                     ensure(
                         // How exactly the 300 ms are kept, jitter and all, is C6.05's claim.
@@ -162,7 +162,7 @@ pub(super) static CASES: &[Case] = &[
                     again.open();
                     fact(format!("{delay:.0} ms: it was ignored"))
                 }
-                Err(_) if dialogue.client.ended.is_none() => fact("no attempt in 3 s: a long wait"),
+                Err(_) if session.client.ended.is_none() => fact("no attempt in 3 s: a long wait"),
                 Err(fault) => Err(fault),
             }
         },
@@ -179,14 +179,14 @@ pub(super) static CASES: &[Case] = &[
         claim: "How often a client asks in a second after retry: 0.",
         sends: "retry: 0, and streams that end at once.",
         fix: "Nothing has to change; a least wait keeps it from being a loop.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(b"retry: 0\ndata: a\n\n");
-            let until = Instant::now() + trial.ms(1000);
+            let until = Instant::now() + context.ms(1000);
             let mut attempts = 0;
             while let Some(mut again) = until
                 .checked_duration_since(Instant::now())
-                .and_then(|left| dialogue.request_within(left).ok())
+                .and_then(|left| session.request_within(left).ok())
             {
                 attempts += 1;
                 again.stream(b"data: a\n\n");
@@ -206,11 +206,11 @@ pub(super) static CASES: &[Case] = &[
         claim: "How long a client waits without a retry field.",
         sends: "No retry, and the end.",
         fix: "Nothing has to change; a few seconds are usual.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(b"data: a\n\n");
-            let within = DEFAULT.mul_f64(trial.ms(1000).as_secs_f64());
-            match delay(&mut dialogue, Instant::now(), within) {
+            let within = DEFAULT.mul_f64(context.ms(1000).as_secs_f64());
+            match delay(&mut session, Instant::now(), within) {
                 Ok((delay, _)) => fact(format!("{delay:.0} ms")),
                 Err(_) => fact(format!("more than {within:?}")),
             }
@@ -228,14 +228,14 @@ pub(super) static CASES: &[Case] = &[
         claim: "How the waits grow while connections break at once.",
         sends: "Connections that are reset at once.",
         fix: "Nothing has to change; growing waits spare a server that is down.",
-        run: |trial| {
+        run: |context| {
             let options = Options { initial_delay_ms: Some(RETRY_MS), ..Options::default() };
-            let mut dialogue = trial.dialogue(&options)?;
+            let mut session = context.session(&options)?;
             let text = format!("retry: {RETRY_MS}\ndata: a\n\n");
-            dialogue.request()?.stream(text.as_bytes());
+            session.request()?.stream(text.as_bytes());
             let mut waits = Vec::new();
             for _ in 0..5 {
-                let Ok((wait, again)) = delay(&mut dialogue, Instant::now(), trial.patience())
+                let Ok((wait, again)) = delay(&mut session, Instant::now(), context.patience())
                 else {
                     break;
                 };
@@ -250,41 +250,41 @@ pub(super) static CASES: &[Case] = &[
 
 /// Milliseconds until the next request.
 fn delay(
-    dialogue: &mut Dialogue<'_>,
+    session: &mut ClientSession<'_>,
     from: Instant,
     within: Duration,
-) -> Result<(f64, crate::client::stage::Exchange), Fault> {
-    let exchange = dialogue.request_within(within)?;
-    let delay = exchange.request.at.saturating_duration_since(from);
-    Ok((delay.as_secs_f64() * 1e3, exchange))
+) -> Result<(f64, crate::client::scripted_server::PendingRequest), Fault> {
+    let pending = session.request_within(within)?;
+    let delay = pending.request.at.saturating_duration_since(from);
+    Ok((delay.as_secs_f64() * 1e3, pending))
 }
 
 /// The delay after a stream that says this.
-fn after(trial: &Trial, text: &[u8]) -> Result<f64, Fault> {
-    let (mut dialogue, mut stream) = trial.asked()?;
+fn after(context: &CaseContext, text: &[u8]) -> Result<f64, Fault> {
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
     stream.chunk(text);
     let ended = Instant::now();
     stream.end();
-    Ok(delay(&mut dialogue, ended, trial.patience() * 2)?.0)
+    Ok(delay(&mut session, ended, context.patience() * 2)?.0)
 }
 
-fn punctual(trial: &Trial, text: &[u8], asked_ms: f64) -> Outcome {
-    let delay = after(trial, text)?;
-    within(trial, delay, asked_ms)?;
+fn punctual(context: &CaseContext, text: &[u8], asked_ms: f64) -> Outcome {
+    let delay = after(context, text)?;
+    within(context, delay, asked_ms)?;
     fact(format!("{delay:.0} ms"))
 }
 
 /// Too early is against the standard; later is allowed, and not recommended.
-fn within(trial: &Trial, delay_ms: f64, asked_ms: f64) -> Result<(), Fault> {
-    let latest = asked_ms + LATE_MS * trial.ms(1000).as_secs_f64();
+fn within(context: &CaseContext, delay_ms: f64, asked_ms: f64) -> Result<(), Fault> {
+    let latest = asked_ms + LATE_MS * context.ms(1000).as_secs_f64();
     let expected = format!("a wait of {asked_ms} ms to {latest} ms");
     let actual = format!("{delay_ms:.0} ms");
     let late = Duration::from_secs_f64((delay_ms - asked_ms).max(0.0) / 1e3);
     match delay_ms {
         _ if delay_ms < asked_ms - EARLY_MS => Err(miss(expected, actual)),
         // As far away as a default: it was not heard.
-        _ if delay_ms > BOGUS_MS * trial.ms(1000).as_secs_f64() => {
+        _ if delay_ms > BOGUS_MS * context.ms(1000).as_secs_f64() => {
             Err(miss(expected, actual).too_slow(late))
         }
         _ if delay_ms > latest => Err(miss_should(expected, actual).too_slow(late)),
@@ -293,9 +293,9 @@ fn within(trial: &Trial, delay_ms: f64, asked_ms: f64) -> Result<(), Fault> {
 }
 
 /// The wait is about 700 ms, whatever else the text says.
-fn ignored(trial: &Trial, text: &str) -> Result<(), Fault> {
-    let delay = after(trial, text.as_bytes())?;
-    let most = BOGUS_MS * trial.ms(1000).as_secs_f64();
+fn ignored(context: &CaseContext, text: &str) -> Result<(), Fault> {
+    let delay = after(context, text.as_bytes())?;
+    let most = BOGUS_MS * context.ms(1000).as_secs_f64();
     let (expected, actual) = ("a wait of 700 ms", format!("{delay:.0} ms"));
     ensure(delay >= 700.0 - EARLY_MS, expected, &actual)?;
     let is_in_time = ensure(delay < most, expected, actual);

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{CASE, RECONNECTED};
+use crate::client::context::{CaseContext, ClientSession, RETRY_MS, message, same_events};
 use crate::client::driver::{Capability, Options};
-use crate::client::stage::Exchange;
-use crate::client::trial::{Dialogue, RETRY_MS, Trial, message, same_events};
+use crate::client::scripted_server::PendingRequest;
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, equal, fact, miss, pass};
 use crate::{Cost, Level, Outcome, Scope};
@@ -34,15 +34,13 @@ pub(super) static CASES: &[Case] = &[
         claim: "204 ends it: an error is reported, and no second request made.",
         sends: "204, at once and when reconnecting.",
         fix: "Close for good on 204: it is how a server says so.",
-        run: |trial| {
+        run: |context| {
             // At once, and where a stream was open before.
-            fails(trial, &["204 No Content"])?;
-            let (mut dialogue, mut stream) = trial.asked()?;
+            fails(context, &["204 No Content"])?;
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
-            // Reported before the 204, it cannot be mistaken for a stream after it.
-            dialogue.until_data("a")?;
-            dialogue.request()?.head_only("204 No Content");
-            dialogue.gives_up()?;
+            session.request()?.head_only("204 No Content");
+            session.gives_up()?;
             pass()
         },
         ..CASE
@@ -55,9 +53,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "Other statuses of success than 200 fail for good.",
         sends: "205, 206, 210 and 299.",
         fix: "Accept 200 only.",
-        run: |trial| {
+        run: |context| {
             fails(
-                trial,
+                context,
                 &[
                     "205 Reset Content\r\nContent-Type: text/event-stream",
                     "206 Partial Content\r\nContent-Type: text/event-stream",
@@ -76,9 +74,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "Errors of the client (4xx) fail for good.",
         sends: "400, 401, 403, 404 and 410.",
         fix: "Close for good; do not reconnect.",
-        run: |trial| {
+        run: |context| {
             fails(
-                trial,
+                context,
                 &[
                     "400 Bad Request",
                     "401 Unauthorized\r\nWWW-Authenticate: Bearer",
@@ -98,9 +96,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "Errors of the server (5xx) fail for good, as in browsers.",
         sends: "500, 502 and 503.",
         fix: "Close for good as browsers do, or make trying again an option.",
-        run: |trial| {
+        run: |context| {
             fails(
-                trial,
+                context,
                 &[
                     "500 Internal Server Error",
                     "502 Bad Gateway",
@@ -118,11 +116,11 @@ pub(super) static CASES: &[Case] = &[
         claim: "The reaction of a client to 429 with Retry-After: 1.",
         sends: "429 with Retry-After: 1.",
         fix: "Nothing has to change; the standard has it fail for good.",
-        run: |trial| {
-            let (mut dialogue, mut answer) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut answer) = context.asked()?;
             answer.answer("429 Too Many Requests\r\nRetry-After: 1");
             let at = Instant::now();
-            match dialogue.request_within(trial.ms(5000)) {
+            match session.request_within(context.ms(5000)) {
                 Ok(again) => fact(format!(
                     "it asks again after {:.0} ms",
                     again.request.at.saturating_duration_since(at).as_secs_f64() * 1e3
@@ -140,9 +138,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "Another Content-Type than text/event-stream fails for good.",
         sends: "Other types with a body that looks like events.",
         fix: "Compare the type before the body is read.",
-        run: |trial| {
+        run: |context| {
             typed(
-                trial,
+                context,
                 &[
                     "text/plain",
                     "text/x-bogus",
@@ -162,7 +160,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "An answer without Content-Type fails for good.",
         sends: "No Content-Type, with a body that looks like events.",
         fix: "Take a missing type for a wrong one.",
-        run: |trial| typed(trial, &[""]),
+        run: |context| typed(context, &[""]),
         ..CASE
     },
     Case {
@@ -173,19 +171,19 @@ pub(super) static CASES: &[Case] = &[
         claim: "Parameters and upper case in Content-Type do not matter.",
         sends: "Parameters, an empty one, upper case.",
         fix: "Compare what stands before the semicolon, without spaces and case.",
-        run: |trial| {
+        run: |context| {
             let types = [
                 "text/event-stream;charset=utf-8",
                 "text/event-stream;",
                 "text/event-stream ; foo=bar",
                 "Text/Event-Stream",
             ];
-            trial.each(&types, |kind| {
-                let (mut dialogue, mut stream) = trial.asked()?;
+            context.each(&types, |kind| {
+                let (mut session, mut stream) = context.asked()?;
                 stream
                     .head(&format!("200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked"));
                 stream.chunk(b"data: a\n\n");
-                named(kind, dialogue.until_data("a").map(|_| ()))
+                named(kind, session.until_data("a").map(|_| ()))
             })?;
             pass()
         },
@@ -199,7 +197,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "Each status of redirection is followed.",
         sends: "301, 302, 303, 307 and 308.",
         fix: "Follow them; HTTP libraries have an option for it.",
-        run: |trial| {
+        run: |context| {
             let all = [
                 "301 Moved Permanently",
                 "302 Found",
@@ -207,12 +205,12 @@ pub(super) static CASES: &[Case] = &[
                 "307 Temporary Redirect",
                 "308 Permanent Redirect",
             ];
-            trial.each(&all, |status| {
-                let (mut dialogue, mut answer) = trial.asked()?;
-                let there = dialogue.stage.url("/there?a=b");
+            context.each(&all, |status| {
+                let (mut session, mut answer) = context.asked()?;
+                let there = session.server.url("/there?a=b");
                 answer.answer(&format!("{status}\r\nLocation: {there}"));
                 drop(answer);
-                named(status, arrives(&mut dialogue, "/there?a=b"))
+                named(status, arrives(&mut session, "/there?a=b"))
             })?;
             pass()
         },
@@ -226,8 +224,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "A redirection without a Location, or with an empty one, is an error and no loop.",
         sends: "301 and 307 without a Location, and with an empty one.",
         fix: "Take it for an error, and count redirections.",
-        run: |trial| {
-            trial.each(
+        run: |context| {
+            context.each(
                 &[
                     "301 Moved\r\nX: y",
                     "307 Moved\r\nX: y",
@@ -235,8 +233,8 @@ pub(super) static CASES: &[Case] = &[
                     "307 Moved\r\nLocation: ",
                 ],
                 |status| {
-                    let (mut dialogue, answer) = trial.asked()?;
-                    named(status, bounded(&mut dialogue, answer, |_| (*status).to_owned()))
+                    let (mut session, answer) = context.asked()?;
+                    named(status, bounded(&mut session, answer, |_| (*status).to_owned()))
                 },
             )?;
             pass()
@@ -251,13 +249,13 @@ pub(super) static CASES: &[Case] = &[
         claim: "Redirections in a circle are an error after a bounded number.",
         sends: "A redirects to B, B to A.",
         fix: "Count redirections; browsers stop after twenty.",
-        run: |trial| {
-            let (mut dialogue, answer) = trial.asked()?;
-            bounded(&mut dialogue, answer, |target| {
+        run: |context| {
+            let (mut session, answer) = context.asked()?;
+            bounded(&mut session, answer, |target| {
                 let next = if target == "/a" { "/b" } else { "/a" };
                 format!("302 Found\r\nLocation: {next}")
             })?;
-            let requests = dialogue.stage.count();
+            let requests = session.server.count();
             fact(format!("{requests} requests"))
         },
         ..CASE
@@ -270,8 +268,8 @@ pub(super) static CASES: &[Case] = &[
         claim: "A relative Location is resolved against the URL of the request.",
         sends: "Locations without scheme and host.",
         fix: "Resolve Location against the URL of the request.",
-        run: |trial| {
-            trial.each(
+        run: |context| {
+            context.each(
                 &[
                     ("there", "/a/there"),
                     ("../there?x", "/there?x"),
@@ -279,9 +277,9 @@ pub(super) static CASES: &[Case] = &[
                     ("?q", "/a/b?q"),
                 ],
                 |(location, target)| {
-                    let mut dialogue = trial.dialogue_at("/a/b", &Options::default())?;
-                    dialogue.request()?.answer(&format!("302 Found\r\nLocation: {location}"));
-                    named(location, arrives(&mut dialogue, target))
+                    let mut session = context.session_at("/a/b", &Options::default())?;
+                    session.request()?.answer(&format!("302 Found\r\nLocation: {location}"));
+                    named(location, arrives(&mut session, target))
                 },
             )?;
             pass()
@@ -296,15 +294,15 @@ pub(super) static CASES: &[Case] = &[
         claim: "Interim answers (1xx) before the final one are ignored.",
         sends: "100 and 103 before 200.",
         fix: "Skip interim answers.",
-        run: |trial| {
-            trial.each(
+        run: |context| {
+            context.each(
                 &["100 Continue", "103 Early Hints\r\nLink: </a>; rel=preload"],
                 |status| {
-                    let (mut dialogue, mut stream) = trial.asked()?;
+                    let (mut session, mut stream) = context.asked()?;
                     stream.send(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
                     stream.open();
                     stream.chunk(b"data: a\n\n");
-                    named(status, dialogue.until_data("a").map(|_| ()))
+                    named(status, session.until_data("a").map(|_| ()))
                 },
             )?;
             pass()
@@ -319,12 +317,12 @@ pub(super) static CASES: &[Case] = &[
         claim: "An answer that takes three seconds is waited for.",
         sends: "A head after three seconds.",
         fix: "Set no short timeout for the answer; streams may start slowly.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
-            dialogue.no_request(SLOW_HEAD)?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
+            session.no_request(SLOW_HEAD)?;
             stream.open();
             stream.chunk(b"data: a\n\n");
-            dialogue.until_data("a")?;
+            session.until_data("a")?;
             pass()
         },
         ..CASE
@@ -338,13 +336,13 @@ pub(super) static CASES: &[Case] = &[
         claim: "A stream that is silent for 40 s is still there for the next event.",
         sends: "A head, 40 s of silence, an event.",
         fix: "Set no read timeout unless the caller asks for one.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.open();
-            dialogue.until_open()?;
-            dialogue.no_request(SILENCE.mul_f64(trial.ms(1000).as_secs_f64()))?;
+            session.until_open()?;
+            session.no_request(SILENCE.mul_f64(context.ms(1000).as_secs_f64()))?;
             stream.chunk(b"data: a\n\n");
-            dialogue.until_data("a")?;
+            session.until_data("a")?;
             pass()
         },
         ..CASE
@@ -371,7 +369,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "Of a body whose framing is broken no event is invented.",
         sends: "Chunk sizes that are none, a length beside chunks, a folded line.",
         fix: "Leave framing to an HTTP library that refuses such bodies.",
-        run: |trial| {
+        run: |context| {
             let streams: [(&str, &str, &[u8]); 4] = [
                 (
                     "a chunk size that is none",
@@ -394,14 +392,14 @@ pub(super) static CASES: &[Case] = &[
                     b"9\r\ndata: a\n\n\r\n0\r\n\r\n",
                 ),
             ];
-            trial.each(&streams, |(what, head, body)| {
-                let (mut dialogue, mut stream) = trial.asked()?;
+            context.each(&streams, |(what, head, body)| {
+                let (mut session, mut stream) = context.asked()?;
                 stream.head(&format!("200 OK\r\nContent-Type: text/event-stream\r\n{head}"));
                 stream.send(body);
-                dialogue.no_request(trial.ms(500)).ok();
+                session.no_request(context.ms(500)).ok();
                 drop(stream);
-                dialogue.stays_away(trial.ms(100)).ok();
-                let events = dialogue.events();
+                session.stays_away(context.ms(100)).ok();
+                let events = session.events();
                 let invented = events.iter().find(|it| it.data != "a");
                 let words = invented.map(|it| format!("{it:?}")).unwrap_or_default();
                 named(
@@ -416,109 +414,109 @@ pub(super) static CASES: &[Case] = &[
 ];
 
 /// Holds if the client gives up after each of these answers.
-fn fails(trial: &Trial, answers: &[&str]) -> Outcome {
-    trial.each(answers, |lines| {
-        let (mut dialogue, mut answer) = trial.asked()?;
+fn fails(context: &CaseContext, answers: &[&str]) -> Outcome {
+    context.each(answers, |lines| {
+        let (mut session, mut answer) = context.asked()?;
         refuse(&mut answer, lines);
         // Fetch repeats a request once after 401, with the credentials of the URL.
         if lines.starts_with("401")
-            && let Some(mut again) = dialogue.stage.request(trial.ms(300))
+            && let Some(mut again) = session.server.request(context.ms(300))
         {
             refuse(&mut again, lines);
         }
-        named(lines.split('\r').next().unwrap_or(lines), dialogue.gives_up())
+        named(lines.split('\r').next().unwrap_or(lines), session.gives_up())
     })?;
     pass()
 }
 
 /// An answer that is no stream, with a body that events could be made of.
-fn refuse(exchange: &mut Exchange, lines: &str) {
+fn refuse(pending: &mut PendingRequest, lines: &str) {
     if lines.starts_with("204") {
-        return exchange.head_only(lines);
+        return pending.head_only(lines);
     }
     let body = "data: not an event\n\n";
-    exchange.head(&format!("{lines}\r\nContent-Length: {}", body.len()));
-    exchange.send(body.as_bytes());
-    exchange.answered();
+    pending.head(&format!("{lines}\r\nContent-Length: {}", body.len()));
+    pending.send(body.as_bytes());
+    pending.answered();
 }
 
 /// Holds if the client gives up after a stream of each of these types.
-fn typed(trial: &Trial, types: &[&str]) -> Outcome {
-    trial.each(types, |kind| {
-        let (mut dialogue, mut stream) = trial.asked()?;
+fn typed(context: &CaseContext, types: &[&str]) -> Outcome {
+    context.each(types, |kind| {
+        let (mut session, mut stream) = context.asked()?;
         let line =
             if kind.is_empty() { String::new() } else { format!("\r\nContent-Type: {kind}") };
         stream.head(&format!("200 OK{line}\r\nTransfer-Encoding: chunked"));
         // Enough for browsers that look at a body before they believe its type.
         stream.chunk(&b"data: not an event\n\n".repeat(SNIFFED / 20 + 1));
-        named(kind, dialogue.gives_up())
+        named(kind, session.gives_up())
     })?;
     pass()
 }
 
 /// The next request is for this target, and its stream is read.
-fn arrives(dialogue: &mut Dialogue<'_>, target: &str) -> Result<(), Fault> {
-    let mut stream = dialogue.request()?;
+fn arrives(session: &mut ClientSession<'_>, target: &str) -> Result<(), Fault> {
+    let mut stream = session.request()?;
     equal("target", stream.request.target.as_str(), target)?;
     stream.open();
     stream.chunk(b"data: a\n\n");
-    dialogue.until_data("a").map(|_| ())
+    session.until_data("a").map(|_| ())
 }
 
 /// Answers every request this way until the client says that it is an error.
 fn bounded(
-    dialogue: &mut Dialogue<'_>,
-    first: Exchange,
+    session: &mut ClientSession<'_>,
+    first: PendingRequest,
     answer: impl Fn(&str) -> String,
 ) -> Result<(), Fault> {
-    let deadline = Instant::now() + dialogue.trial.patience();
+    let deadline = Instant::now() + session.context.patience();
     let mut asked = Some(first);
     let mut requests = 0;
     while Instant::now() < deadline {
-        if let Some(mut exchange) = asked.take() {
+        if let Some(mut pending) = asked.take() {
             requests += 1;
-            let lines = answer(&exchange.request.target);
-            exchange.answer(&lines);
+            let lines = answer(&pending.request.target);
+            pending.answer(&lines);
         }
         ensure(requests <= REDIRECTS, format!("at most {REDIRECTS} requests"), "more")?;
-        let sighting = dialogue.look(Instant::now() + Duration::from_millis(2))?;
-        if sighting.is_some_and(|it| Dialogue::is_over(&it.saw)) {
+        let timed = session.next_report(Instant::now() + Duration::from_millis(2))?;
+        if timed.is_some_and(|it| ClientSession::is_over(&it.report)) {
             return Ok(());
         }
-        asked = dialogue.stage.request(Duration::from_millis(2));
+        asked = session.server.request(Duration::from_millis(2));
     }
     // A client behind the REST protocol may report nothing; it is enough that it has stopped.
-    if !dialogue.trial.has(Op) {
+    if !session.context.has(Op) {
         return Ok(());
     }
-    Err(miss("an error", dialogue.reported()).too_slow(dialogue.trial.patience()))
+    Err(miss("an error", session.reported()).too_slow(session.context.patience()))
 }
 
-fn read_timeout(trial: &Trial) -> Outcome {
+fn read_timeout(context: &CaseContext) -> Outcome {
     let options = Options {
         read_timeout_ms: Some(READ_TIMEOUT_MS),
         initial_delay_ms: Some(RETRY_MS),
         ..Options::default()
     };
-    let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+    let (mut session, mut stream) = context.asked_with(&options)?;
     stream.open();
     stream.chunk(format!("retry: {RETRY_MS}\n\n").as_bytes());
     // Comments for three times as long as the timeout: the connection stays.
     for _ in 0..10 {
-        let pause = dialogue.stays_away(Duration::from_millis(READ_TIMEOUT_MS * 3 / 10));
+        let pause = session.stays_away(Duration::from_millis(READ_TIMEOUT_MS * 3 / 10));
         // A comment that the host delays for so long looks like a silence.
         pause.map_err(|fault| fault.too_slow(Duration::from_millis(READ_TIMEOUT_MS / 2)))?;
         stream.chunk(b":\n");
     }
     stream.chunk(b"data: a\n\n");
-    dialogue.until_data("a")?;
-    same_events(&dialogue.events(), &[message("a", "")])?;
+    session.until_data("a")?;
+    same_events(&session.events(), &[message("a", "")])?;
     let silent = Instant::now();
-    if trial.has(Op) {
-        dialogue.until("an error after the timeout", Dialogue::is_over)?;
+    if context.has(Op) {
+        session.until("an error after the timeout", ClientSession::is_over)?;
     }
-    if trial.has(R) {
-        dialogue.request()?;
+    if context.has(R) {
+        session.request()?;
     }
     let took = silent.elapsed().as_secs_f64() * 1e3;
     ensure(

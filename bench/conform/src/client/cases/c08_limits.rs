@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::CASE;
+use crate::client::context::{CaseContext, ClientSession, message, same_events};
 use crate::client::driver::{Capability, Options};
-use crate::client::seen::Saw;
-use crate::client::stage::{Exchange, chunk};
-use crate::client::trial::{Dialogue, Trial, message, same_events};
+use crate::client::reports::ClientReport;
+use crate::client::scripted_server::{PendingRequest, chunk};
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, in_time, miss, pass};
 use crate::{Cost, Level, Outcome};
@@ -43,10 +43,10 @@ pub(super) static CASES: &[Case] = &[
         claim: "An event of 1, 5 or 10 MiB arrives, in one chunk and in many.",
         sends: "Events of 1, 5 and 10 MiB.",
         fix: "Let the buffer grow; a default limit below some MiB surprises.",
-        run: |trial| {
+        run: |context| {
             for (mib, pieces) in [(1, WRITE_BYTES), (1, 16 * MIB), (5, 16 * MIB), (10, WRITE_BYTES)]
             {
-                big_event(trial, mib * MIB, pieces)?;
+                big_event(context, mib * MIB, pieces)?;
             }
             pass()
         },
@@ -61,7 +61,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "A line of 200 MB without an end takes bounded memory, or is an error.",
         sends: "A line of 200 MB without an end.",
         fix: "Limit what is kept of a line, and fail past it.",
-        run: |trial| endless(trial, b"data: ", &vec![b'x'; WRITE_BYTES]),
+        run: |context| endless(context, b"data: ", &vec![b'x'; WRITE_BYTES]),
         ..CASE
     },
     Case {
@@ -73,9 +73,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "An event of 200 MB without an end takes bounded memory, or is an error.",
         sends: "Data lines of 200 MB without a blank line.",
         fix: "Limit what is kept of an event, and fail past it.",
-        run: |trial| {
+        run: |context| {
             let line = [&b"data: "[..], &[b'x'; 1017], b"\n"].concat();
-            endless(trial, b"", &line.repeat(WRITE_BYTES / line.len()))
+            endless(context, b"", &line.repeat(WRITE_BYTES / line.len()))
         },
         ..CASE
     },
@@ -88,17 +88,17 @@ pub(super) static CASES: &[Case] = &[
         claim: "An event as large as the limit arrives; one byte more is an error.",
         sends: "Events of 1024 and of 1025 bytes, the limit being 1024.",
         fix: "Count the bytes of the data, and fail past the limit instead of cutting.",
-        run: |trial| {
+        run: |context| {
             let limit = Some(LIMIT_BYTES as u64);
             let options = Options { max_event_bytes: limit, ..Options::default() };
-            let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+            let (mut session, mut stream) = context.asked_with(&options)?;
             stream.open();
             let (fits, exceeds) = ("f".repeat(LIMIT_BYTES), "e".repeat(LIMIT_BYTES + 1));
             stream.chunk(format!("data: {fits}\n\n").as_bytes());
-            dialogue.until_data(&fits)?;
+            session.until_data(&fits)?;
             stream.chunk(format!("data: {exceeds}\n\ndata: behind\n\n").as_bytes());
-            dialogue.until("an error", Dialogue::is_over)?;
-            same_events(&dialogue.events(), &[message(&fits, "")])?;
+            session.until("an error", ClientSession::is_over)?;
+            same_events(&session.events(), &[message(&fits, "")])?;
             pass()
         },
         ..CASE
@@ -112,19 +112,19 @@ pub(super) static CASES: &[Case] = &[
         claim: "A line of 64 KiB in chunks of one byte takes less than two seconds.",
         sends: "A line of 64 KiB in chunks of one byte.",
         fix: "Do not look again at what was looked at; remember where the search stopped.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.open();
-            dialogue.until_open()?;
+            session.until_open()?;
             let data = "x".repeat(64 * 1024);
             let line = format!("data: {data}\n\n");
             let chunks: Vec<u8> = line.bytes().flat_map(|byte| chunk(&[byte])).collect();
             let began = Instant::now();
             chunks.chunks(WRITE_BYTES).for_each(|it| stream.send(it));
-            dialogue.until_data(&data)?;
+            session.until_data(&data)?;
             let took = began.elapsed();
             let actual = format!("{:.1} s", took.as_secs_f64());
-            in_time(took, trial.ms(2000), "at most 2 s", actual)?;
+            in_time(took, context.ms(2000), "at most 2 s", actual)?;
             fact(format!("{:.0} ms", took.as_secs_f64() * 1e3))
         },
         ..CASE
@@ -167,8 +167,8 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-fn big_event(trial: &Trial, bytes: usize, piece: usize) -> Result<(), Fault> {
-    let (mut dialogue, mut stream) = trial.asked()?;
+fn big_event(context: &CaseContext, bytes: usize, piece: usize) -> Result<(), Fault> {
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
     let data: String = (0..bytes).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
     let text = format!("data: {data}\n\n");
@@ -177,23 +177,24 @@ fn big_event(trial: &Trial, bytes: usize, piece: usize) -> Result<(), Fault> {
         stream
     });
     let what = format!("an event of {bytes} bytes");
-    let is_event = |saw: &Saw| matches!(saw, Saw::Event(_));
-    let seen = dialogue
-        .until_within(trial.patience() * 4, &what, |saw| is_event(saw) || Dialogue::is_over(saw))?;
+    let is_event = |report: &ClientReport| matches!(report, ClientReport::Event(_));
+    let seen = session.until_within(context.patience() * 4, &what, |report| {
+        is_event(report) || ClientSession::is_over(report)
+    })?;
     let _stream = sending.join();
-    match seen.saw {
-        Saw::Event(it) if it.data == data => Ok(()),
-        Saw::Event(it) => Err(miss(what, format!("{} bytes, or others", it.data.len()))),
-        saw => Err(miss(what, saw.shown())),
+    match seen.report {
+        ClientReport::Event(it) if it.data == data => Ok(()),
+        ClientReport::Event(it) => Err(miss(what, format!("{} bytes, or others", it.data.len()))),
+        report => Err(miss(what, report.shown())),
     }
 }
 
 /// Sends without end; the client errs, or holds little.
-fn endless(trial: &Trial, begin: &[u8], piece: &[u8]) -> Outcome {
-    let (mut dialogue, mut stream) = trial.asked()?;
+fn endless(context: &CaseContext, begin: &[u8], piece: &[u8]) -> Outcome {
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
-    dialogue.until_open()?;
-    let before = dialogue.client.peak_kib();
+    session.until_open()?;
+    let before = session.client.peak_kib();
     stream.send(&chunk(begin.get(..).filter(|it| !it.is_empty()).unwrap_or(b":\n")));
     let piece = chunk(piece);
     let (sent, deadline) = (Arc::new(AtomicU64::new(0)), Instant::now() + FLOOD);
@@ -211,21 +212,21 @@ fn endless(trial: &Trial, begin: &[u8], piece: &[u8]) -> Outcome {
     let mut over = None;
     let (mut taken_before, mut moved) = (0, Instant::now());
     while Instant::now() < deadline && over.is_none() {
-        let sighting = dialogue.look(Instant::now() + Duration::from_millis(20))?;
-        over = sighting.filter(|it| Dialogue::is_over(&it.saw));
-        peak = peak.max(dialogue.client.peak_kib());
+        let timed = session.next_report(Instant::now() + Duration::from_millis(20))?;
+        over = timed.filter(|it| ClientSession::is_over(&it.report));
+        peak = peak.max(session.client.peak_kib());
         let taken = sent.load(Ordering::Relaxed);
         if taken != taken_before {
             (taken_before, moved) = (taken, Instant::now());
         }
         if sending.is_finished() && over.is_none() {
             // The rest is on its way still; then there is nothing more to come.
-            let later = Instant::now() + trial.ms(500);
-            over = dialogue.look(later)?.filter(|it| Dialogue::is_over(&it.saw));
+            let later = Instant::now() + context.ms(500);
+            over = session.next_report(later)?.filter(|it| ClientSession::is_over(&it.report));
             break;
         }
     }
-    peak = peak.max(dialogue.client.peak_kib());
+    peak = peak.max(session.client.peak_kib());
     // Its sending ends with the connection, at the latest.
     let taken = sent.load(Ordering::Relaxed) as usize / MIB;
     if over.is_none() && Instant::now() >= deadline && moved.elapsed() < STANDSTILL {
@@ -235,37 +236,37 @@ fn endless(trial: &Trial, begin: &[u8], piece: &[u8]) -> Outcome {
     let memory =
         peak.map_or("memory unknown".to_owned(), |it| format!("{} MiB at most", it / 1024));
     let words = match &over {
-        Some(it) => format!("{} after {taken} MiB; {memory}", it.saw.shown()),
+        Some(it) => format!("{} after {taken} MiB; {memory}", it.report.shown()),
         None => format!("{taken} MiB taken without an error; {memory}"),
     };
     if over.is_none() && peak.is_none() {
         return Err(Fault::Skip(format!("{words}: what it holds cannot be seen")));
     }
     let is_bounded = peak.is_some_and(|it| it <= ENDLESS_KIB.max(before.unwrap_or_default() * 2));
-    let crashed = dialogue.client.ended.as_ref().is_some_and(|it| it.contains("signal"));
+    let crashed = session.client.ended.as_ref().is_some_and(|it| it.contains("signal"));
     let fine = !crashed && (over.is_some() || is_bounded);
     ensure(fine, "an error, or bounded memory", &words)?;
     fact(words)
 }
 
-fn hundred_thousand(trial: &Trial) -> Outcome {
-    let (mut dialogue, mut stream) = trial.asked()?;
+fn hundred_thousand(context: &CaseContext) -> Outcome {
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
-    dialogue.until_open()?;
+    session.until_open()?;
     let began = Instant::now();
     let _sending = sent(stream, (0..EVENTS).map(|n| format!("id: {n}\ndata: {n}\n\n")));
     let deadline = began + FLOOD;
     let mut next = 0;
     while next < EVENTS {
         // Not kept: a hundred thousand of them would be.
-        let Some(sighting) = dialogue.client.next(deadline)? else { break };
-        match &sighting.saw {
-            Saw::Event(it) if it.data == next.to_string() && it.id == it.data => next += 1,
-            Saw::Event(it) => {
+        let Some(timed) = session.client.next(deadline)? else { break };
+        match &timed.report {
+            ClientReport::Event(it) if it.data == next.to_string() && it.id == it.data => next += 1,
+            ClientReport::Event(it) => {
                 return Err(miss(format!("event {next}"), format!("{:?}", it.data)));
             }
-            saw if Dialogue::is_over(saw) => {
-                return Err(miss(format!("event {next}"), saw.shown()));
+            report if ClientSession::is_over(report) => {
+                return Err(miss(format!("event {next}"), report.shown()));
             }
             _ => {}
         }
@@ -276,20 +277,20 @@ fn hundred_thousand(trial: &Trial) -> Outcome {
     fact(format!("{:.0} events a second", EVENTS as f64 / began.elapsed().as_secs_f64()))
 }
 
-fn comment_flood(trial: &Trial) -> Outcome {
-    let (mut dialogue, mut stream) = trial.asked()?;
+fn comment_flood(context: &CaseContext) -> Outcome {
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
     stream.chunk(b"data: first\n\n");
-    dialogue.until_data("first")?;
-    let before = dialogue.client.peak_kib();
+    session.until_data("first")?;
+    let before = session.client.peak_kib();
     let last = std::iter::once("data: last\n\n".to_owned());
     let _sending = sent(stream, (0..COMMENTS).map(|_| ": keep-alive\n".to_owned()).chain(last));
     let deadline = Instant::now() + FLOOD;
     loop {
-        match dialogue.client.next(deadline)?.map(|it| it.saw) {
-            Some(Saw::Event(it)) if it.data == "last" => break,
-            Some(saw) if Dialogue::is_over(&saw) => {
-                return Err(miss("the event behind the comments", saw.shown()));
+        match session.client.next(deadline)?.map(|it| it.report) {
+            Some(ClientReport::Event(it)) if it.data == "last" => break,
+            Some(report) if ClientSession::is_over(&report) => {
+                return Err(miss("the event behind the comments", report.shown()));
             }
             Some(_) => {}
             None => {
@@ -298,17 +299,17 @@ fn comment_flood(trial: &Trial) -> Outcome {
             }
         }
     }
-    let (Some(before), Some(after)) = (before, dialogue.client.peak_kib()) else { return pass() };
+    let (Some(before), Some(after)) = (before, session.client.peak_kib()) else { return pass() };
     let words = format!("{before} KiB before, {after} KiB at most");
     ensure(after <= before + FLAT_KIB, format!("at most {FLAT_KIB} KiB more"), &words)?;
     fact(words)
 }
 
-fn slow_consumer(trial: &Trial) -> Outcome {
-    let (mut dialogue, mut stream) = trial.asked()?;
+fn slow_consumer(context: &CaseContext) -> Outcome {
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
-    dialogue.until_open()?;
-    let before = dialogue.client.peak_kib();
+    session.until_open()?;
+    let before = session.client.peak_kib();
     let count = Arc::new(AtomicU64::new(0));
     let taken = Arc::clone(&count);
     let event = chunk(format!("data: {}\n\n", "x".repeat(WRITE_BYTES)).as_bytes());
@@ -319,9 +320,9 @@ fn slow_consumer(trial: &Trial) -> Outcome {
         }
     });
     // Nothing is taken from the client meanwhile.
-    thread::sleep(trial.ms(3000));
+    thread::sleep(context.ms(3000));
     let mib = taken.load(Ordering::Relaxed) / MIB as u64;
-    let memory = match (before, dialogue.client.peak_kib()) {
+    let memory = match (before, session.client.peak_kib()) {
         (Some(before), Some(after)) => format!("memory from {before} to {after} KiB"),
         _ => "memory unknown".to_owned(),
     };
@@ -330,9 +331,9 @@ fn slow_consumer(trial: &Trial) -> Outcome {
 
 /// Sends these texts in large writes, beside the case.
 fn sent(
-    mut stream: Exchange,
+    mut stream: PendingRequest,
     texts: impl Iterator<Item = String> + Send + 'static,
-) -> thread::JoinHandle<Exchange> {
+) -> thread::JoinHandle<PendingRequest> {
     thread::spawn(move || {
         let mut buffer = String::new();
         for text in texts {

@@ -2,10 +2,10 @@
 
 use super::CASE;
 use crate::Level;
+use crate::client::context::{CaseContext, ClientSession, MARK};
 use crate::client::driver::{Capability, Options};
-use crate::client::seen::{Event, Saw};
-use crate::client::stage::chunk;
-use crate::client::trial::{Dialogue, MARK, Trial};
+use crate::client::reports::{ClientReport, Event};
+use crate::client::scripted_server::chunk;
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, equal, fact, miss, pass};
 
@@ -30,20 +30,20 @@ pub(super) static CASES: &[Case] = &[
         claim: "A redirection to another origin does not take Authorization and Cookie along.",
         sends: "A redirection to another port, after a request with credentials.",
         fix: "Remove Authorization and Cookie where scheme, host or port changes.",
-        run: |trial| {
+        run: |context| {
             let secrets = [("Authorization", "Bearer secret"), ("Cookie", "session=secret")];
             let headers = secrets.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            let there = trial.stage()?;
+            let there = context.server()?;
             let options = Options { headers, ..Options::default() };
-            let (dialogue, mut answer) = trial.asked_with(&options)?;
+            let (session, mut answer) = context.asked_with(&options)?;
             for (name, value) in secrets {
                 let is_sent = answer.request.all(name) == [value.as_bytes()];
                 ensure(is_sent, format!("{name}: {value}, as asked"), answer.request.shown(name))?;
             }
             answer.answer(&format!("302 Found\r\nLocation: {}", there.url("/there")));
-            let Some(second) = there.request(trial.patience()) else {
-                let fault = miss("the redirection followed, without them", dialogue.reported());
-                return Err(fault.too_slow(trial.patience()));
+            let Some(second) = there.request(context.patience()) else {
+                let fault = miss("the redirection followed, without them", session.reported());
+                return Err(fault.too_slow(context.patience()));
             };
             for (name, _) in secrets {
                 let shown = second.request.shown(name);
@@ -61,9 +61,9 @@ pub(super) static CASES: &[Case] = &[
         claim: "Of 5000 damaged streams none crashes the client or makes it hang.",
         sends: "5000 streams, damaged at random with a fixed seed.",
         fix: "Treat every byte as possible; the dialogue shows what came last.",
-        run: |trial| {
+        run: |context| {
             let readers: Vec<u64> = (0..READERS).collect();
-            trial.each(&readers, |reader| damaged(trial, *reader))?;
+            context.each(&readers, |reader| damaged(context, *reader))?;
             pass()
         },
         ..CASE
@@ -76,15 +76,15 @@ pub(super) static CASES: &[Case] = &[
         claim: "200 random streams give the same events however they are cut.",
         sends: "200 random streams, whole and in five random cuts.",
         fix: "Let no chunk's end be an end of anything.",
-        run: |trial| {
+        run: |context| {
             let mut random = fastrand::Rng::with_seed(SEED);
             let streams: Vec<Vec<u8>> =
                 (0..GRAMMATICAL).map(|_| grammatical(&mut random)).collect();
             let streams = streams.concat();
-            let whole = read(trial, &streams, 0)?;
+            let whole = read(context, &streams, 0)?;
             let cuts: Vec<u64> = (1..=CUTS).collect();
-            trial.each(&cuts, |seed| {
-                let cut = read(trial, &streams, *seed)?;
+            context.each(&cuts, |seed| {
+                let cut = read(context, &streams, *seed)?;
                 equal(&format!("events of cut {seed}, as of the whole"), &cut, &whole)
             })?;
             ensure(whole.len() > GRAMMATICAL / 2, "events", format!("{} of them", whole.len()))?;
@@ -95,9 +95,9 @@ pub(super) static CASES: &[Case] = &[
 ];
 
 /// Sends a tenth of the damaged streams; an event behind them still arrives.
-fn damaged(trial: &Trial, reader: u64) -> Result<(), Fault> {
+fn damaged(context: &CaseContext, reader: u64) -> Result<(), Fault> {
     let mut random = fastrand::Rng::with_seed(SEED + reader);
-    let (mut dialogue, mut stream) = trial.asked()?;
+    let (mut session, mut stream) = context.asked()?;
     stream.open();
     for _ in 0..MUTATED / READERS {
         let mut bytes = grammatical(&mut random);
@@ -110,25 +110,29 @@ fn damaged(trial: &Trial, reader: u64) -> Result<(), Fault> {
     }
     stream.send(&chunk(format!("data: {MARK}\n\n").as_bytes()));
     // One that gives up and says so neither crashes nor hangs; that it should not is another case.
-    let mark = |saw: &Saw| match saw {
-        Saw::Event(it) => it.data == MARK,
-        saw => Dialogue::is_over(saw),
+    let mark = |report: &ClientReport| match report {
+        ClientReport::Event(it) => it.data == MARK,
+        report => ClientSession::is_over(report),
     };
     let what = "an event behind the damaged streams";
-    match dialogue.until_within(trial.patience() * 2, what, mark)?.saw {
-        Saw::Exit(how) => Err(miss(what, format!("it ended: {how}"))),
+    match session.until_within(context.patience() * 2, what, mark)?.report {
+        ClientReport::Exit(how) => Err(miss(what, format!("it ended: {how}"))),
         _ => Ok(()),
     }
 }
 
 /// The events of these bytes, cut at random; not at all for seed 0.
-fn read(trial: &Trial, bytes: &[u8], seed: u64) -> Result<Vec<(String, String, String)>, Fault> {
+fn read(
+    context: &CaseContext,
+    bytes: &[u8],
+    seed: u64,
+) -> Result<Vec<(String, String, String)>, Fault> {
     let options =
         Options { event_types: crate::client::vectors::types(bytes), ..Options::default() };
-    let (mut dialogue, mut stream) = trial.asked_with(&options)?;
+    let (mut session, mut stream) = context.asked_with(&options)?;
     stream.open();
-    if trial.has(Op) {
-        dialogue.until_open()?;
+    if context.has(Op) {
+        session.until_open()?;
     }
     let mut random = fastrand::Rng::with_seed(SEED ^ seed);
     let mut rest = bytes;
@@ -142,7 +146,7 @@ fn read(trial: &Trial, bytes: &[u8], seed: u64) -> Result<Vec<(String, String, S
         }
         rest = behind;
     }
-    let events = dialogue.events_to_mark(&mut stream)?;
+    let events = session.events_to_mark(&mut stream)?;
     Ok(events.into_iter().map(|Event { event, data, id, .. }| (event, data, id)).collect())
 }
 

@@ -3,10 +3,10 @@
 use super::{CASE, ID};
 use crate::Level;
 use crate::client::Case;
+use crate::client::context::RETRY_MS;
 use crate::client::driver::{Capability, Options};
-use crate::client::seen::Saw;
-use crate::client::stage::Exchange;
-use crate::client::trial::RETRY_MS;
+use crate::client::reports::ClientReport;
+use crate::client::scripted_server::PendingRequest;
 use crate::expect::{ensure, equal, miss, pass};
 
 use Capability::Br;
@@ -25,16 +25,16 @@ pub(super) static CASES: &[Case] = &[
         claim: "A stream of another origin that allows credentials opens, with them.",
         sends: "Access-Control-Allow-Origin and -Credentials for the page's origin.",
         fix: "Send credentials with withCredentials, and accept the stream.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked_with(&elsewhere(Some(true)))?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked_with(&elsewhere(Some(true)))?;
             gives_cookie(&mut stream);
             stream.end();
-            let mut stream = dialogue.request()?;
+            let mut stream = session.request()?;
             let cookie = stream.request.shown("Cookie");
             ensure(cookie.contains(COOKIE), COOKIE, cookie)?;
             allowed(&mut stream);
             stream.chunk(b"data: a\n\n");
-            dialogue.until_data("a")?;
+            session.until_data("a")?;
             pass()
         },
         ..CASE
@@ -48,20 +48,21 @@ pub(super) static CASES: &[Case] = &[
         claim: "A stream of another origin that is not allowed fails for good.",
         sends: "No permission, wrong ones, and * with credentials.",
         fix: "Fail the connection as CORS says.",
-        run: |trial| {
+        run: |context| {
             let denied: [(Option<bool>, &str); 4] = [
                 (None, "X-Nothing: 1"),
                 (None, "Access-Control-Allow-Origin: http://other.example"),
                 (None, "Access-Control-Allow-Origin: "),
                 (Some(true), "Access-Control-Allow-Origin: *"),
             ];
-            trial.each(&denied, |(with_credentials, line)| {
-                let (mut dialogue, mut stream) = trial.asked_with(&elsewhere(*with_credentials))?;
+            context.each(&denied, |(with_credentials, line)| {
+                let (mut session, mut stream) =
+                    context.asked_with(&elsewhere(*with_credentials))?;
                 ensure(stream.request.header("Origin").is_some(), "an Origin", "none")?;
-                // The stage adds a permission where a head has no such line.
+                // The scripted server adds a permission where a head has no such line.
                 stream.plain_lines(&format!("{STREAM}\r\n{line}"));
                 stream.chunk(b"data: a\n\n");
-                dialogue.gives_up()
+                session.gives_up()
             })?;
             pass()
         },
@@ -76,13 +77,13 @@ pub(super) static CASES: &[Case] = &[
         claim: "Without withCredentials no cookie goes to another origin.",
         sends: "A cookie from before, and no withCredentials.",
         fix: "Send no credentials to other origins.",
-        run: |trial| {
+        run: |context| {
             // A first client with credentials gets a cookie; a second one asks without.
-            let (mut dialogue, mut stream) = trial.asked_with(&elsewhere(Some(true)))?;
+            let (mut session, mut stream) = context.asked_with(&elsewhere(Some(true)))?;
             gives_cookie(&mut stream);
-            dialogue.until_data("first")?;
+            session.until_data("first")?;
             let cookie = Some(COOKIE.to_owned());
-            let second = trial.asked_with(&Options { cookie, ..elsewhere(None) })?.1;
+            let second = context.asked_with(&Options { cookie, ..elsewhere(None) })?.1;
             let cookie = second.request.shown("Cookie");
             ensure(second.request.header("Cookie").is_none(), "no Cookie", cookie)?;
             pass()
@@ -98,14 +99,14 @@ pub(super) static CASES: &[Case] = &[
         claim: "A Last-Event-ID that is not safe for other origins takes a preflight first.",
         sends: "Ids that are long, or hold unsafe bytes, and the end.",
         fix: "Ask with a preflight before such a header is sent.",
-        run: |trial| {
+        run: |context| {
             let long = "a".repeat(140);
-            trial.each(&[long.as_str(), "a\"b", "a(b)"], |id| {
-                let (dialogue, mut stream) = trial.asked_with(&elsewhere(None))?;
+            context.each(&[long.as_str(), "a\"b", "a(b)"], |id| {
+                let (session, mut stream) = context.asked_with(&elsewhere(None))?;
                 stream.stream(format!("retry: {RETRY_MS}\nid: {id}\ndata: a\n\n").as_bytes());
                 drop(stream);
-                let Some(second) = dialogue.stage.any_request(trial.patience()) else {
-                    return Err(miss("a second request", dialogue.reported()));
+                let Some(second) = session.server.any_request(context.patience()) else {
+                    return Err(miss("a second request", session.reported()));
                 };
                 equal("method", second.request.method.as_str(), "OPTIONS")?;
                 let names = second.request.shown("Access-Control-Request-Headers");
@@ -124,14 +125,16 @@ pub(super) static CASES: &[Case] = &[
         claim: "open, error and message are trusted events that neither bubble nor can be cancelled.",
         sends: "A stream that ends, then 404.",
         fix: "Make events as the DOM's own: trusted, not bubbling, not cancelable.",
-        run: |trial| {
-            let (mut dialogue, mut stream) = trial.asked()?;
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
-            dialogue.request()?.answer("404 Not Found");
-            dialogue.until("an error", |saw| matches!(saw, Saw::Error { fatal: true }))?;
+            session.request()?.answer("404 Not Found");
+            session.until("an error", |report| {
+                matches!(report, ClientReport::Error { fatal: true })
+            })?;
             for kind in ["open", "event", "error"] {
-                let of_kind = dialogue.seen.iter().filter_map(|it| match &it.saw {
-                    Saw::Shape(it, shape) if *it == kind => Some(*shape),
+                let of_kind = session.reports.iter().filter_map(|it| match &it.report {
+                    ClientReport::Shape(it, shape) if *it == kind => Some(*shape),
                     _ => None,
                 });
                 let shapes: Vec<_> = of_kind.collect();
@@ -146,13 +149,13 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// A page on another origin than any stage's.
+/// A page on another origin than any scripted server's.
 fn elsewhere(with_credentials: Option<bool>) -> Options {
     let page_origin = Some("http://127.0.0.1:64123".to_owned());
     Options { with_credentials, page_origin, ..Options::default() }
 }
 
-fn allowed(stream: &mut Exchange) {
+fn allowed(stream: &mut PendingRequest) {
     let origin = stream.request.header("Origin").unwrap_or(b"null");
     let origin = String::from_utf8_lossy(origin).into_owned();
     stream.head(&format!(
@@ -161,7 +164,7 @@ fn allowed(stream: &mut Exchange) {
 }
 
 /// Opens a stream that sets a cookie, and asks for a short reconnection time.
-fn gives_cookie(stream: &mut Exchange) {
+fn gives_cookie(stream: &mut PendingRequest) {
     let origin = stream.request.header("Origin").unwrap_or(b"null");
     let origin = String::from_utf8_lossy(origin).into_owned();
     stream.head(&format!(

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::CASE;
 use crate::expect::{ensure, equal, fact, in_time, miss};
 use crate::host;
+use crate::server::dedicated_server::DedicatedServer;
 use crate::server::grammar::{blocks, has, lines, show};
-use crate::server::own::Own;
 use crate::server::script::{self, data, hold};
 use crate::server::target::first_event;
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
@@ -299,10 +299,10 @@ fn heartbeat_seen(bytes: &[u8]) -> Outcome {
 }
 
 fn heartbeat_atomic(target: &Target) -> Outcome {
-    let own = Own::start(target, &[("--keep-alive-ms", "5")])?;
+    let dedicated = DedicatedServer::start(target, &[("--keep-alive-ms", "5")])?;
     let item = json!({ "data": "x", "times": LARGE_BYTES, "delay_ms": LARGE_PAUSE_MS });
     let items = vec![item; LARGE_EVENTS];
-    let mut stream = own.target.script(&items)?;
+    let mut stream = dedicated.target.script(&items)?;
     let events = stream.read_to_end()?;
     let whole = "x".repeat(LARGE_BYTES);
     for event in &events {

@@ -9,9 +9,8 @@ use wire::Request;
 
 use super::{CASE, RESUMED};
 use crate::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
+use crate::server::dedicated_server::DedicatedServer;
 use crate::server::grammar::{blocks, has, name, show, value};
-use crate::server::own::Own;
-use crate::server::target::first_event;
 use crate::server::topic::Topic;
 use crate::server::{Case, Fault, Level, Need, Outcome, Target};
 
@@ -149,8 +148,8 @@ pub(super) static CASES: &[Case] = &[
         sends: "GET with an id older than what is retained.",
         fix: "Say in the stream that events are lost, for instance with a separate event type.",
         run: |target| {
-            let own = Own::start(target, &[("--retain", "4")])?;
-            let topic = Topic::new(&own.target, "expired-id");
+            let dedicated = DedicatedServer::start(target, &[("--retain", "4")])?;
+            let topic = Topic::new(&dedicated.target, "expired-id");
             let ids = topic.publish((0..8).map(|n| format!("m{n}")))?;
             let first = topic.subscribe(Some(&ids[0]))?.take(1)?.remove(0);
             fact(format!("first event: type {}, data {:.60}", first.event, first.data))

@@ -9,7 +9,7 @@ use wire::{Event, EventStream};
 
 use super::{BROADCAST, CASE};
 use crate::expect::{ensure, equal, fact, in_time, pass, status_in};
-use crate::server::own::Own;
+use crate::server::dedicated_server::DedicatedServer;
 use crate::server::topic::{Publisher, Topic};
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Scope, Target};
 
@@ -229,8 +229,8 @@ fn publisher_order(target: &Target) -> Outcome {
 fn thousand(target: &Target) -> Outcome {
     // This side needs as many descriptors as the server; a limit that is too low shows as an error.
     let _ = raise_fd_limit();
-    let own = Own::or_shared(target)?;
-    let topic = Topic::new(&own.target, "thousand");
+    let dedicated = DedicatedServer::or_shared(target)?;
+    let topic = Topic::new(&dedicated.target, "thousand");
     let streams: wire::Result<Vec<_>> = (0..SUBSCRIBERS).map(|_| topic.subscribe(None)).collect();
     let mut streams = streams?;
     let expected: Vec<_> = (0..20).map(|n| format!("m{n}")).collect();

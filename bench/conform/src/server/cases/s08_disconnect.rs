@@ -11,8 +11,8 @@ use wire::{Error, EventStream};
 
 use super::CASE;
 use crate::expect::{ensure, equal, eventually, fact, miss, pass};
+use crate::server::dedicated_server::DedicatedServer;
 use crate::server::metrics::{Held, metric};
-use crate::server::own::Own;
 use crate::server::script::{self, hold};
 use crate::server::target::first_event;
 use crate::server::topic::Topic;
@@ -60,13 +60,13 @@ pub(super) static CASES: &[Case] = &[
         sends: "20 clients that reset their connections during traffic.",
         fix: "End the producer when writing fails, and count the stream down on every way out.",
         run: |target| {
-            let own = Own::or_shared(target)?;
+            let dedicated = DedicatedServer::or_shared(target)?;
             let open = || {
-                let mut stream = own.target.stream()?;
+                let mut stream = dedicated.target.stream()?;
                 stream.take(1)?;
                 Ok(stream)
             };
-            leave(&own.target, open, NOTICE, |stream| {
+            leave(&dedicated.target, open, NOTICE, |stream| {
                 // Closing with no time to linger sends RST.
                 let socket = SockRef::from(stream.connection().socket());
                 let _ = socket.set_linger(Some(Duration::ZERO));
@@ -86,12 +86,12 @@ pub(super) static CASES: &[Case] = &[
         sends: "20 clients that close while the stream is quiet.",
         fix: "Notice the close by reading, or at the latest when the keep-alive cannot be written.",
         run: |target| {
-            let own = Own::or_shared(target)?;
-            let idle = own.target.get(&script::target(&[hold()]));
+            let dedicated = DedicatedServer::or_shared(target)?;
+            let idle = dedicated.target.get(&script::target(&[hold()]));
             let within = NOTICE + target.keep_alive().unwrap_or(USUAL_KEEP_ALIVE);
             leave(
-                &own.target,
-                || Ok(own.target.open(&idle)?),
+                &dedicated.target,
+                || Ok(dedicated.target.open(&idle)?),
                 within,
                 |stream| {
                     let _ = stream.connection().socket().shutdown(Shutdown::Both);
@@ -246,9 +246,9 @@ fn leave(
 }
 
 fn stalled_reader(target: &Target) -> Outcome {
-    let own = Own::or_shared(target)?;
-    let memory = || metric(&own.target, "process_resident_memory_bytes");
-    let topic = Topic::new(&own.target, "stalled-reader");
+    let dedicated = DedicatedServer::or_shared(target)?;
+    let memory = || metric(&dedicated.target, "process_resident_memory_bytes");
+    let topic = Topic::new(&dedicated.target, "stalled-reader");
     let message = "x".repeat(MESSAGE_BYTES);
     let mut publisher = topic.publisher()?;
     // Memory that a topic retains anyway, or that the allocator keeps for later, is no growth.
@@ -273,11 +273,13 @@ fn stalled_reader(target: &Target) -> Outcome {
 
 fn overflow_policy(target: &Target) -> Outcome {
     // A short ring, where we start the process: then skipping happens for certain.
-    let own = match target.launch() {
-        Some(_) if target.keep_alive().is_some() => Own::start(target, &[("--retain", "16")])?,
-        _ => Own::or_shared(target)?,
+    let dedicated = match target.launch() {
+        Some(_) if target.keep_alive().is_some() => {
+            DedicatedServer::start(target, &[("--retain", "16")])?
+        }
+        _ => DedicatedServer::or_shared(target)?,
     };
-    let topic = Topic::new(&own.target, "overflow-policy");
+    let topic = Topic::new(&dedicated.target, "overflow-policy");
     let mut stream = topic.subscribe(None)?;
     let filler = "x".repeat(MESSAGE_BYTES - 8);
     let mut publisher = topic.publisher()?;
@@ -320,24 +322,26 @@ fn overflow_policy(target: &Target) -> Outcome {
 }
 
 fn churn(target: &Target) -> Outcome {
-    let own = Own::or_shared(target)?;
+    let dedicated = DedicatedServer::or_shared(target)?;
     let come_and_go = |times: usize| {
         (0..times).try_for_each(|_| {
-            own.target.stream()?.take(1)?;
+            dedicated.target.stream()?.take(1)?;
             Ok::<_, Fault>(())
         })
     };
     come_and_go(WARM_UP)?;
-    let memory = || metric(&own.target, "process_resident_memory_bytes");
-    let fds = || own.usage().map(|usage| usage.fds);
+    let memory = || metric(&dedicated.target, "process_resident_memory_bytes");
+    let fds = || dedicated.usage().map(|usage| usage.fds);
     // The warm-up itself must be over before it is a base.
-    Held { open_streams: 0, producers: 0 }.comes_back(&own.target, NOTICE).or_else(|fault| {
-        // A server that we did not start may have streams of others.
-        if target.launch().is_some() { Err(fault) } else { Ok(()) }
-    })?;
-    let (base, base_memory, base_fds) = (Held::by(&own.target)?, memory()?, fds());
+    Held { open_streams: 0, producers: 0 }.comes_back(&dedicated.target, NOTICE).or_else(
+        |fault| {
+            // A server that we did not start may have streams of others.
+            if target.launch().is_some() { Err(fault) } else { Ok(()) }
+        },
+    )?;
+    let (base, base_memory, base_fds) = (Held::by(&dedicated.target)?, memory()?, fds());
     come_and_go(CHURN)?;
-    base.comes_back(&own.target, NOTICE + target.keep_alive().unwrap_or(USUAL_KEEP_ALIVE))?;
+    base.comes_back(&dedicated.target, NOTICE + target.keep_alive().unwrap_or(USUAL_KEEP_ALIVE))?;
     if let Some(base_fds) = base_fds {
         eventually(NOTICE, || {
             let more = fds().unwrap_or(u64::MAX).saturating_sub(base_fds);

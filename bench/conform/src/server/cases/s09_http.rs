@@ -6,8 +6,8 @@ use wire::{Body, Error, Head};
 
 use super::CASE;
 use crate::expect::{ensure, fact, miss, pass, status_in};
+use crate::server::dedicated_server::DedicatedServer;
 use crate::server::metrics::Held;
-use crate::server::own::Own;
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Scope, Target};
 
 /// A path that no server has.
@@ -64,12 +64,12 @@ pub(super) static CASES: &[Case] = &[
         sends: "50 times HEAD, then the metrics.",
         fix: "Answer HEAD before the producer is started.",
         run: |target| {
-            let own = Own::or_shared(target)?;
-            let base = Held::by(&own.target)?;
+            let dedicated = DedicatedServer::or_shared(target)?;
+            let base = Held::by(&dedicated.target)?;
             for _ in 0..HEADS {
-                own.target.head(&own.target.request("HEAD", target.path()))?;
+                dedicated.target.head(&dedicated.target.request("HEAD", target.path()))?;
             }
-            base.comes_back(&own.target, target.scaled(HEADS_OVER))?;
+            base.comes_back(&dedicated.target, target.scaled(HEADS_OVER))?;
             pass()
         },
         ..CASE

@@ -7,7 +7,7 @@ use wire::{Body, Error, Event, EventStream};
 
 use super::{CASE, SIMPLE_EVENT};
 use crate::expect::{ensure, equal, fact, miss, pass};
-use crate::server::own::Own;
+use crate::server::dedicated_server::DedicatedServer;
 use crate::server::script::data;
 use crate::server::topic::Topic;
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Target, script};
@@ -189,12 +189,12 @@ pub(super) static CASES: &[Case] = &[
         sends: "200 streams at the same time.",
         fix: "Nothing has to change; a limit should answer 429 or 503 with Retry-After.",
         run: |target| {
-            let own = Own::or_shared(target)?;
+            let dedicated = DedicatedServer::or_shared(target)?;
             let mut seen: BTreeMap<String, usize> = BTreeMap::new();
             let mut open = Vec::new();
             for _ in 0..STREAMS {
-                let answer = own.target.connect().and_then(|mut it| {
-                    let (head, _) = it.ask(&own.target.get(target.path()))?;
+                let answer = dedicated.target.connect().and_then(|mut it| {
+                    let (head, _) = it.ask(&dedicated.target.get(target.path()))?;
                     Ok((it, head))
                 });
                 let words = match &answer {

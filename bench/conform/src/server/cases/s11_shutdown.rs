@@ -12,7 +12,7 @@ use crate::expect::{ensure, fact, in_time, miss, pass};
 use crate::server::grammar::{lines, show};
 use crate::server::script::{self, hold};
 use crate::server::topic::Topic;
-use crate::server::{Case, Ended, Fault, Level, Need, Outcome, Target};
+use crate::server::{Case, Ended, Fault, Level, Need, Outcome, OwnProcess, Target};
 
 /// The streams of the cases with traffic.
 const STREAMS: usize = 20;
@@ -118,12 +118,12 @@ pub(super) static CASES: &[Case] = &[
         sends: "Starts the server again and resumes with the last id.",
         fix: "Keep events over a restart, or make old ids recognisable and say that there is a gap.",
         run: |target| {
-            let first = target.start()?;
+            let first = OwnProcess::start(target)?;
             let topic = Topic::new(first.target(), "restart");
             let id = topic.publish(["before"])?.remove(0);
             let path = topic.path().to_owned();
             first.stop()?;
-            let second = target.start()?;
+            let second = OwnProcess::start(target)?;
             let again = second.target();
             let mut stream = again.open(&again.get(&path).header("Last-Event-ID", &id))?;
             again.head(&again.request("POST", &path).body("after"))?;
@@ -164,7 +164,7 @@ struct Drained {
 
 /// Starts a server, opens streams on it and sends it SIGTERM.
 fn drain(target: &Target, streams: usize, traffic: Traffic) -> Result<Drained, Fault> {
-    let process = target.start()?;
+    let process = OwnProcess::start(target)?;
     let target = process.target();
     let idle = script::target(&[hold()]);
     let streams: Result<Vec<_>, Fault> = (0..streams)
@@ -183,7 +183,7 @@ fn drain(target: &Target, streams: usize, traffic: Traffic) -> Result<Drained, F
 }
 
 fn no_new_work(target: &Target) -> Outcome {
-    let mut process = target.start()?;
+    let mut process = OwnProcess::start(target)?;
     let target = process.target().clone();
     // As much as a script may say, so that it does not fit into any buffer.
     let flood = json!({ "data": "x", "times": 65_536, "repeat": 900 });

@@ -5,15 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use fleet::{Package, READY_DEADLINE, SMALLEST, Server};
+use fleet::{Package, READY_DEADLINE, SMALLEST, Server, eventually};
 
 use super::ServerArgs;
 use crate::command::{Progress, print};
 use crate::report::{Paint, Run, run_text};
-use crate::server::{
-    Control, Need, Pace, Profile, Selection, Target, check_each, conformance_launch,
-};
-use crate::{Deviations, Known, SUITE_VERSION, Summary};
+use crate::server::deviations::is_case;
+use crate::server::{Control, Need, Pace, Selection, Target, check_each, conformance_launch};
+use crate::{Deviations, Known, Profile, SUITE_VERSION, Summary};
 
 /// Where the request bytes of failed cases go, in a folder for each run.
 const REQUESTS: &str = "target/sse-conform";
@@ -277,23 +276,22 @@ fn blank(args: &ServerArgs, name: String, server: &str, profile: Profile) -> Run
 }
 
 fn baseline(args: &ServerArgs) -> Result<Option<Deviations>> {
-    let read = |path| Deviations::read_file(path).map_err(anyhow::Error::msg);
+    let read = |path| Deviations::read_file(path, is_case).map_err(anyhow::Error::msg);
     args.baseline.as_deref().map(read).transpose()
 }
 
 /// Waits until the server answers, or what was to start it has ended.
 fn wait_for(target: &Target, control: Option<&Control>, wait: Duration) -> Result<()> {
-    let deadline = Instant::now() + wait;
-    loop {
-        let Err(words) = target.answers_within(Duration::ZERO) else { return Ok(()) };
-        if let Some(status) = control.and_then(Control::ended) {
-            bail!("--start-cmd ended ({status}) before the server answered; try it by hand");
+    let look = || {
+        let answer = target.answers_within(Duration::ZERO);
+        match control.and_then(Control::ended).filter(|_| answer.is_err()) {
+            Some(status) => Ok(Err(anyhow!(
+                "--start-cmd ended ({status}) before the server answered; try it by hand"
+            ))),
+            None => answer.map(Ok),
         }
-        if Instant::now() >= deadline {
-            return Err(anyhow!(
-                "no answer within {wait:?} ({words}); is the server running, is the URL right?"
-            ));
-        }
-        thread::sleep(RETRY);
-    }
+    };
+    eventually(wait, RETRY, look).map_err(|words| {
+        anyhow!("no answer within {wait:?} ({words}); is the server running, is the URL right?")
+    })?
 }

@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use fleet::eventually;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::server::{Answer, ReceivedRequest, serve};
 
 use super::Fault;
 use super::driver::{Capability, Driver, Handle, Options, REPORT_BYTES};
-use super::seen::{Inbox, Saw};
+use super::reports::{ClientReport, Inbox};
 
 /// The page: one file, which needs no other.
 const HTML: &str = include_str!("page.html");
@@ -161,10 +161,8 @@ impl Drop for Page {
         self.shared.lock().commands.push(json!({ "do": "end" }));
         self.shared.changed.notify_all();
         // The page hears of it if it asks in time; if not, it notices that no server answers.
-        let deadline = Instant::now() + Duration::from_millis(500);
-        while !self.shared.lock().commands.is_empty() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-        }
+        let has_heard = || self.shared.lock().commands.is_empty().then_some(()).ok_or(());
+        let _ = eventually(Duration::from_millis(500), Duration::from_millis(10), has_heard);
     }
 }
 
@@ -203,10 +201,10 @@ impl Shared {
             let inbox = self.lock().clients.get(&line.client).cloned();
             if let Some(inbox) = inbox {
                 let line = line.line.to_string();
-                if let Some(shape) = Saw::shape_in(line.as_bytes()) {
+                if let Some(shape) = ClientReport::shape_in(line.as_bytes()) {
                     inbox.put(shape);
                 }
-                inbox.put(Saw::from_line(line.as_bytes()));
+                inbox.put(ClientReport::from_line(line.as_bytes()));
             }
         }
     }
@@ -285,7 +283,7 @@ mod tests {
         shared.lock().clients.insert(7, Arc::clone(&inbox));
         shared.seen(br#"[{"client":7,"line":{"k":"open"}},{"client":8,"line":{"k":"open"}}]"#);
         shared.seen(b"nonsense");
-        assert_eq!(inbox.next(Instant::now()).unwrap().saw, Saw::Open);
+        assert_eq!(inbox.next(Instant::now()).unwrap().report, ClientReport::Open);
         assert!(inbox.next(Instant::now()).is_none());
     }
 }

@@ -6,26 +6,26 @@ use super::{Fault, Target};
 
 /// The server that a case works with: its own, or the one that all cases share.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct DedicatedServer {
     pub(super) target: Target,
     server: Option<Server>,
 }
 
-impl Own {
+impl DedicatedServer {
     /// A process started for this case with these flags in place of those of the same names.
-    pub(super) fn start(target: &Target, flags: &[(&str, &str)]) -> Result<Own, Fault> {
+    pub(super) fn start(target: &Target, flags: &[(&str, &str)]) -> Result<DedicatedServer, Fault> {
         let launch = target.launch().ok_or_else(|| Fault::Skip("no process".to_owned()))?;
         let launch = with_flags(launch.clone(), flags);
         let harness = |error: anyhow::Error| Fault::Harness(format!("{error:#}"));
         let server = Server::start(&launch).map_err(harness)?;
-        Ok(Own { target: target.at(server.addr()), server: Some(server) })
+        Ok(DedicatedServer { target: target.at(server.addr()), server: Some(server) })
     }
 
     /// A separate process where one can be started, or else the server that there is.
-    pub(super) fn or_shared(target: &Target) -> Result<Own, Fault> {
+    pub(super) fn or_shared(target: &Target) -> Result<DedicatedServer, Fault> {
         match target.launch() {
-            Some(_) => Own::start(target, &[]),
-            None => Ok(Own { target: target.clone(), server: None }),
+            Some(_) => DedicatedServer::start(target, &[]),
+            None => Ok(DedicatedServer { target: target.clone(), server: None }),
         }
     }
 

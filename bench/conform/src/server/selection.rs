@@ -1,35 +1,7 @@
 //! Which cases run: profiles and filters.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use super::{Case, Need, Target, cases, is_selected};
-
-/// How much of a server a run may use.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Profile {
-    /// The cases for any URL of a stream; nothing else is even asked for
-    Generic,
-    /// Also the script endpoint, topics and metrics, as far as the server has them
-    Contract,
-    /// Also the cases that stop the process, and those that take longer than ten seconds
-    #[default]
-    Full,
-}
+use crate::Profile;
 
 /// Which cases to run: by profile, by id, by category, by slug.
 #[derive(Clone, Debug, Default)]
@@ -80,16 +52,6 @@ impl Profile {
                 && (*profile == Profile::Full || !case.is_long(target))
         };
         [Profile::Generic, Profile::Contract].into_iter().find(fits).unwrap_or(Profile::Full)
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Profile::Generic => "generic",
-            Profile::Contract => "contract",
-            Profile::Full => "full",
-        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The case server: a raw socket that does exactly what a case says, and counts what is asked.
 //!
 //! No HTTP library stands between: a case cuts segments where it likes, breaks framing, delays and
-//! resets. One stage is one listener, hence one origin.
+//! resets. One server is one listener, hence one origin.
 
 use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fleet::eventually;
 use socket2::{Domain, SockRef, Socket, Type};
 use wire::server::{ReceivedRequest, RequestReader};
 use wire::{Log, Side};
@@ -33,9 +34,9 @@ const STREAM: &str = "200 OK\r\nContent-Type: text/event-stream\r\nCache-Control
                       Transfer-Encoding: chunked";
 
 /// A listener and the requests that have come.
-pub(super) struct Stage {
+pub(super) struct ScriptedServer {
     address: SocketAddr,
-    requests: Receiver<Exchange>,
+    requests: Receiver<PendingRequest>,
     shared: Arc<Shared>,
 }
 
@@ -43,12 +44,12 @@ pub(super) struct Stage {
 struct Shared {
     stop: AtomicBool,
     count: AtomicUsize,
-    /// Handles of open connections, to end them with the stage.
+    /// Handles of open connections, to end them with the server.
     open: Mutex<Vec<(usize, Arc<TcpStream>)>>,
 }
 
 /// A port that is taken, but without a listener: connections are refused.
-pub(super) struct Closed {
+pub(super) struct RefusingPort {
     socket: Socket,
     address: SocketAddr,
 }
@@ -56,7 +57,7 @@ pub(super) struct Closed {
 /// One request, and the connection to answer it on.
 ///
 /// Dropping it closes the connection, unless the answer was whole: then a next request may come.
-pub(super) struct Exchange {
+pub(super) struct PendingRequest {
     pub(super) request: ReceivedRequest,
     socket: Arc<TcpStream>,
     segments: Segments,
@@ -69,13 +70,13 @@ pub(super) struct Exchange {
     is_broken: bool,
 }
 
-impl Closed {
-    pub(super) fn reserve() -> io::Result<Closed> {
+impl RefusingPort {
+    pub(super) fn reserve() -> io::Result<RefusingPort> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
         let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        Ok(Closed { socket, address })
+        Ok(RefusingPort { socket, address })
     }
 
     pub(super) fn url(&self, target: &str) -> String {
@@ -83,23 +84,23 @@ impl Closed {
     }
 
     /// From now on connections are accepted.
-    pub(super) fn open(self, log: &Log) -> io::Result<Stage> {
+    pub(super) fn open(self, log: &Log) -> io::Result<ScriptedServer> {
         self.socket.listen(BACKLOG)?;
-        Ok(Stage::start(self.socket.into(), self.address, log))
+        Ok(ScriptedServer::start(self.socket.into(), self.address, log))
     }
 }
 
-impl Stage {
-    pub(super) fn open(log: &Log) -> io::Result<Stage> {
-        Closed::reserve()?.open(log)
+impl ScriptedServer {
+    pub(super) fn open(log: &Log) -> io::Result<ScriptedServer> {
+        RefusingPort::reserve()?.open(log)
     }
 
-    fn start(listener: TcpListener, address: SocketAddr, log: &Log) -> Stage {
+    fn start(listener: TcpListener, address: SocketAddr, log: &Log) -> ScriptedServer {
         let (sender, requests) = channel();
         let shared = Arc::new(Shared::default());
         let (theirs, log) = (Arc::clone(&shared), log.clone());
         thread::spawn(move || accept(&listener, &sender, &theirs, &log));
-        Stage { address, requests, shared }
+        ScriptedServer { address, requests, shared }
     }
 
     pub(super) fn url(&self, target: &str) -> String {
@@ -112,21 +113,21 @@ impl Stage {
     }
 
     /// The next request; preflights of browsers are answered on the way.
-    pub(super) fn request(&self, within: Duration) -> Option<Exchange> {
+    pub(super) fn request(&self, within: Duration) -> Option<PendingRequest> {
         let deadline = Instant::now() + within;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut exchange = self.requests.recv_timeout(left).ok()?;
-            if exchange.request.method != "OPTIONS" {
-                return Some(exchange);
+            let mut pending = self.requests.recv_timeout(left).ok()?;
+            if pending.request.method != "OPTIONS" {
+                return Some(pending);
             }
-            exchange.head("204 No Content\r\nAccess-Control-Allow-Headers: *");
-            exchange.is_whole = true;
+            pending.head("204 No Content\r\nAccess-Control-Allow-Headers: *");
+            pending.is_whole = true;
         }
     }
 
     /// The next request, a preflight too.
-    pub(super) fn any_request(&self, within: Duration) -> Option<Exchange> {
+    pub(super) fn any_request(&self, within: Duration) -> Option<PendingRequest> {
         self.requests.recv_timeout(within).ok()
     }
 
@@ -136,7 +137,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         // Wakes the thread that accepts.
@@ -147,7 +148,7 @@ impl Drop for Stage {
     }
 }
 
-impl Exchange {
+impl PendingRequest {
     /// Sends these bytes in one write; a client that has gone is no fault of the case.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.log.add(self.number, Side::Sent, bytes);
@@ -236,7 +237,7 @@ impl Exchange {
 
     /// Breaks the connection with RST.
     ///
-    /// An earlier exchange on the same connection has to be gone by then: it would keep it open.
+    /// An earlier request on the same connection has to be gone by then: it would keep it open.
     pub(super) fn reset(mut self) {
         self.log.add(self.number, Side::Note, b"reset");
         let _ = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO));
@@ -248,14 +249,7 @@ impl Exchange {
 
     /// When the client's end of the connection was seen, if it was within this time.
     pub(super) fn gone_within(&self, time: Duration) -> Option<Instant> {
-        let deadline = Instant::now() + time;
-        loop {
-            let gone = *lock(&self.gone);
-            if gone.is_some() || Instant::now() >= deadline {
-                return gone;
-            }
-            thread::sleep(LOOK);
-        }
+        eventually(time, LOOK, || lock(&self.gone).ok_or(())).ok()
     }
 
     /// Whether writing failed: the client has gone.
@@ -264,7 +258,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         if !self.is_whole {
             let _ = self.socket.shutdown(Shutdown::Both);
@@ -280,7 +274,12 @@ pub(super) fn chunk(bytes: &[u8]) -> Vec<u8> {
     chunk
 }
 
-fn accept(listener: &TcpListener, requests: &Sender<Exchange>, shared: &Arc<Shared>, log: &Log) {
+fn accept(
+    listener: &TcpListener,
+    requests: &Sender<PendingRequest>,
+    shared: &Arc<Shared>,
+    log: &Log,
+) {
     loop {
         let Ok((socket, _)) = listener.accept() else { return };
         if shared.stop.load(Ordering::SeqCst) {
@@ -303,7 +302,7 @@ fn accept(listener: &TcpListener, requests: &Sender<Exchange>, shared: &Arc<Shar
 fn serve(
     socket: &Arc<TcpStream>,
     number: usize,
-    requests: &Sender<Exchange>,
+    requests: &Sender<PendingRequest>,
     shared: &Shared,
     log: &Log,
 ) -> io::Result<()> {
@@ -315,7 +314,7 @@ fn serve(
     while let Some((request, bytes)) = reader.next_request() {
         log.add(number, Side::Received, &bytes);
         shared.count.fetch_add(1, Ordering::SeqCst);
-        let exchange = Exchange {
+        let pending = PendingRequest {
             request,
             socket: Arc::clone(socket),
             segments: Segments::of(socket),
@@ -326,7 +325,7 @@ fn serve(
             is_whole: false,
             is_broken: false,
         };
-        if requests.send(exchange).is_err() {
+        if requests.send(pending).is_err() {
             break;
         }
     }

@@ -30,7 +30,7 @@ pub(super) struct Event {
 
 /// One thing that a client reported or that became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Saw {
+pub(super) enum ClientReport {
     Open,
     Event(Event),
     Comment(String),
@@ -47,11 +47,11 @@ pub(super) enum Saw {
     Exit(String),
 }
 
-/// When it was seen.
+/// A report and its time.
 #[derive(Clone, Debug)]
-pub(super) struct Sighting {
+pub(super) struct TimedReport {
     pub(super) at: Instant,
-    pub(super) saw: Saw,
+    pub(super) report: ClientReport,
 }
 
 /// From the thread that reads what a client says to the case.
@@ -63,17 +63,17 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct Waiting {
-    sightings: VecDeque<Sighting>,
+    sightings: VecDeque<TimedReport>,
     bytes: usize,
     /// The case reads no more: further reports are thrown away.
     is_closed: bool,
 }
 
 impl Inbox {
-    /// Adds a sighting; waits while too much is unread. `false` if the case reads no more.
-    pub(super) fn put(&self, saw: Saw) -> bool {
+    /// Adds a report; waits while too much is unread. `false` if the case reads no more.
+    pub(super) fn put(&self, report: ClientReport) -> bool {
         let at = Instant::now();
-        let size = saw.size();
+        let size = report.size();
         let mut waiting = self.lock();
         while waiting.bytes > WAITING_BYTES && !waiting.is_closed {
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -82,19 +82,19 @@ impl Inbox {
             return false;
         }
         waiting.bytes += size;
-        waiting.sightings.push_back(Sighting { at, saw });
+        waiting.sightings.push_back(TimedReport { at, report });
         self.changed.notify_all();
         true
     }
 
-    /// The next sighting, if there is one before the deadline.
-    pub(super) fn next(&self, deadline: Instant) -> Option<Sighting> {
+    /// The next report, if there is one before the deadline.
+    pub(super) fn next(&self, deadline: Instant) -> Option<TimedReport> {
         let mut waiting = self.lock();
         loop {
-            if let Some(sighting) = waiting.sightings.pop_front() {
-                waiting.bytes -= sighting.saw.size();
+            if let Some(timed) = waiting.sightings.pop_front() {
+                waiting.bytes -= timed.report.size();
                 self.changed.notify_all();
-                return Some(sighting);
+                return Some(timed);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -120,9 +120,9 @@ impl Inbox {
     }
 }
 
-impl Saw {
+impl ClientReport {
     /// Reads a line of the protocol.
-    pub(super) fn from_line(line: &[u8]) -> Saw {
+    pub(super) fn from_line(line: &[u8]) -> ClientReport {
         #[derive(Deserialize)]
         #[serde(tag = "k", rename_all = "lowercase")]
         enum Line {
@@ -134,21 +134,21 @@ impl Saw {
             Closed,
         }
         match serde_json::from_slice(line) {
-            Ok(Line::Open) => Saw::Open,
-            Ok(Line::Event(event)) => Saw::Event(event),
-            Ok(Line::Comment { text }) => Saw::Comment(text),
-            Ok(Line::Error { fatal }) => Saw::Error { fatal: fatal.unwrap_or_default() },
-            Ok(Line::State { v }) => Saw::State(v),
-            Ok(Line::Closed) => Saw::Closed,
+            Ok(Line::Open) => ClientReport::Open,
+            Ok(Line::Event(event)) => ClientReport::Event(event),
+            Ok(Line::Comment { text }) => ClientReport::Comment(text),
+            Ok(Line::Error { fatal }) => ClientReport::Error { fatal: fatal.unwrap_or_default() },
+            Ok(Line::State { v }) => ClientReport::State(v),
+            Ok(Line::Closed) => ClientReport::Closed,
             Err(error) => {
                 let excerpt = &line[..line.len().min(80)];
-                Saw::Garbage(format!("\"{}\" ({error})", excerpt.escape_ascii()))
+                ClientReport::Garbage(format!("\"{}\" ({error})", excerpt.escape_ascii()))
             }
         }
     }
 
     /// Further facts of a line about an event object, if its client is a browser.
-    pub(super) fn shape_in(line: &[u8]) -> Option<Saw> {
+    pub(super) fn shape_in(line: &[u8]) -> Option<ClientReport> {
         #[derive(Deserialize)]
         struct Line<'a> {
             k: &'a str,
@@ -159,7 +159,7 @@ impl Saw {
         memchr::memmem::find(line, b"\"trusted\"")?;
         let line: Line<'_> = serde_json::from_slice(line).ok()?;
         let kind = ["open", "event", "error"].into_iter().find(|it| *it == line.k)?;
-        Some(Saw::Shape(kind, [line.trusted, line.bubbles, line.cancelable]))
+        Some(ClientReport::Shape(kind, [line.trusted, line.bubbles, line.cancelable]))
     }
 
     /// Its text in a report.
@@ -170,28 +170,30 @@ impl Saw {
             None => format!("{text:?}"),
         };
         match self {
-            Saw::Open => "open".to_owned(),
-            Saw::Event(it) => {
+            ClientReport::Open => "open".to_owned(),
+            ClientReport::Event(it) => {
                 format!("event {} {} id {}", cut(&it.event), cut(&it.data), cut(&it.id))
             }
-            Saw::Comment(text) => format!("comment {}", cut(text)),
-            Saw::Error { fatal: true } => "error (fatal)".to_owned(),
-            Saw::Error { fatal: false } => "error".to_owned(),
-            Saw::State(state) => format!("readyState {state}"),
-            Saw::Closed => "closed".to_owned(),
-            Saw::Shape(kind, [trusted, bubbles, cancelable]) => format!(
+            ClientReport::Comment(text) => format!("comment {}", cut(text)),
+            ClientReport::Error { fatal: true } => "error (fatal)".to_owned(),
+            ClientReport::Error { fatal: false } => "error".to_owned(),
+            ClientReport::State(state) => format!("readyState {state}"),
+            ClientReport::Closed => "closed".to_owned(),
+            ClientReport::Shape(kind, [trusted, bubbles, cancelable]) => format!(
                 "{kind} with isTrusted {trusted}, bubbles {bubbles}, cancelable {cancelable}"
             ),
-            Saw::Garbage(text) => format!("a line out of the protocol: {text}"),
-            Saw::Exit(how) => format!("ended: {how}"),
+            ClientReport::Garbage(text) => format!("a line out of the protocol: {text}"),
+            ClientReport::Exit(how) => format!("ended: {how}"),
         }
     }
 
     fn size(&self) -> usize {
         OVERHEAD_BYTES
             + match self {
-                Saw::Event(it) => it.event.len() + it.data.len() + it.id.len(),
-                Saw::Comment(text) | Saw::Garbage(text) | Saw::Exit(text) => text.len(),
+                ClientReport::Event(it) => it.event.len() + it.data.len() + it.id.len(),
+                ClientReport::Comment(text)
+                | ClientReport::Garbage(text)
+                | ClientReport::Exit(text) => text.len(),
                 _ => 0,
             }
     }
@@ -218,21 +220,22 @@ mod tests {
 
     #[test]
     fn lines_of_the_protocol_are_read_and_others_are_garbage() {
-        let read = |line: &str| Saw::from_line(line.as_bytes());
-        assert_eq!(read(r#"{"k":"open"}"#), Saw::Open);
-        assert_eq!(read(r#"{"k":"error","fatal":true}"#), Saw::Error { fatal: true });
-        assert_eq!(read(r#"{"k":"error"}"#), Saw::Error { fatal: false });
-        assert_eq!(read(r#"{"k":"state","v":2}"#), Saw::State(2));
+        let read = |line: &str| ClientReport::from_line(line.as_bytes());
+        assert_eq!(read(r#"{"k":"open"}"#), ClientReport::Open);
+        assert_eq!(read(r#"{"k":"error","fatal":true}"#), ClientReport::Error { fatal: true });
+        assert_eq!(read(r#"{"k":"error"}"#), ClientReport::Error { fatal: false });
+        assert_eq!(read(r#"{"k":"state","v":2}"#), ClientReport::State(2));
         let event =
             Event { event: "a".into(), data: "b\n".into(), id: String::new(), origin: None };
         let line = r#"{"k":"event","type":"a","data":"b\n","id":"","more":1}"#;
-        assert_eq!(read(line), Saw::Event(event));
-        let shape =
-            Saw::shape_in(br#"{"k":"open","trusted":true,"bubbles":false,"cancelable":false}"#);
-        assert_eq!(shape, Some(Saw::Shape("open", [true, false, false])));
-        assert_eq!(Saw::shape_in(br#"{"k":"open"}"#), None);
+        assert_eq!(read(line), ClientReport::Event(event));
+        let shape = ClientReport::shape_in(
+            br#"{"k":"open","trusted":true,"bubbles":false,"cancelable":false}"#,
+        );
+        assert_eq!(shape, Some(ClientReport::Shape("open", [true, false, false])));
+        assert_eq!(ClientReport::shape_in(br#"{"k":"open"}"#), None);
         for line in ["", "open", "{}", r#"{"k":"opened"}"#, r#"{"k":"state","v":-1}"#, "[1]"] {
-            assert!(matches!(read(line), Saw::Garbage(_)), "{line}");
+            assert!(matches!(read(line), ClientReport::Garbage(_)), "{line}");
         }
     }
 
@@ -243,7 +246,7 @@ mod tests {
         let flood = thread::spawn(move || {
             let text = "x".repeat(1024 * 1024);
             let mut count = 0;
-            while theirs.put(Saw::Comment(text.clone())) {
+            while theirs.put(ClientReport::Comment(text.clone())) {
                 count += 1;
             }
             count

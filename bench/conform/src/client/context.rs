@@ -1,4 +1,4 @@
-//! The tools of a case: a client to start, a stage for it to ask, and its reports.
+//! The tools of a case: a client to start, a scripted server for it to ask, and its reports.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use wire::Log;
 use super::Fault;
 use super::driver::{Capability, Client, Driver, Options};
 use super::expect::miss;
-use super::seen::{Event, Saw, Sighting};
-use super::stage::{Closed, Exchange, Stage};
+use super::reports::{ClientReport, Event, TimedReport};
+use super::scripted_server::{PendingRequest, RefusingPort, ScriptedServer};
 use crate::judge::{self, Subject};
 
 /// The data of the event that ends a case's stream: all before it has been reported by then.
@@ -28,7 +28,7 @@ const SHOWN: usize = 6;
 pub(super) const RETRY_MS: u64 = 200;
 
 /// A client under test, for one case.
-pub struct Trial {
+pub struct CaseContext {
     case: &'static str,
     driver: Arc<dyn Driver>,
     patience: Duration,
@@ -36,29 +36,29 @@ pub struct Trial {
     log: Log,
 }
 
-impl Subject for Trial {
+impl Subject for CaseContext {
     fn log(&self) -> &Log {
         &self.log
     }
 }
 
-/// A client that runs, and the stage that it asks.
-pub(super) struct Dialogue<'t> {
-    pub(super) trial: &'t Trial,
-    pub(super) stage: Stage,
+/// A client that runs, and the scripted server that it asks.
+pub(super) struct ClientSession<'t> {
+    pub(super) context: &'t CaseContext,
+    pub(super) server: ScriptedServer,
     pub(super) client: Client,
     /// All that the client has reported so far.
-    pub(super) seen: Vec<Sighting>,
+    pub(super) reports: Vec<TimedReport>,
 }
 
-impl Trial {
+impl CaseContext {
     pub(super) fn new(
         case: &'static str,
         driver: &Arc<dyn Driver>,
         patience: Duration,
         scale: f64,
-    ) -> Trial {
-        Trial { case, driver: Arc::clone(driver), patience, scale, log: Log::new() }
+    ) -> CaseContext {
+        CaseContext { case, driver: Arc::clone(driver), patience, scale, log: Log::new() }
     }
 
     /// The id of the case at hand.
@@ -85,44 +85,48 @@ impl Trial {
         Duration::from_millis(ms).mul_f64(self.scale)
     }
 
-    pub(super) fn stage(&self) -> Result<Stage, Fault> {
-        Stage::open(&self.log).map_err(|error| Fault::Harness(format!("cannot listen: {error}")))
+    pub(super) fn server(&self) -> Result<ScriptedServer, Fault> {
+        ScriptedServer::open(&self.log)
+            .map_err(|error| Fault::Harness(format!("cannot listen: {error}")))
     }
 
-    pub(super) fn closed(&self) -> Result<Closed, Fault> {
-        Closed::reserve().map_err(|error| Fault::Harness(format!("cannot bind: {error}")))
+    pub(super) fn refusing_port(&self) -> Result<RefusingPort, Fault> {
+        RefusingPort::reserve().map_err(|error| Fault::Harness(format!("cannot bind: {error}")))
     }
 
     pub(super) fn client(&self, url: &str, options: &Options) -> Result<Client, Fault> {
         Client::start(&*self.driver, self.case, url, options, &self.log)
     }
 
-    /// Starts a client on a separate stage.
-    pub(super) fn dialogue(&self, options: &Options) -> Result<Dialogue<'_>, Fault> {
-        self.dialogue_at("/events", options)
+    /// Starts a client on a separate scripted server.
+    pub(super) fn session(&self, options: &Options) -> Result<ClientSession<'_>, Fault> {
+        self.session_at("/events", options)
     }
 
     /// The same at another target.
-    pub(super) fn dialogue_at(
+    pub(super) fn session_at(
         &self,
         target: &str,
         options: &Options,
-    ) -> Result<Dialogue<'_>, Fault> {
-        let stage = self.stage()?;
-        let client = self.client(&stage.url(target), options)?;
-        Ok(Dialogue { trial: self, stage, client, seen: Vec::new() })
+    ) -> Result<ClientSession<'_>, Fault> {
+        let server = self.server()?;
+        let client = self.client(&server.url(target), options)?;
+        Ok(ClientSession { context: self, server, client, reports: Vec::new() })
     }
 
     /// A client whose first request has come.
-    pub(super) fn asked(&self) -> Result<(Dialogue<'_>, Exchange), Fault> {
+    pub(super) fn asked(&self) -> Result<(ClientSession<'_>, PendingRequest), Fault> {
         self.asked_with(&Options::default())
     }
 
     /// The same with options.
-    pub(super) fn asked_with(&self, options: &Options) -> Result<(Dialogue<'_>, Exchange), Fault> {
-        let mut dialogue = self.dialogue(options)?;
-        let exchange = dialogue.request()?;
-        Ok((dialogue, exchange))
+    pub(super) fn asked_with(
+        &self,
+        options: &Options,
+    ) -> Result<(ClientSession<'_>, PendingRequest), Fault> {
+        let mut session = self.session(options)?;
+        let pending = session.request()?;
+        Ok((session, pending))
     }
 
     /// Tries each of these with separate clients; the first that fails counts.
@@ -131,32 +135,32 @@ impl Trial {
         variants: &[V],
         attempt: impl Fn(&V) -> Result<(), Fault> + Sync,
     ) -> Result<(), Fault> {
-        let outcomes = judge::each(variants, self.driver.parallel().min(VARIANTS), attempt);
+        let outcomes = judge::parallel_map(variants, self.driver.parallel().min(VARIANTS), attempt);
         outcomes.into_iter().collect()
     }
 }
 
-impl Dialogue<'_> {
+impl ClientSession<'_> {
     /// The next request.
-    pub(super) fn request(&mut self) -> Result<Exchange, Fault> {
-        self.request_within(self.trial.patience())
+    pub(super) fn request(&mut self) -> Result<PendingRequest, Fault> {
+        self.request_within(self.context.patience())
     }
 
     /// The next request, if it comes within this time.
-    pub(super) fn request_within(&mut self, within: Duration) -> Result<Exchange, Fault> {
+    pub(super) fn request_within(&mut self, within: Duration) -> Result<PendingRequest, Fault> {
         let deadline = Instant::now() + within;
-        let expected = format!("request {} within {within:?}", self.stage.count() + 1);
+        let expected = format!("request {} within {within:?}", self.server.count() + 1);
         // In steps, so that the end of the client is noticed.
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(exchange) = self.stage.request(left.min(Duration::from_millis(20))) {
-                return Ok(exchange);
+            if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
+                return Ok(pending);
             }
-            while Instant::now() < deadline && self.look(Instant::now())?.is_some() {}
+            while Instant::now() < deadline && self.next_report(Instant::now())?.is_some() {}
             if self.client.ended.is_some() {
                 // It may have asked in its last moment.
-                if let Some(exchange) = self.stage.request(Duration::from_millis(50)) {
-                    return Ok(exchange);
+                if let Some(pending) = self.server.request(Duration::from_millis(50)) {
+                    return Ok(pending);
                 }
             }
             if self.client.ended.is_some() {
@@ -171,7 +175,7 @@ impl Dialogue<'_> {
 
     /// Holds if no request comes within this time; at once if the client has ended.
     pub(super) fn no_request(&mut self, within: Duration) -> Result<(), Fault> {
-        self.trial.log.watched(within);
+        self.context.log.watched(within);
         self.stays_away(within)
     }
 
@@ -181,14 +185,14 @@ impl Dialogue<'_> {
         let expected = format!("no further request within {within:?}");
         while Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(exchange) = self.stage.request(left.min(Duration::from_millis(20))) {
-                let it = &exchange.request;
+            if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
+                let it = &pending.request;
                 return Err(miss(
                     expected,
                     format!("{} {}; {}", it.method, it.target, self.reported()),
                 ));
             }
-            while Instant::now() < deadline && self.look(Instant::now())?.is_some() {}
+            while Instant::now() < deadline && self.next_report(Instant::now())?.is_some() {}
             if self.client.ended.is_some() {
                 break;
             }
@@ -197,26 +201,26 @@ impl Dialogue<'_> {
     }
 
     /// The next report of the client.
-    pub(super) fn look(&mut self, deadline: Instant) -> Result<Option<Sighting>, Fault> {
-        let Some(sighting) = self.client.next(deadline)? else { return Ok(None) };
-        self.seen.push(sighting.clone());
-        if self.seen.len() > SEEN {
+    pub(super) fn next_report(&mut self, deadline: Instant) -> Result<Option<TimedReport>, Fault> {
+        let Some(timed) = self.client.next(deadline)? else { return Ok(None) };
+        self.reports.push(timed.clone());
+        if self.reports.len() > SEEN {
             let words = format!("it floods: more than {SEEN} things");
             return Err(miss("a client that reports what it saw", words));
         }
-        if let Saw::Garbage(words) = &sighting.saw {
+        if let ClientReport::Garbage(words) = &timed.report {
             return Err(miss("lines of the protocol on stdout", words));
         }
-        Ok(Some(sighting))
+        Ok(Some(timed))
     }
 
     /// Waits until the client reports this; what it reports before is kept.
     pub(super) fn until(
         &mut self,
         what: &str,
-        is_it: impl Fn(&Saw) -> bool,
-    ) -> Result<Sighting, Fault> {
-        self.until_within(self.trial.patience(), what, is_it)
+        is_it: impl Fn(&ClientReport) -> bool,
+    ) -> Result<TimedReport, Fault> {
+        self.until_within(self.context.patience(), what, is_it)
     }
 
     /// The same within a given time.
@@ -224,12 +228,12 @@ impl Dialogue<'_> {
         &mut self,
         within: Duration,
         what: &str,
-        is_it: impl Fn(&Saw) -> bool,
-    ) -> Result<Sighting, Fault> {
+        is_it: impl Fn(&ClientReport) -> bool,
+    ) -> Result<TimedReport, Fault> {
         let deadline = Instant::now() + within;
-        while let Some(sighting) = self.look(deadline)? {
-            if is_it(&sighting.saw) {
-                return Ok(sighting);
+        while let Some(timed) = self.next_report(deadline)? {
+            if is_it(&timed.report) {
+                return Ok(timed);
             }
         }
         let fault = miss(what, self.reported());
@@ -238,8 +242,8 @@ impl Dialogue<'_> {
 
     /// Waits until the client reports that the stream is open, if it reports such things.
     pub(super) fn until_open(&mut self) -> Result<(), Fault> {
-        if self.trial.has(Capability::Op) {
-            self.until("open reported", |saw| *saw == Saw::Open)?;
+        if self.context.has(Capability::Op) {
+            self.until("open reported", |report| *report == ClientReport::Open)?;
         }
         Ok(())
     }
@@ -247,25 +251,31 @@ impl Dialogue<'_> {
     /// Waits for one event with this data.
     pub(super) fn until_data(&mut self, data: &str) -> Result<Event, Fault> {
         let what = format!("an event with the data {data:?}");
-        match self.until(&what, |saw| matches!(saw, Saw::Event(it) if it.data == data))?.saw {
-            Saw::Event(event) => Ok(event),
+        match self
+            .until(&what, |report| matches!(report, ClientReport::Event(it) if it.data == data))?
+            .report
+        {
+            ClientReport::Event(event) => Ok(event),
             _ => unreachable!("it was asked for an event"),
         }
     }
 
     /// Ends the case's stream with a mark, and takes what was reported before it.
-    pub(super) fn events_to_mark(&mut self, stream: &mut Exchange) -> Result<Vec<Event>, Fault> {
+    pub(super) fn events_to_mark(
+        &mut self,
+        stream: &mut PendingRequest,
+    ) -> Result<Vec<Event>, Fault> {
         stream.chunk(format!("data: {MARK}\n\n").as_bytes());
         let marked = self.until(
             "an event behind the others",
-            |saw| matches!(saw, Saw::Event(it) if it.data == MARK),
+            |report| matches!(report, ClientReport::Event(it) if it.data == MARK),
         );
         // The events that came instead say more than the missing mark.
         let mut events = self.events();
         match marked {
             Err(_) if self.client.ended.is_none() && !events.is_empty() => {
                 // The missing events may only be late.
-                self.trial.log.waited_in_vain(self.trial.patience());
+                self.context.log.waited_in_vain(self.context.patience());
                 return Ok(events);
             }
             outcome => outcome?,
@@ -275,48 +285,65 @@ impl Dialogue<'_> {
     }
 
     /// Whether the client has said that its stream is over: an error, closed, its own end.
-    pub(super) fn is_over(saw: &Saw) -> bool {
-        matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
+    pub(super) fn is_over(report: &ClientReport) -> bool {
+        matches!(
+            report,
+            ClientReport::Error { .. }
+                | ClientReport::Closed
+                | ClientReport::Exit(_)
+                | ClientReport::State(2)
+        )
     }
 
     /// Holds if the client gives up for good: says so, makes no event of it, asks no second time.
     ///
     /// `requests` is how many there were up to now.
     pub(super) fn gives_up(&mut self) -> Result<(), Fault> {
-        let from = self.seen.len();
-        let over = |saw: &Saw| {
-            matches!(saw, Saw::Error { .. } | Saw::Closed | Saw::Exit(_) | Saw::State(2))
+        let from = self.reports.len();
+        let over = |report: &ClientReport| {
+            matches!(
+                report,
+                ClientReport::Error { .. }
+                    | ClientReport::Closed
+                    | ClientReport::Exit(_)
+                    | ClientReport::State(2)
+            )
         };
         // A client behind the REST protocol does not say that it has given up.
-        if self.trial.has(Capability::Op) {
+        if self.context.has(Capability::Op) {
             self.until("an error, and the end", over)?;
         }
-        self.no_request(AFTERWARDS.mul_f64(self.trial.scale))?;
-        let wrong = self.seen[from..].iter().find(|it| matches!(it.saw, Saw::Open | Saw::Event(_)));
+        self.no_request(AFTERWARDS.mul_f64(self.context.scale))?;
+        let wrong = self.reports[from..]
+            .iter()
+            .find(|it| matches!(it.report, ClientReport::Open | ClientReport::Event(_)));
         match wrong {
-            Some(sighting) => Err(miss("an error, and no stream", sighting.saw.shown())),
+            Some(timed) => Err(miss("an error, and no stream", timed.report.shown())),
             None => Ok(()),
         }
     }
 
     /// Asks the client to close and waits until it has; what it reports afterwards.
-    pub(super) fn close(&mut self) -> Result<Vec<Saw>, Fault> {
+    pub(super) fn close(&mut self) -> Result<Vec<ClientReport>, Fault> {
         self.client.close();
-        let over = |saw: &Saw| matches!(saw, Saw::Closed | Saw::Exit(_));
+        let over =
+            |report: &ClientReport| matches!(report, ClientReport::Closed | ClientReport::Exit(_));
         self.until("closed reported", over)?;
-        let at = self.seen.len();
-        let length = CLOSING.mul_f64(self.trial.scale).min(self.trial.ms(500));
-        self.trial.log.watched(length);
+        let at = self.reports.len();
+        let length = CLOSING.mul_f64(self.context.scale).min(self.context.ms(500));
+        self.context.log.watched(length);
         let deadline = Instant::now() + length;
-        while self.look(deadline)?.is_some() {}
-        let later = self.seen[at..].iter().map(|it| it.saw.clone());
-        Ok(later.filter(|saw| !matches!(saw, Saw::Exit(_) | Saw::State(2))).collect())
+        while self.next_report(deadline)?.is_some() {}
+        let later = self.reports[at..].iter().map(|it| it.report.clone());
+        Ok(later
+            .filter(|report| !matches!(report, ClientReport::Exit(_) | ClientReport::State(2)))
+            .collect())
     }
 
     /// The events so far.
     pub(super) fn events(&self) -> Vec<Event> {
-        let events = self.seen.iter().filter_map(|it| match &it.saw {
-            Saw::Event(event) => Some(event.clone()),
+        let events = self.reports.iter().filter_map(|it| match &it.report {
+            ClientReport::Event(event) => Some(event.clone()),
             _ => None,
         });
         events.collect()
@@ -324,11 +351,12 @@ impl Dialogue<'_> {
 
     /// The last things that it reported, in words.
     pub(super) fn reported(&self) -> String {
-        let last: Vec<_> = self.seen.iter().rev().take(SHOWN).map(|it| it.saw.shown()).collect();
+        let last: Vec<_> =
+            self.reports.iter().rev().take(SHOWN).map(|it| it.report.shown()).collect();
         match last.as_slice() {
             [] => "the client reported nothing".to_owned(),
             last => {
-                let more = if self.seen.len() > SHOWN { "…, " } else { "" };
+                let more = if self.reports.len() > SHOWN { "…, " } else { "" };
                 let words: Vec<_> = last.iter().rev().cloned().collect();
                 format!("the client reported {more}{}", words.join(", "))
             }
