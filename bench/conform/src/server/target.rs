@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleet::{Launch, eventually};
-use wire::{Connection, EventStream, Head, Log, Request, base_url};
+use wire::{Connection, Event, EventStream, Head, Log, Request, base_url};
 
-use super::{Control, Need, script};
+use super::{Control, Fault, Need, script};
 use crate::judge::Subject;
 
 /// How long a step of a dialogue may take; a conforming server never makes it wait so long.

@@ -39,6 +39,8 @@ pub(super) static CASES: &[Case] = &[
             fails(context, &["204 No Content"])?;
             let (mut session, mut stream) = context.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
+            // Reported before the 204, it cannot be mistaken for a stream after it.
+            session.until_data("a")?;
             session.request()?.head_only("204 No Content");
             session.gives_up()?;
             pass()

@@ -11,6 +11,7 @@ use super::{CASE, RESUMED};
 use crate::expect::{ensure, equal, fact, is_stream, miss, pass, status_in};
 use crate::server::dedicated_server::DedicatedServer;
 use crate::server::grammar::{blocks, has, name, show, value};
+use crate::server::target::first_event;
 use crate::server::topic::Topic;
 use crate::server::{Case, Fault, Level, Need, Outcome, Target};
 
