@@ -197,9 +197,6 @@ pub struct Window {
     /// Memory against open streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemoryPoint>,
-    /// The steps of a search for the highest rate.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub probes: Vec<Probe>,
     /// Deliveries by the time they came at, in steps of 100 ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Step>,
@@ -232,23 +229,6 @@ pub struct MemoryPoint {
     pub resident_bytes: u64,
     /// Kernel memory (slab) of the whole host, both ends of each connection.
     pub kernel_bytes: u64,
-}
-
-/// One step of a search for the highest rate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Probe {
-    /// Deliveries due in a second.
-    pub offered_per_s: f64,
-    /// Deliveries that came.
-    pub achieved_per_s: f64,
-    /// Latency.
-    pub p50_ns: u64,
-    /// Latency, which the objective is about.
-    pub p99_ns: u64,
-    /// Everything came, and in time.
-    pub met: bool,
-    /// The generator, not the server, may have set the pace.
-    pub generator_bound: bool,
 }
 
 /// How the generator itself fared.

@@ -91,12 +91,9 @@ impl Profile {
                 Workload::firehose(500, 3 * k),
                 Workload::connect_storm(2000, 3 * k),
                 Workload::idle(2000, k),
-                Workload::churn(200, k),
                 Workload::stalled(0, 2 * k),
                 Workload::stalled(100, 2 * k),
                 Workload::stalled(10, 2 * k),
-                Workload::restart(500, k),
-                Workload::max_rate(k),
             ]
         };
         vec![
@@ -424,6 +421,6 @@ mod tests {
         assert_eq!(names.len(), all.len());
         let shapes: std::collections::HashSet<_> =
             all.iter().map(|it| std::mem::discriminant(&it.shape)).collect();
-        assert_eq!(shapes.len(), 8);
+        assert_eq!(shapes.len(), 5);
     }
 }

@@ -3,7 +3,6 @@
 //! Expected counts are part of a workload, so that loss is a wrong result and not a better number.
 
 pub mod bare;
-pub mod churn;
 mod command;
 mod condition;
 pub mod floor;
@@ -15,7 +14,6 @@ pub mod response;
 pub mod sequence;
 pub mod stamp;
 pub mod stats;
-pub mod storm;
 mod subscriber;
 pub mod timer;
 mod workloads;
@@ -135,29 +133,6 @@ pub enum Shape {
         /// Streams that are open after each wave.
         counts: Vec<u64>,
     },
-    /// Streams that go away in every way there is.
-    Churn {
-        /// Streams for each way.
-        streams: u64,
-    },
-    /// The server is killed and started again under its streams, which resume.
-    Restart {
-        /// Streams that are open.
-        streams: u64,
-        /// A client waits up to so long before it comes back, milliseconds.
-        retry_ms: u64,
-    },
-    /// The highest rate that keeps the objective, found by bisection and confirmed.
-    MaxRate {
-        /// Streams that are open.
-        subscribers: u64,
-        /// The 99th percentile must stay below this, microseconds.
-        p99_us: u64,
-        /// Deliveries a second at which the search begins.
-        low_per_s: u64,
-        /// Deliveries a second at which it ends.
-        high_per_s: u64,
-    },
 }
 
 impl Workload {
@@ -167,11 +142,8 @@ impl Workload {
             Shape::Broadcast { subscribers, .. }
             | Shape::Ticks { subscribers, .. }
             | Shape::Firehose { subscribers, .. }
-            | Shape::Counted { subscribers, .. }
-            | Shape::MaxRate { subscribers, .. } => *subscribers,
-            Shape::ConnectStorm { streams }
-            | Shape::Churn { streams }
-            | Shape::Restart { streams, .. } => *streams,
+            | Shape::Counted { subscribers, .. } => *subscribers,
+            Shape::ConnectStorm { streams } => *streams,
             Shape::Idle { counts } => counts.last().copied().unwrap_or(0),
         }
     }
@@ -187,26 +159,24 @@ impl Workload {
         match self.shape {
             Shape::Counted { .. } => SECOND_NS,
             Shape::ConnectStorm { .. } => SECOND_NS / 2,
-            Shape::Churn { .. } => 4 * SECOND_NS,
-            Shape::Restart { retry_ms, .. } => 2 * SECOND_NS + retry_ms * MILLISECOND_NS,
-            Shape::MaxRate { .. } => 16 * SECOND_NS,
-            _ => self.plan(SocketAddr::from(([127, 0, 0, 1], 0)), 0).map_or(0, |plan| {
+            _ => {
+                let plan = self.plan(SocketAddr::from(([127, 0, 0, 1], 0)), 0);
                 plan.window_ns.end.max(plan.marks_ns.last().copied().unwrap_or(0))
-            }),
+            }
         }
     }
 
-    /// The workload as times, from `now_ns` on; nothing if it takes more than one run of the loop.
-    pub fn plan(&self, addr: SocketAddr, now_ns: u64) -> Option<Plan> {
+    /// The workload as times, from `now_ns` on.
+    pub fn plan(&self, addr: SocketAddr, now_ns: u64) -> Plan {
         self.plan_with_slack(addr, now_ns, OPEN_NS)
     }
 
     /// The same with another time, in nanoseconds, from the last connection to the time when all have
     /// to be open: for hosts that are not quiet.
-    pub fn plan_with_slack(&self, addr: SocketAddr, now_ns: u64, open_ns: u64) -> Option<Plan> {
+    pub fn plan_with_slack(&self, addr: SocketAddr, now_ns: u64, open_ns: u64) -> Plan {
         let start_ns = now_ns + LEAD_NS;
         let every_ns = CONNECT_EVERY_NS;
-        let plan = match self.shape {
+        match self.shape {
             Shape::Broadcast {
                 subscribers,
                 interval_us,
@@ -313,9 +283,7 @@ impl Workload {
                     ..bare_plan(addr, TOPIC, connect, wave_ns, wave_ns..wave_ns)
                 }
             }
-            Shape::Churn { .. } | Shape::Restart { .. } | Shape::MaxRate { .. } => return None,
-        };
-        Some(plan)
+        }
     }
 }
 
@@ -354,7 +322,7 @@ mod tests {
     use super::*;
 
     fn plan(workload: &Workload) -> Plan {
-        workload.plan(SocketAddr::from(([127, 0, 0, 1], 80)), 1_000 * SECOND_NS).unwrap()
+        workload.plan(SocketAddr::from(([127, 0, 0, 1], 80)), 1_000 * SECOND_NS)
     }
 
     #[test]

@@ -86,16 +86,6 @@ impl Workload {
         )
     }
 
-    /// Streams that go away.
-    pub fn churn(streams: u64, rounds: u32) -> Workload {
-        Workload::new(
-            "churn",
-            rounds,
-            "A client leaves by FIN, by RST, or falls silent: when is its stream gone?",
-            Shape::Churn { streams },
-        )
-    }
-
     /// Some readers do not read.
     pub fn stalled(each: u64, rounds: u32) -> Workload {
         let (name, question) = match each {
@@ -114,33 +104,6 @@ impl Workload {
                 messages: 25,
                 pad_bytes: 4000,
                 stalled_each: each,
-            },
-        )
-    }
-
-    /// The server dies and comes back.
-    pub fn restart(streams: u64, rounds: u32) -> Workload {
-        Workload::new(
-            "restart",
-            rounds,
-            "The server is killed and started again, all clients come back and resume: is anything \
-             lost or repeated, and when do 99 % have live events again?",
-            Shape::Restart { streams, retry_ms: 500 },
-        )
-    }
-
-    /// How much before it is too slow.
-    pub fn max_rate(rounds: u32) -> Workload {
-        Workload::new(
-            "max-rate",
-            rounds,
-            "Broadcasts to 200 subscribers, faster and faster: up to which rate is the 99th \
-             percentile below 20 ms?",
-            Shape::MaxRate {
-                subscribers: 200,
-                p99_us: 20_000,
-                low_per_s: 10_000,
-                high_per_s: 640_000,
             },
         )
     }

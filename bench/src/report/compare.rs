@@ -154,7 +154,7 @@ fn values(report: &Report, row: &Row, workload: &str, figure: &Figure) -> Option
     let cell = row.cell(workload)?;
     let measure = cell.summary.as_ref()?.get(figure.name)?;
     // Ratios and counts do not depend on the host's speed.
-    let absolute = ["isolation_ratio", "bytes_per_event", "lost", "repeated"];
+    let absolute = ["isolation_ratio", "bytes_per_event"];
     let floor = report.rows.iter().find(|it| it.is_floor()).and_then(|it| it.cell(workload));
     if let Some(floor) = floor.filter(|_| !absolute.contains(&figure.name)) {
         let multiples = ratios(&used(&cell.windows), &used(&floor.windows), figure.name);

@@ -168,7 +168,6 @@ fn charts(report: &Report) -> Vec<(String, String, String)> {
         ));
     }
     charts.extend(forest(report, &looks));
-    charts.extend(throughput(report, &looks));
     charts.extend(fan_out(report, &looks));
     charts.extend(bars(
         report,
@@ -187,14 +186,6 @@ fn charts(report: &Report) -> Vec<(String, String, String)> {
         "time_to_first_event_p99_ns",
         "first event after the request, p99, ms",
         "gives everyone a first event soonest",
-    ));
-    charts.extend(bars(
-        report,
-        &looks,
-        "restart",
-        "recovery_99_ns",
-        "from the kill until 99 % have live events, ms",
-        "is back soonest",
     ));
     charts
 }
@@ -234,7 +225,7 @@ fn measure<'r>(row: &'r Row, workload: &str, name: &str) -> Option<&'r Measure> 
 
 fn line(row: &Row, looks: &BTreeMap<String, Look>, points: Vec<(f64, f64)>) -> Series {
     let look = &looks[&row.key()];
-    Series { name: row.key(), colour: look.colour, dashed: look.dashed, points, hollow: Vec::new() }
+    Series { name: row.key(), colour: look.colour, dashed: look.dashed, points, marked: false }
 }
 
 /// The server with the lowest of these values, floor apart.
@@ -289,7 +280,7 @@ fn latency(
     let title = format!("{workload}: {best} has the lowest {words}, {value} ms{shared}");
     let caption = "All rounds merged; ends where fewer than ten deliveries are beyond. Grey: the \
                    floor, what the kernel alone takes.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
 }
 
 fn bars(
@@ -391,51 +382,6 @@ fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<(String, Strin
     charts
 }
 
-fn throughput(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
-    let mut best: Option<(String, f64, &str)> = None;
-    let mut bound_from = f64::INFINITY;
-    let series: Vec<Series> = drawn(report)
-        .filter_map(|row| {
-            let cell = row.cell("max-rate")?;
-            let window = super::used(&cell.windows).into_iter().find(|it| !it.probes.is_empty())?;
-            let mut probes: Vec<_> = window.probes.iter().filter(|it| it.p99_ns > 0).collect();
-            probes.sort_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
-            if let Some(rate) = window.figures.get("max_rate_per_s")
-                && !row.is_floor()
-                && best.as_ref().is_none_or(|it| it.1 < *rate)
-            {
-                let bound = cell.summary.as_ref().is_some_and(|it| it.generator_bound);
-                best = Some((row.key(), *rate, if bound { "at least " } else { "" }));
-            }
-            let bound = probes.iter().filter(|it| it.generator_bound);
-            bound_from = bound.map(|it| it.offered_per_s).fold(bound_from, f64::min);
-            let points =
-                probes.iter().map(|it| (it.offered_per_s / 1e3, it.p99_ns as f64 / 1e6)).collect();
-            let mut series = line(row, looks, points);
-            series.hollow = probes.iter().map(|it| it.generator_bound).collect();
-            Some(series)
-        })
-        .collect();
-    let (best, rate, at_least) = best?;
-    let x = Axis::new("deliveries offered, thousands a second", Scale::Log);
-    let y = Axis::new("p99 latency, ms", Scale::Log);
-    let title = format!(
-        "max-rate: {best} keeps p99 below 20 ms up to {at_least}{} thousand/s",
-        significant(rate / 1e3)
-    );
-    let shaded = bound_from.is_finite().then_some(bound_from / 1e3);
-    let bound = if bound_from.is_finite() {
-        format!("From {} thousand a second on", significant(bound_from / 1e3))
-    } else {
-        "Nowhere".into()
-    };
-    let caption = format!(
-        "Each point is a window of the search, and a single search is not a ranking. {bound} the generator was the bottleneck (hollow \
-         points, shaded): right of there it is the harness that is measured."
-    );
-    Some((title.clone(), caption, plot::lines(&title, &x, &y, &series, shaded)))
-}
-
 fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
     let counts: Vec<(f64, &str)> = report
         .workloads
@@ -459,7 +405,7 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
             last_count = last.0;
             most.push((row.key(), last.1 * 1e6));
             let mut series = line(row, looks, points);
-            series.hollow = vec![false; series.points.len()];
+            series.marked = true;
             Some(series)
         })
         .collect();
@@ -471,7 +417,7 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
     let x = Axis::new("subscribers of one topic", Scale::Log);
     let y = Axis::new("median latency, ms", Scale::Log);
     let caption = "Mostly arithmetic: the subscribers are written to one after the other.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
 }
 
 fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
@@ -489,7 +435,7 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, St
                 .map(|it| (it.streams as f64, it.resident_bytes as f64 / f64::from(1 << 20)))
                 .collect();
             let mut series = line(row, looks, points);
-            series.hollow = vec![false; series.points.len()];
+            series.marked = true;
             Some(series)
         })
         .collect();
@@ -503,7 +449,7 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, St
     let mut y = Axis::new("resident memory, MiB", Scale::Linear);
     y.from_zero = true;
     let caption = "The slope is what a stream takes; the start is the server itself.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
 }
 
 fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
@@ -539,7 +485,7 @@ fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, 
     let x = Axis::new("seconds in the window", Scale::Linear);
     let y = Axis::new("slowest delivery in 100 ms, ms", Scale::Log);
     let caption = "A spike in one line is the server; a spike in all would be the host.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
 }
 
 /// Writing to a String cannot fail.

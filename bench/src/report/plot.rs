@@ -50,8 +50,8 @@ pub(super) struct Series {
     pub(super) colour: Option<usize>,
     pub(super) dashed: bool,
     pub(super) points: Vec<(f64, f64)>,
-    /// Draw a marker at each point; hollow where `true`.
-    pub(super) hollow: Vec<bool>,
+    /// Draw a marker at each point.
+    pub(super) marked: bool,
 }
 
 /// A value with a range, in a separate row.
@@ -163,27 +163,14 @@ fn colour(index: Option<usize>) -> String {
     index.map_or("var(--floor)".into(), |it| format!("var(--c{})", it % COLOURS))
 }
 
-/// Lines over two axes, with a legend below; from `shaded_from` on, the ground is shaded.
-pub(super) fn lines(
-    describes: &str,
-    x: &Axis,
-    y: &Axis,
-    series: &[Series],
-    shaded_from: Option<f64>,
-) -> String {
+/// Lines over two axes, with a legend below.
+pub(super) fn lines(describes: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
     let points = || series.iter().flat_map(|it| &it.points);
     let bottom = TOP + PLOT_HEIGHT;
     let across = Map::of(points().map(|it| it.0), x, LEFT, WIDTH - RIGHT);
     let up = Map::of(points().map(|it| it.1), y, bottom, TOP);
     let height = bottom + BOTTOM;
     let mut svg = open(describes, height);
-    if let Some(from) = shaded_from {
-        let (a, b) = (across.at(from).max(LEFT), WIDTH - RIGHT);
-        put(
-            &mut svg,
-            format_args!("<path class='band' d='M{a:.1} {TOP}H{b:.1}V{bottom}H{a:.1}Z'/>"),
-        );
-    }
     let ticks = if x.ticks.is_empty() { across.ticks() } else { x.ticks.clone() };
     for (value, text) in ticks {
         if value < across.from || value > across.to {
@@ -244,12 +231,11 @@ pub(super) fn lines(
                 escape(&it.name)
             ),
         );
-        for ((a, b), hollow) in it.points.iter().zip(&it.hollow) {
-            let fill = if *hollow { "var(--page)".into() } else { colour(it.colour) };
+        for (a, b) in it.points.iter().filter(|_| it.marked) {
             put(
                 &mut svg,
                 format_args!(
-                    "<circle cx='{:.1}' cy='{:.1}' r='3.5' fill='{fill}' stroke='{}' stroke-width='1.5'/>",
+                    "<circle cx='{:.1}' cy='{:.1}' r='4' fill='{}'/>",
                     across.at(*a),
                     up.at(*b),
                     colour(it.colour)
@@ -370,13 +356,12 @@ mod tests {
             colour: Some(1),
             dashed: true,
             points: vec![(1.0, 10.0), (100.0, 1000.0)],
-            hollow: vec![false, true],
+            marked: true,
         };
         let (x, y) = (Axis::new("streams", Scale::Log), Axis::new("latency, ms", Scale::Log));
-        let svg = lines("it rises", &x, &y, &[series], Some(50.0));
+        let svg = lines("it rises", &x, &y, &[series]);
         assert!(svg.contains("latency, ms") && svg.contains("a&lt;b") && svg.contains("it rises"));
         assert_eq!(svg.matches("<circle").count(), 2);
-        assert_eq!(svg.matches("class='band'").count(), 1);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         // Up is down in SVG: the higher value has the smaller y.
         let y_of = |n: usize| -> f64 {

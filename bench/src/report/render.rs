@@ -25,8 +25,8 @@ pub(super) const LIMITS: &[&str] = &[
      server that would use eight cores well does not show it here.",
     "Latency counts from the time an event was scheduled for. In a broadcast it is mostly the time \
      to write to the subscribers before: read it as a multiple of the floor.",
-    "Paced loads are far below saturation. In firehose and max-rate the generator shares the work \
-    and may set the pace: where it did, the report says so, and the number is a lower bound.",
+    "Paced loads are far below saturation. In the firehose the generator shares the work and may \
+     set the pace: where it did, the report says so, and the number is a lower bound.",
     "CPU time for an event includes what the server does while it waits, divided by the events of \
      this rate.",
     "The range in round brackets is the smallest and largest round, not a confidence interval. \

@@ -1,28 +1,19 @@
 //! One window: a fresh server, one workload, and what `/proc` says of it.
 
-use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::thread;
 
 use anyhow::Result;
 use fleet::{Launch, Server, Usage};
 use hdrhistogram::Histogram;
 use load::bare::thread_cpu_ns;
-use load::churn::{self, Way};
 use load::generator::{self, Mark, Outcome};
 use load::plan::Plan;
 use load::stats::{Distribution, Slope};
 use load::timer::unix_ns;
-use load::{Shape, Workload, storm};
+use load::{Shape, Workload};
 
 use super::gate::{self, Gate};
-use crate::report::{Generator, MemoryPoint, Probe, Window};
-
-/// Deliveries a second are searched for until the bounds are this close.
-const RATE_STEP: f64 = 1.05;
-
-/// Windows that confirm a rate.
-const CONFIRMATIONS: usize = 3;
+use crate::report::{Generator, MemoryPoint, Window};
 
 /// Where server and generator run, so that they do not share a core.
 #[derive(Debug, Clone, Default)]
@@ -68,14 +59,7 @@ pub(super) type Measured = (Window, Option<Histogram<u64>>);
 pub(super) fn measure(launch: &Launch, workload: &Workload, cores: &Cores) -> Measured {
     let launch = Launch { core: cores.server, ..launch.clone() };
     let mut gate = Gate::open(&cores.both());
-    let measured = match workload.shape {
-        Shape::Churn { streams } => churned(&launch, streams).map(|it| (it, None)),
-        Shape::Restart { streams, retry_ms } => {
-            restarted(&launch, streams, retry_ms, cores).map(|it| (it, None))
-        }
-        Shape::MaxRate { .. } => searched(&launch, workload, cores).map(|it| (it, None)),
-        _ => planned(&launch, workload, cores, &mut gate),
-    };
+    let measured = planned(&launch, workload, cores, &mut gate);
     let (mut window, histogram) = measured.unwrap_or_else(|error| {
         (Window { fault: Some(format!("{error:#}")), ..Window::default() }, None)
     });
@@ -83,7 +67,7 @@ pub(super) fn measure(launch: &Launch, workload: &Workload, cores: &Cores) -> Me
     let server_used_ns = server_ns.unwrap_or(0.0) as u64;
     window.host = gate.close(server_used_ns, workload.connections(), &cores.both());
     if server_ns.is_none() {
-        // The owner of the CPU time is not known for servers that came and went.
+        // The owner of the CPU time is not known for a server that did not last the window.
         window.host.foreign = 0.0;
     }
     window.poisoned = gate::poisoned(&window.host, &window.generator);
@@ -101,7 +85,7 @@ fn planned(
     let (before_ns, _) = fleet::cpu_of(server.pid())?;
     let memory = matches!(workload.shape, Shape::Idle { .. });
     let (addr, pid) = (server.addr(), server.pid());
-    let plan = |now_ns| workload.plan(addr, now_ns).expect("the caller has handled the others");
+    let plan = |now_ns| workload.plan(addr, now_ns);
     let (outcome, readings) = generate(plan, pid, memory, cores)?;
     let after_ns = fleet::cpu_of(server.pid()).map_or(before_ns, |it| it.0);
     let mut window = window(workload, &outcome, &readings);
@@ -315,164 +299,4 @@ fn window(workload: &Workload, outcome: &Outcome, readings: &[Reading]) -> Windo
         };
     }
     window
-}
-
-fn churned(launch: &Launch, streams: u64) -> Result<Window> {
-    let server = Server::start(&launch.clone().with_args(churn::server_args()))?;
-    let mut window = Window::default();
-    for (name, way) in [("fin", Way::Fin), ("rst", Way::Rst), ("silence", Way::Silence)] {
-        let found = churn::clean_up(server.addr(), server.pid(), streams, way)?;
-        if let Some(all_ns) = found.all_ns {
-            window.figures.insert(format!("clean_up_{name}_ns"), all_ns as f64);
-            window.figures.insert(format!("clean_up_{name}_half_ns"), found.half_ns as f64);
-        }
-        window.figures.insert(format!("clean_up_{name}_left"), found.left as f64);
-    }
-    server.stop()?;
-    Ok(window)
-}
-
-fn restarted(launch: &Launch, streams: u64, retry_ms: u64, cores: &Cores) -> Result<Window> {
-    let server = Server::start(launch)?;
-    let addr = server.addr();
-    let second = Mutex::new(None);
-    let restart = || {
-        let killed_ns = unix_ns();
-        // Dropping it kills it with SIGKILL.
-        drop(server);
-        let again = Server::start_on(launch, addr.port())?;
-        *second.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(again);
-        Ok((killed_ns, unix_ns()))
-    };
-    let recovery = thread::scope(|scope| {
-        let loop_ = scope.spawn(|| {
-            if let Some(core) = cores.generator {
-                fleet::pin_current_thread(core)?;
-            }
-            storm::run(addr, streams, retry_ms, unix_ns(), restart)
-        });
-        loop_.join().expect("the loop has nothing that panics")
-    })?;
-    if let Some(server) = second.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        server.stop()?;
-    }
-    let mut window =
-        Window { gaps: recovery.lost, duplicates: recovery.repeated, ..Window::default() };
-    let mut note = |name: &str, value: u64| window.figures.insert(name.into(), value as f64);
-    note("lost", recovery.lost);
-    note("repeated", recovery.repeated);
-    note("retries", recovery.retries);
-    note("down_ns", recovery.down_ns);
-    if let Some(live_ns) = recovery.live_99_ns {
-        note("recovery_99_ns", live_ns);
-    }
-    if let Some(live_ns) = recovery.live_all_ns {
-        note("recovery_all_ns", live_ns);
-    }
-    if recovery.live_all_ns.is_none() {
-        window.fault = Some("not all streams were live again".into());
-    } else if recovery.lost + recovery.repeated + recovery.gap_events > 0 {
-        let (lost, repeated) = (recovery.lost, recovery.repeated);
-        window.fault = Some(format!(
-            "{lost} events lost and {repeated} repeated over a restart, {} gap events",
-            recovery.gap_events
-        ));
-    }
-    Ok(window)
-}
-
-fn searched(launch: &Launch, workload: &Workload, cores: &Cores) -> Result<Window> {
-    let Shape::MaxRate { subscribers, p99_us, low_per_s, high_per_s } = workload.shape else {
-        return Ok(Window::default());
-    };
-    let mut window = Window::default();
-    let mut probe = |rate: f64| -> Result<bool> {
-        let found = probe(launch, subscribers, rate, p99_us * 1000, cores)?;
-        window.probes.push(found);
-        Ok(found.met)
-    };
-    let (mut low, mut high) = (low_per_s as f64, high_per_s as f64);
-    let mut found = None;
-    if probe(low)? {
-        found = Some(low);
-        while high / low > RATE_STEP {
-            let middle = (low * high).sqrt();
-            if probe(middle)? {
-                (low, found) = (middle, Some(middle));
-            } else {
-                high = middle;
-            }
-        }
-    }
-    // A rate counts if it holds three times in a row; else the next lower one is tried.
-    let mut confirmed = None;
-    for _ in 0..5 {
-        let Some(rate) = found else { break };
-        let mut holds = true;
-        for _ in 0..CONFIRMATIONS {
-            holds = holds && probe(rate)?;
-        }
-        if holds {
-            confirmed = Some(rate);
-            break;
-        }
-        found = Some(rate / RATE_STEP / RATE_STEP);
-    }
-    match confirmed {
-        Some(rate) => {
-            window.figures.insert("max_rate_per_s".into(), rate);
-            // The lowest rate that failed says what stopped it. If none did, the search ended; and
-            // where the generator is at its limit already, the server may not be.
-            let failed = window.probes.iter().filter(|it| !it.met);
-            let lowest = failed.min_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
-            let mut held = window.probes.iter().filter(|it| it.offered_per_s == rate);
-            if lowest.is_none_or(|it| it.generator_bound) || held.any(|it| it.generator_bound) {
-                window.generator.cpu_share = 1.0;
-            }
-        }
-        None => window.fault = Some(format!("no rate from {low_per_s}/s on holds")),
-    }
-    Ok(window)
-}
-
-fn probe(
-    launch: &Launch,
-    subscribers: u64,
-    rate: f64,
-    p99_ns: u64,
-    cores: &Cores,
-) -> Result<Probe> {
-    let per_s = rate / subscribers as f64;
-    let workload = Workload {
-        shape: Shape::Broadcast {
-            subscribers,
-            interval_us: (1e6 / per_s) as u64,
-            warm_up: 4,
-            // Half a second.
-            messages: (per_s / 2.0) as u64,
-            pad_bytes: 0,
-            stalled_each: 0,
-        },
-        ..workload_of_probes()
-    };
-    let server = Server::start(launch)?;
-    let addr: SocketAddr = server.addr();
-    let plan = |now_ns| workload.plan(addr, now_ns).expect("a broadcast is one run of the loop");
-    let (outcome, readings) = generate(plan, server.pid(), false, cores)?;
-    drop(server);
-    let window = window(&workload, &outcome, &readings);
-    let latency = &outcome.latency_ns;
-    let found_ns = latency.value_at_quantile(0.99);
-    Ok(Probe {
-        offered_per_s: rate,
-        achieved_per_s: outcome.events as f64 / (outcome.events_span_ns.max(1) as f64 / 1e9),
-        p50_ns: latency.value_at_quantile(0.50),
-        p99_ns: found_ns,
-        met: window.fault.is_none() && !latency.is_empty() && found_ns <= p99_ns,
-        generator_bound: window.generator.is_bound(),
-    })
-}
-
-fn workload_of_probes() -> Workload {
-    Workload::max_rate(1)
 }
