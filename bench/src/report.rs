@@ -34,13 +34,17 @@ use load::ledger::Step;
 use load::stats::{Distribution, Ratio};
 
 /// The version of the JSON. It grows when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// The suffix of the name of a server's second copy.
 pub const TWIN: &str = " (twin)";
 
 /// The file in a report's folder that holds the data.
 const JSON_NAME: &str = "report.json";
+
+/// Beginnings of a row, a cell and a window in the JSON: each begins a line there, so that `git diff` and `grep` show a window
+/// and not the whole report. A quote within a string is escaped, so these words begin nothing else.
+const LINE_BEGINNINGS: [&str; 3] = [r#"{"server":"#, r#"{"workload":"#, r#"{"round":"#];
 
 /// The file in a report's folder for a browser.
 const HTML_NAME: &str = "report.html";
@@ -293,7 +297,10 @@ impl Report {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let cannot = || format!("cannot write the report into {}", folder.display());
         std::fs::create_dir_all(folder).with_context(cannot)?;
-        let mut json = serde_json::to_string_pretty(self)?;
+        let mut json = serde_json::to_string(self)?;
+        for beginning in LINE_BEGINNINGS {
+            json = json.replace(beginning, &format!("\n{beginning}"));
+        }
         json.push('\n');
         std::fs::write(folder.join(JSON_NAME), json).with_context(cannot)?;
         std::fs::write(folder.join(HTML_NAME), html(self)).with_context(cannot)?;
@@ -313,7 +320,10 @@ impl Report {
             serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))?;
         match json.get("schema").and_then(serde_json::Value::as_u64) {
             Some(schema) if schema == u64::from(SCHEMA) => {}
-            Some(schema) => bail!("{shown} has schema {schema}, this program reads {SCHEMA}"),
+            Some(schema) => bail!(
+                "{shown} has schema {schema} and this sse-bench reads schema {SCHEMA}; run it again, or use the sse-bench that \
+                 wrote it"
+            ),
             None => bail!("{shown} is not a report of sse-bench"),
         }
         serde_json::from_value(json).with_context(|| format!("{shown} is not as its schema says"))

@@ -534,9 +534,12 @@ pub(super) mod tests {
         assert_eq!(markdown(&read), markdown(&report));
         let json = folder.join("report.json");
         let text = std::fs::read_to_string(&json).unwrap();
-        let ours = format!("\"schema\": {}", super::super::SCHEMA);
+        let windows = report.rows.iter().flat_map(|row| &row.cells).flat_map(|it| &it.windows);
+        let lines = text.lines().filter(|line| line.starts_with("{\"round\":"));
+        assert_eq!(lines.count(), windows.count());
+        let ours = format!("\"schema\":{}", super::super::SCHEMA);
         assert!(text.contains(&ours));
-        std::fs::write(&json, text.replace(&ours, "\"schema\": 9")).unwrap();
+        std::fs::write(&json, text.replace(&ours, "\"schema\":9")).unwrap();
         let error = Report::load(&folder).unwrap_err().to_string();
         assert!(error.contains("schema 9"), "{error}");
         std::fs::remove_dir_all(&folder).unwrap();
