@@ -18,10 +18,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, cpu};
-pub use figure::{FIGURES, Figure, HEADLINES, Unit, figure, significant};
+pub use figure::{Distributions, FIGURES, Figure, Figures, HEADLINES, Unit, significant};
 pub use html::html;
 pub use render::{markdown, summary_markdown, text};
 use summary::Noises;
@@ -53,7 +54,7 @@ const HTML_NAME: &str = "report.html";
 const MARKDOWN_NAME: &str = "report.md";
 
 /// One run of the harness.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`SCHEMA`] at the time of the run.
     pub schema: u32,
@@ -86,7 +87,7 @@ pub struct Report {
 }
 
 /// A known truth, and what the harness made of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// The behaviour that was forced on the server or the host.
     pub what: String,
@@ -99,7 +100,7 @@ pub struct Check {
 }
 
 /// The generator's CPU time for an event, beside that of a loop that only receives.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BareLoop {
     /// The generator's, nanoseconds, the median of the pairs.
     pub generator_ns: f64,
@@ -112,7 +113,7 @@ pub struct BareLoop {
 }
 
 /// One server in one encoding.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// The package without `sse-`, or `floor`.
     pub server: String,
@@ -138,7 +139,7 @@ pub struct Row {
 }
 
 /// The result of the conformance suite.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Conformance {
     /// The version of the suite.
     pub suite_version: u32,
@@ -155,7 +156,7 @@ pub struct Conformance {
 }
 
 /// One server under one workload.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
     /// The workload's name.
     pub workload: String,
@@ -168,13 +169,15 @@ pub struct Cell {
 }
 
 /// One fresh process, measured once.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
     /// From 1.
+    #[schemars(range(min = 1))]
     pub round: u32,
     /// Its place in the order of the run, from 1.
     pub position: u32,
     /// From 1; more if the one before was disturbed.
+    #[schemars(range(min = 1))]
     pub attempt: u32,
     /// Why its numbers do not count, or nothing.
     pub fault: Option<String>,
@@ -192,12 +195,10 @@ pub struct Window {
     pub duplicates: u64,
     /// Events out of order.
     pub out_of_order: u64,
-    /// `latency` (received − scheduled), `emit_lateness` (sent − scheduled), `transit` (received −
-    /// sent), `connect_time`, `time_to_headers`, `time_to_first_byte`, `time_to_first_event`,
-    /// `fanout_skew` (last − first subscriber).
-    pub distributions: BTreeMap<String, Distribution>,
-    /// Everything else, by name; the unit is the last word.
-    pub figures: BTreeMap<String, f64>,
+    /// Latencies and other times of many events.
+    pub distributions: Distributions,
+    /// Everything else; the unit is the last word.
+    pub figures: Figures,
     /// Memory against open streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemoryPoint>,
@@ -209,7 +210,7 @@ pub struct Window {
 }
 
 /// Activity of the host during a window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hiccup {
     /// Share of time that a spinning thread lost, on the worse core, before or after, 0 to 1.
     pub spin_loss: f64,
@@ -225,7 +226,7 @@ pub struct Hiccup {
 }
 
 /// Memory at one count of open streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryPoint {
     /// Open streams.
     pub streams: u64,
@@ -236,7 +237,7 @@ pub struct MemoryPoint {
 }
 
 /// How the generator itself fared.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Generator {
     /// Share of its core that it used in the window, 0 to 1.
     pub cpu_share: f64,
@@ -255,6 +256,12 @@ impl Generator {
     /// Whether the generator may have been the bottleneck.
     pub fn is_bound(&self) -> bool {
         self.cpu_share >= BOUND_SHARE
+    }
+}
+
+impl AsRef<Window> for Window {
+    fn as_ref(&self) -> &Window {
+        self
     }
 }
 

@@ -17,8 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::condition::Condition;
 use super::generator::{self, Mark, Outcome};
 use super::ledger::Step;
-use super::plan::{Pace, Plan, Schedule, Stop};
-use super::publisher::{Body, Publish};
+use super::plan::{Body, Pace, Plan, Publish, Schedule, Stop};
 use super::stamp::StampReader;
 use crate::stats::{Distribution, hlog};
 use crate::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
@@ -164,7 +163,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         cancel: Some(cancel),
         schedule: Schedule::Stamped,
         host,
-        ..super::bare_plan(addr, &target, connect, up_by_ns, up_by_ns..end_ns)
+        ..Plan::bare(addr, &target, connect, up_by_ns, up_by_ns..end_ns)
     };
     let mut display = Display { last_events: 0, last_ns: unix_ns() };
     let outcome = generator::run(&plan, unix_ns, |mark| display.show(args, &mark))?;

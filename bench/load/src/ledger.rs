@@ -1,6 +1,7 @@
 //! Counts of received events: the outcome of a run, and the books that it is made of.
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Pace, Plan, Schedule};
@@ -83,7 +84,7 @@ pub const STEP_NS: u64 = 100 * MILLISECOND_NS;
 const STEPS_MAX: u64 = 6000;
 
 /// The events of one step of time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Deliveries.
     pub events: u64,

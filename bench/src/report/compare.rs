@@ -51,8 +51,8 @@ pub struct Comparison {
     pub server: String,
     /// The workload.
     pub workload: String,
-    /// The figure's name.
-    pub figure: &'static str,
+    /// The figure.
+    pub figure: &'static Figure,
     /// The later value divided by the earlier.
     pub ratio: Ratio,
     /// The judgement of the ratio.
@@ -142,7 +142,7 @@ pub fn compare(a: &Report, b: &Report) -> Vec<Comparison> {
                 let judged = if figure.higher_is_better { ratio.inverted() } else { ratio };
                 let verdict = if shaky { Verdict::Inconclusive } else { judged.verdict() };
                 let (server, workload) = (row.key(), workload.name.clone());
-                found.push(Comparison { server, workload, figure: figure.name, ratio, verdict });
+                found.push(Comparison { server, workload, figure, ratio, verdict });
             }
         }
     }
@@ -152,12 +152,10 @@ pub fn compare(a: &Report, b: &Report) -> Vec<Comparison> {
 /// A figure round by round, as multiples of the floor if there is one.
 fn values(report: &Report, row: &Row, workload: &str, figure: &Figure) -> Option<(Vec<f64>, bool)> {
     let cell = row.cell(workload)?;
-    let measure = cell.summary.as_ref()?.get(figure.name)?;
-    // Ratios and counts do not depend on the host's speed.
-    let absolute = ["isolation_ratio", "bytes_per_event"];
+    let measure = cell.summary.as_ref()?.get(figure)?;
     let floor = report.rows.iter().find(|it| it.is_floor()).and_then(|it| it.cell(workload));
-    if let Some(floor) = floor.filter(|_| !absolute.contains(&figure.name)) {
-        let multiples = ratios(&used(&cell.windows), &used(&floor.windows), figure.name);
+    if let Some(floor) = floor.filter(|_| figure.of_the_host) {
+        let multiples = ratios(&used(&cell.windows), &used(&floor.windows), figure);
         if !multiples.is_empty() {
             return Some((multiples, true));
         }
@@ -202,7 +200,7 @@ fn table(found: &[Comparison]) -> Table {
         table.row(vec![
             it.server.clone(),
             it.workload.clone(),
-            it.figure.into(),
+            it.figure.name.into(),
             word(it.verdict).into(),
             interval(it.ratio),
         ]);
@@ -236,15 +234,13 @@ fn trend(reports: &[Report]) -> Table {
     let last = &reports[reports.len() - 1];
     for row in last.rows.iter().filter(|it| it.twin_of.is_none()) {
         for cell in &row.cells {
-            for figure in FIGURES.iter().filter(|it| super::HEADLINES.contains(&it.name)) {
+            for figure in FIGURES.iter().filter(|it| it.is_headline()) {
                 let values: Vec<String> = shown
                     .iter()
                     .map(|report| {
                         let same = report.rows.iter().find(|it| it.key() == row.key());
-                        same.and_then(|it| {
-                            it.cell(&cell.workload)?.summary.as_ref()?.get(figure.name)
-                        })
-                        .map_or(render::NOTHING.into(), |it| figure.unit.write(it.value.median))
+                        same.and_then(|it| it.cell(&cell.workload)?.summary.as_ref()?.get(figure))
+                            .map_or(render::NOTHING.into(), |it| figure.unit.write(it.value.median))
                     })
                     .collect();
                 if values.iter().all(|it| it == render::NOTHING) {
@@ -263,7 +259,8 @@ fn html(reports: &[Report], found: &[Comparison]) -> String {
     let _ = write!(out, "<h1>SSE servers compared</h1><pre>{}</pre>", escape(&heading(reports)));
     let _ = write!(out, "<p>{}</p><div class=\"charts\">", escape(&sum(found)));
     for figure in super::HEADLINES {
-        let mine: Vec<&Comparison> = found.iter().filter(|it| it.figure == figure).collect();
+        let mine: Vec<&Comparison> =
+            found.iter().filter(|it| it.figure.name == figure.name).collect();
         let rows: Vec<Dot> = mine
             .iter()
             .map(|it| Dot {
@@ -283,7 +280,7 @@ fn html(reports: &[Report], found: &[Comparison]) -> String {
             continue;
         }
         let worse = mine.iter().filter(|it| it.verdict == Verdict::Worse).count();
-        let title = format!("{figure}: {worse} of {} are worse", rows.len());
+        let title = format!("{}: {worse} of {} are worse", figure.name, rows.len());
         let x = Axis::new("later ÷ earlier, 99 % interval", Scale::Log);
         let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
         let chart = plot::dots(&title, &x, &rows, Some(1.0), band);
@@ -300,6 +297,7 @@ fn html(reports: &[Report], found: &[Comparison]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::Window;
+    use super::super::figure::CPU;
     use super::super::render::tests::report;
     use super::super::summary::tests::window;
     use super::*;
@@ -316,7 +314,7 @@ mod tests {
         report.rows[1].cells[0].windows = rounds(20.0 * cpu);
         // The floor must not carry the same noise, or the ratio has none.
         for window in &mut report.rows[0].cells[0].windows {
-            window.figures.insert("cpu_ns_per_event".into(), 10.0);
+            window.figures.cpu_ns_per_event = Some(10.0);
         }
         report.summarise();
         report
@@ -324,7 +322,7 @@ mod tests {
 
     fn verdict(a: &Report, b: &Report) -> Verdict {
         let found = compare(a, b);
-        found.iter().find(|it| it.figure == "cpu_ns_per_event").unwrap().verdict
+        found.iter().find(|it| it.figure.name == CPU.name).unwrap().verdict
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::fmt::Write;
 
 use load::stats::EQUIVALENT;
 
+use super::figure::{CPU, FIRST_EVENT_P99, LATENCY_P50, LATENCY_P99, MEMORY, SKEW_P50};
 use super::plot::{self, Axis, Dot, Scale, Series, escape};
 use super::render::{self, LIMITS};
-use super::{Measure, Report, Row, Unit, significant};
+use super::{Figure, Measure, Report, Row, Unit, significant};
 
 /// The page's style. The colours are Okabe and Ito's, darker on light and lighter on dark ground.
 const STYLE: &str = "\
@@ -162,7 +163,7 @@ fn charts(report: &Report) -> Vec<(String, String, String)> {
             report,
             &looks,
             name,
-            "cpu_ns_per_event",
+            &CPU,
             "CPU time of the server for a delivered event, ns",
             "takes the least CPU for an event",
         ));
@@ -173,7 +174,7 @@ fn charts(report: &Report) -> Vec<(String, String, String)> {
         report,
         &looks,
         "broadcast-1000",
-        "fanout_skew_p50_ns",
+        &SKEW_P50,
         "from the first subscriber to the last, ms (median message)",
         "spreads a message fastest",
     ));
@@ -183,7 +184,7 @@ fn charts(report: &Report) -> Vec<(String, String, String)> {
         report,
         &looks,
         "connect-storm",
-        "time_to_first_event_p99_ns",
+        &FIRST_EVENT_P99,
         "first event after the request, p99, ms",
         "gives everyone a first event soonest",
     ));
@@ -219,8 +220,8 @@ fn drawn(report: &Report) -> impl Iterator<Item = &Row> {
     report.rows.iter().filter(|it| it.twin_of.is_none())
 }
 
-fn measure<'r>(row: &'r Row, workload: &str, name: &str) -> Option<&'r Measure> {
-    row.cell(workload)?.summary.as_ref()?.get(name)
+fn measure<'r>(row: &'r Row, workload: &str, figure: &Figure) -> Option<&'r Measure> {
+    row.cell(workload)?.summary.as_ref()?.get(figure)
 }
 
 fn line(row: &Row, looks: &BTreeMap<String, Look>, points: Vec<(f64, f64)>) -> Series {
@@ -245,15 +246,14 @@ fn latency(
         return None;
     }
     // Of few deliveries there is no 99th percentile.
-    let has_p99 = drawn(report).any(|row| measure(row, workload, "latency_p99_ns").is_some());
-    let (name, words) =
-        if has_p99 { ("latency_p99_ns", "p99") } else { ("latency_p50_ns", "median") };
+    let has_p99 = drawn(report).any(|row| measure(row, workload, &LATENCY_P99).is_some());
+    let (figure, words) = if has_p99 { (&LATENCY_P99, "p99") } else { (&LATENCY_P50, "median") };
     let mut ranked = Vec::new();
     let mut most: f64 = 10.0;
     let series: Vec<Series> = drawn(report)
         .filter_map(|row| {
             let latency = row.cell(workload)?.latency.as_ref()?;
-            let rounds = measure(row, workload, name)?.value;
+            let rounds = measure(row, workload, figure)?.value;
             let merged = if has_p99 { latency.p99_ns } else { latency.p50_ns };
             ranked.push((row.key(), merged as f64, rounds));
             let points: Vec<_> =
@@ -287,17 +287,17 @@ fn bars(
     report: &Report,
     looks: &BTreeMap<String, Look>,
     workload: &str,
-    name: &str,
+    figure: &Figure,
     label: &str,
     finding: &str,
 ) -> Option<(String, String, String)> {
-    let unit = super::figure(name).map_or(Unit::Number, |it| it.unit);
+    let unit = figure.unit;
     let scale = if unit == Unit::Milliseconds { 1e6 } else { 1.0 };
     let mut values = Vec::new();
     let mut one_round = true;
     let mut rows: Vec<Dot> = drawn(report)
         .filter_map(|row| {
-            let it = measure(row, workload, name)?.value;
+            let it = measure(row, workload, figure)?.value;
             values.push((row.key(), it.median));
             one_round &= it.n == 1;
             Some(Dot {
@@ -342,15 +342,15 @@ fn bars(
 
 fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<(String, String, String)> {
     let mut charts = Vec::new();
-    for (workload, name, words) in [
-        ("broadcast-1000", "cpu_ns_per_event", "CPU for an event"),
-        ("broadcast-1000", "latency_p50_ns", "median latency"),
-        ("ticks", "latency_p50_ns", "median latency"),
+    for (workload, figure, words) in [
+        ("broadcast-1000", &CPU, "CPU for an event"),
+        ("broadcast-1000", &LATENCY_P50, "median latency"),
+        ("ticks", &LATENCY_P50, "median latency"),
     ] {
         let mut rows = Vec::new();
         // The twin too: how far apart two equals lie is what to judge the others by.
         for row in &report.rows {
-            let Some(ratio) = measure(row, workload, name).and_then(|it| it.ratio) else {
+            let Some(ratio) = measure(row, workload, figure).and_then(|it| it.ratio) else {
                 continue;
             };
             if row.is_floor() {
@@ -397,7 +397,7 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
             let mut points: Vec<(f64, f64)> = counts
                 .iter()
                 .filter_map(|(count, name)| {
-                    Some((*count, measure(row, name, "latency_p50_ns")?.value.median / 1e6))
+                    Some((*count, measure(row, name, &LATENCY_P50)?.value.median / 1e6))
                 })
                 .collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -425,7 +425,7 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, St
     let series: Vec<Series> = drawn(report)
         .filter_map(|row| {
             let cell = row.cell("idle")?;
-            let slope = cell.summary.as_ref()?.get("resident_bytes_per_stream")?;
+            let slope = cell.summary.as_ref()?.get(&MEMORY)?;
             slopes.push((row.key(), slope.value.median));
             let used = super::used(&cell.windows);
             let window = used.first()?;

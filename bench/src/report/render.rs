@@ -3,9 +3,9 @@
 use load::stats::{CONFIDENCE, Ratio, Spread};
 use load::{Shape, Workload};
 
+use super::figure::{CPU, LATENCY_MAX, LATENCY_P50, LATENCY_P99, MEMORY};
 use super::table::Table;
-use super::{Cell, FIGURES, HEADLINES, Measure, Report, Row, Summary, Unit, Window};
-use super::{figure, significant};
+use super::{Cell, FIGURES, Figure, Measure, Report, Row, Unit, Window, significant};
 
 /// The workload whose figures stand in the summary.
 pub(super) const HEADLINE: &str = "broadcast-1000";
@@ -165,24 +165,23 @@ pub(super) fn summary(report: &Report) -> (String, Table) {
         cells.push(sum(|it| it.gaps).to_string());
         cells.push(sum(|it| it.duplicates).to_string());
         let headline = row.cell(HEADLINE).and_then(|it| it.summary.as_ref());
-        let of = |name: &str| headline.and_then(|it| it.get(name));
-        let brief = |name: &str| brief(of(name), name);
-        cells.push(brief("latency_p50_ns"));
-        cells.push(brief("latency_p99_ns"));
-        cells.push(slowest(of("latency_max_ns")));
-        cells.push(brief("cpu_ns_per_event"));
-        let memory =
-            row.cells.iter().find_map(|it| it.summary.as_ref()?.get("resident_bytes_per_stream"));
+        let of = |figure: &Figure| headline.and_then(|it| it.get(figure));
+        cells.push(brief(of(&LATENCY_P50), &LATENCY_P50));
+        cells.push(brief(of(&LATENCY_P99), &LATENCY_P99));
+        cells.push(slowest(of(&LATENCY_MAX)));
+        cells.push(brief(of(&CPU), &CPU));
+        let memory = row.cells.iter().find_map(|it| it.summary.as_ref()?.get(&MEMORY));
         cells.push(memory.map_or(NOTHING.into(), |it| Unit::Kibibytes.write(it.value.median)));
         cells.push(row.write_calls_per_event.map_or(NOTHING.into(), significant));
         table.row(cells);
     }
     let headline = report.workloads.iter().find(|it| it.name == HEADLINE);
     let title = match headline.map(|it| &it.shape) {
-        Some(Shape::Broadcast { subscribers, interval_us, .. }) => format!(
+        Some(Shape::Broadcast(it)) => format!(
             "Summary: conformance; deliveries of all workloads; latency and CPU of a broadcast to \
-             {subscribers} streams each {} ms; memory of an idle stream; calls that write",
-            interval_us / 1000
+             {} streams each {} ms; memory of an idle stream; calls that write",
+            it.subscribers,
+            it.interval_us / 1000
         ),
         _ => "Summary".into(),
     };
@@ -195,14 +194,13 @@ fn figures(report: &Report, workload: &Workload) -> (String, Table) {
         .iter()
         .filter(|figure| {
             let mut cells = cells_of(report, &workload.name);
-            let has = |it: &Summary| it.get(figure.name).is_some();
-            cells.any(|(_, it)| it.summary.as_ref().is_some_and(has))
+            cells.any(|(_, it)| it.summary.as_ref().is_some_and(|it| it.get(figure).is_some()))
         })
         .collect();
     let mut header = vec!["server", "encoding"];
     for figure in &shown {
         header.push(figure.title);
-        if HEADLINES.contains(&figure.name) {
+        if figure.is_headline() {
             header.push("× floor [95 %]");
         }
     }
@@ -214,13 +212,13 @@ fn figures(report: &Report, workload: &Workload) -> (String, Table) {
             continue;
         };
         for figure in &shown {
-            let measure = summary.get(figure.name);
-            cells.push(if figure.name == "latency_max_ns" {
+            let measure = summary.get(figure);
+            cells.push(if figure.name == LATENCY_MAX.name {
                 slowest(measure)
             } else {
                 ranged(measure, figure.unit)
             });
-            if HEADLINES.contains(&figure.name) {
+            if figure.is_headline() {
                 cells.push(ratio(measure));
             }
         }
@@ -289,7 +287,7 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
             .rows
             .iter()
             .flat_map(|it| &it.cells)
-            .filter(|it| it.summary.as_ref().is_some_and(|it| it.get("latency_p50_ns").is_some()))
+            .filter(|it| it.summary.as_ref().is_some_and(|it| it.get(&LATENCY_P50).is_some()))
             .flat_map(|it| super::used(&it.windows))
             .map(|it| it.generator)
     };
@@ -346,7 +344,7 @@ pub(super) fn trust(report: &Report) -> Vec<String> {
             .twin
             .iter()
             .map(|it| {
-                let title = figure(&it.figure).map_or(it.figure.as_str(), |it| it.title);
+                let title = Figure::find(&it.figure).map_or(it.figure.as_str(), |it| it.title);
                 format!("{title} {}, n {}", interval(it.ratio), it.ratio.n)
             })
             .collect();
@@ -401,13 +399,10 @@ pub(super) fn environment(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// `1.93 ×1.40 [1.22–1.49]`
-fn brief(measure: Option<&Measure>, name: &str) -> String {
-    let unit = figure(name).map_or(Unit::Number, |it| it.unit);
+fn brief(measure: Option<&Measure>, figure: &Figure) -> String {
     let Some(measure) = measure else { return NOTHING.into() };
-    match measure.ratio {
-        Some(ratio) => format!("{} ×{}", unit.write(measure.value.median), interval(ratio)),
-        None => unit.write(measure.value.median),
-    }
+    let value = figure.unit.write(measure.value.median);
+    measure.ratio.map_or(value.clone(), |ratio| format!("{value} ×{}", interval(ratio)))
 }
 
 /// `1.93 (1.88–2.04)`

@@ -1,18 +1,18 @@
 //! How far a run can be believed: its twin, and what the host did.
 
 use load::stats::{CONFIDENCE, Ratio};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Report;
-use super::figure::HEADLINES;
 use super::summary::{ratios, used};
+use super::{Figure, HEADLINES, Report};
 
 /// Of the rounds that count, how many may have been disturbed before the whole run proves nothing.
 /// Below that each is marked where it stands.
 const DISTURBED_MAX: f64 = 0.1;
 
 /// How far the numbers can be believed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trust {
     /// Windows that were measured, repetitions included.
     pub windows: u64,
@@ -38,7 +38,7 @@ pub struct Trust {
 }
 
 /// One figure of the two copies of one server, over every round of every workload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TwinTest {
     /// The figure's name.
     pub figure: String,
@@ -68,16 +68,18 @@ impl Report {
         {
             trust.twin_of = twin.twin_of.clone();
             // One workload has a few rounds, and an interval of these alone would hold anything.
-            let pairs = |name: &str| -> Vec<f64> {
+            let pairs = |figure: &Figure| -> Vec<f64> {
                 let cells =
                     twin.cells.iter().filter_map(|it| Some((it, original.cell(&it.workload)?)));
                 cells
-                    .flat_map(|(it, other)| ratios(&used(&it.windows), &used(&other.windows), name))
+                    .flat_map(|(it, other)| {
+                        ratios(&used(&it.windows), &used(&other.windows), figure)
+                    })
                     .collect()
             };
             let figures: Vec<(&str, Vec<f64>)> = HEADLINES
                 .iter()
-                .map(|name| (*name, pairs(name)))
+                .map(|figure| (figure.name, pairs(figure)))
                 .filter(|it| it.1.len() > 1)
                 .collect();
             trust.twin_confidence = 1.0 - (1.0 - CONFIDENCE) / figures.len().max(1) as f64;
