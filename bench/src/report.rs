@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, cpu};
@@ -53,10 +55,13 @@ const HTML_NAME: &str = "report.html";
 /// The file in a report's folder for people.
 const MARKDOWN_NAME: &str = "report.md";
 
-/// One run of the harness.
+/// A report of `sse-bench run`.
+///
+/// Times are nanoseconds, sizes bytes, shares 0 to 1, unless a name's last word says otherwise.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// [`SCHEMA`] at the time of the run.
+    /// The version of this schema.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// When the run began, RFC 3339, UTC.
     pub began: String,
@@ -124,13 +129,11 @@ pub struct Row {
     /// `shared` or `native`; nothing for the floor.
     pub encoding: Option<String>,
     /// The row of which this is a second copy under another name.
-    #[serde(default)]
     pub twin_of: Option<String>,
     /// Nothing if the suite was not asked (the floor, or a run without it).
     pub conformance: Option<Conformance>,
     /// Calls that write, for each delivered event of a broadcast, counted in a separate run;
     /// nothing if they cannot be counted here.
-    #[serde(default)]
     pub write_calls_per_event: Option<f64>,
     /// Why the row has no numbers at all: it does not build or start.
     pub error: Option<String>,
@@ -335,6 +338,22 @@ impl Report {
         }
         serde_json::from_value(json).with_context(|| format!("{shown} is not as its schema says"))
     }
+}
+
+/// The JSON Schema of `report.json`: every field that is written, and no other.
+pub fn schema() -> Schema {
+    let closed = |schema: &mut Schema| {
+        // Formats name Rust's own types.
+        schema.remove("format");
+        if schema.get("properties").is_some() {
+            schema.insert("additionalProperties".into(), false.into());
+        }
+    };
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .with_transform(RecursiveTransform(closed))
+        .into_generator()
+        .into_root_schema_for::<Report>()
 }
 
 impl Row {
