@@ -12,8 +12,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use load::stats::{EQUIVALENT, Ratio, Verdict};
+use maud::{Markup, html};
 
-use super::plot::{self, Axis, Dot, Scale, escape};
+use super::plot::{self, Axis, Dot, Scale};
 use super::render::{self, interval};
 use super::summary::{ratios, used};
 use super::table::Table;
@@ -255,43 +256,49 @@ fn trend(reports: &[Report]) -> Table {
 }
 
 fn html(reports: &[Report], found: &[Comparison]) -> String {
-    let mut out = super::html::open("SSE servers compared");
-    let _ = write!(out, "<h1>SSE servers compared</h1><pre>{}</pre>", escape(&heading(reports)));
-    let _ = write!(out, "<p>{}</p><div class=\"charts\">", escape(&sum(found)));
-    for figure in super::HEADLINES {
-        let mine: Vec<&Comparison> =
-            found.iter().filter(|it| it.figure.name == figure.name).collect();
-        let rows: Vec<Dot> = mine
-            .iter()
-            .map(|it| Dot {
-                name: format!("{} {}", it.server, it.workload),
-                colour: Some(match it.verdict {
-                    Verdict::Better => 2,
-                    Verdict::Worse => 1,
-                    _ => 6,
-                }),
-                low: it.ratio.low,
-                value: it.ratio.estimate,
-                high: it.ratio.high,
-                label: word(it.verdict).into(),
-            })
-            .collect();
-        if rows.is_empty() {
-            continue;
+    let body = html! {
+        h1 { "SSE servers compared" }
+        pre { (heading(reports)) }
+        p { (sum(found)) }
+        div class="charts" {
+            @for figure in super::HEADLINES {
+                @if let Some((title, drawing)) = chart(&figure, found) {
+                    figure { h3 { (title) } (drawing) }
+                }
+            }
         }
-        let worse = mine.iter().filter(|it| it.verdict == Verdict::Worse).count();
-        let title = format!("{}: {worse} of {} are worse", figure.name, rows.len());
-        let x = Axis::new("later ÷ earlier, 99 % interval", Scale::Log);
-        let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
-        let chart = plot::dots(&title, &x, &rows, Some(1.0), band);
-        let _ = write!(out, "<figure><h3>{}</h3>{chart}</figure>", escape(&title));
-    }
-    out.push_str("</div>");
-    if reports.len() > 2 {
-        let _ = write!(out, "<h2>Trend, medians</h2>{}", trend(reports).html(escape));
-    }
-    let _ = write!(out, "<h2>Every figure</h2>{}</body></html>", table(found).html(escape));
-    out
+        @if reports.len() > 2 {
+            h2 { "Trend, medians" }
+            (trend(reports).html())
+        }
+        h2 { "Every figure" }
+        (table(found).html())
+    };
+    super::html::page("SSE servers compared", &body)
+}
+
+/// One figure of every server under every workload, and how many of them are worse.
+fn chart(figure: &Figure, found: &[Comparison]) -> Option<(String, Markup)> {
+    let mine: Vec<&Comparison> = found.iter().filter(|it| it.figure.name == figure.name).collect();
+    let dot = |it: &&Comparison| Dot {
+        name: format!("{} {}", it.server, it.workload),
+        colour: Some(match it.verdict {
+            Verdict::Better => 2,
+            Verdict::Worse => 1,
+            _ => 6,
+        }),
+        low: it.ratio.low,
+        value: it.ratio.estimate,
+        high: it.ratio.high,
+        label: word(it.verdict).into(),
+    };
+    let rows: Vec<Dot> = mine.iter().map(dot).collect();
+    let worse = mine.iter().filter(|it| it.verdict == Verdict::Worse).count();
+    let title = format!("{}: {worse} of {} are worse", figure.name, rows.len());
+    let x = Axis::new("later ÷ earlier, 99 % interval", Scale::Log);
+    let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
+    let drawing = plot::dots(&title, &x, &rows, Some(1.0), band);
+    (!rows.is_empty()).then_some((title, drawing))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! A report as one page that needs nothing else: no script, no font, no image from elsewhere.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use load::stats::EQUIVALENT;
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 use super::figure::{CPU, FIRST_EVENT_P99, LATENCY_P50, LATENCY_P99, MEMORY, SKEW_P50};
-use super::plot::{self, Axis, Dot, Scale, Series, escape};
+use super::plot::{self, Axis, Dot, Scale, Series};
 use super::render::{self, LIMITS};
 use super::{Figure, Measure, Report, Row, Unit, significant};
 
@@ -36,123 +36,134 @@ summary{cursor:pointer}ul.plain{padding-left:1.2rem;max-width:85ch}";
 /// When the largest value of a chart is this many times the smallest, its axis is logarithmic.
 const LINEAR_UP_TO: f64 = 20.0;
 
+/// A chart, and what it shows in words.
+struct Chart {
+    /// The finding.
+    title: String,
+    caption: &'static str,
+    drawing: Markup,
+}
+
 /// The whole page.
 pub fn html(report: &Report) -> String {
-    let mut out = open(&format!("SSE servers measured, {}", report.began));
-    put(
-        &mut out,
-        format_args!(
-            "<h1>SSE servers measured</h1><p class=\"soft\">{}, profile {}, <code>{}</code>; one host, \
-         loopback, unreviewed.</p>",
-            escape(&report.began),
-            escape(&report.profile),
-            escape(&report.command)
-        ),
-    );
-    if report.partial {
-        out.push_str("<p class=\"bad\">Partial: this run was interrupted.</p>");
-    }
-    for why in &report.trust.cannot_tell {
-        put(&mut out, format_args!("<p class=\"bad\">This run cannot tell: {}.</p>", escape(why)));
-    }
+    let body = html! {
+        h1 { "SSE servers measured" }
+        p class="soft" {
+            (report.began) ", profile " (report.profile) ", " code { (report.command) }
+            "; one host, loopback, unreviewed."
+        }
+        @if report.partial {
+            p class="bad" { "Partial: this run was interrupted." }
+        }
+        @for why in &report.trust.cannot_tell {
+            p class="bad" { "This run cannot tell: " (why) "." }
+        }
+        (summary(report))
+        h2 { "Charts" }
+        div class="charts" {
+            @for Chart { title, caption, drawing } in charts(report) {
+                figure {
+                    h3 { (title) }
+                    (drawing)
+                    figcaption class="soft" { (caption) }
+                }
+            }
+        }
+        (belief(report))
+        h2 { "Limits of the numbers" }
+        (list(LIMITS))
+        h2 { "Every workload" }
+        @for (title, table) in render::tables(report).into_iter().skip(1) {
+            h3 { (title) }
+            (table.html())
+        }
+        (conformance(report))
+        h2 { "Where" }
+        div class="wide" { table { tbody {
+            @for (what, value) in render::environment(report) {
+                tr { th { (what) } td { (value) } }
+            }
+        } } }
+    };
+    page(&format!("SSE servers measured, {}", report.began), &body)
+}
+
+/// A page with this title and body.
+pub(super) fn page(title: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { (body) }
+        }
+    };
+    page.into_string() + "\n"
+}
+
+fn summary(report: &Report) -> Markup {
     let (title, table) = render::summary(report);
-    let columns = title.strip_prefix("Summary: ").unwrap_or(&title);
-    put(&mut out, format_args!("<h2>Summary</h2><p>Columns: {}.</p>", escape(columns)));
-    out.push_str(&table.html(escape));
-    out.push_str(
-        "<p class=\"soft\">× is the multiple of the floor, a bare one-thread server in \
-                  the same rounds.</p>",
-    );
-
-    out.push_str("<h2>Charts</h2><div class=\"charts\">");
-    for (title, caption, chart) in charts(report) {
-        put(
-            &mut out,
-            format_args!(
-                "<figure><h3>{}</h3>{chart}<figcaption class=\"soft\">{}</figcaption></figure>",
-                escape(&title),
-                escape(&caption)
-            ),
-        );
+    html! {
+        h2 { "Summary" }
+        p { "Columns: " (title.strip_prefix("Summary: ").unwrap_or(&title)) "." }
+        (table.html())
+        p class="soft" {
+            "× is the multiple of the floor, a bare one-thread server in the same rounds."
+        }
     }
-    out.push_str("</div>");
-
-    out.push_str("<h2>How far it can be believed</h2><ul class=\"plain\">");
-    for line in render::remarks(report) {
-        put(&mut out, format_args!("<li>{}</li>", escape(&line)));
-    }
-    out.push_str("</ul><h3>Known truths, found before anything was measured</h3>");
-    out.push_str(
-        "<div class=\"wide\"><table><thead><tr><th>what was done</th><th>truth</th>\
-                  <th>found</th></tr></thead><tbody>",
-    );
-    for it in &report.self_check {
-        put(
-            &mut out,
-            format_args!(
-                "<tr><td>{}</td><td>{}</td><td{}>{}</td></tr>",
-                escape(&it.what),
-                escape(&it.truth),
-                if it.passed { " class=\"words\"" } else { " class=\"bad\"" },
-                escape(&it.found)
-            ),
-        );
-    }
-    out.push_str("</tbody></table></div>");
-
-    out.push_str("<h2>Limits of the numbers</h2><ul class=\"plain\">");
-    for line in LIMITS {
-        put(&mut out, format_args!("<li>{}</li>", escape(line)));
-    }
-    out.push_str("</ul><h2>Every workload</h2>");
-    for (title, table) in render::tables(report).into_iter().skip(1) {
-        put(&mut out, format_args!("<h3>{}</h3>{}", escape(&title), table.html(escape)));
-    }
-    conformance(report, &mut out);
-    out.push_str("<h2>Where</h2><div class=\"wide\"><table><tbody>");
-    for (what, value) in render::environment(report) {
-        put(&mut out, format_args!("<tr><th>{what}</th><td>{}</td></tr>", escape(&value)));
-    }
-    out.push_str("</tbody></table></div></body></html>\n");
-    out
 }
 
-/// The head of a page, up to its body.
-pub(super) fn open(title: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>{}</title><style>{STYLE}</style>\
-         </head><body>",
-        escape(title)
-    )
+fn list(lines: &[impl Render]) -> Markup {
+    html! { ul class="plain" { @for line in lines { li { (line) } } } }
 }
 
-fn conformance(report: &Report, out: &mut String) {
+fn belief(report: &Report) -> Markup {
+    html! {
+        h2 { "How far it can be believed" }
+        (list(&render::remarks(report)))
+        h3 { "Known truths, found before anything was measured" }
+        div class="wide" { table {
+            thead { tr { th { "what was done" } th { "truth" } th { "found" } } }
+            tbody {
+                @for it in &report.self_check {
+                    @let class = if it.passed { "words" } else { "bad" };
+                    tr { td { (it.what) } td { (it.truth) } td class=(class) { (it.found) } }
+                }
+            }
+        } }
+    }
+}
+
+fn conformance(report: &Report) -> Markup {
     let checked: Vec<_> =
         report.rows.iter().filter_map(|row| Some((row, row.conformance.as_ref()?))).collect();
-    if checked.is_empty() {
-        return;
-    }
-    out.push_str("<h2>Conformance</h2><div class=\"wide\"><table><thead><tr><th>server</th>\
-                  <th class=\"n\">passed</th><th class=\"n\">failed</th><th>failed cases</th></tr></thead><tbody>");
-    for (row, it) in checked {
-        put(
-            out,
-            format_args!(
-                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"words\">{}</td></tr>",
-                escape(&render::name(row).join(" ")),
-                it.passed,
-                it.failed,
-                escape(&it.missed.join(", "))
-            ),
-        );
-    }
-    out.push_str("</tbody></table></div>");
+    html! { @if !checked.is_empty() {
+        h2 { "Conformance" }
+        div class="wide" { table {
+            thead { tr {
+                th { "server" } th class="n" { "passed" } th class="n" { "failed" }
+                th { "failed cases" }
+            } }
+            tbody {
+                @for (row, it) in checked {
+                    tr {
+                        td { (render::name(row).join(" ")) }
+                        td class="n" { (it.passed) }
+                        td class="n" { (it.failed) }
+                        td class="words" { (it.missed.join(", ")) }
+                    }
+                }
+            }
+        } }
+    } }
 }
 
-/// Every chart that the report has data for: title, caption, SVG.
-fn charts(report: &Report) -> Vec<(String, String, String)> {
+/// Every chart that the report has data for.
+fn charts(report: &Report) -> Vec<Chart> {
     let looks = looks(report);
     let mut charts = Vec::new();
     for workload in &report.workloads {
@@ -235,11 +246,7 @@ fn lowest(values: &[(String, f64)]) -> Option<(&str, f64)> {
     servers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|it| (it.0.as_str(), it.1))
 }
 
-fn latency(
-    report: &Report,
-    workload: &str,
-    looks: &BTreeMap<String, Look>,
-) -> Option<(String, String, String)> {
+fn latency(report: &Report, workload: &str, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     // The workloads whose tail is a separate question.
     let wanted = ["broadcast-1000", "ticks", "ticks-aligned", "broadcast-1", "broadcast-5000"];
     if !wanted.contains(&workload) {
@@ -280,7 +287,8 @@ fn latency(
     let title = format!("{workload}: {best} has the lowest {words}, {value} ms{shared}");
     let caption = "All rounds merged; ends where fewer than ten deliveries are beyond. Grey: the \
                    floor, what the kernel alone takes.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
 fn bars(
@@ -290,7 +298,7 @@ fn bars(
     figure: &Figure,
     label: &str,
     finding: &str,
-) -> Option<(String, String, String)> {
+) -> Option<Chart> {
     let unit = figure.unit;
     let scale = if unit == Unit::Milliseconds { 1e6 } else { 1.0 };
     let mut values = Vec::new();
@@ -336,11 +344,12 @@ fn bars(
     } else {
         format!("{workload}: {best} {finding}, {}{suffix}{shared}", unit.write(value))
     };
-    let chart = plot::dots(&title, &x, &rows, None, None);
-    Some((title, "Dot: median of the rounds; line: smallest to largest round.".into(), chart))
+    let caption = "Dot: median of the rounds; line: smallest to largest round.";
+    let drawing = plot::dots(&title, &x, &rows, None, None);
+    Some(Chart { title, caption, drawing })
 }
 
-fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<(String, String, String)> {
+fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<Chart> {
     let mut charts = Vec::new();
     for (workload, figure, words) in [
         ("broadcast-1000", &CPU, "CPU for an event"),
@@ -375,14 +384,14 @@ fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<(String, Strin
         );
         let x = Axis::new("multiple of the floor in the same round, 95 % interval", Scale::Log);
         let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
-        let chart = plot::dots(&title, &x, &rows, Some(1.0), band);
+        let drawing = plot::dots(&title, &x, &rows, Some(1.0), band);
         let caption = "Intervals that overlap show no difference. Shaded: ±5 % of the floor.";
-        charts.push((title, caption.into(), chart));
+        charts.push(Chart { title, caption, drawing });
     }
     charts
 }
 
-fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let counts: Vec<(f64, &str)> = report
         .workloads
         .iter()
@@ -417,10 +426,11 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
     let x = Axis::new("subscribers of one topic", Scale::Log);
     let y = Axis::new("median latency, ms", Scale::Log);
     let caption = "Mostly arithmetic: the subscribers are written to one after the other.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
-fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let mut slopes = Vec::new();
     let series: Vec<Series> = drawn(report)
         .filter_map(|row| {
@@ -449,10 +459,11 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, St
     let mut y = Axis::new("resident memory, MiB", Scale::Linear);
     y.from_zero = true;
     let caption = "The slope is what a stream takes; the start is the server itself.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
-fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let workload = "ticks";
     let mut worst: Option<(String, f64)> = None;
     let series: Vec<Series> = drawn(report)
@@ -485,12 +496,8 @@ fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, 
     let x = Axis::new("seconds in the window", Scale::Linear);
     let y = Axis::new("slowest delivery in 100 ms, ms", Scale::Log);
     let caption = "A spike in one line is the server; a spike in all would be the host.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series)))
-}
-
-/// Writing to a String cannot fail.
-fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
-    let _ = out.write_fmt(what);
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
 #[cfg(test)]
