@@ -5,7 +5,7 @@ use load::{Shape, Workload};
 
 use super::figure::{CPU, LATENCY_MAX, LATENCY_P50, LATENCY_P99, MEMORY};
 use super::table::Table;
-use super::{Cell, FIGURES, Figure, Measure, Report, Row, Unit, Window, significant};
+use super::{Cell, FIGURES, Figure, Generator, Measure, Report, Row, Unit, Window, significant};
 
 /// The workload whose figures stand in the summary.
 pub(super) const HEADLINE: &str = "broadcast-1000";
@@ -282,38 +282,47 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
          wakes for each event alone is earlier than the floor and takes more CPU."
             .into(),
     );
-    let generators = || {
-        report
-            .rows
-            .iter()
-            .flat_map(|it| &it.cells)
-            .filter(|it| it.summary.as_ref().is_some_and(|it| it.get(&LATENCY_P50).is_some()))
-            .flat_map(|it| super::used(&it.windows))
-            .map(|it| it.generator)
-    };
-    let most = |of: fn(&super::Generator) -> f64| {
-        generators().map(|it| of(&it)).max_by(f64::total_cmp).unwrap_or(0.0)
-    };
-    lines.push(format!(
-        "The generator used at most {:.0} % of its core (at 90 % it would be the bottleneck), took \
-         at most {:.2} events a read, and its publisher was at most {} ms late (p99 of the worst \
-         window): the harness's own share in the latencies.",
-        100.0 * most(|it| it.cpu_share),
-        most(|it| it.events_per_read),
-        milliseconds(most(|it| it.publish_lateness_p99_ns as f64)),
-    ));
-    let waited = most(|it| it.waited_share);
-    if waited > BUSY_SHARE {
+    lines.extend(generator(report));
+    if let Some(share) = busy(report) {
         lines.insert(
             0,
             format!(
                 "The host was busy: in the worst window the generator waited {:.0} % of the time \
                  for its core, and latencies are wide for that reason. Measure again when it is \
                  quiet.",
-                100.0 * waited
+                100.0 * share
             ),
         );
     }
+    lines
+}
+
+/// The most of one of the generator's own figures, in the windows that count and have latencies.
+fn most(report: &Report, of: fn(&Generator) -> f64) -> f64 {
+    let cells = report.rows.iter().flat_map(|it| &it.cells);
+    cells
+        .filter(|it| it.summary.as_ref().is_some_and(|it| it.get(&LATENCY_P50).is_some()))
+        .flat_map(|it| super::used(&it.windows))
+        .map(|it| of(&it.generator))
+        .max_by(f64::total_cmp)
+        .unwrap_or(0.0)
+}
+
+/// The share of time that the generator waited for its core, if the reader has to know.
+fn busy(report: &Report) -> Option<f64> {
+    Some(most(report, |it| it.waited_share)).filter(|share| *share > BUSY_SHARE)
+}
+
+/// The harness's own share in the numbers.
+fn generator(report: &Report) -> Vec<String> {
+    let mut lines = vec![format!(
+        "The generator used at most {:.0} % of its core (at 90 % it would be the bottleneck), took \
+         at most {:.2} events a read, and its publisher was at most {} ms late (p99 of the worst \
+         window): the harness's own share in the latencies.",
+        100.0 * most(report, |it| it.cpu_share),
+        most(report, |it| it.events_per_read),
+        milliseconds(most(report, |it| it.publish_lateness_p99_ns as f64)),
+    )];
     for row in &report.rows {
         let bound = |it: &&Cell| it.summary.as_ref().is_some_and(|it| it.generator_bound);
         for cell in row.cells.iter().filter(bound) {
