@@ -18,10 +18,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, cpu};
-pub use figure::{FIGURES, Figure, HEADLINES, Unit, figure, significant};
+pub use figure::{Distributions, FIGURES, Figure, Figures, HEADLINES, Unit, significant};
 pub use html::html;
 pub use render::{markdown, summary_markdown, text};
 use summary::Noises;
@@ -34,7 +37,7 @@ use load::ledger::Step;
 use load::stats::{Distribution, Ratio};
 
 /// The version of the JSON. It grows when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// The suffix of the name of a server's second copy.
 pub const TWIN: &str = " (twin)";
@@ -42,16 +45,24 @@ pub const TWIN: &str = " (twin)";
 /// The file in a report's folder that holds the data.
 const JSON_NAME: &str = "report.json";
 
+/// Beginnings of a row, a cell, a window, and of what follows the windows: each begins a line of the JSON, so that `git diff`
+/// and `grep` show a window and not the whole report. A quote within a string is escaped, so these words are nothing else.
+const LINE_BEGINNINGS: [&str; 4] =
+    [r#"{"server":"#, r#"{"workload":"#, r#"{"round":"#, r#"],"latency":"#];
+
 /// The file in a report's folder for a browser.
 const HTML_NAME: &str = "report.html";
 
 /// The file in a report's folder for people.
 const MARKDOWN_NAME: &str = "report.md";
 
-/// One run of the harness.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A report of `sse-bench run`.
+///
+/// Times are nanoseconds, sizes bytes, shares 0 to 1, unless a name's last word says otherwise.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// [`SCHEMA`] at the time of the run.
+    /// The version of this schema.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// When the run began, RFC 3339, UTC.
     pub began: String,
@@ -82,7 +93,7 @@ pub struct Report {
 }
 
 /// A known truth, and what the harness made of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// The behaviour that was forced on the server or the host.
     pub what: String,
@@ -95,7 +106,7 @@ pub struct Check {
 }
 
 /// The generator's CPU time for an event, beside that of a loop that only receives.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BareLoop {
     /// The generator's, nanoseconds, the median of the pairs.
     pub generator_ns: f64,
@@ -108,7 +119,7 @@ pub struct BareLoop {
 }
 
 /// One server in one encoding.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// The package without `sse-`, or `floor`.
     pub server: String,
@@ -119,13 +130,11 @@ pub struct Row {
     /// `shared` or `native`; nothing for the floor.
     pub encoding: Option<String>,
     /// The row of which this is a second copy under another name.
-    #[serde(default)]
     pub twin_of: Option<String>,
     /// Nothing if the suite was not asked (the floor, or a run without it).
     pub conformance: Option<Conformance>,
     /// Calls that write, for each delivered event of a broadcast, counted in a separate run;
     /// nothing if they cannot be counted here.
-    #[serde(default)]
     pub write_calls_per_event: Option<f64>,
     /// Why the row has no numbers at all: it does not build or start.
     pub error: Option<String>,
@@ -134,7 +143,7 @@ pub struct Row {
 }
 
 /// The result of the conformance suite.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Conformance {
     /// The version of the suite.
     pub suite_version: u32,
@@ -151,7 +160,7 @@ pub struct Conformance {
 }
 
 /// One server under one workload.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
     /// The workload's name.
     pub workload: String,
@@ -164,13 +173,15 @@ pub struct Cell {
 }
 
 /// One fresh process, measured once.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
     /// From 1.
+    #[schemars(range(min = 1))]
     pub round: u32,
     /// Its place in the order of the run, from 1.
     pub position: u32,
     /// From 1; more if the one before was disturbed.
+    #[schemars(range(min = 1))]
     pub attempt: u32,
     /// Why its numbers do not count, or nothing.
     pub fault: Option<String>,
@@ -188,18 +199,13 @@ pub struct Window {
     pub duplicates: u64,
     /// Events out of order.
     pub out_of_order: u64,
-    /// `latency` (received − scheduled), `emit_lateness` (sent − scheduled), `transit` (received −
-    /// sent), `connect_time`, `time_to_headers`, `time_to_first_byte`, `time_to_first_event`,
-    /// `fanout_skew` (last − first subscriber).
-    pub distributions: BTreeMap<String, Distribution>,
-    /// Everything else, by name; the unit is the last word.
-    pub figures: BTreeMap<String, f64>,
+    /// Latencies and other times of many events.
+    pub distributions: Distributions,
+    /// Everything else; the unit is the last word.
+    pub figures: Figures,
     /// Memory against open streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemoryPoint>,
-    /// The steps of a search for the highest rate.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub probes: Vec<Probe>,
     /// Deliveries by the time they came at, in steps of 100 ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Step>,
@@ -208,7 +214,7 @@ pub struct Window {
 }
 
 /// Activity of the host during a window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hiccup {
     /// Share of time that a spinning thread lost, on the worse core, before or after, 0 to 1.
     pub spin_loss: f64,
@@ -224,7 +230,7 @@ pub struct Hiccup {
 }
 
 /// Memory at one count of open streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryPoint {
     /// Open streams.
     pub streams: u64,
@@ -234,25 +240,8 @@ pub struct MemoryPoint {
     pub kernel_bytes: u64,
 }
 
-/// One step of a search for the highest rate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Probe {
-    /// Deliveries due in a second.
-    pub offered_per_s: f64,
-    /// Deliveries that came.
-    pub achieved_per_s: f64,
-    /// Latency.
-    pub p50_ns: u64,
-    /// Latency, which the objective is about.
-    pub p99_ns: u64,
-    /// Everything came, and in time.
-    pub met: bool,
-    /// The generator, not the server, may have set the pace.
-    pub generator_bound: bool,
-}
-
 /// How the generator itself fared.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Generator {
     /// Share of its core that it used in the window, 0 to 1.
     pub cpu_share: f64,
@@ -271,6 +260,12 @@ impl Generator {
     /// Whether the generator may have been the bottleneck.
     pub fn is_bound(&self) -> bool {
         self.cpu_share >= BOUND_SHARE
+    }
+}
+
+impl AsRef<Window> for Window {
+    fn as_ref(&self) -> &Window {
+        self
     }
 }
 
@@ -313,7 +308,10 @@ impl Report {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let cannot = || format!("cannot write the report into {}", folder.display());
         std::fs::create_dir_all(folder).with_context(cannot)?;
-        let mut json = serde_json::to_string_pretty(self)?;
+        let mut json = serde_json::to_string(self)?;
+        for beginning in LINE_BEGINNINGS {
+            json = json.replace(beginning, &format!("\n{beginning}"));
+        }
         json.push('\n');
         std::fs::write(folder.join(JSON_NAME), json).with_context(cannot)?;
         std::fs::write(folder.join(HTML_NAME), html(self)).with_context(cannot)?;
@@ -333,11 +331,30 @@ impl Report {
             serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))?;
         match json.get("schema").and_then(serde_json::Value::as_u64) {
             Some(schema) if schema == u64::from(SCHEMA) => {}
-            Some(schema) => bail!("{shown} has schema {schema}, this program reads {SCHEMA}"),
+            Some(schema) => bail!(
+                "{shown} has schema {schema} and this sse-bench reads schema {SCHEMA}; run it again, or use the sse-bench that \
+                 wrote it"
+            ),
             None => bail!("{shown} is not a report of sse-bench"),
         }
         serde_json::from_value(json).with_context(|| format!("{shown} is not as its schema says"))
     }
+}
+
+/// The JSON Schema of `report.json`: every field that is written, and no other.
+pub fn schema() -> Schema {
+    let closed = |schema: &mut Schema| {
+        // Formats name Rust's own types.
+        schema.remove("format");
+        if schema.get("properties").is_some() {
+            schema.insert("additionalProperties".into(), false.into());
+        }
+    };
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .with_transform(RecursiveTransform(closed))
+        .into_generator()
+        .into_root_schema_for::<Report>()
 }
 
 impl Row {

@@ -24,12 +24,13 @@ use anyhow::{Context, Result, bail};
 use fleet::{Launch, Package};
 use jiff::Timestamp;
 use load::Workload;
+use load::stats::Distribution;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::progress::Progress;
 use self::rounds::Rounds;
-use self::window::Cores;
-use crate::report::{self, Cell, Environment, Report, Row};
+use self::window::{Cores, Measured};
+use crate::report::{self, BareLoop, Cell, Check, Environment, Report, Row};
 
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
@@ -91,12 +92,9 @@ impl Profile {
                 Workload::firehose(500, 3 * k),
                 Workload::connect_storm(2000, 3 * k),
                 Workload::idle(2000, k),
-                Workload::churn(200, k),
                 Workload::stalled(0, 2 * k),
                 Workload::stalled(100, 2 * k),
                 Workload::stalled(10, 2 * k),
-                Workload::restart(500, k),
-                Workload::max_rate(k),
             ]
         };
         vec![
@@ -130,11 +128,41 @@ impl Profile {
 }
 
 /// The subject measured under one name: a server in one encoding, or the floor.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Contestant {
+    /// What a report says of it, but for the cells.
     row: Row,
     launch: Option<Launch>,
     package: Option<Package>,
+    /// Its windows, for each workload.
+    measured: Vec<Vec<Measured>>,
+}
+
+impl Contestant {
+    /// Whether it is measured under this workload: the twin is there to agree in the headlines.
+    fn meets(&self, workload: &Workload) -> bool {
+        self.row.twin_of.is_none() || workload.shape.has_headlines()
+    }
+
+    /// Its row of the report. Histograms are merged: percentiles are never averaged.
+    fn row(&self, workloads: &[Workload]) -> Row {
+        let mut row = self.row.clone();
+        let mine = workloads.iter().zip(&self.measured).filter(|it| self.meets(it.0));
+        for (workload, measured) in mine {
+            let mut all = load::ledger::new_histogram();
+            for latencies in report::used(measured).iter().filter_map(|it| it.latencies.as_ref()) {
+                // All have the same bounds.
+                let _ = all.add(latencies);
+            }
+            row.cells.push(Cell {
+                workload: workload.name.clone(),
+                windows: measured.iter().map(|it| it.window.clone()).collect(),
+                latency: Distribution::with_curve(&all),
+                summary: None,
+            });
+        }
+        row
+    }
 }
 
 /// Runs everything and prints the report.
@@ -144,122 +172,172 @@ struct Contestant {
 /// # Errors
 /// When nothing could be measured at all.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let began = Timestamp::now();
-    let profile = Profile::find(&args.profile)?;
-    let workloads = select_workloads(profile.workloads, &args.workloads)?;
-    let packages = select_packages(fleet::discover()?, &args.only)?;
-    let open_files = enough_fds(&workloads)?;
-    let folder = match &args.out {
-        Some(folder) => folder.clone(),
-        None => {
-            let name = began.strftime("%Y-%m-%dT%H%M%SZ").to_string();
-            fleet::target_directory()?.join("sse-bench").join(name)
-        }
-    };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))?;
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
-
-    let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
+    let setup = Setup::of(args)?;
     let mut progress = Progress::new();
-    let checked = Instant::now();
-    let floor = std::env::current_exe().context("cannot find the harness's own binary")?;
-    let floor = Launch { binary: floor, args: vec!["floor".into()], core: None };
-    let (cores, core_note) = Cores::choose();
-    progress.say("self-check: known truths");
-    let self_check = self_check::run(&floor, &cores)?;
-    if let Some(it) = self_check.iter().find(|it| !it.passed && !args.unchecked) {
-        progress.end();
-        let busy = self_check::quiet(&cores).map_or(String::new(), |why| {
-            format!("; the host is busy ({why}): try when it is quiet")
-        });
-        eprintln!(
-            "sse-bench: the self-check failed, so no number can be trusted: {}: {} in truth, \
-             found {}{busy}",
-            it.what, it.truth, it.found
-        );
+    let Some(truths) = Truths::find(&setup, &mut progress)? else {
         return Ok(ExitCode::from(EXIT_SELF_CHECK_FAILED));
-    }
-    let unchecked_note = self_check
-        .iter()
-        .any(|it| !it.passed)
-        .then(|| "The self-check failed: no number here can be trusted.".to_owned());
-    progress.say("self-check: the generator beside a bare receive loop");
-    let (bare_loop, bare_note) = match self_check::bare_loop(&floor, &cores) {
-        Ok(found) => (Some(found), None),
-        Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let checks = checked.elapsed();
-    let mut contestants = build(&packages, floor, &interrupted, &mut progress)?;
+    let mut contestants = build(&setup, &mut progress)?;
     // From here on as if the build had taken no time.
-    let timed = Instant::now().checked_sub(checks).unwrap_or_else(Instant::now);
+    let began = Instant::now().checked_sub(truths.took).unwrap_or_else(Instant::now);
     if !args.skip_conformance {
-        check::check_all(&mut contestants, &interrupted, &mut progress);
+        check::check_all(&mut contestants, &setup.interrupted, &mut progress);
     }
     add_twin(&mut contestants);
-
-    environment.server_core = cores.server;
-    environment.generator_core = cores.generator;
-    let seed = args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32));
-    for contestant in &mut contestants {
-        // The twin is there to agree in the headlines.
-        let twin = contestant.row.twin_of.is_some();
-        contestant.row.cells = workloads
-            .iter()
-            .filter(|it| !twin || it.has_headlines())
-            .map(|it| Cell {
-                workload: it.name.clone(),
-                windows: Vec::new(),
-                latency: None,
-                summary: None,
-            })
-            .collect();
-    }
-    let calls =
-        if calls::can_count() { calls::TAKES * contestants.len() as u32 } else { Duration::ZERO };
-    let rounds = Rounds {
-        workloads: &workloads,
-        cores: &cores,
-        seed,
-        at_most: profile.at_most.saturating_sub(timed.elapsed() + calls),
-        interrupted: &interrupted,
-    };
-    let logs = rounds.measure(&mut contestants, &mut progress);
-    if calls::can_count() && !interrupted.load(Ordering::Relaxed) {
-        count_calls(&mut contestants, &cores, &mut progress);
-    }
+    measure(&setup, &mut contestants, began, &mut progress);
     progress.end();
 
-    let partial = interrupted.load(Ordering::Relaxed);
-    let mut report = Report {
-        schema: report::SCHEMA,
-        began: format!("{began:.0}"),
-        took_s: timed.elapsed().as_secs_f64(),
-        command: command_line(),
-        profile: profile.name.into(),
-        seed,
-        partial,
-        environment,
-        self_check,
-        bare_loop,
-        trust: report::Trust::default(),
-        workloads,
-        rows: contestants.into_iter().map(|it| it.row).collect(),
-        notes: core_note
-            .into_iter()
-            .chain(debug_note())
-            .chain(unchecked_note)
-            .chain(bare_note)
-            .collect(),
+    let report = setup.report(truths, &contestants, began.elapsed());
+    report.save(&setup.folder)?;
+    rounds::save(&setup.folder, &setup.workloads, &contestants)?;
+    let (text, folder) = (report::text(&report), shown(&setup.folder));
+    write!(io::stdout(), "{text}\nWritten to {folder}\n")?;
+    Ok(ExitCode::from(u8::from(report.partial || !report.is_as_expected())))
+}
+
+/// What is settled before anything runs.
+struct Setup {
+    began: Timestamp,
+    profile: &'static str,
+    at_most: Duration,
+    workloads: Vec<Workload>,
+    packages: Vec<Package>,
+    folder: PathBuf,
+    seed: u64,
+    unchecked: bool,
+    environment: Environment,
+    floor: Launch,
+    cores: Cores,
+    core_note: Option<String>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Setup {
+    fn of(args: &Args) -> Result<Setup> {
+        let began = Timestamp::now();
+        let Profile { name: profile, at_most, workloads } = Profile::find(&args.profile)?;
+        let workloads = select_workloads(workloads, &args.workloads)?;
+        let packages = select_packages(fleet::discover()?, &args.only)?;
+        let open_files = enough_fds(&workloads)?;
+        let folder = match &args.out {
+            Some(folder) => folder.clone(),
+            None => {
+                let name = began.strftime("%Y-%m-%dT%H%M%SZ").to_string();
+                fleet::target_directory()?.join("sse-bench").join(name)
+            }
+        };
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                130,
+                Arc::clone(&interrupted),
+            )?;
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+        }
+        let (cores, core_note) = Cores::choose();
+        let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
+        environment.server_core = cores.server;
+        environment.generator_core = cores.generator;
+        let binary = std::env::current_exe().context("cannot find the harness's own binary")?;
+        Ok(Setup {
+            began,
+            profile,
+            at_most,
+            workloads,
+            packages,
+            folder,
+            seed: args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32)),
+            unchecked: args.unchecked,
+            environment,
+            floor: Launch { binary, args: vec!["floor".into()], core: None },
+            cores,
+            core_note,
+            interrupted,
+        })
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn report(&self, truths: Truths, contestants: &[Contestant], took: Duration) -> Report {
+        let mut report = Report {
+            schema: report::SCHEMA,
+            began: format!("{:.0}", self.began),
+            took_s: took.as_secs_f64(),
+            command: command_line(),
+            profile: self.profile.into(),
+            seed: self.seed,
+            partial: self.is_interrupted(),
+            environment: self.environment.clone(),
+            self_check: truths.checks,
+            bare_loop: truths.bare_loop,
+            trust: report::Trust::default(),
+            workloads: self.workloads.clone(),
+            rows: contestants.iter().map(|it| it.row(&self.workloads)).collect(),
+            notes: self.core_note.iter().cloned().chain(debug_note()).chain(truths.notes).collect(),
+        };
+        report.summarise();
+        report
+    }
+}
+
+/// What the harness found of itself before it measures others.
+struct Truths {
+    checks: Vec<Check>,
+    bare_loop: Option<BareLoop>,
+    notes: Vec<String>,
+    took: Duration,
+}
+
+impl Truths {
+    /// Nothing if a truth was not found, and that was printed.
+    fn find(setup: &Setup, progress: &mut Progress) -> Result<Option<Truths>> {
+        let began = Instant::now();
+        progress.say("self-check: known truths");
+        let checks = self_check::run(&setup.floor, &setup.cores)?;
+        let mut notes = Vec::new();
+        if let Some(it) = checks.iter().find(|it| !it.passed) {
+            if !setup.unchecked {
+                progress.end();
+                let busy = self_check::quiet(&setup.cores).map_or(String::new(), |why| {
+                    format!("; the host is busy ({why}): try when it is quiet")
+                });
+                eprintln!(
+                    "sse-bench: the self-check failed, so no number can be trusted: {}: {} in \
+                     truth, found {}{busy}",
+                    it.what, it.truth, it.found
+                );
+                return Ok(None);
+            }
+            notes.push("The self-check failed: no number here can be trusted.".to_owned());
+        }
+        progress.say("self-check: the generator beside a bare receive loop");
+        let bare_loop = self_check::bare_loop(&setup.floor, &setup.cores)
+            .map_err(|error| notes.push(format!("{error:#}")))
+            .ok();
+        Ok(Some(Truths { checks, bare_loop, notes, took: began.elapsed() }))
+    }
+}
+
+fn measure(setup: &Setup, contestants: &mut [Contestant], began: Instant, progress: &mut Progress) {
+    for contestant in contestants.iter_mut() {
+        contestant.measured.resize_with(setup.workloads.len(), Vec::new);
+    }
+    let counts = calls::can_count();
+    let calls = if counts { calls::TAKES * contestants.len() as u32 } else { Duration::ZERO };
+    let rounds = Rounds {
+        workloads: &setup.workloads,
+        cores: &setup.cores,
+        seed: setup.seed,
+        at_most: setup.at_most.saturating_sub(began.elapsed() + calls),
+        interrupted: &setup.interrupted,
     };
-    report.summarise();
-    rounds::merge(&mut report, &logs);
-    report.save(&folder)?;
-    rounds::save(&folder, &logs)?;
-    write!(io::stdout(), "{}\nWritten to {}\n", report::text(&report), shown(&folder))?;
-    Ok(ExitCode::from(u8::from(partial || !report.is_as_expected())))
+    rounds.measure(contestants, progress);
+    if counts && !setup.is_interrupted() {
+        count_calls(contestants, &setup.cores, progress);
+    }
 }
 
 fn select_workloads(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>> {
@@ -283,38 +361,31 @@ fn select_packages(all: Vec<Package>, only: &[String]) -> Result<Vec<Package>> {
 
 fn enough_fds(workloads: &[Workload]) -> Result<u64> {
     let limit = fleet::raise_fd_limit().context("cannot raise the limit of open files")?;
-    let needed = workloads.iter().map(Workload::connections).max().unwrap_or(0) + fleet::SPARE_FDS;
+    let needed =
+        workloads.iter().map(|it| it.shape.connections()).max().unwrap_or(0) + fleet::SPARE_FDS;
     if limit < needed {
         bail!("{needed} open files are needed and {limit} allowed; raise it: ulimit -Hn {needed}");
     }
     Ok(limit)
 }
 
-fn build(
-    packages: &[Package],
-    floor: Launch,
-    interrupted: &AtomicBool,
-    progress: &mut Progress,
-) -> Result<Vec<Contestant>> {
+/// The floor, and each server in each of its encodings.
+fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contestant>> {
     let mut contestants = vec![Contestant {
         row: Row {
             server: FLOOR.into(),
             framework: FLOOR.into(),
             framework_version: env!("CARGO_PKG_VERSION").into(),
-            encoding: None,
-            twin_of: None,
-            conformance: None,
-            write_calls_per_event: None,
-            error: None,
-            cells: Vec::new(),
+            ..Row::default()
         },
-        launch: Some(floor),
-        package: None,
+        launch: Some(setup.floor.clone()),
+        ..Contestant::default()
     }];
-    for (index, package) in packages.iter().enumerate() {
-        progress.say(&format!("build {}/{}  {}", index + 1, packages.len(), package.name));
+    let count = setup.packages.len();
+    for (index, package) in setup.packages.iter().enumerate() {
+        progress.say(&format!("build {}/{count}  {}", index + 1, package.name));
         let built = fleet::build(package, true);
-        if interrupted.load(Ordering::Relaxed) {
+        if setup.is_interrupted() {
             bail!("interrupted before anything was measured");
         }
         for encoding in &package.encodings {
@@ -324,14 +395,12 @@ fn build(
                     framework: package.framework.clone(),
                     framework_version: package.framework_version.clone(),
                     encoding: Some(encoding.clone()),
-                    twin_of: None,
-                    conformance: None,
-                    write_calls_per_event: None,
                     error: built.as_ref().err().map(|error| format!("{error:#}")),
-                    cells: Vec::new(),
+                    ..Row::default()
                 },
                 launch: built.as_ref().ok().map(|binary| package.launch(binary, encoding)),
                 package: Some(package.clone()),
+                ..Contestant::default()
             });
         }
     }
@@ -351,7 +420,7 @@ fn add_twin(contestants: &mut Vec<Contestant>) {
             ..original.row.clone()
         },
         launch: original.launch.clone(),
-        package: None,
+        ..Contestant::default()
     };
     contestants.push(twin);
 }
@@ -408,7 +477,9 @@ mod tests {
             let all: Duration = profile
                 .workloads
                 .iter()
-                .map(|it| rounds::takes(it) * it.rounds * (12 + u32::from(it.has_headlines())))
+                .map(|it| {
+                    rounds::takes(it) * it.rounds * (12 + u32::from(it.shape.has_headlines()))
+                })
                 .sum();
             // The rest is for the self-check, the bare loop, conformance, the write calls, and for
             // what has to be measured again.
@@ -424,6 +495,6 @@ mod tests {
         assert_eq!(names.len(), all.len());
         let shapes: std::collections::HashSet<_> =
             all.iter().map(|it| std::mem::discriminant(&it.shape)).collect();
-        assert_eq!(shapes.len(), 8);
+        assert_eq!(shapes.len(), 5);
     }
 }

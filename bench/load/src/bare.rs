@@ -14,8 +14,9 @@ use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::plan::GRACE_NS;
+use super::shape::CONNECT_EVERY_NS;
 use super::stamp::Stamp;
-use super::{CONNECT_EVERY_NS, GRACE_NS};
 use crate::timer::{SECOND_NS, unix_ns};
 
 /// The first message's number: all have two digits, so all frames are of one length.

@@ -17,8 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::condition::Condition;
 use super::generator::{self, Mark, Outcome};
 use super::ledger::Step;
-use super::plan::{Pace, Plan, Schedule, Stop};
-use super::publisher::{Body, Publish};
+use super::plan::{Body, Pace, Plan, Publish, Stop};
 use super::stamp::StampReader;
 use crate::stats::{Distribution, hlog};
 use crate::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
@@ -122,6 +121,42 @@ struct Result_<'a> {
 /// # Errors
 /// When the URL cannot be used or no stream opens.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    let live = io::stderr().is_terminal();
+    let plan = plan(args, live)?;
+    let mut display = Display { last_events: 0, last_ns: unix_ns() };
+    let outcome = generator::run(&plan, unix_ns, |mark| display.show(args, &mark))?;
+    if live {
+        eprint!("\r\x1b[K");
+    }
+    let failure = outcome.first_failure.as_deref().unwrap_or("no answer within the time");
+    if outcome.opened == 0 {
+        bail!("no stream of {} opened: {failure}; is it the URL of a running stream?", args.url);
+    }
+    let window_ns = unix_ns().min(plan.window_ns.end).saturating_sub(plan.window_ns.start);
+    let seconds = (window_ns as f64 / 1e9).max(1e-3);
+    let failed: Vec<String> = args
+        .fail_if
+        .iter()
+        .filter(|it| it.is_met(&outcome, seconds))
+        .map(ToString::to_string)
+        .collect();
+    let whole = outcome.not_up == 0 && outcome.early_closes == 0;
+    save(args, &outcome, seconds, &failed)?;
+    if args.json.as_ref().is_none_or(|it| it.as_os_str() != "-") {
+        let mut text = text(args, &outcome, seconds);
+        if !whole {
+            let _ = writeln!(text, "first failure  {failure}");
+        }
+        for it in &failed {
+            let _ = writeln!(text, "FAILED         {it}");
+        }
+        write!(io::stdout(), "{text}")?;
+    }
+    Ok(ExitCode::from(u8::from(!whole || !failed.is_empty())))
+}
+
+/// The run as times, from now on; with marks for the display if it is `live`.
+fn plan(args: &Args, live: bool) -> Result<Plan> {
     let (addr, host, target) = resolve(&args.url)?;
     let limit = fleet::raise_fd_limit()?;
     if limit < args.connections + fleet::SPARE_FDS {
@@ -142,15 +177,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let body = Body::Template(args.publish_body.clone());
         Ok(Publish { addr, host, path, body, pace })
     });
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancel))?;
-        signal_hook::flag::register(signal, Arc::clone(&cancel))?;
-    }
-    let live = io::stderr().is_terminal();
     let begin_ns = connect.first_ns;
     let marks = if live { (end_ns - begin_ns) / DISPLAY_NS } else { 0 };
-    let plan = Plan {
+    Ok(Plan {
         publish: publish.transpose()?,
         stamp: match &args.stamp_path {
             Some(path) => StampReader::Path(path.split('.').map(str::to_owned).collect()),
@@ -161,40 +190,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Some(events) => Stop::AfterEvents { events, at_latest_ns: end_ns },
             None => Stop::At(end_ns),
         },
-        cancel: Some(cancel),
-        schedule: Schedule::Stamped,
+        cancel: Some(cancelled_by_signals()?),
         host,
-        ..super::bare_plan(addr, &target, connect, up_by_ns, up_by_ns..end_ns)
-    };
-    let mut display = Display { last_events: 0, last_ns: unix_ns() };
-    let outcome = generator::run(&plan, unix_ns, |mark| display.show(args, &mark))?;
-    if live {
-        eprint!("\r\x1b[K");
+        ..Plan::bare(addr, &target, connect, up_by_ns, up_by_ns..end_ns)
+    })
+}
+
+/// Set at the first Ctrl-C or SIGTERM; the second ends the process.
+fn cancelled_by_signals() -> Result<Arc<AtomicBool>> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancel))?;
+        signal_hook::flag::register(signal, Arc::clone(&cancel))?;
     }
-    let failure = outcome.first_failure.as_deref().unwrap_or("no answer within the time");
-    if outcome.opened == 0 {
-        bail!("no stream of {} opened: {failure}; is it the URL of a running stream?", args.url);
-    }
-    let seconds = (unix_ns().min(end_ns).saturating_sub(up_by_ns) as f64 / 1e9).max(1e-3);
-    let failed: Vec<String> = args
-        .fail_if
-        .iter()
-        .filter(|it| it.is_met(&outcome, seconds))
-        .map(ToString::to_string)
-        .collect();
-    let whole = outcome.not_up == 0 && outcome.early_closes == 0;
-    save(args, &outcome, seconds, &failed)?;
-    if args.json.as_ref().is_none_or(|it| it.as_os_str() != "-") {
-        let mut text = text(args, &outcome, seconds);
-        if !whole {
-            let _ = writeln!(text, "first failure  {failure}");
-        }
-        for it in &failed {
-            let _ = writeln!(text, "FAILED         {it}");
-        }
-        write!(io::stdout(), "{text}")?;
-    }
-    Ok(ExitCode::from(u8::from(!whole || !failed.is_empty())))
+    Ok(cancel)
 }
 
 fn resolve(url: &str) -> Result<(SocketAddr, String, String)> {

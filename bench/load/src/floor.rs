@@ -36,12 +36,6 @@ use crate::timer::{MILLISECOND_NS, Timer, unix_ns};
 /// Connections that may wait to be accepted, as in the servers that it is compared with.
 const BACKLOG: i32 = 4096;
 
-/// Between two prices of the simulation, as in the contract.
-const SIMULATION_NS: u64 = 100 * MILLISECOND_NS;
-
-/// Prices that a resumed stream gets at once, as the servers' default `--retain`.
-const SIMULATION_KEPT: u64 = 1024;
-
 /// Bytes that an unpaced stream sends before it is another one's turn.
 const BURST_BYTES: usize = 64 * 1024;
 
@@ -64,12 +58,6 @@ pub struct Args {
     /// Wake up for each tick to the microsecond, not on whole milliseconds
     #[arg(long)]
     exact_timers: bool,
-    /// Accepted and not used: it has no keep-alive
-    #[arg(long, hide = true)]
-    keep_alive_ms: Option<u64>,
-    /// Accepted and not used: it keeps stalled readers
-    #[arg(long, hide = true)]
-    stall_timeout_ms: Option<u64>,
     #[command(flatten)]
     faults: Faults,
 }
@@ -99,12 +87,9 @@ struct Floor {
     free: Vec<usize>,
     due: BinaryHeap<Reverse<(u64, Due)>>,
     topics: HashMap<String, Topic>,
-    /// Whether the next price is due some time.
-    simulated: bool,
     /// Whether it has stalled: it does so once.
     stalled: bool,
     accepted: u64,
-    sent: u64,
     /// One tick, the ticks of one write, and that write: memory that is used again.
     event: Vec<u8>,
     events: Vec<u8>,
@@ -122,7 +107,6 @@ struct Topic {
 enum Due {
     Tick { slot: usize, generation: u64 },
     Publish { topic: String, frame: Vec<u8>, n: u64 },
-    Simulation,
 }
 
 impl Floor {
@@ -153,10 +137,8 @@ impl Floor {
             free: Vec::new(),
             due: BinaryHeap::new(),
             topics: HashMap::new(),
-            simulated: false,
             stalled: false,
             accepted: 0,
-            sent: 0,
             event: Vec::new(),
             events: Vec::new(),
             out: Vec::new(),
@@ -214,7 +196,6 @@ impl Floor {
                 pending: Vec::new(),
                 ticks: None,
                 topic: None,
-                next: None,
             });
         }
     }
@@ -250,14 +231,7 @@ impl Floor {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         match (request.method.as_str(), path) {
             ("GET", "/healthz") => self.write_plain(slot, "200 OK", "ok\n"),
-            ("GET", "/metrics") => {
-                let open = self.connections.iter().flatten().filter(|it| it.is_stream()).count();
-                let text =
-                    format!("sse_open_streams {open}\nsse_events_sent_total {}\n", self.sent);
-                self.write_plain(slot, "200 OK", &text)
-            }
             ("GET", "/ticks") => self.start_ticks(slot, query),
-            ("GET", "/simulation") => self.follow(slot, request.last_event_id),
             (method, path) => match (method, path.strip_prefix("/messages/")) {
                 ("GET", Some(topic)) => self.subscribe(slot, topic),
                 ("POST", Some(topic)) => self.publish(slot, topic, &request.body),
@@ -343,7 +317,6 @@ impl Floor {
         let mut gone = Vec::new();
         for slot in &state.subscribers {
             let Some(connection) = &mut self.connections[*slot] else { continue };
-            self.sent += 1;
             if connection.write(&self.out).is_err() {
                 gone.push(*slot);
             }
@@ -363,7 +336,6 @@ impl Floor {
             let Some(Reverse((_, due))) = self.due.pop() else { return };
             match due {
                 Due::Publish { topic, frame, n } => self.fan_out(&topic, n, &frame),
-                Due::Simulation => self.simulate(),
                 Due::Tick { slot, generation } => {
                     if self.tick(slot, generation).is_err() {
                         self.close(slot);
@@ -401,7 +373,6 @@ impl Floor {
             }
             self.due.push(Reverse((due_ns, Due::Tick { slot, generation })));
         }
-        self.sent += 1;
         if self.out.is_empty() { Ok(()) } else { connection.write(&self.out) }
     }
 
@@ -415,7 +386,6 @@ impl Floor {
         self.events.clear();
         while self.events.len() < BURST_BYTES && ticks.n <= ticks.count {
             ticks.render(self.faults, &mut self.event, &mut self.events);
-            self.sent += 1;
         }
         self.out.clear();
         chunk(&self.events, &mut self.out);
@@ -427,32 +397,6 @@ impl Floor {
             self.due.push(Reverse((unix_ns(), tick)));
         }
         connection.write(&self.out)
-    }
-
-    /// Starts a stream of prices, after the ones since `last_event_id`.
-    fn follow(&mut self, slot: usize, last_event_id: Option<u64>) -> Result<(), Gone> {
-        let now_n = unix_ns() / SIMULATION_NS;
-        let next = last_event_id.map_or(now_n, |it| (it + 1).max(now_n - SIMULATION_KEPT + 1));
-        let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
-        connection.next = Some(next);
-        connection.write(STREAM_HEAD)?;
-        if !self.simulated {
-            self.simulated = true;
-            self.due.push(Reverse(((now_n + 1) * SIMULATION_NS, Due::Simulation)));
-        }
-        let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
-        connection.catch_up(now_n)
-    }
-
-    fn simulate(&mut self) {
-        let now_n = unix_ns() / SIMULATION_NS;
-        self.due.push(Reverse(((now_n + 1) * SIMULATION_NS, Due::Simulation)));
-        for slot in 0..self.connections.len() {
-            let Some(connection) = &mut self.connections[slot] else { continue };
-            if connection.next.is_some() && connection.catch_up(now_n).is_err() {
-                self.close(slot);
-            }
-        }
     }
 
     fn write_plain(&mut self, slot: usize, status: &str, body: &str) -> Result<(), Gone> {

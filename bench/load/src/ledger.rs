@@ -1,6 +1,7 @@
 //! Counts of received events: the outcome of a run, and the books that it is made of.
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Pace, Plan, Schedule};
@@ -67,8 +68,6 @@ pub struct Outcome {
     pub timeline: Vec<Step>,
     /// From the first connect() to the last subscriber's first event, nanoseconds.
     pub all_started_ns: u64,
-    /// From the first event received to the last, nanoseconds.
-    pub events_span_ns: u64,
     /// Stalled subscribers that the server gave up.
     pub stalled_closed: u64,
     /// Events of all kinds.
@@ -85,7 +84,7 @@ pub const STEP_NS: u64 = 100 * MILLISECOND_NS;
 const STEPS_MAX: u64 = 6000;
 
 /// The events of one step of time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Deliveries.
     pub events: u64,
@@ -138,8 +137,6 @@ pub(super) struct Ledger<'p> {
     pub(super) outcome: Outcome,
     /// Subscribers that have everything that is due to them.
     pub(super) complete: usize,
-    first_ns: u64,
-    last_ns: u64,
 }
 
 impl<'p> Ledger<'p> {
@@ -148,15 +145,11 @@ impl<'p> Ledger<'p> {
         if let Schedule::Published(pace) = &plan.schedule {
             outcome.messages = vec![Message::default(); pace.count as usize];
         }
-        Ledger { plan, outcome, complete: 0, first_ns: 0, last_ns: 0 }
+        Ledger { plan, outcome, complete: 0 }
     }
 
     pub(super) fn note(&mut self, book: &mut Book, arrival: &Arrival) {
         self.outcome.events += 1;
-        if self.outcome.events == 1 {
-            self.first_ns = arrival.received_ns;
-        }
-        self.last_ns = arrival.received_ns;
         let interval_ns = match &self.plan.schedule {
             Schedule::Published(pace) => pace.every_ns,
             Schedule::OfStream { interval_ns } => *interval_ns,
@@ -270,7 +263,6 @@ impl<'p> Ledger<'p> {
         outcome.opened = books.iter().filter(|book| book.up).count() as u64;
         outcome.received = received;
         outcome.expected = each * live;
-        outcome.events_span_ns = self.last_ns - self.first_ns;
         let first_connect_ns = books.first().map_or(0, |it| it.times.connect_ns);
         for book in books.iter().filter(|it| it.up && !it.stalled) {
             let Times { connect_ns, requested_ns, headers_ns, first_byte_ns, first_event_ns } =
@@ -366,7 +358,6 @@ fn empty_outcome() -> Outcome {
         messages: Vec::new(),
         timeline: Vec::new(),
         all_started_ns: 0,
-        events_span_ns: 0,
         stalled_closed: 0,
         events: 0,
         received: Received::default(),

@@ -5,8 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::publisher::Publish;
 use super::stamp::StampReader;
+use crate::timer::SECOND_NS;
+
+/// How long after the window the last events may come before they count as lost.
+pub(super) const GRACE_NS: u64 = 2 * SECOND_NS;
 
 /// Everything that one run of the generator does, in Unix nanoseconds.
 #[derive(Debug, Clone)]
@@ -43,6 +46,33 @@ pub struct Plan {
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
+/// Messages to publish, where and when.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where the server listens.
+    pub addr: SocketAddr,
+    /// The value of the `Host` field.
+    pub host: String,
+    /// Path and query of the POST.
+    pub path: String,
+    /// The body of each message.
+    pub body: Body,
+    /// When.
+    pub pace: Pace,
+}
+
+/// The body of a message.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Our own stamp, with this many filler bytes.
+    Stamp {
+        /// Filler bytes.
+        pad_bytes: usize,
+    },
+    /// This text, in which `{n}`, `{scheduled_ns}`, `{scheduled_ms}` and `{stamp}` are replaced.
+    Template(String),
+}
+
 /// Which events are due, and when.
 #[derive(Debug, Clone)]
 pub enum Schedule {
@@ -75,6 +105,35 @@ pub struct Pace {
     pub every_ns: u64,
     /// How many.
     pub count: u64,
+}
+
+impl Plan {
+    /// Streams of `target` that are counted in the window, and nothing else.
+    pub(super) fn bare(
+        addr: SocketAddr,
+        target: &str,
+        connect: Pace,
+        up_by_ns: u64,
+        window_ns: Range<u64>,
+    ) -> Plan {
+        Plan {
+            addr,
+            host: addr.to_string(),
+            target: target.into(),
+            connect_at_ns: (1..=connect.count).map(|n| connect.time_ns(n)).collect(),
+            stalled_each: 0,
+            up_by_ns,
+            publish: None,
+            schedule: Schedule::Stamped,
+            stamp: StampReader::Ours,
+            marks_ns: Vec::new(),
+            mark_at_end: false,
+            stop: Stop::WhenComplete { at_latest_ns: window_ns.end + GRACE_NS },
+            window_ns,
+            stays_awake: false,
+            cancel: None,
+        }
+    }
 }
 
 impl Pace {

@@ -1,41 +1,13 @@
 //! The paced publisher: one keep-alive connection that POSTs stamped messages.
 
 use std::io::{self, Read, Write as _};
-use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::plan::Pace;
+use super::plan::{Body, Publish};
 use super::response::{Piece, ResponseDecoder};
 use super::stamp::Stamp;
-
-/// Messages to publish, where and when.
-#[derive(Debug, Clone)]
-pub struct Publish {
-    /// Where the server listens.
-    pub addr: SocketAddr,
-    /// The value of the `Host` field.
-    pub host: String,
-    /// Path and query of the POST.
-    pub path: String,
-    /// The body of each message.
-    pub body: Body,
-    /// When.
-    pub pace: Pace,
-}
-
-/// The body of a message.
-#[derive(Debug, Clone)]
-pub enum Body {
-    /// Our own stamp, with this many filler bytes.
-    Stamp {
-        /// Filler bytes.
-        pad_bytes: usize,
-    },
-    /// This text, in which `{n}`, `{scheduled_ns}`, `{scheduled_ms}` and `{stamp}` are replaced.
-    Template(String),
-}
 
 impl Body {
     fn write(&self, stamp: Stamp, out: &mut String) {

@@ -6,15 +6,16 @@ mod interval;
 mod noise;
 mod order;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use distribution::{Distribution, P99_FROM};
-pub use interval::{BCA_ROUNDS, CONFIDENCE, EQUIVALENT, Method, Ratio, Verdict, bca, t_quantile};
+pub use interval::{CONFIDENCE, EQUIVALENT, Method, Ratio, Verdict};
 pub use noise::Noise;
 pub use order::balanced;
 
 /// A value over several rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spread {
     /// The middle one; of an even count, the mean of the middle two.
     pub median: f64,
@@ -23,6 +24,7 @@ pub struct Spread {
     /// The largest.
     pub max: f64,
     /// How many.
+    #[schemars(range(min = 1))]
     pub n: usize,
 }
 
@@ -43,7 +45,7 @@ impl Spread {
 }
 
 /// A straight line through points, by least squares.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slope {
     /// By how much y rises when x rises by one.
     pub per_x: f64,

@@ -1,6 +1,23 @@
 //! The workloads that a run is made of, each with its question.
 
-use super::{Shape, Workload};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::shape::{Broadcast, ConnectStorm, Firehose, Idle, Shape, Ticks};
+
+/// A load, the question that it answers, and how much of it makes one measured window.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Workload {
+    /// Its name in commands and reports.
+    pub name: String,
+    /// The question that it answers.
+    pub question: String,
+    /// How often each server meets it.
+    #[schemars(range(min = 1))]
+    pub rounds: u32,
+    /// The streams and messages of it.
+    pub shape: Shape,
+}
 
 impl Workload {
     fn new(name: &str, rounds: u32, question: &str, shape: Shape) -> Workload {
@@ -17,7 +34,7 @@ impl Workload {
                 "One message for {subscribers} subscriber{plural}: when does each have it, and \
                  what does a delivery cost the server?"
             ),
-            Shape::Broadcast {
+            Shape::Broadcast(Broadcast {
                 subscribers,
                 interval_us: interval_ms * 1000,
                 // Enough deliveries to warm up with.
@@ -25,7 +42,7 @@ impl Workload {
                 messages,
                 pad_bytes: 0,
                 stalled_each: 0,
-            },
+            }),
         )
     }
 
@@ -36,13 +53,13 @@ impl Workload {
             rounds,
             "1000 streams, each with its own timer: how late is an event, and what does one cost \
              when no other is due?",
-            Shape::Ticks {
+            Shape::Ticks(Ticks {
                 subscribers: 1000,
                 interval_ms: 250,
                 warm_up: 1,
                 events,
                 aligned: false,
-            },
+            }),
         )
     }
 
@@ -52,7 +69,13 @@ impl Workload {
             "ticks-aligned",
             rounds,
             "1000 streams whose timers are due at the same instant: how late is the last?",
-            Shape::Ticks { subscribers: 1000, interval_ms: 250, warm_up: 1, events, aligned: true },
+            Shape::Ticks(Ticks {
+                subscribers: 1000,
+                interval_ms: 250,
+                warm_up: 1,
+                events,
+                aligned: true,
+            }),
         )
     }
 
@@ -62,7 +85,7 @@ impl Workload {
             "firehose",
             rounds,
             "20 streams that never wait: how many events a second, and what does one cost?",
-            Shape::Firehose { subscribers: 20, warm_up_ms: 100, window_ms },
+            Shape::Firehose(Firehose { subscribers: 20, warm_up_ms: 100, window_ms }),
         )
     }
 
@@ -72,7 +95,7 @@ impl Workload {
             "connect-storm",
             rounds,
             "All streams opened at once: how soon does each have its first event?",
-            Shape::ConnectStorm { streams },
+            Shape::ConnectStorm(ConnectStorm { streams }),
         )
     }
 
@@ -82,17 +105,7 @@ impl Workload {
             "idle",
             rounds,
             "How much memory does one more open stream take, in the server and in the kernel?",
-            Shape::Idle { counts: vec![most / 20, most / 4, most / 2, most * 3 / 4, most] },
-        )
-    }
-
-    /// Streams that go away.
-    pub fn churn(streams: u64, rounds: u32) -> Workload {
-        Workload::new(
-            "churn",
-            rounds,
-            "A client leaves by FIN, by RST, or falls silent: when is its stream gone?",
-            Shape::Churn { streams },
+            Shape::Idle(Idle { counts: vec![most / 20, most / 4, most / 2, most * 3 / 4, most] }),
         )
     }
 
@@ -107,41 +120,14 @@ impl Workload {
             name,
             rounds,
             question,
-            Shape::Broadcast {
+            Shape::Broadcast(Broadcast {
                 subscribers: 500,
                 interval_us: 20_000,
                 warm_up: 4,
                 messages: 25,
                 pad_bytes: 4000,
                 stalled_each: each,
-            },
-        )
-    }
-
-    /// The server dies and comes back.
-    pub fn restart(streams: u64, rounds: u32) -> Workload {
-        Workload::new(
-            "restart",
-            rounds,
-            "The server is killed and started again, all clients come back and resume: is anything \
-             lost or repeated, and when do 99 % have live events again?",
-            Shape::Restart { streams, retry_ms: 500 },
-        )
-    }
-
-    /// How much before it is too slow.
-    pub fn max_rate(rounds: u32) -> Workload {
-        Workload::new(
-            "max-rate",
-            rounds,
-            "Broadcasts to 200 subscribers, faster and faster: up to which rate is the 99th \
-             percentile below 20 ms?",
-            Shape::MaxRate {
-                subscribers: 200,
-                p99_us: 20_000,
-                low_per_s: 10_000,
-                high_per_s: 640_000,
-            },
+            }),
         )
     }
 }

@@ -12,8 +12,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use load::stats::{EQUIVALENT, Ratio, Verdict};
+use maud::{Markup, html};
 
-use super::plot::{self, Axis, Dot, Scale, escape};
+use super::plot::{self, Axis, Dot, Scale};
 use super::render::{self, interval};
 use super::summary::{ratios, used};
 use super::table::Table;
@@ -51,8 +52,8 @@ pub struct Comparison {
     pub server: String,
     /// The workload.
     pub workload: String,
-    /// The figure's name.
-    pub figure: &'static str,
+    /// The figure.
+    pub figure: &'static Figure,
     /// The later value divided by the earlier.
     pub ratio: Ratio,
     /// The judgement of the ratio.
@@ -142,7 +143,7 @@ pub fn compare(a: &Report, b: &Report) -> Vec<Comparison> {
                 let judged = if figure.higher_is_better { ratio.inverted() } else { ratio };
                 let verdict = if shaky { Verdict::Inconclusive } else { judged.verdict() };
                 let (server, workload) = (row.key(), workload.name.clone());
-                found.push(Comparison { server, workload, figure: figure.name, ratio, verdict });
+                found.push(Comparison { server, workload, figure, ratio, verdict });
             }
         }
     }
@@ -152,12 +153,10 @@ pub fn compare(a: &Report, b: &Report) -> Vec<Comparison> {
 /// A figure round by round, as multiples of the floor if there is one.
 fn values(report: &Report, row: &Row, workload: &str, figure: &Figure) -> Option<(Vec<f64>, bool)> {
     let cell = row.cell(workload)?;
-    let measure = cell.summary.as_ref()?.get(figure.name)?;
-    // Ratios and counts do not depend on the host's speed.
-    let absolute = ["isolation_ratio", "bytes_per_event", "lost", "repeated"];
+    let measure = cell.summary.as_ref()?.get(figure)?;
     let floor = report.rows.iter().find(|it| it.is_floor()).and_then(|it| it.cell(workload));
-    if let Some(floor) = floor.filter(|_| !absolute.contains(&figure.name)) {
-        let multiples = ratios(&used(&cell.windows), &used(&floor.windows), figure.name);
+    if let Some(floor) = floor.filter(|_| figure.of_the_host) {
+        let multiples = ratios(&used(&cell.windows), &used(&floor.windows), figure);
         if !multiples.is_empty() {
             return Some((multiples, true));
         }
@@ -202,7 +201,7 @@ fn table(found: &[Comparison]) -> Table {
         table.row(vec![
             it.server.clone(),
             it.workload.clone(),
-            it.figure.into(),
+            it.figure.name.into(),
             word(it.verdict).into(),
             interval(it.ratio),
         ]);
@@ -236,15 +235,13 @@ fn trend(reports: &[Report]) -> Table {
     let last = &reports[reports.len() - 1];
     for row in last.rows.iter().filter(|it| it.twin_of.is_none()) {
         for cell in &row.cells {
-            for figure in FIGURES.iter().filter(|it| super::HEADLINES.contains(&it.name)) {
+            for figure in FIGURES.iter().filter(|it| it.is_headline()) {
                 let values: Vec<String> = shown
                     .iter()
                     .map(|report| {
                         let same = report.rows.iter().find(|it| it.key() == row.key());
-                        same.and_then(|it| {
-                            it.cell(&cell.workload)?.summary.as_ref()?.get(figure.name)
-                        })
-                        .map_or(render::NOTHING.into(), |it| figure.unit.write(it.value.median))
+                        same.and_then(|it| it.cell(&cell.workload)?.summary.as_ref()?.get(figure))
+                            .map_or(render::NOTHING.into(), |it| figure.unit.write(it.value.median))
                     })
                     .collect();
                 if values.iter().all(|it| it == render::NOTHING) {
@@ -259,47 +256,55 @@ fn trend(reports: &[Report]) -> Table {
 }
 
 fn html(reports: &[Report], found: &[Comparison]) -> String {
-    let mut out = super::html::open("SSE servers compared");
-    let _ = write!(out, "<h1>SSE servers compared</h1><pre>{}</pre>", escape(&heading(reports)));
-    let _ = write!(out, "<p>{}</p><div class=\"charts\">", escape(&sum(found)));
-    for figure in super::HEADLINES {
-        let mine: Vec<&Comparison> = found.iter().filter(|it| it.figure == figure).collect();
-        let rows: Vec<Dot> = mine
-            .iter()
-            .map(|it| Dot {
-                name: format!("{} {}", it.server, it.workload),
-                colour: Some(match it.verdict {
-                    Verdict::Better => 2,
-                    Verdict::Worse => 1,
-                    _ => 6,
-                }),
-                low: it.ratio.low,
-                value: it.ratio.estimate,
-                high: it.ratio.high,
-                label: word(it.verdict).into(),
-            })
-            .collect();
-        if rows.is_empty() {
-            continue;
+    let body = html! {
+        h1 { "SSE servers compared" }
+        pre { (heading(reports)) }
+        p { (sum(found)) }
+        div class="charts" {
+            @for figure in super::HEADLINES {
+                @if let Some((title, drawing)) = chart(&figure, found) {
+                    figure { h3 { (title) } (drawing) }
+                }
+            }
         }
-        let worse = mine.iter().filter(|it| it.verdict == Verdict::Worse).count();
-        let title = format!("{figure}: {worse} of {} are worse", rows.len());
-        let x = Axis::new("later ÷ earlier, 99 % interval", Scale::Log);
-        let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
-        let chart = plot::dots(&title, &x, &rows, Some(1.0), band);
-        let _ = write!(out, "<figure><h3>{}</h3>{chart}</figure>", escape(&title));
-    }
-    out.push_str("</div>");
-    if reports.len() > 2 {
-        let _ = write!(out, "<h2>Trend, medians</h2>{}", trend(reports).html(escape));
-    }
-    let _ = write!(out, "<h2>Every figure</h2>{}</body></html>", table(found).html(escape));
-    out
+        @if reports.len() > 2 {
+            h2 { "Trend, medians" }
+            (trend(reports).html())
+        }
+        h2 { "Every figure" }
+        (table(found).html())
+    };
+    super::html::page("SSE servers compared", &body)
+}
+
+/// One figure of every server under every workload, and how many of them are worse.
+fn chart(figure: &Figure, found: &[Comparison]) -> Option<(String, Markup)> {
+    let mine: Vec<&Comparison> = found.iter().filter(|it| it.figure.name == figure.name).collect();
+    let dot = |it: &&Comparison| Dot {
+        name: format!("{} {}", it.server, it.workload),
+        colour: Some(match it.verdict {
+            Verdict::Better => 2,
+            Verdict::Worse => 1,
+            _ => 6,
+        }),
+        low: it.ratio.low,
+        value: it.ratio.estimate,
+        high: it.ratio.high,
+        label: word(it.verdict).into(),
+    };
+    let rows: Vec<Dot> = mine.iter().map(dot).collect();
+    let worse = mine.iter().filter(|it| it.verdict == Verdict::Worse).count();
+    let title = format!("{}: {worse} of {} are worse", figure.name, rows.len());
+    let x = Axis::new("later ÷ earlier, 99 % interval", Scale::Log);
+    let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
+    let drawing = plot::dots(&title, &x, &rows, Some(1.0), band);
+    (!rows.is_empty()).then_some((title, drawing))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Window;
+    use super::super::figure::CPU;
     use super::super::render::tests::report;
     use super::super::summary::tests::window;
     use super::*;
@@ -316,7 +321,7 @@ mod tests {
         report.rows[1].cells[0].windows = rounds(20.0 * cpu);
         // The floor must not carry the same noise, or the ratio has none.
         for window in &mut report.rows[0].cells[0].windows {
-            window.figures.insert("cpu_ns_per_event".into(), 10.0);
+            window.figures.cpu_ns_per_event = Some(10.0);
         }
         report.summarise();
         report
@@ -324,7 +329,7 @@ mod tests {
 
     fn verdict(a: &Report, b: &Report) -> Verdict {
         let found = compare(a, b);
-        found.iter().find(|it| it.figure == "cpu_ns_per_event").unwrap().verdict
+        found.iter().find(|it| it.figure.name == CPU.name).unwrap().verdict
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! A report as one page that needs nothing else: no script, no font, no image from elsewhere.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use load::stats::EQUIVALENT;
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
-use super::plot::{self, Axis, Dot, Scale, Series, escape};
+use super::figure::{CPU, FIRST_EVENT_P99, LATENCY_P50, LATENCY_P99, MEMORY, SKEW_P50};
+use super::plot::{self, Axis, Dot, Scale, Series};
 use super::render::{self, LIMITS};
-use super::{Measure, Report, Row, Unit, significant};
+use super::{Figure, Measure, Report, Row, Unit, significant};
 
 /// The page's style. The colours are Okabe and Ito's, darker on light and lighter on dark ground.
 const STYLE: &str = "\
@@ -35,123 +36,134 @@ summary{cursor:pointer}ul.plain{padding-left:1.2rem;max-width:85ch}";
 /// When the largest value of a chart is this many times the smallest, its axis is logarithmic.
 const LINEAR_UP_TO: f64 = 20.0;
 
+/// A chart, and what it shows in words.
+struct Chart {
+    /// The finding.
+    title: String,
+    caption: &'static str,
+    drawing: Markup,
+}
+
 /// The whole page.
 pub fn html(report: &Report) -> String {
-    let mut out = open(&format!("SSE servers measured, {}", report.began));
-    put(
-        &mut out,
-        format_args!(
-            "<h1>SSE servers measured</h1><p class=\"soft\">{}, profile {}, <code>{}</code>; one host, \
-         loopback, unreviewed.</p>",
-            escape(&report.began),
-            escape(&report.profile),
-            escape(&report.command)
-        ),
-    );
-    if report.partial {
-        out.push_str("<p class=\"bad\">Partial: this run was interrupted.</p>");
-    }
-    for why in &report.trust.cannot_tell {
-        put(&mut out, format_args!("<p class=\"bad\">This run cannot tell: {}.</p>", escape(why)));
-    }
+    let body = html! {
+        h1 { "SSE servers measured" }
+        p class="soft" {
+            (report.began) ", profile " (report.profile) ", " code { (report.command) }
+            "; one host, loopback, unreviewed."
+        }
+        @if report.partial {
+            p class="bad" { "Partial: this run was interrupted." }
+        }
+        @for why in &report.trust.cannot_tell {
+            p class="bad" { "This run cannot tell: " (why) "." }
+        }
+        (summary(report))
+        h2 { "Charts" }
+        div class="charts" {
+            @for Chart { title, caption, drawing } in charts(report) {
+                figure {
+                    h3 { (title) }
+                    (drawing)
+                    figcaption class="soft" { (caption) }
+                }
+            }
+        }
+        (belief(report))
+        h2 { "Limits of the numbers" }
+        (list(LIMITS))
+        h2 { "Every workload" }
+        @for (title, table) in render::tables(report).into_iter().skip(1) {
+            h3 { (title) }
+            (table.html())
+        }
+        (conformance(report))
+        h2 { "Where" }
+        div class="wide" { table { tbody {
+            @for (what, value) in render::environment(report) {
+                tr { th { (what) } td { (value) } }
+            }
+        } } }
+    };
+    page(&format!("SSE servers measured, {}", report.began), &body)
+}
+
+/// A page with this title and body.
+pub(super) fn page(title: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { (body) }
+        }
+    };
+    page.into_string() + "\n"
+}
+
+fn summary(report: &Report) -> Markup {
     let (title, table) = render::summary(report);
-    let columns = title.strip_prefix("Summary: ").unwrap_or(&title);
-    put(&mut out, format_args!("<h2>Summary</h2><p>Columns: {}.</p>", escape(columns)));
-    out.push_str(&table.html(escape));
-    out.push_str(
-        "<p class=\"soft\">× is the multiple of the floor, a bare one-thread server in \
-                  the same rounds.</p>",
-    );
-
-    out.push_str("<h2>Charts</h2><div class=\"charts\">");
-    for (title, caption, chart) in charts(report) {
-        put(
-            &mut out,
-            format_args!(
-                "<figure><h3>{}</h3>{chart}<figcaption class=\"soft\">{}</figcaption></figure>",
-                escape(&title),
-                escape(&caption)
-            ),
-        );
+    html! {
+        h2 { "Summary" }
+        p { "Columns: " (title.strip_prefix("Summary: ").unwrap_or(&title)) "." }
+        (table.html())
+        p class="soft" {
+            "× is the multiple of the floor, a bare one-thread server in the same rounds."
+        }
     }
-    out.push_str("</div>");
-
-    out.push_str("<h2>How far it can be believed</h2><ul class=\"plain\">");
-    for line in render::remarks(report) {
-        put(&mut out, format_args!("<li>{}</li>", escape(&line)));
-    }
-    out.push_str("</ul><h3>Known truths, found before anything was measured</h3>");
-    out.push_str(
-        "<div class=\"wide\"><table><thead><tr><th>what was done</th><th>truth</th>\
-                  <th>found</th></tr></thead><tbody>",
-    );
-    for it in &report.self_check {
-        put(
-            &mut out,
-            format_args!(
-                "<tr><td>{}</td><td>{}</td><td{}>{}</td></tr>",
-                escape(&it.what),
-                escape(&it.truth),
-                if it.passed { " class=\"words\"" } else { " class=\"bad\"" },
-                escape(&it.found)
-            ),
-        );
-    }
-    out.push_str("</tbody></table></div>");
-
-    out.push_str("<h2>Limits of the numbers</h2><ul class=\"plain\">");
-    for line in LIMITS {
-        put(&mut out, format_args!("<li>{}</li>", escape(line)));
-    }
-    out.push_str("</ul><h2>Every workload</h2>");
-    for (title, table) in render::tables(report).into_iter().skip(1) {
-        put(&mut out, format_args!("<h3>{}</h3>{}", escape(&title), table.html(escape)));
-    }
-    conformance(report, &mut out);
-    out.push_str("<h2>Where</h2><div class=\"wide\"><table><tbody>");
-    for (what, value) in render::environment(report) {
-        put(&mut out, format_args!("<tr><th>{what}</th><td>{}</td></tr>", escape(&value)));
-    }
-    out.push_str("</tbody></table></div></body></html>\n");
-    out
 }
 
-/// The head of a page, up to its body.
-pub(super) fn open(title: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>{}</title><style>{STYLE}</style>\
-         </head><body>",
-        escape(title)
-    )
+fn list(lines: &[impl Render]) -> Markup {
+    html! { ul class="plain" { @for line in lines { li { (line) } } } }
 }
 
-fn conformance(report: &Report, out: &mut String) {
+fn belief(report: &Report) -> Markup {
+    html! {
+        h2 { "How far it can be believed" }
+        (list(&render::remarks(report)))
+        h3 { "Known truths, found before anything was measured" }
+        div class="wide" { table {
+            thead { tr { th { "what was done" } th { "truth" } th { "found" } } }
+            tbody {
+                @for it in &report.self_check {
+                    @let class = if it.passed { "words" } else { "bad" };
+                    tr { td { (it.what) } td { (it.truth) } td class=(class) { (it.found) } }
+                }
+            }
+        } }
+    }
+}
+
+fn conformance(report: &Report) -> Markup {
     let checked: Vec<_> =
         report.rows.iter().filter_map(|row| Some((row, row.conformance.as_ref()?))).collect();
-    if checked.is_empty() {
-        return;
-    }
-    out.push_str("<h2>Conformance</h2><div class=\"wide\"><table><thead><tr><th>server</th>\
-                  <th class=\"n\">passed</th><th class=\"n\">failed</th><th>failed cases</th></tr></thead><tbody>");
-    for (row, it) in checked {
-        put(
-            out,
-            format_args!(
-                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"words\">{}</td></tr>",
-                escape(&render::name(row).join(" ")),
-                it.passed,
-                it.failed,
-                escape(&it.missed.join(", "))
-            ),
-        );
-    }
-    out.push_str("</tbody></table></div>");
+    html! { @if !checked.is_empty() {
+        h2 { "Conformance" }
+        div class="wide" { table {
+            thead { tr {
+                th { "server" } th class="n" { "passed" } th class="n" { "failed" }
+                th { "failed cases" }
+            } }
+            tbody {
+                @for (row, it) in checked {
+                    tr {
+                        td { (render::name(row).join(" ")) }
+                        td class="n" { (it.passed) }
+                        td class="n" { (it.failed) }
+                        td class="words" { (it.missed.join(", ")) }
+                    }
+                }
+            }
+        } }
+    } }
 }
 
-/// Every chart that the report has data for: title, caption, SVG.
-fn charts(report: &Report) -> Vec<(String, String, String)> {
+/// Every chart that the report has data for.
+fn charts(report: &Report) -> Vec<Chart> {
     let looks = looks(report);
     let mut charts = Vec::new();
     for workload in &report.workloads {
@@ -162,19 +174,18 @@ fn charts(report: &Report) -> Vec<(String, String, String)> {
             report,
             &looks,
             name,
-            "cpu_ns_per_event",
+            &CPU,
             "CPU time of the server for a delivered event, ns",
             "takes the least CPU for an event",
         ));
     }
     charts.extend(forest(report, &looks));
-    charts.extend(throughput(report, &looks));
     charts.extend(fan_out(report, &looks));
     charts.extend(bars(
         report,
         &looks,
         "broadcast-1000",
-        "fanout_skew_p50_ns",
+        &SKEW_P50,
         "from the first subscriber to the last, ms (median message)",
         "spreads a message fastest",
     ));
@@ -184,17 +195,9 @@ fn charts(report: &Report) -> Vec<(String, String, String)> {
         report,
         &looks,
         "connect-storm",
-        "time_to_first_event_p99_ns",
+        &FIRST_EVENT_P99,
         "first event after the request, p99, ms",
         "gives everyone a first event soonest",
-    ));
-    charts.extend(bars(
-        report,
-        &looks,
-        "restart",
-        "recovery_99_ns",
-        "from the kill until 99 % have live events, ms",
-        "is back soonest",
     ));
     charts
 }
@@ -228,13 +231,13 @@ fn drawn(report: &Report) -> impl Iterator<Item = &Row> {
     report.rows.iter().filter(|it| it.twin_of.is_none())
 }
 
-fn measure<'r>(row: &'r Row, workload: &str, name: &str) -> Option<&'r Measure> {
-    row.cell(workload)?.summary.as_ref()?.get(name)
+fn measure<'r>(row: &'r Row, workload: &str, figure: &Figure) -> Option<&'r Measure> {
+    row.cell(workload)?.summary.as_ref()?.get(figure)
 }
 
 fn line(row: &Row, looks: &BTreeMap<String, Look>, points: Vec<(f64, f64)>) -> Series {
     let look = &looks[&row.key()];
-    Series { name: row.key(), colour: look.colour, dashed: look.dashed, points, hollow: Vec::new() }
+    Series { name: row.key(), colour: look.colour, dashed: look.dashed, points, marked: false }
 }
 
 /// The server with the lowest of these values, floor apart.
@@ -243,26 +246,21 @@ fn lowest(values: &[(String, f64)]) -> Option<(&str, f64)> {
     servers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|it| (it.0.as_str(), it.1))
 }
 
-fn latency(
-    report: &Report,
-    workload: &str,
-    looks: &BTreeMap<String, Look>,
-) -> Option<(String, String, String)> {
+fn latency(report: &Report, workload: &str, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     // The workloads whose tail is a separate question.
     let wanted = ["broadcast-1000", "ticks", "ticks-aligned", "broadcast-1", "broadcast-5000"];
     if !wanted.contains(&workload) {
         return None;
     }
     // Of few deliveries there is no 99th percentile.
-    let has_p99 = drawn(report).any(|row| measure(row, workload, "latency_p99_ns").is_some());
-    let (name, words) =
-        if has_p99 { ("latency_p99_ns", "p99") } else { ("latency_p50_ns", "median") };
+    let has_p99 = drawn(report).any(|row| measure(row, workload, &LATENCY_P99).is_some());
+    let (figure, words) = if has_p99 { (&LATENCY_P99, "p99") } else { (&LATENCY_P50, "median") };
     let mut ranked = Vec::new();
     let mut most: f64 = 10.0;
     let series: Vec<Series> = drawn(report)
         .filter_map(|row| {
             let latency = row.cell(workload)?.latency.as_ref()?;
-            let rounds = measure(row, workload, name)?.value;
+            let rounds = measure(row, workload, figure)?.value;
             let merged = if has_p99 { latency.p99_ns } else { latency.p50_ns };
             ranked.push((row.key(), merged as f64, rounds));
             let points: Vec<_> =
@@ -289,24 +287,25 @@ fn latency(
     let title = format!("{workload}: {best} has the lowest {words}, {value} ms{shared}");
     let caption = "All rounds merged; ends where fewer than ten deliveries are beyond. Grey: the \
                    floor, what the kernel alone takes.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
 fn bars(
     report: &Report,
     looks: &BTreeMap<String, Look>,
     workload: &str,
-    name: &str,
+    figure: &Figure,
     label: &str,
     finding: &str,
-) -> Option<(String, String, String)> {
-    let unit = super::figure(name).map_or(Unit::Number, |it| it.unit);
+) -> Option<Chart> {
+    let unit = figure.unit;
     let scale = if unit == Unit::Milliseconds { 1e6 } else { 1.0 };
     let mut values = Vec::new();
     let mut one_round = true;
     let mut rows: Vec<Dot> = drawn(report)
         .filter_map(|row| {
-            let it = measure(row, workload, name)?.value;
+            let it = measure(row, workload, figure)?.value;
             values.push((row.key(), it.median));
             one_round &= it.n == 1;
             Some(Dot {
@@ -345,21 +344,22 @@ fn bars(
     } else {
         format!("{workload}: {best} {finding}, {}{suffix}{shared}", unit.write(value))
     };
-    let chart = plot::dots(&title, &x, &rows, None, None);
-    Some((title, "Dot: median of the rounds; line: smallest to largest round.".into(), chart))
+    let caption = "Dot: median of the rounds; line: smallest to largest round.";
+    let drawing = plot::dots(&title, &x, &rows, None, None);
+    Some(Chart { title, caption, drawing })
 }
 
-fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<(String, String, String)> {
+fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<Chart> {
     let mut charts = Vec::new();
-    for (workload, name, words) in [
-        ("broadcast-1000", "cpu_ns_per_event", "CPU for an event"),
-        ("broadcast-1000", "latency_p50_ns", "median latency"),
-        ("ticks", "latency_p50_ns", "median latency"),
+    for (workload, figure, words) in [
+        ("broadcast-1000", &CPU, "CPU for an event"),
+        ("broadcast-1000", &LATENCY_P50, "median latency"),
+        ("ticks", &LATENCY_P50, "median latency"),
     ] {
         let mut rows = Vec::new();
         // The twin too: how far apart two equals lie is what to judge the others by.
         for row in &report.rows {
-            let Some(ratio) = measure(row, workload, name).and_then(|it| it.ratio) else {
+            let Some(ratio) = measure(row, workload, figure).and_then(|it| it.ratio) else {
                 continue;
             };
             if row.is_floor() {
@@ -384,59 +384,14 @@ fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<(String, Strin
         );
         let x = Axis::new("multiple of the floor in the same round, 95 % interval", Scale::Log);
         let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
-        let chart = plot::dots(&title, &x, &rows, Some(1.0), band);
+        let drawing = plot::dots(&title, &x, &rows, Some(1.0), band);
         let caption = "Intervals that overlap show no difference. Shaded: ±5 % of the floor.";
-        charts.push((title, caption.into(), chart));
+        charts.push(Chart { title, caption, drawing });
     }
     charts
 }
 
-fn throughput(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
-    let mut best: Option<(String, f64, &str)> = None;
-    let mut bound_from = f64::INFINITY;
-    let series: Vec<Series> = drawn(report)
-        .filter_map(|row| {
-            let cell = row.cell("max-rate")?;
-            let window = super::used(&cell.windows).into_iter().find(|it| !it.probes.is_empty())?;
-            let mut probes: Vec<_> = window.probes.iter().filter(|it| it.p99_ns > 0).collect();
-            probes.sort_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
-            if let Some(rate) = window.figures.get("max_rate_per_s")
-                && !row.is_floor()
-                && best.as_ref().is_none_or(|it| it.1 < *rate)
-            {
-                let bound = cell.summary.as_ref().is_some_and(|it| it.generator_bound);
-                best = Some((row.key(), *rate, if bound { "at least " } else { "" }));
-            }
-            let bound = probes.iter().filter(|it| it.generator_bound);
-            bound_from = bound.map(|it| it.offered_per_s).fold(bound_from, f64::min);
-            let points =
-                probes.iter().map(|it| (it.offered_per_s / 1e3, it.p99_ns as f64 / 1e6)).collect();
-            let mut series = line(row, looks, points);
-            series.hollow = probes.iter().map(|it| it.generator_bound).collect();
-            Some(series)
-        })
-        .collect();
-    let (best, rate, at_least) = best?;
-    let x = Axis::new("deliveries offered, thousands a second", Scale::Log);
-    let y = Axis::new("p99 latency, ms", Scale::Log);
-    let title = format!(
-        "max-rate: {best} keeps p99 below 20 ms up to {at_least}{} thousand/s",
-        significant(rate / 1e3)
-    );
-    let shaded = bound_from.is_finite().then_some(bound_from / 1e3);
-    let bound = if bound_from.is_finite() {
-        format!("From {} thousand a second on", significant(bound_from / 1e3))
-    } else {
-        "Nowhere".into()
-    };
-    let caption = format!(
-        "Each point is a window of the search, and a single search is not a ranking. {bound} the generator was the bottleneck (hollow \
-         points, shaded): right of there it is the harness that is measured."
-    );
-    Some((title.clone(), caption, plot::lines(&title, &x, &y, &series, shaded)))
-}
-
-fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let counts: Vec<(f64, &str)> = report
         .workloads
         .iter()
@@ -451,7 +406,7 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
             let mut points: Vec<(f64, f64)> = counts
                 .iter()
                 .filter_map(|(count, name)| {
-                    Some((*count, measure(row, name, "latency_p50_ns")?.value.median / 1e6))
+                    Some((*count, measure(row, name, &LATENCY_P50)?.value.median / 1e6))
                 })
                 .collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -459,7 +414,7 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
             last_count = last.0;
             most.push((row.key(), last.1 * 1e6));
             let mut series = line(row, looks, points);
-            series.hollow = vec![false; series.points.len()];
+            series.marked = true;
             Some(series)
         })
         .collect();
@@ -471,15 +426,16 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, S
     let x = Axis::new("subscribers of one topic", Scale::Log);
     let y = Axis::new("median latency, ms", Scale::Log);
     let caption = "Mostly arithmetic: the subscribers are written to one after the other.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
-fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let mut slopes = Vec::new();
     let series: Vec<Series> = drawn(report)
         .filter_map(|row| {
             let cell = row.cell("idle")?;
-            let slope = cell.summary.as_ref()?.get("resident_bytes_per_stream")?;
+            let slope = cell.summary.as_ref()?.get(&MEMORY)?;
             slopes.push((row.key(), slope.value.median));
             let used = super::used(&cell.windows);
             let window = used.first()?;
@@ -489,7 +445,7 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, St
                 .map(|it| (it.streams as f64, it.resident_bytes as f64 / f64::from(1 << 20)))
                 .collect();
             let mut series = line(row, looks, points);
-            series.hollow = vec![false; series.points.len()];
+            series.marked = true;
             Some(series)
         })
         .collect();
@@ -503,10 +459,11 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, St
     let mut y = Axis::new("resident memory, MiB", Scale::Linear);
     y.from_zero = true;
     let caption = "The slope is what a stream takes; the start is the server itself.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
-fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, String, String)> {
+fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let workload = "ticks";
     let mut worst: Option<(String, f64)> = None;
     let series: Vec<Series> = drawn(report)
@@ -539,12 +496,8 @@ fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<(String, 
     let x = Axis::new("seconds in the window", Scale::Linear);
     let y = Axis::new("slowest delivery in 100 ms, ms", Scale::Log);
     let caption = "A spike in one line is the server; a spike in all would be the host.";
-    Some((title.clone(), caption.into(), plot::lines(&title, &x, &y, &series, None)))
-}
-
-/// Writing to a String cannot fail.
-fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
-    let _ = out.write_fmt(what);
+    let drawing = plot::lines(&title, &x, &y, &series);
+    Some(Chart { title, caption, drawing })
 }
 
 #[cfg(test)]

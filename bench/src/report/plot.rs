@@ -4,7 +4,7 @@
 //! The series differ in colour, in dashes and in a marker's shape, and are named in a
 //! legend, so that no chart needs colours to be read.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
 /// Size of a chart in its own units; the page scales it to its width. Small enough that its text
 /// can be read on a phone, where a unit is three quarters of a pixel.
@@ -50,8 +50,8 @@ pub(super) struct Series {
     pub(super) colour: Option<usize>,
     pub(super) dashed: bool,
     pub(super) points: Vec<(f64, f64)>,
-    /// Draw a marker at each point; hollow where `true`.
-    pub(super) hollow: Vec<bool>,
+    /// Draw a marker at each point.
+    pub(super) marked: bool,
 }
 
 /// A value with a range, in a separate row.
@@ -64,11 +64,6 @@ pub(super) struct Dot {
     pub(super) high: f64,
     /// The value in words, at the right.
     pub(super) label: String,
-}
-
-/// Makes text safe in HTML and SVG.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A map from values to places.
@@ -163,103 +158,21 @@ fn colour(index: Option<usize>) -> String {
     index.map_or("var(--floor)".into(), |it| format!("var(--c{})", it % COLOURS))
 }
 
-/// Lines over two axes, with a legend below; from `shaded_from` on, the ground is shaded.
-pub(super) fn lines(
-    describes: &str,
-    x: &Axis,
-    y: &Axis,
-    series: &[Series],
-    shaded_from: Option<f64>,
-) -> String {
+/// Lines over two axes, with a legend below.
+pub(super) fn lines(describes: &str, x: &Axis, y: &Axis, series: &[Series]) -> Markup {
     let points = || series.iter().flat_map(|it| &it.points);
     let bottom = TOP + PLOT_HEIGHT;
     let across = Map::of(points().map(|it| it.0), x, LEFT, WIDTH - RIGHT);
     let up = Map::of(points().map(|it| it.1), y, bottom, TOP);
-    let height = bottom + BOTTOM;
-    let mut svg = open(describes, height);
-    if let Some(from) = shaded_from {
-        let (a, b) = (across.at(from).max(LEFT), WIDTH - RIGHT);
-        put(
-            &mut svg,
-            format_args!("<path class='band' d='M{a:.1} {TOP}H{b:.1}V{bottom}H{a:.1}Z'/>"),
-        );
-    }
-    let ticks = if x.ticks.is_empty() { across.ticks() } else { x.ticks.clone() };
-    for (value, text) in ticks {
-        if value < across.from || value > across.to {
-            continue;
-        }
-        let at = across.at(value);
-        put(
-            &mut svg,
-            format_args!(
-                "<path class='grid' d='M{at:.1} {TOP}V{bottom}'/>\
-             <text x='{at:.1}' y='{:.1}' text-anchor='middle'>{}</text>",
-                bottom + 16.0,
-                escape(&text)
-            ),
-        );
-    }
-    for (value, text) in up.ticks() {
-        let at = up.at(value);
-        put(
-            &mut svg,
-            format_args!(
-                "<path class='grid' d='M{LEFT} {at:.1}H{:.1}'/>\
-             <text x='{:.1}' y='{:.1}' text-anchor='end'>{text}</text>",
-                WIDTH - RIGHT,
-                LEFT - 6.0,
-                at + 4.0
-            ),
-        );
-    }
-    put(
-        &mut svg,
-        format_args!(
-            "<text x='{:.1}' y='{:.1}' text-anchor='middle' class='label'>{}</text>\
-         <text transform='translate(13 {:.1}) rotate(-90)' text-anchor='middle' class='label'>{}</text>",
-            f64::midpoint(LEFT, WIDTH - RIGHT),
-            bottom + 36.0,
-            escape(&x.label),
-            f64::midpoint(TOP, bottom),
-            escape(&y.label)
-        ),
-    );
     // The floor first: it lies below the others.
-    let mut ordered: Vec<&Series> = series.iter().collect();
+    let mut ordered: Vec<&Series> = series.iter().filter(|it| !it.points.is_empty()).collect();
     ordered.sort_by_key(|it| it.colour.is_some());
-    for it in ordered {
-        let mut path = String::new();
-        for (index, (a, b)) in it.points.iter().enumerate() {
-            let command = if index == 0 { 'M' } else { 'L' };
-            let _ = write!(path, "{command}{:.1} {:.1}", across.at(*a), up.at(*b));
-        }
-        let dashes = if it.dashed { " stroke-dasharray='5 3'" } else { "" };
-        let width = if it.colour.is_none() { 4 } else { 2 };
-        put(
-            &mut svg,
-            format_args!(
-                "<path d='{path}' fill='none' stroke='{}' stroke-width='{width}'{dashes}><title>{}</title></path>",
-                colour(it.colour),
-                escape(&it.name)
-            ),
-        );
-        for ((a, b), hollow) in it.points.iter().zip(&it.hollow) {
-            let fill = if *hollow { "var(--page)".into() } else { colour(it.colour) };
-            put(
-                &mut svg,
-                format_args!(
-                    "<circle cx='{:.1}' cy='{:.1}' r='3.5' fill='{fill}' stroke='{}' stroke-width='1.5'/>",
-                    across.at(*a),
-                    up.at(*b),
-                    colour(it.colour)
-                ),
-            );
-        }
-    }
-    svg.push_str("</svg>");
-    svg.push_str(&legend(series));
-    svg
+    let drawing = html! {
+        (x_axis(x, &across, bottom, f64::midpoint(LEFT, WIDTH - RIGHT)))
+        (y_axis(y, &up, bottom))
+        @for it in ordered { (line(it, &across, &up)) }
+    };
+    html! { (svg(describes, bottom + BOTTOM, &drawing)) (legend(series)) }
 }
 
 /// Values with ranges, a row each; `reference` is drawn as a line, `band` as an area around it.
@@ -269,94 +182,113 @@ pub(super) fn dots(
     rows: &[Dot],
     reference: Option<f64>,
     band: Option<(f64, f64)>,
-) -> String {
+) -> Markup {
     const ROW: f64 = 20.0;
     const NAMES: f64 = 164.0;
     const LABELS: f64 = 106.0;
+    let (start, end) = (NAMES, WIDTH - LABELS);
     let bottom = TOP + ROW * rows.len() as f64 + 4.0;
     let values = rows.iter().flat_map(|it| [it.low, it.value, it.high]).chain(reference);
-    let across = Map::of(values, x, NAMES, WIDTH - LABELS);
-    let mut svg = open(describes, bottom + BOTTOM);
-    if let Some((low, high)) = band {
-        let (a, b) = (across.at(low).max(NAMES), across.at(high).min(WIDTH - LABELS));
-        put(
-            &mut svg,
-            format_args!("<path class='band' d='M{a:.1} {TOP}H{b:.1}V{bottom:.1}H{a:.1}Z'/>"),
-        );
-    }
-    for (value, text) in across.ticks() {
-        let at = across.at(value);
-        put(
-            &mut svg,
-            format_args!(
-                "<path class='grid' d='M{at:.1} {TOP}V{bottom:.1}'/>\
-             <text x='{at:.1}' y='{:.1}' text-anchor='middle'>{text}</text>",
-                bottom + 16.0
-            ),
-        );
-    }
-    if let Some(value) = reference {
-        let at = across.at(value);
-        put(&mut svg, format_args!("<path class='one' d='M{at:.1} {TOP}V{bottom:.1}'/>"));
-    }
-    for (index, row) in rows.iter().enumerate() {
-        let middle = TOP + ROW * (index as f64 + 0.5);
-        let (low, at, high) = (across.at(row.low), across.at(row.value), across.at(row.high));
-        put(
-            &mut svg,
-            format_args!(
-                "<text x='{:.1}' y='{:.1}' text-anchor='end' class='name'>{}</text>\
-             <path d='M{low:.1} {middle:.1}H{high:.1}' stroke='{c}' stroke-width='3'/>\
-             <circle cx='{at:.1}' cy='{middle:.1}' r='5' fill='{c}'/>\
-             <text x='{:.1}' y='{:.1}'>{}</text>",
-                NAMES - 8.0,
-                middle + 4.0,
-                escape(&row.name),
-                WIDTH - LABELS + 8.0,
-                middle + 4.0,
-                escape(&row.label),
-                c = colour(row.colour)
-            ),
-        );
-    }
-    put(
-        &mut svg,
-        format_args!(
-            "<text x='{:.1}' y='{:.1}' text-anchor='middle' class='label'>{}</text></svg>",
-            WIDTH / 2.0,
-            bottom + 36.0,
-            escape(&x.label)
-        ),
-    );
-    svg
+    let across = Map::of(values, x, start, end);
+    let band = band.map(|(low, high)| (across.at(low).max(start), across.at(high).min(end)));
+    let drawing = html! {
+        @if let Some((a, b)) = band {
+            path class="band" d=(format!("M{a:.1} {TOP}H{b:.1}V{bottom:.1}H{a:.1}Z")) {}
+        }
+        (x_axis(x, &across, bottom, WIDTH / 2.0))
+        @if let Some(value) = reference {
+            path class="one" d=(format!("M{:.1} {TOP}V{bottom:.1}", across.at(value))) {}
+        }
+        @for (index, row) in rows.iter().enumerate() {
+            @let middle = TOP + ROW * (index as f64 + 0.5);
+            @let (low, high) = (across.at(row.low), across.at(row.high));
+            @let colour = colour(row.colour);
+            (text(start - 8.0, middle + 4.0, "end", "name", &row.name))
+            path d=(format!("M{low:.1} {middle:.1}H{high:.1}")) stroke=(colour) stroke-width="3" {}
+            (circle(across.at(row.value), middle, 5, &colour))
+            (text(end + 8.0, middle + 4.0, "start", "", &row.label))
+        }
+    };
+    svg(describes, bottom + BOTTOM, &drawing)
 }
 
-fn open(describes: &str, height: f64) -> String {
-    let describes = escape(describes);
-    format!(
-        "<svg viewBox='0 0 {WIDTH} {height:.0}' role='img' aria-label=\"{describes}\">\
-         <title>{describes}</title>"
-    )
-}
-
-fn legend(series: &[Series]) -> String {
-    let mut out = String::from("<ul class='legend'>");
-    for it in series {
-        let style = if it.dashed { "dashed" } else { "solid" };
-        let _ = write!(
-            out,
-            "<li><i style='border-top:3px {style} {}'></i>{}</li>",
-            colour(it.colour),
-            escape(&it.name)
-        );
+fn svg(describes: &str, height: f64, drawing: &Markup) -> Markup {
+    html! {
+        svg viewBox=(format!("0 0 {WIDTH} {height:.0}")) role="img" aria-label=(describes) {
+            title { (describes) }
+            (drawing)
+        }
     }
-    out.push_str("</ul>");
-    out
 }
 
-/// Writing to a String cannot fail.
-fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
-    let _ = out.write_fmt(what);
+fn text(x: f64, y: f64, anchor: &str, class: &str, words: &str) -> Markup {
+    let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
+    let class = Some(class).filter(|it| !it.is_empty());
+    html! { text x=(x) y=(y) text-anchor=(anchor) class=[class] { (words) } }
+}
+
+fn circle(x: f64, y: f64, radius: u32, fill: &str) -> Markup {
+    let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
+    html! { circle cx=(x) cy=(y) r=(radius) fill=(fill) {} }
+}
+
+/// The grid, the ticks below it, and the label around `middle`.
+fn x_axis(axis: &Axis, across: &Map, bottom: f64, middle: f64) -> Markup {
+    let mut ticks = if axis.ticks.is_empty() { across.ticks() } else { axis.ticks.clone() };
+    ticks.retain(|(value, _)| (across.from..=across.to).contains(value));
+    html! {
+        @for (value, words) in ticks {
+            @let at = across.at(value);
+            path class="grid" d=(format!("M{at:.1} {TOP}V{bottom:.1}")) {}
+            (text(at, bottom + 16.0, "middle", "", &words))
+        }
+        (text(middle, bottom + 36.0, "middle", "label", &axis.label))
+    }
+}
+
+/// The grid, the ticks beside it, and the label, upright.
+fn y_axis(axis: &Axis, up: &Map, bottom: f64) -> Markup {
+    let middle = f64::midpoint(TOP, bottom);
+    html! {
+        @for (value, words) in up.ticks() {
+            @let at = up.at(value);
+            path class="grid" d=(format!("M{LEFT} {at:.1}H{:.1}", WIDTH - RIGHT)) {}
+            (text(LEFT - 6.0, at + 4.0, "end", "", &words))
+        }
+        text transform=(format!("translate(13 {middle:.1}) rotate(-90)"))
+            text-anchor="middle" class="label" { (axis.label) }
+    }
+}
+
+fn line(series: &Series, across: &Map, up: &Map) -> Markup {
+    let places: Vec<(f64, f64)> =
+        series.points.iter().map(|(x, y)| (across.at(*x), up.at(*y))).collect();
+    let steps: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+    let colour = colour(series.colour);
+    let width = if series.colour.is_none() { 4 } else { 2 };
+    html! {
+        path d=(format!("M{}", steps.join("L"))) fill="none" stroke=(colour)
+            stroke-width=(width) stroke-dasharray=[series.dashed.then_some("5 3")] {
+            title { (series.name) }
+        }
+        @if series.marked {
+            @for (x, y) in places { (circle(x, y, 4, &colour)) }
+        }
+    }
+}
+
+fn legend(series: &[Series]) -> Markup {
+    html! {
+        ul class="legend" {
+            @for it in series {
+                @let style = if it.dashed { "dashed" } else { "solid" };
+                li {
+                    i style=(format!("border-top:3px {style} {}", colour(it.colour))) {}
+                    (it.name)
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -370,18 +302,17 @@ mod tests {
             colour: Some(1),
             dashed: true,
             points: vec![(1.0, 10.0), (100.0, 1000.0)],
-            hollow: vec![false, true],
+            marked: true,
         };
         let (x, y) = (Axis::new("streams", Scale::Log), Axis::new("latency, ms", Scale::Log));
-        let svg = lines("it rises", &x, &y, &[series], Some(50.0));
+        let svg = lines("it rises", &x, &y, &[series]).into_string();
         assert!(svg.contains("latency, ms") && svg.contains("a&lt;b") && svg.contains("it rises"));
         assert_eq!(svg.matches("<circle").count(), 2);
-        assert_eq!(svg.matches("class='band'").count(), 1);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         // Up is down in SVG: the higher value has the smaller y.
         let y_of = |n: usize| -> f64 {
-            let circle = svg.split("cy='").nth(n).unwrap();
-            circle.split('\'').next().unwrap().parse().unwrap()
+            let circle = svg.split("cy=\"").nth(n).unwrap();
+            circle.split('"').next().unwrap().parse().unwrap()
         };
         assert!(y_of(1) > y_of(2));
     }
@@ -400,7 +331,7 @@ mod tests {
                 label: "1".into(),
             }],
         ] {
-            let svg = dots("d", &axis, &rows, Some(1.0), Some((0.95, 1.05)));
+            let svg = dots("d", &axis, &rows, Some(1.0), Some((0.95, 1.05))).into_string();
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
     }

@@ -3,9 +3,9 @@
 use load::stats::{CONFIDENCE, Ratio, Spread};
 use load::{Shape, Workload};
 
+use super::figure::{CPU, LATENCY_MAX, LATENCY_P50, LATENCY_P99, MEMORY};
 use super::table::Table;
-use super::{Cell, FIGURES, HEADLINES, Measure, Report, Row, Summary, Unit, Window};
-use super::{figure, significant};
+use super::{Cell, FIGURES, Figure, Generator, Measure, Report, Row, Unit, Window, significant};
 
 /// The workload whose figures stand in the summary.
 pub(super) const HEADLINE: &str = "broadcast-1000";
@@ -25,8 +25,8 @@ pub(super) const LIMITS: &[&str] = &[
      server that would use eight cores well does not show it here.",
     "Latency counts from the time an event was scheduled for. In a broadcast it is mostly the time \
      to write to the subscribers before: read it as a multiple of the floor.",
-    "Paced loads are far below saturation. In firehose and max-rate the generator shares the work \
-    and may set the pace: where it did, the report says so, and the number is a lower bound.",
+    "Paced loads are far below saturation. In the firehose the generator shares the work and may \
+     set the pace: where it did, the report says so, and the number is a lower bound.",
     "CPU time for an event includes what the server does while it waits, divided by the events of \
      this rate.",
     "The range in round brackets is the smallest and largest round, not a confidence interval. \
@@ -165,24 +165,23 @@ pub(super) fn summary(report: &Report) -> (String, Table) {
         cells.push(sum(|it| it.gaps).to_string());
         cells.push(sum(|it| it.duplicates).to_string());
         let headline = row.cell(HEADLINE).and_then(|it| it.summary.as_ref());
-        let of = |name: &str| headline.and_then(|it| it.get(name));
-        let brief = |name: &str| brief(of(name), name);
-        cells.push(brief("latency_p50_ns"));
-        cells.push(brief("latency_p99_ns"));
-        cells.push(slowest(of("latency_max_ns")));
-        cells.push(brief("cpu_ns_per_event"));
-        let memory =
-            row.cells.iter().find_map(|it| it.summary.as_ref()?.get("resident_bytes_per_stream"));
+        let of = |figure: &Figure| headline.and_then(|it| it.get(figure));
+        cells.push(brief(of(&LATENCY_P50), &LATENCY_P50));
+        cells.push(brief(of(&LATENCY_P99), &LATENCY_P99));
+        cells.push(slowest(of(&LATENCY_MAX)));
+        cells.push(brief(of(&CPU), &CPU));
+        let memory = row.cells.iter().find_map(|it| it.summary.as_ref()?.get(&MEMORY));
         cells.push(memory.map_or(NOTHING.into(), |it| Unit::Kibibytes.write(it.value.median)));
         cells.push(row.write_calls_per_event.map_or(NOTHING.into(), significant));
         table.row(cells);
     }
     let headline = report.workloads.iter().find(|it| it.name == HEADLINE);
     let title = match headline.map(|it| &it.shape) {
-        Some(Shape::Broadcast { subscribers, interval_us, .. }) => format!(
+        Some(Shape::Broadcast(it)) => format!(
             "Summary: conformance; deliveries of all workloads; latency and CPU of a broadcast to \
-             {subscribers} streams each {} ms; memory of an idle stream; calls that write",
-            interval_us / 1000
+             {} streams each {} ms; memory of an idle stream; calls that write",
+            it.subscribers,
+            it.interval_us / 1000
         ),
         _ => "Summary".into(),
     };
@@ -195,14 +194,13 @@ fn figures(report: &Report, workload: &Workload) -> (String, Table) {
         .iter()
         .filter(|figure| {
             let mut cells = cells_of(report, &workload.name);
-            let has = |it: &Summary| it.get(figure.name).is_some();
-            cells.any(|(_, it)| it.summary.as_ref().is_some_and(has))
+            cells.any(|(_, it)| it.summary.as_ref().is_some_and(|it| it.get(figure).is_some()))
         })
         .collect();
     let mut header = vec!["server", "encoding"];
     for figure in &shown {
         header.push(figure.title);
-        if HEADLINES.contains(&figure.name) {
+        if figure.is_headline() {
             header.push("× floor [95 %]");
         }
     }
@@ -214,13 +212,13 @@ fn figures(report: &Report, workload: &Workload) -> (String, Table) {
             continue;
         };
         for figure in &shown {
-            let measure = summary.get(figure.name);
-            cells.push(if figure.name == "latency_max_ns" {
+            let measure = summary.get(figure);
+            cells.push(if figure.name == LATENCY_MAX.name {
                 slowest(measure)
             } else {
                 ranged(measure, figure.unit)
             });
-            if HEADLINES.contains(&figure.name) {
+            if figure.is_headline() {
                 cells.push(ratio(measure));
             }
         }
@@ -284,38 +282,47 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
          wakes for each event alone is earlier than the floor and takes more CPU."
             .into(),
     );
-    let generators = || {
-        report
-            .rows
-            .iter()
-            .flat_map(|it| &it.cells)
-            .filter(|it| it.summary.as_ref().is_some_and(|it| it.get("latency_p50_ns").is_some()))
-            .flat_map(|it| super::used(&it.windows))
-            .map(|it| it.generator)
-    };
-    let most = |of: fn(&super::Generator) -> f64| {
-        generators().map(|it| of(&it)).max_by(f64::total_cmp).unwrap_or(0.0)
-    };
-    lines.push(format!(
-        "The generator used at most {:.0} % of its core (at 90 % it would be the bottleneck), took \
-         at most {:.2} events a read, and its publisher was at most {} ms late (p99 of the worst \
-         window): the harness's own share in the latencies.",
-        100.0 * most(|it| it.cpu_share),
-        most(|it| it.events_per_read),
-        milliseconds(most(|it| it.publish_lateness_p99_ns as f64)),
-    ));
-    let waited = most(|it| it.waited_share);
-    if waited > BUSY_SHARE {
+    lines.extend(generator(report));
+    if let Some(share) = busy(report) {
         lines.insert(
             0,
             format!(
                 "The host was busy: in the worst window the generator waited {:.0} % of the time \
                  for its core, and latencies are wide for that reason. Measure again when it is \
                  quiet.",
-                100.0 * waited
+                100.0 * share
             ),
         );
     }
+    lines
+}
+
+/// The most of one of the generator's own figures, in the windows that count and have latencies.
+fn most(report: &Report, of: fn(&Generator) -> f64) -> f64 {
+    let cells = report.rows.iter().flat_map(|it| &it.cells);
+    cells
+        .filter(|it| it.summary.as_ref().is_some_and(|it| it.get(&LATENCY_P50).is_some()))
+        .flat_map(|it| super::used(&it.windows))
+        .map(|it| of(&it.generator))
+        .max_by(f64::total_cmp)
+        .unwrap_or(0.0)
+}
+
+/// The share of time that the generator waited for its core, if the reader has to know.
+fn busy(report: &Report) -> Option<f64> {
+    Some(most(report, |it| it.waited_share)).filter(|share| *share > BUSY_SHARE)
+}
+
+/// The harness's own share in the numbers.
+fn generator(report: &Report) -> Vec<String> {
+    let mut lines = vec![format!(
+        "The generator used at most {:.0} % of its core (at 90 % it would be the bottleneck), took \
+         at most {:.2} events a read, and its publisher was at most {} ms late (p99 of the worst \
+         window): the harness's own share in the latencies.",
+        100.0 * most(report, |it| it.cpu_share),
+        most(report, |it| it.events_per_read),
+        milliseconds(most(report, |it| it.publish_lateness_p99_ns as f64)),
+    )];
     for row in &report.rows {
         let bound = |it: &&Cell| it.summary.as_ref().is_some_and(|it| it.generator_bound);
         for cell in row.cells.iter().filter(bound) {
@@ -346,7 +353,7 @@ pub(super) fn trust(report: &Report) -> Vec<String> {
             .twin
             .iter()
             .map(|it| {
-                let title = figure(&it.figure).map_or(it.figure.as_str(), |it| it.title);
+                let title = Figure::find(&it.figure).map_or(it.figure.as_str(), |it| it.title);
                 format!("{title} {}, n {}", interval(it.ratio), it.ratio.n)
             })
             .collect();
@@ -401,13 +408,10 @@ pub(super) fn environment(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// `1.93 ×1.40 [1.22–1.49]`
-fn brief(measure: Option<&Measure>, name: &str) -> String {
-    let unit = figure(name).map_or(Unit::Number, |it| it.unit);
+fn brief(measure: Option<&Measure>, figure: &Figure) -> String {
     let Some(measure) = measure else { return NOTHING.into() };
-    match measure.ratio {
-        Some(ratio) => format!("{} ×{}", unit.write(measure.value.median), interval(ratio)),
-        None => unit.write(measure.value.median),
-    }
+    let value = figure.unit.write(measure.value.median);
+    measure.ratio.map_or(value.clone(), |ratio| format!("{value} ×{}", interval(ratio)))
 }
 
 /// `1.93 (1.88–2.04)`
@@ -534,9 +538,12 @@ pub(super) mod tests {
         assert_eq!(markdown(&read), markdown(&report));
         let json = folder.join("report.json");
         let text = std::fs::read_to_string(&json).unwrap();
-        let ours = format!("\"schema\": {}", super::super::SCHEMA);
+        let windows = report.rows.iter().flat_map(|row| &row.cells).flat_map(|it| &it.windows);
+        let lines = text.lines().filter(|line| line.starts_with("{\"round\":"));
+        assert_eq!(lines.count(), windows.count());
+        let ours = format!("\"schema\":{}", super::super::SCHEMA);
         assert!(text.contains(&ours));
-        std::fs::write(&json, text.replace(&ours, "\"schema\": 9")).unwrap();
+        std::fs::write(&json, text.replace(&ours, "\"schema\":9")).unwrap();
         let error = Report::load(&folder).unwrap_err().to_string();
         assert!(error.contains("schema 9"), "{error}");
         std::fs::remove_dir_all(&folder).unwrap();

@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use load::Shape;
+use load::shape::Broadcast;
 use load::stats::{CONFIDENCE, Noise, Ratio, Spread};
-use load::{Shape, Workload};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Row, Window, figure};
+use super::{FIGURES, Figure, Report, Row, Window};
 
 /// How much a window varies under one workload, by the name of the figure.
-pub(super) type Noises = BTreeMap<String, Noise>;
+pub(super) type Noises = BTreeMap<&'static str, Noise>;
 
 /// A cell over its rounds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Deliveries due, all rounds together.
     pub expected: u64,
     /// Deliveries that came.
     pub delivered: u64,
     /// Rounds that count.
+    #[schemars(range(min = 1))]
     pub rounds: u64,
     /// Of these, rounds in which the host was disturbed.
     pub poisoned: u64,
@@ -29,7 +32,7 @@ pub struct Summary {
 }
 
 /// A value over the rounds, absolute and as a multiple of the floor's in the same round.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Measure {
     /// As measured.
     pub value: Spread,
@@ -42,38 +45,24 @@ pub struct Measure {
 impl Report {
     /// Compares the windows with stalled readers with those of the same round without.
     pub(super) fn isolate(&mut self) {
-        let stalls = |it: &&Workload| match it.shape {
-            Shape::Broadcast { stalled_each, .. } => stalled_each > 0,
-            _ => false,
-        };
-        let stalled: Vec<&Workload> = self.workloads.iter().filter(stalls).collect();
-        for workload in stalled {
-            let Shape::Broadcast { subscribers, interval_us, pad_bytes, .. } = workload.shape
-            else {
+        for workload in &self.workloads {
+            let Shape::Broadcast(broadcast) = &workload.shape else { continue };
+            if broadcast.stalled_each == 0 {
                 continue;
-            };
-            let without = self.workloads.iter().find(|it| match it.shape {
-                Shape::Broadcast {
-                    subscribers: s,
-                    interval_us: i,
-                    pad_bytes: p,
-                    stalled_each: 0,
-                    ..
-                } => (s, i, p) == (subscribers, interval_us, pad_bytes),
-                _ => false,
-            });
-            let Some(without) = without else { continue };
+            }
+            let calm = Shape::Broadcast(Broadcast { stalled_each: 0, ..broadcast.clone() });
+            let Some(calm) = self.workloads.iter().find(|it| it.shape == calm) else { continue };
             for row in &mut self.rows {
-                let p99 = |it: &Window| Some(it.distributions.get("latency")?.p99_ns as f64);
+                let p99 = |it: &Window| Some(it.distributions.latency.as_ref()?.p99_ns as f64);
                 let calm: BTreeMap<u32, f64> =
-                    row.cell(&without.name).map_or_else(BTreeMap::new, |cell| {
+                    row.cell(&calm.name).map_or_else(BTreeMap::new, |cell| {
                         let used = used(&cell.windows);
                         used.iter().filter_map(|it| Some((it.round, p99(it)?))).collect()
                     });
                 let cell = row.cells.iter_mut().find(|it| it.workload == workload.name);
                 for window in cell.into_iter().flat_map(|it| &mut it.windows) {
                     if let (Some(with), Some(calm)) = (p99(window), calm.get(&window.round)) {
-                        window.figures.insert("isolation_ratio".into(), with / calm);
+                        window.figures.isolation_ratio = Some(with / calm);
                     }
                 }
             }
@@ -86,48 +75,53 @@ impl Report {
 ///
 /// A disturbed window with a fault does not count as long as another is left: its fault may be the
 /// host's. A server that loses events loses them in clean windows too.
-pub(crate) fn used(windows: &[Window]) -> Vec<&Window> {
-    let mut last: BTreeMap<u32, &Window> = BTreeMap::new();
-    for window in windows {
-        let before = last.get(&window.round);
+pub(crate) fn used<W: AsRef<Window>>(windows: &[W]) -> Vec<&W> {
+    let mut last: BTreeMap<u32, &W> = BTreeMap::new();
+    for it in windows {
+        let window = it.as_ref();
+        let before = last.get(&window.round).map(|it| it.as_ref());
         if before.is_none_or(|it| it.poisoned.is_some() && it.attempt < window.attempt) {
-            last.insert(window.round, window);
+            last.insert(window.round, it);
         }
     }
-    let all: Vec<&Window> = last.into_values().collect();
-    let clean: Vec<&Window> = all.iter().copied().filter(|it| it.poisoned.is_none()).collect();
-    let enough = clean.len() >= all.len().div_ceil(2).max(all.len().min(2));
-    if enough {
+    let all: Vec<&W> = last.into_values().collect();
+    let those = |wanted: fn(&Window) -> bool| -> Vec<&W> {
+        all.iter().copied().filter(|it| wanted(it.as_ref())).collect()
+    };
+    let clean = those(|it| it.poisoned.is_none());
+    if clean.len() >= all.len().div_ceil(2).max(all.len().min(2)) {
         return clean;
     }
-    let excused = |it: &&Window| it.poisoned.is_some() && it.fault.is_some();
-    let rest: Vec<&Window> = all.iter().copied().filter(|it| !excused(it)).collect();
+    let rest = those(|it| it.poisoned.is_none() || it.fault.is_none());
     if rest.is_empty() { all } else { rest }
 }
 
 /// Round by round, one figure of `of` divided by that of `to`.
-pub(super) fn ratios(of: &[&Window], to: &[&Window], name: &str) -> Vec<f64> {
-    let value = |window: &Window| figure::of_window(window).get(name).copied();
+pub(super) fn ratios(of: &[&Window], to: &[&Window], figure: &Figure) -> Vec<f64> {
     of.iter()
         .filter_map(|window| {
             let same = to.iter().find(|it| it.round == window.round && it.fault.is_none())?;
-            Some(value(window)? / value(same).filter(|it| *it > 0.0)?)
+            Some((figure.of)(window)? / (figure.of)(same).filter(|it| *it > 0.0)?)
         })
         .collect()
 }
 
 /// The noise of each figure under one workload, from all rows that have it.
 pub(super) fn noises(rows: &[Row], workload: &str) -> Noises {
-    let mut values: BTreeMap<String, Vec<(usize, u32, f64)>> = BTreeMap::new();
-    for (server, row) in rows.iter().enumerate() {
-        let windows = row.cell(workload).map_or_else(Vec::new, |it| used(&it.windows));
-        for window in windows.into_iter().filter(|it| it.fault.is_none()) {
-            for (name, value) in figure::of_window(window) {
-                values.entry(name).or_default().push((server, window.round, value));
-            }
-        }
-    }
-    values.into_iter().filter_map(|(name, it)| Some((name, Noise::of(it)?))).collect()
+    let windows: Vec<(usize, &Window)> = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(server, row)| {
+            let used = row.cell(workload).map_or_else(Vec::new, |it| used(&it.windows));
+            used.into_iter().filter(|it| it.fault.is_none()).map(move |it| (server, it))
+        })
+        .collect();
+    let noise = |figure: &Figure| {
+        let values =
+            windows.iter().filter_map(|(server, it)| Some((*server, it.round, (figure.of)(it)?)));
+        Some((figure.name, Noise::of(values)?))
+    };
+    FIGURES.iter().filter_map(noise).collect()
 }
 
 pub(super) fn of(windows: &[Window], floor: &[Window], noises: &Noises) -> Option<Summary> {
@@ -135,38 +129,34 @@ pub(super) fn of(windows: &[Window], floor: &[Window], noises: &Noises) -> Optio
     if windows.is_empty() || windows.iter().any(|it| it.fault.is_some()) {
         return None;
     }
-    let mut rounds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for window in &windows {
-        for (name, value) in figure::of_window(window) {
-            rounds.entry(name).or_default().push(value);
-        }
-    }
-    let measures = rounds.into_iter().filter_map(|(name, rounds)| {
+    let measure = |figure: &Figure| {
+        let rounds: Vec<f64> = windows.iter().filter_map(|it| (figure.of)(it)).collect();
         let value = Spread::of(rounds.iter().copied())?;
-        let noise = noises.get(&name).copied();
-        let ratio = Ratio::within(&ratios(&windows, &floor, &name), noise, CONFIDENCE);
-        Some((name, Measure { value, rounds, ratio }))
-    });
+        let noise = noises.get(figure.name).copied();
+        let ratio = Ratio::within(&ratios(&windows, &floor, figure), noise, CONFIDENCE);
+        Some((figure.name.to_owned(), Measure { value, rounds, ratio }))
+    };
     Some(Summary {
         expected: windows.iter().map(|it| it.expected).sum(),
         delivered: windows.iter().map(|it| it.delivered).sum(),
         rounds: windows.len() as u64,
         poisoned: windows.iter().filter(|it| it.poisoned.is_some()).count() as u64,
         generator_bound: windows.iter().any(|it| it.generator.is_bound()),
-        measures: measures.collect(),
+        measures: FIGURES.iter().filter_map(measure).collect(),
     })
 }
 
 impl Summary {
-    /// The measure of this name.
-    pub fn get(&self, name: &str) -> Option<&Measure> {
-        self.measures.get(name)
+    /// The measure of a figure.
+    pub fn get(&self, figure: &Figure) -> Option<&Measure> {
+        self.measures.get(figure.name)
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{Cell, Distribution};
+    use super::super::figure::{CPU, LATENCY_P50};
+    use super::super::{Cell, Distribution, Distributions, Figures};
     use super::*;
 
     pub(in crate::report) fn window(round: u32, p50_ns: u64, cpu: f64) -> Window {
@@ -183,8 +173,8 @@ pub(super) mod tests {
             attempt: 1,
             expected: 100,
             delivered: 100,
-            distributions: [("latency".to_owned(), latency)].into(),
-            figures: [("cpu_ns_per_event".to_owned(), cpu)].into(),
+            distributions: Distributions { latency: Some(latency), ..Distributions::default() },
+            figures: Figures { cpu_ns_per_event: Some(cpu), ..Figures::default() },
             ..Window::default()
         }
     }
@@ -195,7 +185,7 @@ pub(super) mod tests {
         let floor = [window(1, 100, 10.0), window(2, 500, 50.0)];
         let server = [window(2, 1000, 100.0), window(1, 200, 20.0)];
         let summary = of(&server, &floor, &Noises::new()).unwrap();
-        let p50 = summary.get("latency_p50_ns").unwrap();
+        let p50 = summary.get(&LATENCY_P50).unwrap();
         let ratio = p50.ratio.unwrap();
         assert!([ratio.low, ratio.estimate, ratio.high].iter().all(|it| (it - 2.0).abs() < 1e-9));
         assert_eq!(p50.value.median, 600.0);
@@ -220,7 +210,7 @@ pub(super) mod tests {
         again.attempt = 2;
         let summary = of(&[bad.clone(), again, window(2, 200, 20.0)], &[], &Noises::new()).unwrap();
         assert_eq!((summary.rounds, summary.poisoned), (2, 0));
-        assert_eq!(summary.get("cpu_ns_per_event").unwrap().value.max, 20.0);
+        assert_eq!(summary.get(&CPU).unwrap().value.max, 20.0);
         // Disturbed and faulty, it does not count beside one that is only disturbed.
         let mut other = window(2, 300, 30.0);
         other.poisoned = Some("others used 50 % of a core".into());

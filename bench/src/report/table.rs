@@ -1,4 +1,6 @@
-//! A table, for a terminal and for Markdown.
+//! A table, for a terminal, for Markdown and for a browser.
+
+use maud::{Markup, html};
 
 /// A table whose rows are cells, or an error in place of cells.
 #[derive(Debug, Default)]
@@ -56,32 +58,32 @@ impl Table {
         out
     }
 
-    /// For a browser; `escape` makes text safe.
-    pub(super) fn html(&self, escape: fn(&str) -> String) -> String {
-        let mut out = String::from("<div class=\"wide\"><table><thead><tr>");
-        for (column, cell) in self.header.iter().enumerate() {
-            let class = if column < self.words { "" } else { " class=\"n\"" };
-            out.push_str(&format!("<th{class}>{}</th>", escape(cell)));
+    /// For a browser.
+    pub(super) fn html(&self) -> Markup {
+        let class = |column: usize| (column >= self.words).then_some("n");
+        html! {
+            div class="wide" { table {
+                thead { tr {
+                    @for (column, cell) in self.header.iter().enumerate() {
+                        th class=[class(column)] { (cell) }
+                    }
+                } }
+                tbody {
+                    @for row in &self.rows {
+                        @let (Row::Cells(cells) | Row::Error(cells, _)) = row;
+                        tr {
+                            @for (column, cell) in cells.iter().enumerate() {
+                                td class=[class(column)] { (cell) }
+                            }
+                            @if let Row::Error(_, text) = row {
+                                @let span = self.header.len().saturating_sub(cells.len()).max(1);
+                                td colspan=(span) class="bad" { (text) }
+                            }
+                        }
+                    }
+                }
+            } }
         }
-        out.push_str("</tr></thead><tbody>");
-        for row in &self.rows {
-            let (Row::Cells(cells) | Row::Error(cells, _)) = row;
-            out.push_str("<tr>");
-            for (column, cell) in cells.iter().enumerate() {
-                let class = if column < self.words { "" } else { " class=\"n\"" };
-                out.push_str(&format!("<td{class}>{}</td>", escape(cell)));
-            }
-            if let Row::Error(_, text) = row {
-                let span = self.header.len().saturating_sub(cells.len()).max(1);
-                out.push_str(&format!(
-                    "<td colspan=\"{span}\" class=\"bad\">{}</td>",
-                    escape(text)
-                ));
-            }
-            out.push_str("</tr>");
-        }
-        out.push_str("</tbody></table></div>");
-        out
     }
 
     /// For Markdown.

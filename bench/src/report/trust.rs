@@ -1,18 +1,18 @@
 //! How far a run can be believed: its twin, and what the host did.
 
 use load::stats::{CONFIDENCE, Ratio};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Report;
-use super::figure::HEADLINES;
 use super::summary::{ratios, used};
+use super::{Figure, HEADLINES, Report, Row};
 
 /// Of the rounds that count, how many may have been disturbed before the whole run proves nothing.
 /// Below that each is marked where it stands.
 const DISTURBED_MAX: f64 = 0.1;
 
 /// How far the numbers can be believed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trust {
     /// Windows that were measured, repetitions included.
     pub windows: u64,
@@ -38,7 +38,7 @@ pub struct Trust {
 }
 
 /// One figure of the two copies of one server, over every round of every workload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TwinTest {
     /// The figure's name.
     pub figure: String,
@@ -61,60 +61,67 @@ impl Report {
             poisoned_but_used: cells().filter_map(|it| Some(it.summary.as_ref()?.poisoned)).sum(),
             ..Trust::default()
         };
-        let twin = self.rows.iter().find(|it| it.twin_of.is_some());
-        if let Some(twin) = twin
-            && let Some(original) =
-                self.rows.iter().find(|it| it.twin_of.is_none() && Some(it.key()) == twin.twin_of)
-        {
-            trust.twin_of = twin.twin_of.clone();
-            // One workload has a few rounds, and an interval of these alone would hold anything.
-            let pairs = |name: &str| -> Vec<f64> {
-                let cells =
-                    twin.cells.iter().filter_map(|it| Some((it, original.cell(&it.workload)?)));
-                cells
-                    .flat_map(|(it, other)| ratios(&used(&it.windows), &used(&other.windows), name))
-                    .collect()
-            };
-            let figures: Vec<(&str, Vec<f64>)> = HEADLINES
-                .iter()
-                .map(|name| (*name, pairs(name)))
-                .filter(|it| it.1.len() > 1)
-                .collect();
-            trust.twin_confidence = 1.0 - (1.0 - CONFIDENCE) / figures.len().max(1) as f64;
-            for (figure, ratios) in figures {
-                let Some(ratio) = Ratio::of(ratios, trust.twin_confidence) else { continue };
-                trust.twin.push(TwinTest { figure: figure.into(), ratio });
-            }
+        self.compare_twin(&mut trust);
+        let rounds = cells().filter_map(|it| Some(it.summary.as_ref()?.rounds)).sum();
+        trust.conclude(rounds);
+        self.trust = trust;
+    }
+
+    /// The headlines of the twin beside those of its original.
+    fn compare_twin(&self, trust: &mut Trust) {
+        let Some(twin) = self.rows.iter().find(|it| it.twin_of.is_some()) else { return };
+        let is_original = |it: &&Row| it.twin_of.is_none() && Some(it.key()) == twin.twin_of;
+        let Some(original) = self.rows.iter().find(is_original) else { return };
+        trust.twin_of = twin.twin_of.clone();
+        // One workload has a few rounds, and an interval of these alone would hold anything.
+        let pairs = |figure: &Figure| -> Vec<f64> {
+            let cells = twin.cells.iter();
+            cells
+                .filter_map(|it| Some((it, original.cell(&it.workload)?)))
+                .flat_map(|(it, other)| ratios(&used(&it.windows), &used(&other.windows), figure))
+                .collect()
+        };
+        let figures: Vec<(&str, Vec<f64>)> = HEADLINES
+            .iter()
+            .map(|figure| (figure.name, pairs(figure)))
+            .filter(|it| it.1.len() > 1)
+            .collect();
+        trust.twin_confidence = 1.0 - (1.0 - CONFIDENCE) / figures.len().max(1) as f64;
+        for (figure, ratios) in figures {
+            let Some(ratio) = Ratio::of(ratios, trust.twin_confidence) else { continue };
+            trust.twin.push(TwinTest { figure: figure.into(), ratio });
         }
-        for it in trust.twin.iter().filter(|it| !it.ratio.contains_one()) {
-            trust.cannot_tell.push(format!(
+    }
+}
+
+impl Trust {
+    /// What follows from the counts, of which `rounds` is how many windows count.
+    fn conclude(&mut self, rounds: u64) {
+        for it in self.twin.iter().filter(|it| !it.ratio.contains_one()) {
+            self.cannot_tell.push(format!(
                 "two copies of one server differ in {} by {:.2} ({:.2} to {:.2}): differences of \
                  that size mean nothing",
                 it.figure, it.ratio.estimate, it.ratio.low, it.ratio.high
             ));
         }
-        if trust.poisoned_with_fault > 0 {
-            trust.doubts.push(format!(
+        if self.poisoned_with_fault > 0 {
+            self.doubts.push(format!(
                 "in {} disturbed windows a stream opened late or an event was lost, by \
                 the server or by the host; they do not count where another is left",
-                trust.poisoned_with_fault
+                self.poisoned_with_fault
             ));
         }
-        let rounds: u64 = cells().filter_map(|it| Some(it.summary.as_ref()?.rounds)).sum();
-        let disturbed = trust.poisoned_but_used;
+        let disturbed = self.poisoned_but_used;
         if disturbed > 0 {
             let words = format!(
                 "the host was disturbed in {} of {} windows, and {disturbed} of the {rounds} rounds \
                  that count are among them",
-                trust.poisoned, trust.windows
+                self.poisoned, self.windows
             );
-            if disturbed as f64 > DISTURBED_MAX * rounds as f64 {
-                trust.cannot_tell.push(words);
-            } else {
-                trust.doubts.push(words);
-            }
+            let proves_nothing = disturbed as f64 > DISTURBED_MAX * rounds as f64;
+            let list = if proves_nothing { &mut self.cannot_tell } else { &mut self.doubts };
+            list.push(words);
         }
-        self.trust = trust;
     }
 }
 

@@ -40,8 +40,7 @@ pub(super) fn per_event(launch: &Launch, cores: &Cores, scratch: &Path) -> Resul
     let out = scratch.join(format!("strace-{pid}"));
     let mut strace: Option<Child> = None;
     let mut failure = None;
-    let plan = workload.plan(addr, load::timer::unix_ns());
-    let mut plan = plan.context("a broadcast is one run of the loop")?;
+    let mut plan = workload.shape.plan(addr, load::timer::unix_ns());
     // Attached between two messages, and detached when every message has long been sent.
     let wait_ns = 20 * MILLISECOND_NS;
     plan.marks_ns = vec![plan.window_ns.start - wait_ns, plan.window_ns.end + 10 * wait_ns];

@@ -61,18 +61,19 @@ impl Gate {
     }
 
     /// Ends the window, in which the server used `server_ns` of CPU time, and spins again: until a
-    /// spin is quiet or `connections` must have been freed.
-    pub(super) fn close(self, server_ns: u64, connections: u64, cores: &[usize]) -> Hiccup {
+    /// spin is quiet or `connections` must have been freed. Without `server_ns` no time is foreign.
+    pub(super) fn close(self, server_ns: Option<u64>, connections: u64, cores: &[usize]) -> Hiccup {
         let (from, to) = (self.counters, Counters::read());
         let elapsed_s = to.at.duration_since(from.at).as_secs_f64().max(1e-6);
         let busy_s = (to.busy_ticks - from.busy_ticks) / TICKS_PER_S;
-        let ours_s = (server_ns + to.own_ns - from.own_ns) as f64 / SECOND_NS as f64;
         let settle = SETTLE_EACH * u32::try_from(connections).unwrap_or(u32::MAX);
         let mut after = spin(cores);
         while after.0 > SPIN_LOSS_MAX && to.at.elapsed() < settle {
             after = spin(cores);
         }
-        let foreign_s = busy_s - ours_s;
+        let foreign_s = server_ns.map_or(0.0, |server_ns| {
+            busy_s - (server_ns + to.own_ns - from.own_ns) as f64 / SECOND_NS as f64
+        });
         Hiccup {
             spin_loss: self.before.0.max(after.0),
             spin_gap_ns: self.before.1.max(after.1),
@@ -185,7 +186,7 @@ mod tests {
             let mut gate = Gate::open(&[core]);
             gate.start();
             thread::sleep(Duration::from_millis(100));
-            let host = gate.close(0, 0, &[core]);
+            let host = gate.close(Some(0), 0, &[core]);
             stop.store(true, Ordering::Relaxed);
             host
         });

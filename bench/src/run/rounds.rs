@@ -1,19 +1,17 @@
 //! The rounds: every contestant under every workload, in a balanced random order.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use load::Workload;
 use load::stats;
 
 use super::Contestant;
 use super::progress::Progress;
-use super::window::{self, Cores};
-use crate::report::{self, Report};
+use super::window::{self, Cores, Measured};
+use crate::report;
 
 /// How often a window is measured again because the host was disturbed.
 const ATTEMPTS_MAX: u32 = 3;
@@ -21,15 +19,12 @@ const ATTEMPTS_MAX: u32 = 3;
 /// Of all windows, how many may be repetitions.
 const REPEATED_SHARE_MAX: f64 = 0.3;
 
-/// Raw latencies: server, workload, round and attempt, seconds, histogram.
-pub(super) type Logs = Vec<(String, String, u32, u32, Histogram<u64>)>;
-
 /// Starting and stopping a server, for the estimate of the time left.
 const OVERHEAD: Duration = Duration::from_millis(200);
 
 /// Time that a window takes, for the estimate of the time left.
 pub(super) fn takes(workload: &Workload) -> Duration {
-    Duration::from_nanos(workload.duration_ns()) + OVERHEAD
+    Duration::from_nanos(workload.shape.duration_ns()) + OVERHEAD
 }
 
 /// The subjects of the measurement, the place, and the time for it.
@@ -45,122 +40,132 @@ pub(super) struct Rounds<'r> {
     pub(super) interrupted: &'r AtomicBool,
 }
 
+/// One window of one contestant.
+struct Turn {
+    round: u32,
+    workload: usize,
+    contestant: usize,
+}
+
+/// What there still is to spend.
+struct Left {
+    /// For the turns to come.
+    ahead: Duration,
+    /// When the profile's time is over.
+    until: Instant,
+    /// Windows that may be measured again.
+    repeats: u32,
+    /// Windows that were measured.
+    position: u32,
+}
+
 impl Rounds<'_> {
-    /// Measures every contestant that can be launched, into its cells.
-    pub(super) fn measure(&self, contestants: &mut [Contestant], progress: &mut Progress) -> Logs {
-        let Rounds { workloads, cores, seed, at_most, interrupted } = *self;
-        let mut logs = Logs::new();
-        let mut random = fastrand::Rng::with_seed(seed);
-        let running: Vec<Vec<usize>> = workloads
-            .iter()
-            .map(|workload| {
-                let meets =
-                    |it: &Contestant| it.launch.is_some() && it.row.cell(&workload.name).is_some();
-                (0..contestants.len()).filter(|index| meets(&contestants[*index])).collect()
-            })
-            .collect();
-        let windows = || {
-            let each = workloads.iter().zip(&running);
-            each.map(|(it, who)| (it, it.rounds * who.len() as u32))
-        };
-        let all: Duration = windows().map(|(it, count)| takes(it) * count).sum();
+    /// Measures every contestant that can be launched, until all is done or interrupted.
+    pub(super) fn measure(&self, contestants: &mut [Contestant], progress: &mut Progress) {
+        let turns = self.turns(contestants);
+        let workload = |turn: &Turn| &self.workloads[turn.workload];
+        let all: Duration = turns.iter().map(|turn| takes(workload(turn))).sum();
         progress.expect(all);
         // The rest of the profile's time is for windows that are measured again.
-        let (began, mut ahead) = (Instant::now(), all);
-        let count: u32 = windows().map(|it| it.1).sum();
-        let mut repeats_left = (f64::from(count) * REPEATED_SHARE_MAX) as u32;
-        let orders: Vec<Vec<Vec<usize>>> = workloads
-            .iter()
-            .zip(&running)
-            .map(|(it, who)| stats::balanced(who.len(), it.rounds as usize, &mut random))
-            .collect();
-        let rounds = workloads.iter().map(|it| it.rounds).max().unwrap_or(0);
-        let mut position = 0;
-        for round in 1..=rounds {
-            for (place, workload) in workloads.iter().enumerate() {
-                let Some(order) = orders[place].get(round as usize - 1) else { continue };
-                for index in order.iter().map(|it| running[place][*it]) {
-                    let contestant = &mut contestants[index];
-                    let Some(launch) = &contestant.launch else { continue };
-                    let key = contestant.row.key();
-                    progress.step(
-                        &format!(
-                            "measure round {round}/{}  {}  {key}",
-                            workload.rounds, workload.name
-                        ),
-                        takes(workload),
-                    );
-                    ahead = ahead.saturating_sub(takes(workload));
-                    for attempt in 1..=ATTEMPTS_MAX {
-                        if interrupted.load(Ordering::Relaxed) {
-                            return logs;
-                        }
-                        position += 1;
-                        let (window, histogram) = window::measure(launch, workload, cores);
-                        if interrupted.load(Ordering::Relaxed) {
-                            // Ctrl-C in a terminal ends the server too: that is not its fault.
-                            return logs;
-                        }
-                        let again = window.poisoned.is_some()
-                            && attempt < ATTEMPTS_MAX
-                            && repeats_left > 0
-                            && began.elapsed() + ahead + takes(workload) <= at_most;
-                        let window = report::Window { round, position, attempt, ..window };
-                        let mut cells = contestant.row.cells.iter_mut();
-                        let cell = cells.find(|it| it.workload == workload.name);
-                        cell.expect("each contestant of a workload has a cell")
-                            .windows
-                            .push(window);
-                        if let Some(histogram) = histogram.filter(|it| !it.is_empty()) {
-                            let name = workload.name.clone();
-                            logs.push((key.clone(), name, round, attempt, histogram));
-                        }
-                        if !again {
-                            break;
-                        }
-                        repeats_left -= 1;
-                    }
-                }
+        let mut left = Left {
+            ahead: all,
+            until: Instant::now() + self.at_most,
+            repeats: (turns.len() as f64 * REPEATED_SHARE_MAX) as u32,
+            position: 0,
+        };
+        for turn in &turns {
+            let Workload { name, rounds, .. } = workload(turn);
+            let contestant = &mut contestants[turn.contestant];
+            let key = contestant.row.key();
+            let what = format!("measure round {}/{rounds}  {name}  {key}", turn.round);
+            progress.step(&what, takes(workload(turn)));
+            left.ahead = left.ahead.saturating_sub(takes(workload(turn)));
+            if !self.take(turn, contestant, &mut left) {
+                return;
             }
         }
-        logs
     }
-}
 
-/// Merges the histograms of the rounds that count: percentiles are never averaged.
-pub(super) fn merge(report: &mut Report, logs: &Logs) {
-    for row in &mut report.rows {
-        let key = row.key();
-        for cell in &mut row.cells {
-            let mut all = load::ledger::new_histogram();
-            for window in report::used(&cell.windows) {
-                for (server, workload, round, attempt, histogram) in logs {
-                    let same = (server, workload) == (&key, &cell.workload)
-                        && (*round, *attempt) == (window.round, window.attempt);
-                    if same {
-                        // Both have the same bounds.
-                        let _ = all.add(histogram);
-                    }
-                }
-            }
-            cell.latency = load::stats::Distribution::with_curve(&all);
-        }
-    }
-}
-
-/// One log for each round, its intervals tagged with server, workload and attempt.
-pub(super) fn save(folder: &Path, logs: &Logs) -> Result<()> {
-    let rounds: BTreeSet<u32> = logs.iter().map(|it| it.2).collect();
-    for wanted in rounds {
-        let mine: Vec<(String, &Histogram<u64>)> = logs
+    /// Each round visits every contestant under every workload, in a balanced random order.
+    fn turns(&self, contestants: &[Contestant]) -> Vec<Turn> {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let orders: Vec<Vec<Vec<usize>>> = self
+            .workloads
             .iter()
-            .filter(|it| it.2 == wanted)
-            .map(|(server, workload, _, attempt, histogram)| {
-                (format!("{workload}/{server}/{attempt}"), histogram)
+            .map(|workload| {
+                let runs = |it: &Contestant| it.launch.is_some() && it.meets(workload);
+                let running: Vec<usize> =
+                    (0..contestants.len()).filter(|index| runs(&contestants[*index])).collect();
+                let places = stats::balanced(running.len(), workload.rounds as usize, &mut random);
+                let order = |places: Vec<usize>| places.iter().map(|it| running[*it]).collect();
+                places.into_iter().map(order).collect()
             })
             .collect();
-        let path = folder.join(format!("round-{wanted}.hlog"));
-        let log = load::stats::hlog::of(&mine, 1.0)?;
+        let rounds = self.workloads.iter().map(|it| it.rounds).max().unwrap_or(0);
+        let mut turns = Vec::new();
+        for round in 1..=rounds {
+            for (workload, order) in orders.iter().enumerate() {
+                let order = order.get(round as usize - 1).into_iter().flatten();
+                turns.extend(order.map(|it| Turn { round, workload, contestant: *it }));
+            }
+        }
+        turns
+    }
+
+    /// Measures once, and again if the host was disturbed and there is time; `false` if interrupted.
+    fn take(&self, turn: &Turn, contestant: &mut Contestant, left: &mut Left) -> bool {
+        let workload = &self.workloads[turn.workload];
+        let Some(launch) = &contestant.launch else { return true };
+        let interrupted = || self.interrupted.load(Ordering::Relaxed);
+        for attempt in 1..=ATTEMPTS_MAX {
+            if interrupted() {
+                return false;
+            }
+            left.position += 1;
+            let Measured { window, latencies } =
+                window::measure(launch, &workload.shape, self.cores);
+            if interrupted() {
+                // Ctrl-C in a terminal ends the server too: that is not its fault.
+                return false;
+            }
+            let (round, position) = (turn.round, left.position);
+            let window = report::Window { round, position, attempt, ..window };
+            let again = window.poisoned.is_some()
+                && attempt < ATTEMPTS_MAX
+                && left.repeats > 0
+                && Instant::now() + left.ahead + takes(workload) <= left.until;
+            contestant.measured[turn.workload].push(Measured { window, latencies });
+            if !again {
+                break;
+            }
+            left.repeats -= 1;
+        }
+        true
+    }
+}
+
+/// One log for each round, its intervals tagged with workload, server and attempt.
+pub(super) fn save(
+    folder: &Path,
+    workloads: &[Workload],
+    contestants: &[Contestant],
+) -> Result<()> {
+    for round in 1..=workloads.iter().map(|it| it.rounds).max().unwrap_or(0) {
+        let mut tagged = Vec::new();
+        for contestant in contestants {
+            for (workload, measured) in workloads.iter().zip(&contestant.measured) {
+                for it in measured.iter().filter(|it| it.window.round == round) {
+                    let Some(latencies) = &it.latencies else { continue };
+                    let (key, attempt) = (contestant.row.key(), it.window.attempt);
+                    tagged.push((format!("{}/{key}/{attempt}", workload.name), latencies));
+                }
+            }
+        }
+        if tagged.is_empty() {
+            continue;
+        }
+        let path = folder.join(format!("round-{round}.hlog"));
+        let log = stats::hlog::of(&tagged, 1.0)?;
         std::fs::write(&path, log).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())

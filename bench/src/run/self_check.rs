@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fleet::{Launch, Server};
+use load::Shape;
 use load::bare;
 use load::generator::Outcome;
 use load::plan::Stop;
+use load::shape::{Broadcast, Counted, Ticks};
 use load::stats::{CONFIDENCE, Ratio, Spread};
 use load::timer::MILLISECOND_NS;
-use load::{Shape, Workload};
 
 use super::gate::{self, Gate};
 use super::window::{self, Cores};
@@ -65,19 +67,18 @@ pub(super) fn run(floor: &Launch, cores: &Cores) -> Result<Vec<Check>> {
 fn outcome(floor: &Launch, faults: &[&str], shape: Shape, cores: &Cores) -> Result<Outcome> {
     let server = Server::start(&floor.clone().with_args(faults.iter().copied()))?;
     let addr = server.addr();
-    let workload = Workload { shape, ..Workload::ticks(1, 1) };
     let plan = move |now_ns| {
-        let mut plan = workload.plan(addr, now_ns).expect("these shapes are one run of the loop");
+        let mut plan = shape.plan(addr, now_ns);
         // Some events never come, so waiting for them would only take time.
         if let Stop::WhenComplete { at_latest_ns } = plan.stop
-            && matches!(workload.shape, Shape::Counted { .. })
+            && matches!(shape, Shape::Counted(_))
         {
             plan.stop = Stop::WhenComplete {
                 at_latest_ns: at_latest_ns.min(now_ns + 10_000 * MILLISECOND_NS),
             };
         }
         // A virtual core that slept for the delay, too, takes tens of µs more to wake.
-        plan.stays_awake = matches!(workload.shape, Shape::Broadcast { .. });
+        plan.stays_awake = matches!(shape, Shape::Broadcast(_));
         plan
     };
     let (outcome, _) = window::generate(plan, server.pid(), false, cores)?;
@@ -93,14 +94,12 @@ fn delayed(floor: &Launch, cores: &Cores) -> Result<Check> {
         passed: false,
     };
     let faults = ["--fault-delay-us", "1000", "--fault-delay-each", "2"];
-    let shape = Shape::Broadcast {
+    let shape = Shape::Broadcast(Broadcast {
         subscribers: 1,
         interval_us: 3000,
-        warm_up: 0,
         messages: DELAY_MESSAGES,
-        pad_bytes: 0,
-        stalled_each: 0,
-    };
+        ..Broadcast::default()
+    });
     let mut found = "not judged: no message arrived".to_owned();
     for _ in 0..DELAY_TRIES {
         let before = quiet(cores);
@@ -152,7 +151,7 @@ fn counted(what: &str, truth: [u64; 3], outcome: &Outcome) -> Check {
 }
 
 fn unpaced() -> Shape {
-    Shape::Counted { subscribers: STREAMS, events: EVENTS }
+    Shape::Counted(Counted { subscribers: STREAMS, events: EVENTS })
 }
 
 fn dropped(floor: &Launch, cores: &Cores) -> Result<Check> {
@@ -168,13 +167,13 @@ fn doubled(floor: &Launch, cores: &Cores) -> Result<Check> {
 }
 
 fn swapped(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let shape = Shape::Counted { subscribers: 1, events: ONE_IN };
+    let shape = Shape::Counted(Counted { subscribers: 1, events: ONE_IN });
     let found = outcome(floor, &["--fault-swap-each", "7001"], shape, cores)?;
     Ok(counted("one pair of 10 000 events is swapped", [0, 0, 1], &found))
 }
 
 fn ticks() -> Shape {
-    Shape::Ticks { subscribers: 10, interval_ms: 25, warm_up: 2, events: 16, aligned: false }
+    Shape::Ticks(Ticks { subscribers: 10, interval_ms: 25, warm_up: 2, events: 16, aligned: false })
 }
 
 fn stalled(floor: &Launch, cores: &Cores) -> Result<Check> {
@@ -215,16 +214,14 @@ fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
                 }
             });
         }
-        let shape = Shape::Broadcast {
+        let shape = Shape::Broadcast(Broadcast {
             subscribers: 200,
             interval_us: 10_000,
             warm_up: 2,
             messages: 20,
-            pad_bytes: 0,
-            stalled_each: 0,
-        };
-        let workload = Workload { shape, ..Workload::ticks(1, 1) };
-        let (window, _) = window::measure(floor, &workload, cores);
+            ..Broadcast::default()
+        });
+        let window = window::measure(floor, &shape, cores).window;
         stop.store(true, Ordering::Relaxed);
         Ok(window.poisoned.or(window.fault))
     })?;
@@ -240,7 +237,7 @@ fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
 pub(super) fn quiet(cores: &Cores) -> Option<String> {
     let mut gate = Gate::open(&cores.both());
     gate.start();
-    let host = gate.close(0, 0, &cores.both());
+    let host = gate.close(Some(0), 0, &cores.both());
     gate::poisoned(&host, &crate::report::Generator::default())
 }
 
@@ -250,14 +247,18 @@ pub(super) fn quiet(cores: &Cores) -> Option<String> {
 /// When the floor does not start, or a byte is lost.
 pub(super) fn bare_loop(floor: &Launch, cores: &Cores) -> Result<BareLoop> {
     let floor = Launch { core: cores.server, ..floor.clone() };
-    let (subscribers, interval_ms, messages) = (1000, 20, 24);
-    let workload = Workload::broadcast(subscribers, interval_ms, messages, 1);
-    let every = std::time::Duration::from_millis(interval_ms);
+    let broadcast = Broadcast {
+        subscribers: 1000,
+        interval_us: 20_000,
+        warm_up: 4,
+        messages: 24,
+        ..Broadcast::default()
+    };
     let (mut ours, mut bares, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let mut failure = None;
     for _ in 0..BARE_PAIRS {
         // On a busy host one of them may be late; the others still compare.
-        match pair(&floor, cores, &workload, every) {
+        match pair(&floor, cores, &broadcast) {
             Ok((our_ns, bare_ns)) => {
                 ours.push(our_ns);
                 bares.push(bare_ns);
@@ -280,18 +281,10 @@ pub(super) fn bare_loop(floor: &Launch, cores: &Cores) -> Result<BareLoop> {
 }
 
 /// CPU time for an event, nanoseconds: the generator's, then the bare loop's.
-fn pair(
-    floor: &Launch,
-    cores: &Cores,
-    workload: &Workload,
-    every: std::time::Duration,
-) -> Result<(f64, f64)> {
-    let Shape::Broadcast { subscribers, messages, .. } = workload.shape else {
-        anyhow::bail!("only a broadcast can be compared");
-    };
+fn pair(floor: &Launch, cores: &Cores, broadcast: &Broadcast) -> Result<(f64, f64)> {
     let server = Server::start(floor)?;
     let addr = server.addr();
-    let plan = |now_ns| workload.plan(addr, now_ns).expect("a broadcast is one run");
+    let plan = |now_ns| Shape::Broadcast(broadcast.clone()).plan(addr, now_ns);
     let (outcome, readings) = window::generate(plan, server.pid(), false, cores)?;
     if let Some(fault) = outcome.fault() {
         anyhow::bail!("{fault}");
@@ -307,7 +300,8 @@ fn pair(
             if let Some(core) = cores.generator {
                 fleet::pin_current_thread(core)?;
             }
-            bare::measure(addr, subscribers, every, messages)
+            let every = Duration::from_micros(broadcast.interval_us);
+            bare::measure(addr, broadcast.subscribers, every, broadcast.messages)
         });
         bare.join().expect("the loop has nothing that panics")
     })?;

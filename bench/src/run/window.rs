@@ -1,28 +1,19 @@
 //! One window: a fresh server, one workload, and what `/proc` says of it.
 
-use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::thread;
 
 use anyhow::Result;
 use fleet::{Launch, Server, Usage};
 use hdrhistogram::Histogram;
+use load::Shape;
 use load::bare::thread_cpu_ns;
-use load::churn::{self, Way};
 use load::generator::{self, Mark, Outcome};
 use load::plan::Plan;
 use load::stats::{Distribution, Slope};
 use load::timer::unix_ns;
-use load::{Shape, Workload, storm};
 
 use super::gate::{self, Gate};
-use crate::report::{Generator, MemoryPoint, Probe, Window};
-
-/// Deliveries a second are searched for until the bounds are this close.
-const RATE_STEP: f64 = 1.05;
-
-/// Windows that confirm a rate.
-const CONFIRMATIONS: usize = 3;
+use crate::report::{Distributions, Figures, Generator, MemoryPoint, Window};
 
 /// Where server and generator run, so that they do not share a core.
 #[derive(Debug, Clone, Default)]
@@ -59,64 +50,63 @@ impl Cores {
     }
 }
 
-/// A window, and its raw latencies if it has some.
-pub(super) type Measured = (Window, Option<Histogram<u64>>);
+/// A window, and what its percentiles are of.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) window: Window,
+    /// Raw latencies, if it has some.
+    pub(super) latencies: Option<Histogram<u64>>,
+}
+
+impl AsRef<Window> for Measured {
+    fn as_ref(&self) -> &Window {
+        &self.window
+    }
+}
 
 /// Starts the server, runs the workload once, stops the server.
 ///
 /// Every error ends up in the window's `fault`.
-pub(super) fn measure(launch: &Launch, workload: &Workload, cores: &Cores) -> Measured {
+pub(super) fn measure(launch: &Launch, shape: &Shape, cores: &Cores) -> Measured {
     let launch = Launch { core: cores.server, ..launch.clone() };
     let mut gate = Gate::open(&cores.both());
-    let measured = match workload.shape {
-        Shape::Churn { streams } => churned(&launch, streams).map(|it| (it, None)),
-        Shape::Restart { streams, retry_ms } => {
-            restarted(&launch, streams, retry_ms, cores).map(|it| (it, None))
+    let (mut measured, server_ns) = match once(&launch, shape, cores, &mut gate) {
+        Ok((measured, server_ns)) => (measured, Some(server_ns)),
+        Err(error) => {
+            let window = Window { fault: Some(format!("{error:#}")), ..Window::default() };
+            (Measured { window, latencies: None }, None)
         }
-        Shape::MaxRate { .. } => searched(&launch, workload, cores).map(|it| (it, None)),
-        _ => planned(&launch, workload, cores, &mut gate),
     };
-    let (mut window, histogram) = measured.unwrap_or_else(|error| {
-        (Window { fault: Some(format!("{error:#}")), ..Window::default() }, None)
-    });
-    let server_ns = window.figures.remove("server_cpu_ns");
-    let server_used_ns = server_ns.unwrap_or(0.0) as u64;
-    window.host = gate.close(server_used_ns, workload.connections(), &cores.both());
-    if server_ns.is_none() {
-        // The owner of the CPU time is not known for servers that came and went.
-        window.host.foreign = 0.0;
-    }
+    let window = &mut measured.window;
+    window.host = gate.close(server_ns, shape.connections(), &cores.both());
     window.poisoned = gate::poisoned(&window.host, &window.generator);
-    (window, histogram)
+    measured
 }
 
-fn planned(
-    launch: &Launch,
-    workload: &Workload,
-    cores: &Cores,
-    gate: &mut Gate,
-) -> Result<Measured> {
+/// The window, and the CPU time that its server used.
+fn once(launch: &Launch, shape: &Shape, cores: &Cores, gate: &mut Gate) -> Result<(Measured, u64)> {
     let mut server = Server::start(launch)?;
     gate.start();
     let (before_ns, _) = fleet::cpu_of(server.pid())?;
-    let memory = matches!(workload.shape, Shape::Idle { .. });
+    let memory = matches!(shape, Shape::Idle(_));
     let (addr, pid) = (server.addr(), server.pid());
-    let plan = |now_ns| workload.plan(addr, now_ns).expect("the caller has handled the others");
+    let plan = |now_ns| shape.plan(addr, now_ns);
     let (outcome, readings) = generate(plan, pid, memory, cores)?;
     let after_ns = fleet::cpu_of(server.pid()).map_or(before_ns, |it| it.0);
-    let mut window = window(workload, &outcome, &readings);
-    window.figures.insert("server_cpu_ns".into(), (after_ns - before_ns) as f64);
+    let mut window = window(shape, &outcome, &readings);
+    let mut latencies = Some(outcome.latency_ns).filter(|it| !it.is_empty());
     if let Some(status) = server.ended()? {
         let stderr = server.stderr();
         let words = stderr.lines().last().unwrap_or_default();
         window.fault = Some(format!("the server ended by itself ({status}) {words}"));
-        return Ok((window, None));
+        latencies = None;
+    } else {
+        let stopped = server.stop()?;
+        if !stopped.status.success() {
+            window.fault.get_or_insert(format!("after SIGTERM: {}", stopped.status));
+        }
     }
-    let stopped = server.stop()?;
-    if !stopped.status.success() {
-        window.fault.get_or_insert(format!("after SIGTERM: {}", stopped.status));
-    }
-    Ok((window, Some(outcome.latency_ns)))
+    Ok((Measured { window, latencies }, after_ns - before_ns))
 }
 
 /// Runs the generator on its core, with a reading at each mark.
@@ -204,7 +194,7 @@ fn slab_bytes() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
-fn window(workload: &Workload, outcome: &Outcome, readings: &[Reading]) -> Window {
+fn window(shape: &Shape, outcome: &Outcome, readings: &[Reading]) -> Window {
     let mut window = Window {
         fault: outcome.fault(),
         expected: outcome.expected,
@@ -212,267 +202,112 @@ fn window(workload: &Workload, outcome: &Outcome, readings: &[Reading]) -> Windo
         gaps: outcome.gaps,
         duplicates: outcome.duplicates,
         out_of_order: outcome.out_of_order,
+        distributions: distributions(shape, outcome),
         timeline: outcome.timeline.clone(),
         ..Window::default()
     };
-    let distributions = [
-        ("latency", &outcome.latency_ns),
-        ("emit_lateness", &outcome.emit_lateness_ns),
-        ("transit", &outcome.transit_ns),
-        ("connect_time", &outcome.connect_ns),
-        ("time_to_headers", &outcome.headers_ns),
-        ("time_to_first_byte", &outcome.first_byte_ns),
-        ("time_to_first_event", &outcome.first_event_ns),
-        ("fanout_skew", &outcome.skew_ns),
-    ];
-    for (name, histogram) in distributions {
-        let found = Distribution::of(histogram);
-        // Where the opening is not what is asked, or waits for a publication, it says nothing.
-        let opening = name.starts_with("time_to") || name == "connect_time";
-        let asked = matches!(workload.shape, Shape::Ticks { .. } | Shape::ConnectStorm { .. });
-        if let Some(found) = found.filter(|_| asked || !opening) {
-            window.distributions.insert(name.into(), found);
-        }
-    }
     let figures = &mut window.figures;
-    let mut note = |name: &str, value: f64| {
-        if value.is_finite() {
-            figures.insert(name.into(), value);
-        }
-    };
-    match &workload.shape {
-        Shape::Idle { .. } => {
-            let points: Vec<MemoryPoint> = readings
-                .iter()
-                .map(|it| MemoryPoint {
-                    streams: it.open,
-                    resident_bytes: it.rss_bytes,
-                    kernel_bytes: it.kernel_bytes,
-                })
-                .collect();
-            for (name, of) in [
-                ("resident", (|it| it.resident_bytes) as fn(&MemoryPoint) -> u64),
-                ("kernel", |it| it.kernel_bytes),
-            ] {
-                let line: Vec<_> =
-                    points.iter().map(|it| (it.streams as f64, of(it) as f64)).collect();
-                if let Some(slope) = Slope::of(&line) {
-                    note(&format!("{name}_bytes_per_stream"), slope.per_x);
-                    note(&format!("{name}_r_squared"), slope.r_squared);
-                }
-            }
-            window.memory = points;
+    match shape {
+        Shape::Idle(_) => {
+            window.memory = memory(readings, figures);
             return window;
         }
-        Shape::ConnectStorm { streams } => {
-            note("streams_per_s", *streams as f64 / (outcome.all_started_ns as f64 / 1e9));
+        Shape::ConnectStorm(it) => {
+            let all_s = outcome.all_started_ns as f64 / 1e9;
+            figures.streams_per_s = divided(it.streams as f64, all_s);
         }
-        Shape::Broadcast { stalled_each, .. } => {
+        Shape::Broadcast(it) => {
             let gaps: Vec<f64> = outcome
                 .messages
                 .iter()
                 .filter(|it| it.count > 1)
                 .map(|it| (it.last_ns - it.first_ns) as f64 / 1e3 / (it.count - 1) as f64)
                 .collect();
-            note("us_per_recipient", gaps.iter().sum::<f64>() / gaps.len() as f64);
-            if *stalled_each > 0 {
-                note("stalled_closed", outcome.stalled_closed as f64);
-            }
+            figures.us_per_recipient = divided(gaps.iter().sum(), gaps.len() as f64);
+            figures.stalled_closed = (it.stalled_each > 0).then_some(outcome.stalled_closed);
         }
         _ => {}
     }
-    note("completeness", outcome.delivered as f64 / outcome.expected as f64);
-    if let (Some(first), Some(last)) = (readings.first(), readings.last())
+    figures.completeness = divided(outcome.delivered as f64, outcome.expected as f64);
+    if let [first, .., last] = readings
         && last.at_ns > first.at_ns
     {
-        let cpu_ns = last.server_cpu_ns.saturating_sub(first.server_cpu_ns) as f64;
-        let events = match workload.shape {
-            // It has no schedule that says which events are the window's: those between the marks.
-            Shape::Firehose { .. } => {
-                let events = (last.events - first.events) as f64;
-                note("events_per_s", events / ((last.at_ns - first.at_ns) as f64 / 1e9));
-                events
-            }
-            _ => outcome.delivered as f64,
-        };
-        note("cpu_ns_per_event", cpu_ns / events);
-        let (user, system) =
-            (last.user_ticks - first.user_ticks, last.system_ticks - first.system_ticks);
-        note("cpu_user_share_approximate", user / (user + system));
-        note(
-            "bytes_per_event",
-            (last.bytes - first.bytes) as f64 / (last.events - first.events) as f64,
-        );
-        let share = |of: fn(&Reading) -> u64| {
-            (of(last) - of(first)) as f64 / (last.at_ns - first.at_ns) as f64
-        };
+        cost(shape, outcome, first, last, figures);
         window.generator = Generator {
-            cpu_share: share(|it| it.generator_cpu_ns),
-            waited_share: share(|it| it.generator_waited_ns),
-            events_per_read: (last.events - first.events) as f64
-                / (last.reads - first.reads).max(1) as f64,
             publish_lateness_p99_ns: outcome.publish_lateness_ns.value_at_quantile(0.99),
+            ..generator_of(first, last)
         };
     }
     window
 }
 
-fn churned(launch: &Launch, streams: u64) -> Result<Window> {
-    let server = Server::start(&launch.clone().with_args(churn::server_args()))?;
-    let mut window = Window::default();
-    for (name, way) in [("fin", Way::Fin), ("rst", Way::Rst), ("silence", Way::Silence)] {
-        let found = churn::clean_up(server.addr(), server.pid(), streams, way)?;
-        if let Some(all_ns) = found.all_ns {
-            window.figures.insert(format!("clean_up_{name}_ns"), all_ns as f64);
-            window.figures.insert(format!("clean_up_{name}_half_ns"), found.half_ns as f64);
-        }
-        window.figures.insert(format!("clean_up_{name}_left"), found.left as f64);
-    }
-    server.stop()?;
-    Ok(window)
+/// A quotient, if there is one.
+fn divided(value: f64, by: f64) -> Option<f64> {
+    Some(value / by).filter(|it| it.is_finite())
 }
 
-fn restarted(launch: &Launch, streams: u64, retry_ms: u64, cores: &Cores) -> Result<Window> {
-    let server = Server::start(launch)?;
-    let addr = server.addr();
-    let second = Mutex::new(None);
-    let restart = || {
-        let killed_ns = unix_ns();
-        // Dropping it kills it with SIGKILL.
-        drop(server);
-        let again = Server::start_on(launch, addr.port())?;
-        *second.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(again);
-        Ok((killed_ns, unix_ns()))
-    };
-    let recovery = thread::scope(|scope| {
-        let loop_ = scope.spawn(|| {
-            if let Some(core) = cores.generator {
-                fleet::pin_current_thread(core)?;
-            }
-            storm::run(addr, streams, retry_ms, unix_ns(), restart)
-        });
-        loop_.join().expect("the loop has nothing that panics")
-    })?;
-    if let Some(server) = second.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        server.stop()?;
+fn distributions(shape: &Shape, outcome: &Outcome) -> Distributions {
+    // Where the opening is not what is asked, or waits for a publication, it says nothing.
+    let asks_for_opening = matches!(shape, Shape::Ticks(_) | Shape::ConnectStorm(_));
+    let opening = |of| Distribution::of(of).filter(|_| asks_for_opening);
+    Distributions {
+        latency: Distribution::of(&outcome.latency_ns),
+        emit_lateness: Distribution::of(&outcome.emit_lateness_ns),
+        transit: Distribution::of(&outcome.transit_ns),
+        connect_time: opening(&outcome.connect_ns),
+        time_to_headers: opening(&outcome.headers_ns),
+        time_to_first_byte: opening(&outcome.first_byte_ns),
+        time_to_first_event: opening(&outcome.first_event_ns),
+        fanout_skew: Distribution::of(&outcome.skew_ns),
     }
-    let mut window =
-        Window { gaps: recovery.lost, duplicates: recovery.repeated, ..Window::default() };
-    let mut note = |name: &str, value: u64| window.figures.insert(name.into(), value as f64);
-    note("lost", recovery.lost);
-    note("repeated", recovery.repeated);
-    note("retries", recovery.retries);
-    note("down_ns", recovery.down_ns);
-    if let Some(live_ns) = recovery.live_99_ns {
-        note("recovery_99_ns", live_ns);
-    }
-    if let Some(live_ns) = recovery.live_all_ns {
-        note("recovery_all_ns", live_ns);
-    }
-    if recovery.live_all_ns.is_none() {
-        window.fault = Some("not all streams were live again".into());
-    } else if recovery.lost + recovery.repeated + recovery.gap_events > 0 {
-        let (lost, repeated) = (recovery.lost, recovery.repeated);
-        window.fault = Some(format!(
-            "{lost} events lost and {repeated} repeated over a restart, {} gap events",
-            recovery.gap_events
-        ));
-    }
-    Ok(window)
 }
 
-fn searched(launch: &Launch, workload: &Workload, cores: &Cores) -> Result<Window> {
-    let Shape::MaxRate { subscribers, p99_us, low_per_s, high_per_s } = workload.shape else {
-        return Ok(Window::default());
+/// The memory at each wave, and what one more stream takes of it.
+fn memory(readings: &[Reading], figures: &mut Figures) -> Vec<MemoryPoint> {
+    let slope = |of: fn(&Reading) -> u64| {
+        let line: Vec<_> = readings.iter().map(|it| (it.open as f64, of(it) as f64)).collect();
+        Slope::of(&line)
     };
-    let mut window = Window::default();
-    let mut probe = |rate: f64| -> Result<bool> {
-        let found = probe(launch, subscribers, rate, p99_us * 1000, cores)?;
-        window.probes.push(found);
-        Ok(found.met)
+    let (resident, kernel) = (slope(|it| it.rss_bytes), slope(|it| it.kernel_bytes));
+    figures.resident_bytes_per_stream = resident.map(|it| it.per_x);
+    figures.resident_r_squared = resident.map(|it| it.r_squared);
+    figures.kernel_bytes_per_stream = kernel.map(|it| it.per_x);
+    figures.kernel_r_squared = kernel.map(|it| it.r_squared);
+    let point = |it: &Reading| MemoryPoint {
+        streams: it.open,
+        resident_bytes: it.rss_bytes,
+        kernel_bytes: it.kernel_bytes,
     };
-    let (mut low, mut high) = (low_per_s as f64, high_per_s as f64);
-    let mut found = None;
-    if probe(low)? {
-        found = Some(low);
-        while high / low > RATE_STEP {
-            let middle = (low * high).sqrt();
-            if probe(middle)? {
-                (low, found) = (middle, Some(middle));
-            } else {
-                high = middle;
-            }
-        }
-    }
-    // A rate counts if it holds three times in a row; else the next lower one is tried.
-    let mut confirmed = None;
-    for _ in 0..5 {
-        let Some(rate) = found else { break };
-        let mut holds = true;
-        for _ in 0..CONFIRMATIONS {
-            holds = holds && probe(rate)?;
-        }
-        if holds {
-            confirmed = Some(rate);
-            break;
-        }
-        found = Some(rate / RATE_STEP / RATE_STEP);
-    }
-    match confirmed {
-        Some(rate) => {
-            window.figures.insert("max_rate_per_s".into(), rate);
-            // The lowest rate that failed says what stopped it. If none did, the search ended; and
-            // where the generator is at its limit already, the server may not be.
-            let failed = window.probes.iter().filter(|it| !it.met);
-            let lowest = failed.min_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
-            let mut held = window.probes.iter().filter(|it| it.offered_per_s == rate);
-            if lowest.is_none_or(|it| it.generator_bound) || held.any(|it| it.generator_bound) {
-                window.generator.cpu_share = 1.0;
-            }
-        }
-        None => window.fault = Some(format!("no rate from {low_per_s}/s on holds")),
-    }
-    Ok(window)
+    readings.iter().map(point).collect()
 }
 
-fn probe(
-    launch: &Launch,
-    subscribers: u64,
-    rate: f64,
-    p99_ns: u64,
-    cores: &Cores,
-) -> Result<Probe> {
-    let per_s = rate / subscribers as f64;
-    let workload = Workload {
-        shape: Shape::Broadcast {
-            subscribers,
-            interval_us: (1e6 / per_s) as u64,
-            warm_up: 4,
-            // Half a second.
-            messages: (per_s / 2.0) as u64,
-            pad_bytes: 0,
-            stalled_each: 0,
-        },
-        ..workload_of_probes()
+/// The server's cost between two readings.
+fn cost(shape: &Shape, outcome: &Outcome, first: &Reading, last: &Reading, figures: &mut Figures) {
+    let received = (last.events - first.events) as f64;
+    let events = if matches!(shape, Shape::Firehose(_)) {
+        // It has no schedule that says which events are the window's: those between the marks.
+        figures.events_per_s = divided(received, (last.at_ns - first.at_ns) as f64 / 1e9);
+        received
+    } else {
+        outcome.delivered as f64
     };
-    let server = Server::start(launch)?;
-    let addr: SocketAddr = server.addr();
-    let plan = |now_ns| workload.plan(addr, now_ns).expect("a broadcast is one run of the loop");
-    let (outcome, readings) = generate(plan, server.pid(), false, cores)?;
-    drop(server);
-    let window = window(&workload, &outcome, &readings);
-    let latency = &outcome.latency_ns;
-    let found_ns = latency.value_at_quantile(0.99);
-    Ok(Probe {
-        offered_per_s: rate,
-        achieved_per_s: outcome.events as f64 / (outcome.events_span_ns.max(1) as f64 / 1e9),
-        p50_ns: latency.value_at_quantile(0.50),
-        p99_ns: found_ns,
-        met: window.fault.is_none() && !latency.is_empty() && found_ns <= p99_ns,
-        generator_bound: window.generator.is_bound(),
-    })
+    let cpu_ns = last.server_cpu_ns.saturating_sub(first.server_cpu_ns);
+    figures.cpu_ns_per_event = divided(cpu_ns as f64, events);
+    let user = last.user_ticks - first.user_ticks;
+    let system = last.system_ticks - first.system_ticks;
+    figures.cpu_user_share_approximate = divided(user, user + system);
+    figures.bytes_per_event = divided((last.bytes - first.bytes) as f64, received);
 }
 
-fn workload_of_probes() -> Workload {
-    Workload::max_rate(1)
+/// The harness's own share between two readings.
+fn generator_of(first: &Reading, last: &Reading) -> Generator {
+    let share =
+        |of: fn(&Reading) -> u64| (of(last) - of(first)) as f64 / (last.at_ns - first.at_ns) as f64;
+    Generator {
+        cpu_share: share(|it| it.generator_cpu_ns),
+        waited_share: share(|it| it.generator_waited_ns),
+        events_per_read: (last.events - first.events) as f64
+            / (last.reads - first.reads).max(1) as f64,
+        ..Generator::default()
+    }
 }

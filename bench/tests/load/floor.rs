@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use fleet::{Launch, Server};
-use load::churn::{self, Way};
+use load::Shape;
 use load::generator::{self, Outcome};
 use load::plan::{Plan, Stop};
-use load::storm;
+use load::shape::{Broadcast, Counted, Firehose, Ticks};
 use load::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
-use load::{Shape, Workload};
 
 /// Few subscribers, so that the test runs beside others; the counts are exact all the same.
 const SUBSCRIBERS: u64 = 40;
@@ -27,57 +26,52 @@ fn floor(faults: &[&str]) -> Server {
 }
 
 /// 5 messages to warm up, 20 in the window.
-fn broadcast() -> Workload {
-    let shape = Shape::Broadcast {
-        subscribers: SUBSCRIBERS,
-        interval_us: 10_000,
-        warm_up: 5,
-        messages: 20,
-        pad_bytes: 0,
-        stalled_each: 0,
-    };
-    Workload { shape, ..Workload::ticks(0, 1) }
-}
+const BROADCAST: Broadcast = Broadcast {
+    subscribers: SUBSCRIBERS,
+    interval_us: 10_000,
+    warm_up: 5,
+    messages: 20,
+    pad_bytes: 0,
+    stalled_each: 0,
+};
 
 /// 10 events each in the window.
-fn ticks() -> Workload {
-    let shape = Shape::Ticks {
-        subscribers: SUBSCRIBERS,
-        interval_ms: 20,
-        warm_up: 2,
-        events: 10,
-        aligned: false,
-    };
-    Workload { shape, ..Workload::ticks(0, 1) }
+const TICKS: Ticks =
+    Ticks { subscribers: SUBSCRIBERS, interval_ms: 20, warm_up: 2, events: 10, aligned: false };
+
+fn broadcast() -> Shape {
+    Shape::Broadcast(BROADCAST)
 }
 
-fn plan(workload: &Workload, addr: SocketAddr) -> Plan {
-    let mut plan = workload.plan_with_slack(addr, unix_ns(), OPEN_NS).unwrap();
-    if let (Shape::Counted { .. }, Stop::WhenComplete { at_latest_ns }) =
-        (&workload.shape, &mut plan.stop)
-    {
+fn ticks() -> Shape {
+    Shape::Ticks(TICKS)
+}
+
+fn plan(shape: &Shape, addr: SocketAddr) -> Plan {
+    let mut plan = shape.plan_with_slack(addr, unix_ns(), OPEN_NS);
+    if let (Shape::Counted(_), Stop::WhenComplete { at_latest_ns }) = (shape, &mut plan.stop) {
         *at_latest_ns += COMPLETE_NS;
     }
     plan
 }
 
-fn load(addr: SocketAddr, workload: &Workload) -> Outcome {
-    generator::run(&plan(workload, addr), unix_ns, |_| {}).unwrap()
+fn load(addr: SocketAddr, shape: &Shape) -> Outcome {
+    generator::run(&plan(shape, addr), unix_ns, |_| {}).unwrap()
 }
 
 /// Runs the workload against a floor with these faults, which must end well in any case.
-fn outcome(workload: &Workload, faults: &[&str]) -> Outcome {
+fn outcome(shape: &Shape, faults: &[&str]) -> Outcome {
     let server = floor(faults);
-    let outcome = load(server.addr(), workload);
+    let outcome = load(server.addr(), shape);
     assert!(server.stop().unwrap().status.success());
     outcome
 }
 
 #[test]
 fn an_honest_server_has_no_fault_and_every_delivery_is_counted() {
-    for (workload, each) in [(broadcast(), 20), (ticks(), 10)] {
-        let outcome = outcome(&workload, &[]);
-        assert_eq!(outcome.fault(), None, "{}", workload.name);
+    for (shape, each) in [(broadcast(), 20), (ticks(), 10)] {
+        let outcome = outcome(&shape, &[]);
+        assert_eq!(outcome.fault(), None, "{shape:?}");
         assert_eq!(outcome.expected, SUBSCRIBERS * each);
         assert_eq!(outcome.delivered, outcome.expected);
         assert_eq!(outcome.latency_ns.len(), outcome.expected);
@@ -128,11 +122,11 @@ fn ticks_show_the_same_faults() {
 
 #[test]
 fn a_delay_shows_in_the_latency_in_full() {
-    for workload in [broadcast(), ticks()] {
-        let outcome = outcome(&workload, &["--fault-delay-us", "30000"]);
-        assert_eq!(outcome.fault(), None, "{}", workload.name);
+    for shape in [broadcast(), ticks()] {
+        let outcome = outcome(&shape, &["--fault-delay-us", "30000"]);
+        assert_eq!(outcome.fault(), None, "{shape:?}");
         let least_ms = outcome.latency_ns.min() / 1_000_000;
-        assert!((29..200).contains(&least_ms), "{}: {least_ms} ms", workload.name);
+        assert!((29..200).contains(&least_ms), "{shape:?}: {least_ms} ms");
     }
 }
 
@@ -148,8 +142,7 @@ fn a_server_that_is_not_there_is_a_fault_and_not_a_hang() {
 #[test]
 fn a_server_that_dies_is_a_fault_and_not_a_hang() {
     let server = floor(&[]);
-    let workload = broadcast();
-    let mut plan = plan(&workload, server.addr());
+    let mut plan = plan(&broadcast(), server.addr());
     plan.marks_ns = vec![plan.window_ns.start];
     let mut server = Some(server);
     let outcome = generator::run(&plan, unix_ns, |_| drop(server.take())).unwrap();
@@ -169,17 +162,14 @@ fn an_answer_that_is_no_stream_is_a_fault() {
 /// Two streams of each, all due at once.
 #[test]
 fn aligned_ticks_are_due_at_the_same_instant() {
-    let mut workload = ticks();
-    let Shape::Ticks { aligned, .. } = &mut workload.shape else { unreachable!() };
-    *aligned = true;
-    let outcome = outcome(&workload, &[]);
+    let outcome = outcome(&Shape::Ticks(Ticks { aligned: true, ..TICKS }), &[]);
     assert_eq!(outcome.fault(), None);
     // Off a common schedule, the streams' stamps would differ; here each is a multiple of 20 ms.
     assert!(outcome.latency_ns.len() == SUBSCRIBERS * 10);
 }
 
-fn counted(subscribers: u64, events: u64) -> Workload {
-    Workload { shape: Shape::Counted { subscribers, events }, ..Workload::ticks(0, 1) }
+fn counted(subscribers: u64, events: u64) -> Shape {
+    Shape::Counted(Counted { subscribers, events })
 }
 
 /// One in ten thousand, exactly, in three hundred thousand.
@@ -200,8 +190,7 @@ fn a_rare_fault_is_counted_exactly() {
 /// A stream without end owes what is left out of it, not what was still to come.
 #[test]
 fn a_stream_without_end_is_checked_too() {
-    let endless = Shape::Firehose { subscribers: 3, warm_up_ms: 10, window_ms: 500 };
-    let endless = Workload { shape: endless, ..Workload::ticks(0, 1) };
+    let endless = Shape::Firehose(Firehose { subscribers: 3, warm_up_ms: 10, window_ms: 500 });
     let honest = outcome(&endless, &[]);
     assert_eq!((honest.fault(), honest.delivered), (None, honest.expected));
     assert!(honest.delivered > 10_000, "{}", honest.delivered);
@@ -214,27 +203,22 @@ fn a_stream_without_end_is_checked_too() {
 #[test]
 fn a_server_that_stamps_late_is_caught() {
     // In the middle of a window of a second, however long the streams took to open.
-    let mut workload = ticks();
-    let Shape::Ticks { events, interval_ms, .. } = &mut workload.shape else { unreachable!() };
-    *events = 50;
-    let before_window = OPEN_NS / MILLISECOND_NS / *interval_ms;
+    let ticks = Ticks { events: 50, ..TICKS };
+    let before_window = OPEN_NS / MILLISECOND_NS / ticks.interval_ms;
+    let shape = Shape::Ticks(ticks);
     let at = (before_window + 25).to_string();
     let stall = ["--fault-stall-at", &at, "--fault-stall-ms", "150"];
-    let honest = outcome(&workload, &stall);
+    let honest = outcome(&shape, &stall);
     assert!(honest.latency_ns.max() >= 148_000_000, "{}", honest.latency_ns.max());
-    let lying = outcome(&workload, &[stall.as_slice(), &["--fault-restamp"]].concat());
+    let lying = outcome(&shape, &[stall.as_slice(), &["--fault-restamp"]].concat());
     assert!(lying.off_schedule > 0);
     assert!(lying.fault().unwrap().contains("stamps off schedule"), "{:?}", lying.fault());
 }
 
 #[test]
 fn stalled_readers_owe_nothing_and_the_others_get_everything() {
-    let mut workload = broadcast();
-    let Shape::Broadcast { stalled_each, pad_bytes, .. } = &mut workload.shape else {
-        unreachable!()
-    };
-    (*stalled_each, *pad_bytes) = (10, 4000);
-    let outcome = outcome(&workload, &[]);
+    let stalled = Broadcast { stalled_each: 10, pad_bytes: 4000, ..BROADCAST };
+    let outcome = outcome(&Shape::Broadcast(stalled), &[]);
     assert_eq!(outcome.fault(), None);
     assert_eq!(outcome.expected, SUBSCRIBERS * 9 / 10 * 20);
     assert_eq!(outcome.delivered, outcome.expected);
@@ -250,43 +234,6 @@ fn a_broadcast_has_a_skew_and_a_connection_its_times() {
     }
     assert!(outcome.first_event_ns.min() >= outcome.headers_ns.min());
     assert_eq!(outcome.timeline.iter().map(|it| it.events).sum::<u64>(), SUBSCRIBERS * 20);
-}
-
-#[test]
-fn streams_resume_over_a_restart_without_loss() {
-    let server = floor(&[]);
-    let addr = server.addr();
-    let second = std::sync::Mutex::new(None);
-    let recovery = storm::run(addr, 20, 100, 1, || {
-        let killed_ns = unix_ns();
-        drop(server);
-        let launch = Launch {
-            binary: env!("CARGO_BIN_EXE_sse-bench").into(),
-            args: vec!["floor".into()],
-            core: None,
-        };
-        *second.lock().unwrap() = Some(Server::start_on(&launch, addr.port())?);
-        Ok((killed_ns, unix_ns()))
-    })
-    .unwrap();
-    assert_eq!((recovery.lost, recovery.repeated, recovery.gap_events), (0, 0, 0));
-    assert!(recovery.retries >= 20, "{recovery:?}");
-    assert!(recovery.live_99_ns.unwrap() >= recovery.down_ns, "{recovery:?}");
-    assert!(recovery.live_all_ns >= recovery.live_99_ns);
-}
-
-/// The floor has no keep-alive and no stall timeout: it notices FIN and RST, and silence never.
-#[test]
-fn a_stream_is_gone_when_its_descriptor_is_and_a_silent_one_never() {
-    let server = floor(&[]);
-    for way in [Way::Fin, Way::Rst] {
-        let found = churn::clean_up(server.addr(), server.pid(), 20, way).unwrap();
-        assert_eq!(found.left, 0, "{way:?}");
-        assert!(found.all_ns.is_some() && found.half_ns <= found.all_ns.unwrap(), "{way:?}");
-    }
-    let silent = churn::clean_up(server.addr(), server.pid(), 3, Way::Silence).unwrap();
-    assert_eq!((silent.all_ns, silent.left), (None, 3));
-    server.stop().unwrap();
 }
 
 /// The command's exit code and what it says on stderr.

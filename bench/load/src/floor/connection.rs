@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use mio::net::TcpStream;
 
 use super::fault::Faults;
-use super::http::{Gone, chunk};
+use super::http::Gone;
 use crate::timer::unix_ns;
 
 /// Bytes kept for a reader that is behind; one further behind is closed. No measured reader is.
@@ -19,8 +19,6 @@ pub(super) struct Connection {
     pub(super) pending: Vec<u8>,
     pub(super) ticks: Option<Ticks>,
     pub(super) topic: Option<String>,
-    /// Follows the simulation: the next number that it gets.
-    pub(super) next: Option<u64>,
 }
 
 pub(super) struct Ticks {
@@ -89,23 +87,12 @@ impl Ticks {
 impl Connection {
     /// Whether a stream is open on it.
     pub(super) fn is_stream(&self) -> bool {
-        self.ticks.is_some() || self.topic.is_some() || self.next.is_some()
+        self.ticks.is_some() || self.topic.is_some()
     }
 
     /// Whether its ticks are not paced.
     pub(super) fn is_poured(&self) -> bool {
         self.ticks.as_ref().is_some_and(|it| it.interval_ns == 0)
-    }
-
-    /// Sends the prices up to `now_n`.
-    pub(super) fn catch_up(&mut self, now_n: u64) -> Result<(), Gone> {
-        let mut out = Vec::new();
-        while let Some(n) = self.next.filter(|n| *n <= now_n) {
-            let event = format!("id: {n}\nevent: prices\ndata: {{\"n\":{n},\"prices\":{{}}}}\n\n");
-            chunk(event.as_bytes(), &mut out);
-            self.next = Some(n + 1);
-        }
-        self.write(&out)
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {

@@ -12,7 +12,6 @@ pub(super) struct Gone;
 pub(super) struct Request {
     pub(super) method: String,
     pub(super) target: String,
-    pub(super) last_event_id: Option<u64>,
     pub(super) body: Vec<u8>,
 }
 
@@ -24,14 +23,10 @@ impl Request {
         let mut lines = head.split("\r\n");
         let mut words = lines.next().unwrap_or_default().split(' ');
         let (Some(method), Some(target)) = (words.next(), words.next()) else { return Err(Gone) };
-        let fields: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
-        let field = |wanted: &str| {
-            let found = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-            found.map(|(_, value)| value.trim())
-        };
-        let length = field("content-length")
-            .map_or(Ok(0), |value| value.parse::<usize>().map_err(|_| Gone))?;
-        let last_event_id = field("last-event-id").and_then(|value| value.parse().ok());
+        let mut fields = lines.filter_map(|line| line.split_once(':'));
+        let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let length =
+            length.map_or(Ok(0), |(_, value)| value.trim().parse::<usize>().map_err(|_| Gone))?;
         let whole = (end + 4).saturating_add(length);
         if whole > REQUEST_MAX_BYTES {
             return Err(Gone);
@@ -42,7 +37,7 @@ impl Request {
         let (method, target) = (method.to_owned(), target.to_owned());
         let body = input[end + 4..whole].to_vec();
         input.drain(..whole);
-        Ok(Some(Request { method, target, last_event_id, body }))
+        Ok(Some(Request { method, target, body }))
     }
 }
 

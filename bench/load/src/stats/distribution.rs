@@ -1,12 +1,14 @@
 //! Percentiles of many values, as a report shows them.
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Percentiles of many values, nanoseconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Distribution {
     /// Values that it is of.
+    #[schemars(range(min = 1))]
     pub n: u64,
     /// Half are faster.
     pub p50_ns: u64,

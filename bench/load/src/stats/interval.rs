@@ -6,7 +6,9 @@
 //! times in four at the most), so Student's t on the logarithms stands in, with the [`Noise`] of all
 //! servers where that is known.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::Noise;
 
@@ -23,7 +25,7 @@ const SEED: u64 = 0x5353_4542;
 pub const CONFIDENCE: f64 = 0.95;
 
 /// A ratio with its interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ratio {
     /// The geometric mean over the rounds.
     pub estimate: f64,
@@ -32,13 +34,14 @@ pub struct Ratio {
     /// The upper end.
     pub high: f64,
     /// Rounds.
+    #[schemars(range(min = 1))]
     pub n: usize,
     /// How the interval was made.
     pub method: Method,
 }
 
 /// How an interval was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// One round: there is no interval.
@@ -52,8 +55,7 @@ pub enum Method {
 }
 
 /// The judgement of a ratio when lower is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The whole interval is below 1, and not equivalent.
     Better,
@@ -243,40 +245,18 @@ pub fn bca(values: &[f64], statistic: impl Fn(&[f64]) -> f64, confidence: f64) -
 }
 
 /// The quantile of Student's t.
-///
-/// With t = √ν·tan θ the density becomes cos^(ν−1) θ, smooth on a finite range: Simpson's rule and
-/// a bisection are exact far beyond need.
-pub fn t_quantile(probability: f64, freedom: f64) -> f64 {
-    let half = std::f64::consts::FRAC_PI_2;
-    let area = |to: f64| simpson(to, |angle| angle.cos().max(0.0).powf(freedom - 1.0));
-    let wanted = (2.0 * probability - 1.0) * area(half);
-    bisect(0.0, half, |angle| area(angle) < wanted).tan() * freedom.sqrt()
+fn t_quantile(probability: f64, freedom: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom)
+        .expect("there are two values, so a degree of freedom")
+        .inverse_cdf(probability)
 }
 
 fn normal(z: f64) -> f64 {
-    let area = simpson(z.abs().min(10.0), |x| (-x * x / 2.0).exp()) / std::f64::consts::TAU.sqrt();
-    0.5 + area.copysign(z)
+    Normal::standard().cdf(z)
 }
 
 fn normal_quantile(probability: f64) -> f64 {
-    bisect(-10.0, 10.0, |z| normal(z) < probability)
-}
-
-fn simpson(to: f64, of: impl Fn(f64) -> f64) -> f64 {
-    const STEPS: usize = 200;
-    let step = to / STEPS as f64;
-    let inner: f64 =
-        (1..STEPS).map(|at| of(at as f64 * step) * if at % 2 == 1 { 4.0 } else { 2.0 }).sum();
-    (of(0.0) + inner + of(to)) * step / 3.0
-}
-
-/// The point between `low` and `high` up to which `is_below` holds.
-fn bisect(mut low: f64, mut high: f64, is_below: impl Fn(f64) -> bool) -> f64 {
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if is_below(middle) { low = middle } else { high = middle }
-    }
-    f64::midpoint(low, high)
+    Normal::standard().inverse_cdf(probability)
 }
 
 #[cfg(test)]
