@@ -130,9 +130,12 @@ Examples:
 struct ReportArgs {
     /// The folder that a run wrote
     folder: PathBuf,
-    /// Replace the text between the `sse-bench report` markers of this document
+    /// Replace the text between the `sse-bench report` markers of this document by a narrow table
     #[arg(long, value_name = "FILE")]
     splice: Option<PathBuf>,
+    /// With --splice: files of `conform server --json`, whose counts of failed cases go into the table
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "splice")]
+    verdicts: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -203,10 +206,15 @@ fn print_report(args: &ReportArgs) -> Result<ExitCode> {
     };
     let shown = document.display();
     let old = std::fs::read_to_string(document).with_context(|| format!("cannot read {shown}"))?;
-    let arguments = format!("--splice {shown} {}", args.folder.display());
-    let new =
-        conform::splice(&old, "sse-bench report", &arguments, &report::summary_markdown(&report))
-            .with_context(|| format!("cannot splice into {shown}"))?;
+    let mut arguments = format!("--splice {shown} {}", args.folder.display());
+    let mut verdicts = Vec::new();
+    if !args.verdicts.is_empty() {
+        arguments += &format!(" --verdicts {}", conform::folder_or_files(&args.verdicts));
+        verdicts = conform::report::Document::read(&args.verdicts)?.runs;
+    }
+    let text = report::headline_markdown(&report, &verdicts);
+    let new = conform::splice(&old, "sse-bench report", &arguments, &text)
+        .with_context(|| format!("cannot splice into {shown}"))?;
     std::fs::write(document, new).with_context(|| format!("cannot write {shown}"))?;
     writeln!(out, "{shown}: the summary of {} is in", args.folder.display())?;
     Ok(ExitCode::SUCCESS)

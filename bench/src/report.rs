@@ -7,6 +7,7 @@
 pub mod compare;
 mod environment;
 mod figure;
+mod headline;
 mod html;
 mod plot;
 mod render;
@@ -18,6 +19,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use load::Workload;
+use load::ledger::Step;
+use load::stats::{Distribution, Ratio};
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
@@ -25,16 +29,13 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, cpu};
 pub use figure::{Distributions, FIGURES, Figure, Figures, HEADLINES, Unit, significant};
+pub use headline::headline_markdown;
 pub use html::html;
-pub use render::{markdown, summary_markdown, text};
+pub use render::{markdown, text};
 use summary::Noises;
 pub(crate) use summary::used;
 pub use summary::{Measure, Summary};
 pub use trust::{Trust, TwinTest};
-
-use load::Workload;
-use load::ledger::Step;
-use load::stats::{Distribution, Ratio};
 
 /// The version of the JSON. It grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 4;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-pub use merge::{ReportArgs, merge_reports};
+pub use merge::{ReportArgs, folder_or_files, merge_reports};
 pub(super) use progress::Progress;
 
 use super::Verdict;

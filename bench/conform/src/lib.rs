@@ -29,7 +29,7 @@ pub use case::{Case, Cost, Fault, Finding, Level, Outcome, Scope};
 pub use catalogue::{ListArgs, list_cases, list_rules};
 pub use category::{Category, Side};
 pub use client::{ClientArgs, run_client};
-pub use command::{ReportArgs, merge_reports};
+pub use command::{ReportArgs, folder_or_files, merge_reports};
 pub use deviations::{Deviation, Deviations, IsCase, LifecycleDeviation, ParityDeviation};
 pub use profile::Profile;
 pub use rule::{Coverage, Rule};

@@ -87,35 +87,8 @@ pub fn markdown(report: &Report) -> String {
     out
 }
 
-/// The first table and where it was measured: what a README shows.
-pub fn summary_markdown(report: &Report) -> String {
-    let (title, table) = summary(report);
-    let it = &report.environment;
-    let floor = report.rows.iter().find(|row| row.is_floor());
-    let headline = floor.and_then(|row| row.cell(HEADLINE)?.summary.as_ref());
-    let machine = if it.virtual_machine { "virtual " } else { "" };
-    format!(
-        "{title}.\n\n{}\n× is the multiple of the floor, a bare one-thread server in the same \
-         rounds; in brackets its {:.0} % interval over {} rounds, {} deliveries each. {}{} on {} \
-         {machine}cores of {}, Linux {}, {}, commit {}, `{}`; loopback, one core for the server \
-         and one for the load.\n",
-        table.markdown(),
-        100.0 * CONFIDENCE,
-        headline.map_or(0, |it| it.rounds),
-        headline.map_or(0, |it| it.expected / it.rounds.max(1)),
-        doubt(report),
-        report.began,
-        it.cores,
-        it.cpu,
-        it.kernel,
-        it.rustc,
-        it.commit,
-        report.command,
-    )
-}
-
 /// Why the summary proves nothing, if so.
-fn doubt(report: &Report) -> String {
+pub(super) fn doubt(report: &Report) -> String {
     let why = report.trust.cannot_tell.iter().map(|it| format!("**This run cannot tell: {it}.** "));
     why.collect()
 }
@@ -426,7 +399,7 @@ fn ranged(measure: Option<&Measure>, unit: Unit) -> String {
 }
 
 /// `1.40 [1.22–1.49]`
-fn ratio(measure: Option<&Measure>) -> String {
+pub(super) fn ratio(measure: Option<&Measure>) -> String {
     measure.and_then(|it| it.ratio).map_or(NOTHING.into(), interval)
 }
 
@@ -449,7 +422,7 @@ fn milliseconds(ns: f64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::summary::tests::window;
-    use super::super::{Conformance, SCHEMA, Trust};
+    use super::super::{Conformance, SCHEMA, Trust, headline_markdown};
     use super::*;
     use crate::report::Environment;
 
@@ -507,7 +480,7 @@ pub(super) mod tests {
         let report = report();
         assert!(!report.is_as_expected());
         let in_table = |line: &&str| line.contains("lossy") && !line.starts_with("- ");
-        for rendered in [text(&report), markdown(&report), summary_markdown(&report)] {
+        for rendered in [text(&report), markdown(&report), headline_markdown(&report, &[])] {
             let lines: Vec<_> = rendered.lines().filter(in_table).collect();
             assert!(!lines.is_empty());
             for line in lines {

@@ -61,7 +61,7 @@ pub fn merge_reports(args: &ReportArgs) -> Result<ExitCode> {
 }
 
 /// `DIR/*.json` where that means the same: what a person would type.
-fn folder_or_files(files: &[PathBuf]) -> String {
+pub fn folder_or_files(files: &[PathBuf]) -> String {
     let mut folders: Vec<_> = files.iter().map(|file| file.parent()).collect();
     folders.dedup();
     match folders.as_slice() {

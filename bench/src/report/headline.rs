@@ -1,0 +1,127 @@
+//! The narrow table of a README: what a delivered event costs, and how many cases fail.
+
+use conform::report::Run;
+
+use super::figure::{CPU, LATENCY_P99, MEMORY};
+use super::render::{HEADLINE, NOTHING, doubt, name, ratio};
+use super::table::Table;
+use super::{Figure, Measure, Report, Row, Unit};
+
+/// The table and where it was measured. `verdicts` are runs of the whole suite: they replace the counts of the
+/// report, which leaves out the cases that take a minute, and add rows of servers that were judged only.
+pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
+    let header =
+        ["server", "encoding", "CPU × floor", "p99 × floor", "KiB a stream", "failed cases"];
+    let mut table = Table::new(2, &header);
+    let measured: Vec<&Row> = report.rows.iter().filter(|it| it.twin_of.is_none()).collect();
+    let mut judged: Vec<&Run> = verdicts.iter().collect();
+    for (at, row) in measured.iter().enumerate() {
+        let is_this = |run: &&Run| row.names(run);
+        let verdict = judged.iter().position(is_this).map(|at| judged.remove(at));
+        let failed = match (verdict, &row.conformance) {
+            (Some(run), _) => failures(run.summary.failed, run.summary.non_strict),
+            (None, Some(it)) => failures(it.failed as usize, it.missed.len() - it.failed as usize),
+            (None, None) => NOTHING.into(),
+        };
+        let of = |figure: &Figure| measure(row, figure);
+        match row.fault() {
+            Some(fault) => table.error(name(row), &format!("error: {fault}")),
+            None => {
+                let memory = of(&MEMORY).map(|it| Unit::Kibibytes.write(it.value.median));
+                let mut cells = name(row);
+                cells.extend([ratio(of(&CPU)), ratio(of(&LATENCY_P99))]);
+                cells.extend([memory.unwrap_or_else(|| NOTHING.into()), failed]);
+                table.row(cells);
+            }
+        }
+        // Behind the last encoding of a server, its rows without a measurement.
+        let is_last = measured.get(at + 1).is_none_or(|next| next.server != row.server);
+        let of_this_server = |run: &&Run| is_last && run.name == row.server;
+        for run in judged.extract_if(.., |run| of_this_server(&*run)) {
+            let mut cells = name(row);
+            cells.truncate(1);
+            cells.push(run.encoding.clone().unwrap_or_else(|| NOTHING.into()));
+            cells.extend([NOTHING, NOTHING, NOTHING].map(str::to_owned));
+            cells.push(failures(run.summary.failed, run.summary.non_strict));
+            table.row(cells);
+        }
+    }
+    let it = &report.environment;
+    let machine = if it.virtual_machine { "virtual " } else { "" };
+    let cell = measured.iter().find_map(|row| row.cell(HEADLINE)?.summary.as_ref());
+    format!(
+        "{}\n{}A broadcast to 1000 streams each 40 ms, over {} rounds; in brackets the 95 % interval, and beside the failed \
+         cases the failed recommendations. {} on {} {machine}cores of {}, Linux {}, {}, commit {}; loopback, one core for \
+         the server and one for the load.\n",
+        table.markdown(),
+        doubt(report),
+        cell.map_or(0, |it| it.rounds),
+        report.began,
+        it.cores,
+        it.cpu,
+        it.kernel,
+        it.rustc,
+        it.commit,
+    )
+}
+
+fn measure<'r>(row: &'r Row, figure: &Figure) -> Option<&'r Measure> {
+    let of = |cell: &'r super::Cell| cell.summary.as_ref()?.get(figure);
+    row.cell(HEADLINE).and_then(of).or_else(|| row.cells.iter().find_map(of))
+}
+
+/// `1 (+2)`: demands, and recommendations beside them.
+fn failures(failed: usize, recommendations: usize) -> String {
+    if recommendations == 0 { failed.to_string() } else { format!("{failed} (+{recommendations})") }
+}
+
+impl Row {
+    /// Whether a run of the suite is about this server in this encoding.
+    fn names(&self, run: &Run) -> bool {
+        run.name == self.server && run.encoding == self.encoding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::render::tests::report;
+    use super::*;
+
+    fn run(name: &str, encoding: &str, failed: usize, non_strict: usize) -> Run {
+        let summary = json!({
+            "passed": 0, "non_strict": non_strict, "failed": failed, "deviations": 0, "info": 0,
+            "skipped": 0, "not_judged": 0, "unexpected": 0,
+        });
+        let run = json!({
+            "name": name, "server": null, "encoding": encoding, "framework": null, "suite_version": 2,
+            "profile": null, "strict": false, "time_scale": 1.0, "began": "", "took_ms": 0,
+            "summary": summary, "results": [],
+        });
+        serde_json::from_value(run).unwrap()
+    }
+
+    #[test]
+    fn the_whole_suite_has_the_last_word_and_examples_are_rows() {
+        let report = report();
+        let server = report.rows.iter().find(|it| it.encoding.is_some()).unwrap();
+        let (name, encoding) = (server.server.clone(), server.encoding.clone().unwrap());
+        let text = headline_markdown(
+            &report,
+            &[
+                run(&name, &encoding, 3, 2),
+                run(&name, "smallest", 4, 0),
+                run("another", "shared", 7, 0),
+            ],
+        );
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+        assert!(
+            rows.iter().any(|it| it.contains(&encoding) && it.ends_with("| 3 (+2) |")),
+            "{text}"
+        );
+        assert!(rows.iter().any(|it| it.contains("| smallest | – | – | – | 4 |")), "{text}");
+        assert!(!text.contains("| 7 |"), "{text}");
+        assert!(rows.iter().all(|it| it.matches(" | ").count() == 5), "{text}");
+    }
+}
