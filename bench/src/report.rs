@@ -45,9 +45,10 @@ pub const TWIN: &str = " (twin)";
 /// The file in a report's folder that holds the data.
 const JSON_NAME: &str = "report.json";
 
-/// Beginnings of a row, a cell and a window in the JSON: each begins a line there, so that `git diff` and `grep` show a window
-/// and not the whole report. A quote within a string is escaped, so these words begin nothing else.
-const LINE_BEGINNINGS: [&str; 3] = [r#"{"server":"#, r#"{"workload":"#, r#"{"round":"#];
+/// Beginnings of a row, a cell, a window, and of what follows the windows: each begins a line of the JSON, so that `git diff`
+/// and `grep` show a window and not the whole report. A quote within a string is escaped, so these words are nothing else.
+const LINE_BEGINNINGS: [&str; 4] =
+    [r#"{"server":"#, r#"{"workload":"#, r#"{"round":"#, r#"],"latency":"#];
 
 /// The file in a report's folder for a browser.
 const HTML_NAME: &str = "report.html";
