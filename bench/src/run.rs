@@ -130,7 +130,7 @@ impl Profile {
 /// The subject measured under one name: a server in one encoding, or the floor.
 #[derive(Debug, Default)]
 struct Contestant {
-    /// What a report says of it, but for the cells.
+    /// Its row of the report, without the cells.
     row: Row,
     launch: Option<Launch>,
     package: Option<Package>,
@@ -195,7 +195,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.partial || !report.is_as_expected())))
 }
 
-/// What is settled before anything runs.
+/// The choices and the place of a run, settled before anything runs.
 struct Setup {
     began: Timestamp,
     profile: &'static str,
@@ -283,7 +283,7 @@ impl Setup {
     }
 }
 
-/// What the harness found of itself before it measures others.
+/// The harness's findings about itself, before it measures others.
 struct Truths {
     checks: Vec<Check>,
     bare_loop: Option<BareLoop>,

@@ -95,7 +95,7 @@ impl Report {
 }
 
 impl Trust {
-    /// What follows from the counts, of which `rounds` is how many windows count.
+    /// Judges the run by its counts; `rounds` is the number of windows that count.
     fn conclude(&mut self, rounds: u64) {
         for it in self.twin.iter().filter(|it| !it.ratio.contains_one()) {
             self.cannot_tell.push(format!(

@@ -47,7 +47,7 @@ struct Turn {
     contestant: usize,
 }
 
-/// What there still is to spend.
+/// The time and the tries that are left.
 struct Left {
     /// For the turns to come.
     ahead: Duration,

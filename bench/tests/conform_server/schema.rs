@@ -1,4 +1,4 @@
-//! What of a report its schema does not allow.
+//! The parts of a report that its schema does not allow.
 
 use serde_json::Value;
 
