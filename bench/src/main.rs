@@ -60,7 +60,7 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     /// Print a report again, or put its summary into a document
     #[command(after_help = "\
 Examples:
-  sse-bench report target/sse-bench/2026-11-20T124048Z
+  sse-bench report target/sse-bench/2026-11-29T124048Z
   sse-bench report --splice README.md bench/results/DATE-HOST")]
     Report(ReportArgs),
     /// Compare two reports, with intervals and verdicts; more reports give a trend

@@ -24,7 +24,9 @@ pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
             (None, None) => NOTHING.into(),
         };
         let of = |figure: &Figure| measure(row, figure);
-        match row.fault() {
+        // A fault of another workload is a line below the table.
+        let here = || row.cell(HEADLINE).and_then(super::Cell::fault);
+        match row.error.clone().or_else(here) {
             Some(fault) => table.error(name(row), &format!("error: {fault}")),
             None => {
                 let memory = of(&MEMORY).map(|it| Unit::Kibibytes.write(it.value.median));
@@ -49,10 +51,19 @@ pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
     let it = &report.environment;
     let machine = if it.virtual_machine { "virtual " } else { "" };
     let cell = measured.iter().find_map(|row| row.cell(HEADLINE)?.summary.as_ref());
+    let elsewhere = measured.iter().filter(|it| it.error.is_none()).flat_map(|row| {
+        let others = row.cells.iter().filter(|it| it.workload != HEADLINE);
+        others.filter_map(move |it| Some(format!("{} {}: {}", row.key(), it.workload, it.fault()?)))
+    });
+    let elsewhere: Vec<String> = elsewhere.collect();
+    let elsewhere = match elsewhere.join("; ") {
+        none if none.is_empty() => none,
+        some => format!(" In the report without numbers: {some}."),
+    };
     format!(
-        "{}\n{}A broadcast to 1000 streams each 40 ms, over {} rounds; in brackets the 95 % interval, and beside the failed \
-         cases the failed recommendations. {} on {} {machine}cores of {}, Linux {}, {}, commit {}; loopback, one core for \
-         the server and one for the load.\n",
+        "{}\n{}A broadcast to 1000 streams each 40 ms, over {} rounds; in brackets the 95 % interval, and beside \
+         the failed cases the failed recommendations. {} on {} {machine}cores of {}, Linux {}, {}, commit {}; \
+         loopback, one core for the server and one for the load.{elsewhere}\n",
         table.markdown(),
         doubt(report),
         cell.map_or(0, |it| it.rounds),
