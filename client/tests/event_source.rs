@@ -4,12 +4,14 @@
 mod peer;
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant, SystemTime};
 
 use client::event_source::Builder;
 use client::{Error, EventSource, Limits, ParseError, Reason, State, Update};
 use futures_util::StreamExt;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use tokio::net::TcpSocket;
 
 use peer::{Answer, CHUNKED, DEADLINE, HEAD, Peer, Port, held, raw, status, stream};
 
@@ -212,6 +214,36 @@ async fn a_redirect_to_another_origin_loses_the_credentials() {
 }
 
 #[tokio::test]
+async fn a_redirect_within_the_origin_keeps_the_request() {
+    for code in [307, 308] {
+        let peer = Peer::start([
+            stream("id: 7\ndata: a\n\n"),
+            status(&format!("{code} X"), "Location: /b\r\n"),
+            stream("data: b\n\n"),
+        ]);
+        let builder = quick(&peer)
+            .post("question")
+            .header(CONTENT_TYPE, HeaderValue::from_static("text/plain"))
+            .header(AUTHORIZATION, HeaderValue::from_static("Bearer secret"));
+        updates(builder).await;
+        let requests = [(); 4].map(|()| peer.request());
+        let targets: Vec<_> = requests.iter().map(|it| &it.target[..]).collect();
+        assert_eq!(targets, ["/stream", "/stream", "/b", "/stream"], "{code}");
+        for request in &requests[1..3] {
+            assert_eq!((&request.method[..], &request.body[..]), ("POST", &b"question"[..]));
+            for (name, value) in [
+                ("accept", "text/event-stream"),
+                ("authorization", "Bearer secret"),
+                ("content-type", "text/plain"),
+                ("last-event-id", "7"),
+            ] {
+                assert_eq!(request.field(name), Some(value.as_bytes()), "{code}: {name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_cut_chunk_loses_no_event_and_no_id() {
     let peer = Peer::start([
         raw(CHUNKED.to_owned() + "20\r\nid: 1\ndata: a\n\nid: 2\nda"),
@@ -270,7 +302,8 @@ async fn headers_and_body_are_sent_each_time() {
     let peer = Peer::start([stream("")]);
     let name = HeaderName::from_static("x-test");
     let accept = HeaderValue::from_static("text/event-stream, application/json");
-    let builder = quick(&peer).post("question").header(name, HeaderValue::from_static("1"));
+    let builder = quick(&peer).post("question");
+    let builder = builder.header(name, HeaderValue::from_static("1"));
     updates(builder.header(reqwest::header::ACCEPT, accept)).await;
     for _ in 0..2 {
         let request = peer.request();
@@ -321,6 +354,25 @@ async fn unavailable_is_waited_out_only_if_asked() {
 }
 
 #[tokio::test]
+async fn a_date_in_retry_after_is_waited_for_and_only_if_asked() {
+    let until = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3));
+    let away = || status("503 X", &format!("Retry-After: {until}\r\n"));
+    let peer = Peer::start([away()]);
+    let start = Instant::now();
+    assert_eq!(updates(quick(&peer).retry_unavailable(true)).await, ["unavailable 503", "closed"]);
+    // A date has whole seconds, and some time has gone since it was made.
+    peer.request();
+    assert!(peer.request().at - start >= Duration::from_millis(1900));
+    for fields in [format!("Retry-After: {until}\r\n"), "Retry-After: 0\r\n".to_owned()] {
+        let peer = Peer::start([status("503 X", &fields)]);
+        let (seen, error) = run(quick(&peer).build().unwrap()).await;
+        assert!(seen.is_empty() && matches!(error, Some(Error::Status { .. })), "{error:?}");
+        peer.request();
+        assert!(peer.request_so_far().is_none());
+    }
+}
+
+#[tokio::test]
 async fn events_come_before_the_stream_ends_and_states_follow() {
     let peer = Peer::start([held("data: a\r\r")]);
     let mut source = quick(&peer).build().unwrap();
@@ -337,7 +389,7 @@ async fn events_come_before_the_stream_ends_and_states_follow() {
 
 #[tokio::test]
 async fn close_drops_what_is_queued_and_the_connection() {
-    let (gone, is_gone) = std::sync::mpsc::channel();
+    let (gone, is_gone) = channel();
     let answer: Answer = Box::new(move |socket| {
         socket.write_all((HEAD.to_owned() + "data: a\n\ndata: b\n\n").as_bytes()).unwrap();
         let read = socket.read(&mut [0; 1]);
@@ -381,12 +433,16 @@ async fn dropping_the_future_of_next_loses_nothing() {
 
 #[tokio::test]
 async fn an_event_past_the_limit_ends_for_good() {
-    let peer = Peer::start([stream("data: 0123456789\n\ndata: 0123456789a\n\n")]);
+    let too_long = || stream("data: 0123456789\n\ndata: 0123456789a\n\n");
+    let peer = Peer::start([too_long(), too_long()]);
     let limits = Limits { max_event_bytes: 10 };
     let (seen, error) = run(quick(&peer).limits(limits).build().unwrap()).await;
     assert_eq!(seen, ["open", "message \"0123456789\" "]);
     let expected = ParseError::EventTooLarge { max_event_bytes: 10 };
     assert!(matches!(error, Some(Error::Parse(found)) if found == expected));
+    // Another connection would meet the same event.
+    peer.request();
+    assert!(peer.request_within(10 * SOON).is_none());
 }
 
 #[tokio::test]
@@ -402,4 +458,70 @@ async fn retry_zero_does_not_spin() {
     updates(quick(&peer)).await;
     let at: Vec<_> = (0..6).map(|_| peer.request().at).collect();
     assert!(at[5] - at[0] >= 5 * Duration::from_millis(50));
+}
+
+#[tokio::test]
+async fn one_end_of_a_connection_is_one_request() {
+    let reset: Answer = Box::new(|socket| {
+        socket.write_all((CHUNKED.to_owned() + "1f\r\ndata: h").as_bytes()).unwrap();
+        TcpSocket::from_std_stream(socket.try_clone().unwrap()).set_zero_linger().unwrap();
+    });
+    // The last chunk and FIN come together.
+    for (end, word) in [(reset, "broke"), (stream("data: a\n\n"), "ended")] {
+        let next_one = || held("data: next\n\n");
+        let peer = Peer::start([end, next_one(), next_one()]);
+        let mut source = quick(&peer).build().unwrap();
+        loop {
+            match next(&mut source).await.unwrap().unwrap() {
+                Update::Event(event) if event.data == "next" => break,
+                Update::Reconnecting { reason, .. } => {
+                    assert!(reason.to_string().contains(word), "{reason}");
+                }
+                _ => {}
+            }
+        }
+        let more = tokio::time::timeout(5 * SOON, source.next()).await;
+        assert!(more.is_err(), "{more:?}");
+        (0..2).for_each(|_| drop(peer.request()));
+        assert!(peer.request_so_far().is_none(), "{word}: a third request");
+    }
+}
+
+#[tokio::test]
+async fn types_that_are_named_as_the_states_are_types() {
+    let body = "event: error\ndata: boom\n\nevent: open\ndata: o\n\n\
+                event: close\ndata: c\n\ndata: next\n\n";
+    let peer = Peer::start([held(body)]);
+    let mut source = quick(&peer).build().unwrap();
+    assert!(matches!(next(&mut source).await, Some(Ok(Update::Open(_)))));
+    for (kind, data) in [("error", "boom"), ("open", "o"), ("close", "c"), ("message", "next")] {
+        let update = next(&mut source).await;
+        let Some(Ok(Update::Event(event))) = update else { panic!("{update:?}") };
+        assert_eq!((&event.event[..], &event.data[..]), (kind, data));
+        assert_eq!(source.state(), State::Open);
+    }
+    peer.request();
+    assert!(peer.request_so_far().is_none());
+}
+
+#[tokio::test]
+async fn an_hour_of_silence_is_no_end() {
+    let (say, said) = channel();
+    let late: Answer = Box::new(move |socket| {
+        socket.write_all((HEAD.to_owned() + ": a\n\n").as_bytes()).unwrap();
+        said.recv_timeout(DEADLINE).unwrap();
+        socket.write_all(b"data: late\n\n").unwrap();
+        let _ = socket.read(&mut [0; 1]);
+    });
+    let peer = Peer::start([late]);
+    let mut source = EventSource::new(&peer.url("/")).unwrap();
+    while !matches!(next(&mut source).await, Some(Ok(Update::Comment(_)))) {}
+    // The clock of the runtime leaps to whatever is due next: any limit of ours, or the hour.
+    tokio::time::pause();
+    let silence = tokio::time::timeout(Duration::from_secs(3600), source.next()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    tokio::time::resume();
+    say.send(()).unwrap();
+    let update = next(&mut source).await;
+    assert!(matches!(&update, Some(Ok(Update::Event(it))) if it.data == "late"), "{update:?}");
 }
