@@ -235,6 +235,64 @@ fn tail_says_what_to_do_and_ends_with_2() {
 }
 
 #[test]
+fn tail_shows_the_words_of_a_refusal_and_names_a_coding() {
+    let words = "{\"error\":\n {\"message\":\"No auth\u{9b} credentials found\"}}";
+    let refused = || {
+        let length = words.len();
+        raw(format!(
+            "HTTP/1.1 401 X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{words}"
+        ))
+    };
+    let coded = || raw(peer::HEAD.replacen("\r\n", "\r\nContent-Encoding: gzip\r\n", 1) + "\x1f");
+    let peer = Peer::start([refused(), refused(), coded(), coded()]);
+    let url = peer.url("/");
+    let shown =
+        "401 Unauthorized: {\"error\": {\"message\":\"No auth\u{fffd} credentials found\"}}; ";
+    for arguments in [&["tail", &url][..], &["tail", "--raw", &url]] {
+        assert_fails(arguments, shown, "'Authorization: Bearer …'");
+    }
+    assert_fails(&["tail", &url], "coded as gzip", "or a proxy on the way");
+    let (code, stdout, stderr) = run(&["tail", "--raw", &url]);
+    assert_eq!((code, stdout.as_str()), (0, "\x1f"));
+    assert!(stderr.contains("coded as gzip"), "{stderr}");
+    for _ in 0..4 {
+        assert_eq!(peer.request().field("accept-encoding").unwrap(), b"identity");
+    }
+}
+
+#[test]
+fn tail_lets_no_control_character_through() {
+    // CR and LF end lines, and NUL makes an id void.
+    let c0 = ('\u{1}'..' ').filter(|c| !matches!(c, '\t' | '\n' | '\r'));
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'];
+    let text: String = c0.chain('\u{7f}'..='\u{9f}').chain(turns).collect();
+    let body = format!("retry: 0\n:{text}\nevent: {text}\nid: {text}\ndata: {text}\n\n");
+    let refused = format!(
+        "HTTP/1.1 500 X\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    for mode in [&[][..], &["--comments"], &["--json"], &["--json", "--comments"]] {
+        let peer = Peer::start([stream(&body), raw(refused.clone())]);
+        let url = peer.url("/");
+        let (code, stdout, stderr) = run(&[&["tail", &url], mode].concat());
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("500 Internal Server Error: "), "{stderr}");
+        for output in [&stdout, &stderr] {
+            let found: Vec<_> = output.chars().filter(|c| text.contains(*c)).collect();
+            assert!(found.is_empty(), "{mode:?}: {found:?}");
+        }
+        if mode.contains(&"--json") {
+            let last: serde_json::Value =
+                serde_json::from_str(stdout.lines().next_back().unwrap()).unwrap();
+            for member in ["data", "id", "event"] {
+                assert_eq!(last[member], text, "{member}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_proxy_in_the_environment_does_not_stand_between_us_and_this_machine() {
     let peer = Peer::start([stream("data: a\n\n"), status("201 Created", "")]);
     let port = Port::new();

@@ -75,6 +75,7 @@ async fn the_first_request_is_what_the_standard_asks_for() {
     let request = peer.request();
     assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", "/a%20b?q=1&r=%2F"));
     assert_eq!(request.field("accept").unwrap(), b"text/event-stream");
+    assert_eq!(request.field("accept-encoding").unwrap(), b"identity");
     assert_eq!(request.field("cache-control").unwrap(), b"no-cache");
     assert_eq!(request.field("host").unwrap(), peer.address.to_string().as_bytes());
     for absent in ["last-event-id", "content-length", "transfer-encoding", "connection"] {
@@ -233,6 +234,7 @@ async fn a_redirect_within_the_origin_keeps_the_request() {
             assert_eq!((&request.method[..], &request.body[..]), ("POST", &b"question"[..]));
             for (name, value) in [
                 ("accept", "text/event-stream"),
+                ("accept-encoding", "identity"),
                 ("authorization", "Bearer secret"),
                 ("content-type", "text/plain"),
                 ("last-event-id", "7"),
@@ -314,6 +316,82 @@ async fn headers_and_body_are_sent_each_time() {
             b"text/event-stream, application/json",
             "the caller's field takes the place of ours"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_coding_is_an_error_that_names_it() {
+    let coded = |field: &str| {
+        let head = CHUNKED.replace("Transfer-Encoding", &format!("{field}\r\nTransfer-Encoding"));
+        raw(head + "9\r\ndata: a\n\n\r\n0\r\n\r\n")
+    };
+    for (field, found) in [
+        ("Content-Encoding: gzip", "gzip"),
+        ("Content-Encoding: identity, BR", "BR"),
+        ("Content-Encoding: deflate\r\nContent-Encoding: zstd", "deflate, zstd"),
+        ("Transfer-Encoding: gzip", "gzip"),
+    ] {
+        let peer = Peer::start([coded(field)]);
+        let (seen, error) = run(quick(&peer).build().unwrap()).await;
+        assert!(seen.is_empty(), "{field}: {seen:?}");
+        assert!(matches!(error, Some(Error::Coding { .. })), "{field}: {error:?}");
+        let text = error.unwrap().to_string();
+        assert!(text.contains(&format!("coded as {found},")), "{text}");
+    }
+    for none in ["Content-Encoding: identity", "Content-Encoding: None", "Content-Encoding:"] {
+        let peer = Peer::start([coded(none)]);
+        assert_eq!(updates(quick(&peer)).await[..2], ["open", "message \"a\" "], "{none}");
+    }
+}
+
+#[tokio::test]
+async fn the_words_of_a_refusal_are_in_the_error() {
+    let refused = async |fields: &str, body: &str| {
+        let length = body.len();
+        let head = format!("HTTP/1.1 401 X\r\n{fields}\r\nContent-Length: {length}\r\n\r\n");
+        let peer = Peer::start([raw(head + body)]);
+        let (_, error) = run(quick(&peer).build().unwrap()).await;
+        let Some(Error::Status { ref words, .. }) = error else { panic!("{error:?}") };
+        (words.clone(), error.unwrap().to_string())
+    };
+    let json = r#"{"error":{"message":"No auth credentials found"}}"#;
+    for kind in ["application/json", "application/problem+json; charset=utf-8", "Text/Plain"] {
+        let (words, shown) = refused(&format!("Content-Type: {kind}"), json).await;
+        assert_eq!(words, json, "{kind}");
+        assert!(shown.ends_with(&format!("answered 401 Unauthorized: {json}")), "{shown}");
+    }
+    let (words, shown) = refused("Content-Type: text/plain", " two\r\n lines\x1b[2J\u{9b}\n").await;
+    assert_eq!(words, "two\r\n lines\x1b[2J\u{9b}");
+    assert!(shown.ends_with(": two lines\u{fffd}[2J\u{fffd}"), "{shown}");
+    let (words, _) = refused("Content-Type: text/plain", &"€".repeat(1000)).await;
+    assert_eq!(words, "€".repeat(341), "1 KiB, of whole characters");
+    for no_words in [
+        "Content-Type: application/octet-stream",
+        "X-Type: none",
+        "Content-Type: text/plain\r\nContent-Encoding: gzip",
+    ] {
+        let (words, shown) = refused(no_words, "data").await;
+        assert_eq!(words, "", "{no_words}");
+        assert!(shown.ends_with("answered 401 Unauthorized"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn words_of_a_refusal_that_do_not_end_are_not_waited_for() {
+    let head = "HTTP/1.1 401 X\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
+    let stalled: Answer = Box::new(move |socket| {
+        socket.write_all((head.to_owned() + "no token").as_bytes()).unwrap();
+        let _ = socket.read(&mut [0; 1]);
+    });
+    let endless: Answer = Box::new(move |socket| {
+        let _ = socket.write_all(head.as_bytes());
+        while socket.write_all(&[b'x'; 100]).is_ok() {}
+    });
+    for (answer, begin) in [(stalled, "no token"), (endless, "xxx")] {
+        let peer = Peer::start([answer]);
+        let (_, error) = run(quick(&peer).build().unwrap()).await;
+        let Some(Error::Status { words, .. }) = error else { panic!("{error:?}") };
+        assert!(words.starts_with(begin) && words.len() <= 1024, "{words}");
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use client::event_source::{Builder, Head, http_client, parse_url, root_cause};
+use client::event_source::{Builder, Head, codings, http_client, parse_url, refusal, root_cause};
 use client::{Error, EventSource, Update};
 use futures_util::TryStreamExt;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 
 use super::print::{Printer, Style, notice};
 
@@ -105,15 +105,16 @@ impl Tail {
     async fn copy(&self) -> anyhow::Result<()> {
         let url = parse_url(&self.url).map_err(advise)?;
         let client = http_client(&url).map_err(|error| advise(Error::Client(error)))?;
-        let mut request = client.get(url.clone()).header(ACCEPT, "text/event-stream");
-        for (name, value) in &self.header {
-            request = request.header(name, value);
-        }
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.extend(self.header.iter().cloned());
         if let Some(id) = &self.last_event_id {
             let id = HeaderValue::from_bytes(id.as_bytes());
             let id = id.map_err(|_| anyhow!("HTTP cannot carry this id; leave it out"))?;
-            request = request.header("last-event-id", id);
+            headers.insert("last-event-id", id);
         }
+        let request = client.get(url.clone()).headers(headers);
         let cannot_read = |error: &reqwest::Error| {
             let cause = root_cause(error);
             anyhow!("cannot read {url}: {cause}; {}", check(&cause))
@@ -125,7 +126,11 @@ impl Tail {
                 notice("the server has nothing more (204)");
                 return Ok(());
             }
-            status => return Err(advise(Error::Status { status, url })),
+            _ => return Err(advise(refusal(response).await)),
+        }
+        let codings = codings(response.headers());
+        if !codings.is_empty() {
+            notice(&format!("the bytes are coded as {codings}, which was not asked for"));
         }
         let mut stdout = io::stdout().lock();
         loop {
@@ -196,6 +201,7 @@ fn advise(error: Error) -> anyhow::Error {
             | StatusCode::GATEWAY_TIMEOUT => "try later, or wait with --retry-unavailable",
             _ => "look at its answer with curl -i",
         },
+        Error::Coding { .. } => "look for what codes it: the server, or a proxy on the way",
         Error::ContentType { .. } => "check the path, or look at it with curl -i",
         Error::Client(_) => "check the system's root certificates",
         Error::Request(_) => "check where it redirects to with curl -iL",
