@@ -4,7 +4,7 @@
 mod peer;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use peer::{Answer, DEADLINE, Peer, Port, held, raw, status, stream};
@@ -258,6 +258,31 @@ fn tail_shows_the_words_of_a_refusal_and_names_a_coding() {
     assert!(stderr.contains("coded as gzip"), "{stderr}");
     for _ in 0..4 {
         assert_eq!(peer.request().field("accept-encoding").unwrap(), b"identity");
+    }
+}
+
+#[test]
+fn tail_says_that_it_waits_for_an_answer() {
+    let mute = || -> Answer { Box::new(|socket| drop(socket.read(&mut [0; 1]))) };
+    let peer = Peer::start([mute(), mute(), stream("retry: 0\n\n"), mute()]);
+    let url = peer.url("/");
+    let next_line = |stderr: &mut BufReader<ChildStderr>| {
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        line
+    };
+    for arguments in [&["tail", &url][..], &["tail", "--raw", &url], &["tail", &url]] {
+        let start = Instant::now();
+        let mut child = sse(arguments).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = next_line(&mut stderr);
+        while line.contains("reading") || line.contains("trying again") {
+            line = next_line(&mut stderr);
+        }
+        assert_eq!(line, format!("sse: waiting for an answer from {url}\n"));
+        assert!(start.elapsed() >= Duration::from_secs(2));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
 

@@ -1,5 +1,6 @@
 //! `sse tail`: shows the events of a stream as they come.
 
+use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 
 use super::print::{Printer, Style, notice};
+
+/// A server that has not answered for this long may be thinking; silence looks like a fault of ours.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Show the events of a stream as they come, across reconnections
 ///
@@ -71,7 +75,12 @@ impl Tail {
         let mut printer = Printer::new(stdout.lock(), style);
         let mut opened = false;
         let mut events = 0;
-        while let Some(update) = source.try_next().await.map_err(advise)? {
+        // How long until an answer is late; none is due while a stream is open.
+        let mut patience = Some(PATIENCE);
+        loop {
+            let late = patience.take();
+            let update = say_if_late(late, &self.url, source.try_next()).await;
+            let Some(update) = update.map_err(advise)? else { break };
             match update {
                 Update::Open(head) => {
                     notice(&describe_open(&head, opened, source.last_event_id()));
@@ -87,6 +96,7 @@ impl Tail {
                 Update::Comment(text) if self.comments => printer.comment(&text)?,
                 Update::Reconnecting { reason, after } if opened || self.waits_for(&reason) => {
                     notice(&format!("{reason}; trying again in {}", seconds(after)));
+                    patience = Some(after + PATIENCE);
                 }
                 Update::Reconnecting { reason, .. } => {
                     let reason = reason.to_string();
@@ -119,7 +129,8 @@ impl Tail {
             let cause = root_cause(error);
             anyhow!("cannot read {url}: {cause}; {}", check(&cause))
         };
-        let mut response = request.send().await.map_err(|error| cannot_read(&error))?;
+        let response = say_if_late(Some(PATIENCE), &self.url, request.send()).await;
+        let mut response = response.map_err(|error| cannot_read(&error))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NO_CONTENT => {
@@ -169,6 +180,22 @@ impl Tail {
     fn waits_for(&self, reason: &client::Reason) -> bool {
         self.retry_unavailable && matches!(reason, client::Reason::Unavailable(_))
     }
+}
+
+/// The output of `answer`, with a remark if it has not come after this time.
+async fn say_if_late<T>(
+    patience: Option<Duration>,
+    url: &str,
+    answer: impl Future<Output = T>,
+) -> T {
+    let mut answer = std::pin::pin!(answer);
+    if let Some(patience) = patience {
+        match tokio::time::timeout(patience, &mut answer).await {
+            Ok(output) => return output,
+            Err(_) => notice(&format!("waiting for an answer from {url}")),
+        }
+    }
+    answer.await
 }
 
 fn describe_open(head: &Head, again: bool, last_event_id: &str) -> String {
