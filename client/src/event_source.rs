@@ -159,10 +159,13 @@ impl EventSource {
             self.close();
             return Some(Ok(Update::Closed));
         }
-        if self.builder.retry_unavailable && delay::is_unavailable(status) {
+        if self.builder.retry_unavailable
+            && self.builder.is_repeatable()
+            && delay::is_unavailable(status)
+        {
             let header = response.headers().get(RETRY_AFTER);
             let asked = header.and_then(|value| delay::retry_after(value, SystemTime::now()));
-            return Some(Ok(self.reconnect(Reason::Unavailable(status), asked)));
+            return Some(self.reconnect(Reason::Unavailable(status), asked));
         }
         if status != StatusCode::OK {
             self.silence = None;
@@ -186,15 +189,25 @@ impl EventSource {
         Some(Ok(Update::Open(head)))
     }
 
-    /// The standard's “reestablish the connection”, up to its wait.
-    fn reconnect(&mut self, reason: Reason, asked: Option<Duration>) -> Update {
+    /// The standard's “reestablish the connection”, up to its wait; the end of a request that must
+    /// not be sent again.
+    fn reconnect(&mut self, reason: Reason, asked: Option<Duration>) -> Result<Update, Error> {
+        // Without a connection it was not sent.
+        let is_sent = !matches!(&reason, Reason::Unanswered(error) if error.is_connect());
+        if is_sent && !self.builder.is_repeatable() {
+            if matches!(reason, Reason::Ended) {
+                self.close();
+                return Ok(Update::Closed);
+            }
+            return self.fail(Error::NotRepeated(reason));
+        }
         let was_open = self.state() == State::Open;
         self.parser.reset();
         self.silence = None;
         let wait = self.backoff.next(self.retry(), was_open, self.builder.max_backoff);
         let after = delay::bounded(wait.max(asked.unwrap_or_default()));
         self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(after)));
-        Update::Reconnecting { reason, after }
+        Ok(Update::Reconnecting { reason, after })
     }
 
     fn restart_silence(&mut self) {
@@ -206,7 +219,7 @@ impl EventSource {
     }
 
     /// Ready when the server has been silent for too long.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Update> {
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Result<Update, Error>> {
         let Some(sleep) = &mut self.silence else { return Poll::Pending };
         ready!(sleep.as_mut().poll(context));
         let timeout = self.builder.read_timeout.unwrap_or_default();
@@ -251,7 +264,7 @@ impl Stream for EventSource {
                 }
                 Phase::Requesting(answer) => {
                     let update = match answer.as_mut().poll(context) {
-                        Poll::Pending => Ok(ready!(this.poll_silence(context))),
+                        Poll::Pending => ready!(this.poll_silence(context)),
                         Poll::Ready(Ok(response)) => match this.answered(response) {
                             Some(update) => update,
                             None => continue,
@@ -260,9 +273,7 @@ impl Stream for EventSource {
                         Poll::Ready(Err(error)) if error.is_builder() || error.is_redirect() => {
                             this.fail(Error::Request(error))
                         }
-                        Poll::Ready(Err(error)) => {
-                            Ok(this.reconnect(Reason::Unanswered(error), None))
-                        }
+                        Poll::Ready(Err(error)) => this.reconnect(Reason::Unanswered(error), None),
                     };
                     return Poll::Ready(Some(update));
                 }
@@ -272,7 +283,7 @@ impl Stream for EventSource {
                 }
                 Phase::Reading(body) => {
                     let reason = match body.as_mut().poll_next(context) {
-                        Poll::Pending => return this.poll_silence(context).map(|it| Some(Ok(it))),
+                        Poll::Pending => return this.poll_silence(context).map(Some),
                         Poll::Ready(Some(Ok(bytes))) => {
                             this.parser.push(&bytes);
                             this.restart_silence();
@@ -281,7 +292,7 @@ impl Stream for EventSource {
                         Poll::Ready(Some(Err(error))) => Reason::Broken(error),
                         Poll::Ready(None) => Reason::Ended,
                     };
-                    return Poll::Ready(Some(Ok(this.reconnect(reason, None))));
+                    return Poll::Ready(Some(this.reconnect(reason, None)));
                 }
             }
         }

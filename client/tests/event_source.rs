@@ -224,6 +224,7 @@ async fn a_redirect_within_the_origin_keeps_the_request() {
         ]);
         let builder = quick(&peer)
             .post("question")
+            .repeat(true)
             .header(CONTENT_TYPE, HeaderValue::from_static("text/plain"))
             .header(AUTHORIZATION, HeaderValue::from_static("Bearer secret"));
         updates(builder).await;
@@ -304,7 +305,7 @@ async fn headers_and_body_are_sent_each_time() {
     let peer = Peer::start([stream("")]);
     let name = HeaderName::from_static("x-test");
     let accept = HeaderValue::from_static("text/event-stream, application/json");
-    let builder = quick(&peer).post("question");
+    let builder = quick(&peer).post("question").repeat(true);
     let builder = builder.header(name, HeaderValue::from_static("1"));
     updates(builder.header(reqwest::header::ACCEPT, accept)).await;
     for _ in 0..2 {
@@ -317,6 +318,58 @@ async fn headers_and_body_are_sent_each_time() {
             "the caller's field takes the place of ours"
         );
     }
+}
+
+/// Each end of a POST, and what follows; the peer has more answers than are asked for.
+#[tokio::test]
+async fn a_post_is_sent_once() {
+    let post = |peer: &Peer| {
+        let builder = quick(peer).post("question").retry_unavailable(true);
+        run(builder.read_timeout(Duration::from_millis(300)).build().unwrap())
+    };
+    let is_asked_once = |peer: &Peer| {
+        peer.request();
+        assert!(peer.request_within(10 * SOON).is_none(), "a second request");
+    };
+    let peer = Peer::start([stream("data: x\n\ndata: [DONE]\n\n"), held("")]);
+    let (seen, error) = post(&peer).await;
+    assert_eq!(seen, ["open", "message \"x\" ", "message \"[DONE]\" ", "closed"]);
+    assert!(error.is_none(), "{error:?}");
+    is_asked_once(&peer);
+    let mute: Answer = Box::new(|socket| {
+        let _ = socket.read(&mut [0; 1]);
+    });
+    let cut = raw(CHUNKED.to_owned() + "20\r\ndata: x");
+    let ends = [(cut, "broke"), (raw(""), "no answer"), (mute, "nothing"), (held(""), "nothing")];
+    for (end, words) in ends {
+        let peer = Peer::start([end, held("")]);
+        let (_, error) = post(&peer).await;
+        assert!(matches!(error, Some(Error::NotRepeated(_))), "{error:?}");
+        let text = error.unwrap().to_string();
+        assert!(text.contains(words) && text.ends_with("a POST is not sent again by itself"));
+        is_asked_once(&peer);
+    }
+    let peer = Peer::start([status("503 X", "Retry-After: 0\r\n"), held("")]);
+    let (_, error) = post(&peer).await;
+    assert!(matches!(error, Some(Error::Status { .. })), "{error:?}");
+    is_asked_once(&peer);
+}
+
+#[tokio::test]
+async fn a_post_that_found_no_connection_is_tried_again() {
+    let port = Port::new();
+    let builder = EventSource::builder(&port.url()).retry(SOON).max_backoff(SOON);
+    let mut source = builder.post("question").build().unwrap();
+    for _ in 0..2 {
+        let update = next(&mut source).await.unwrap().unwrap();
+        let Update::Reconnecting { reason, .. } = update else { panic!("{update:?}") };
+        assert!(matches!(reason, Reason::Unanswered(_)), "{reason}");
+    }
+    let peer = Peer::serve(port.listen(), [stream("data: a\n\n")]);
+    let (seen, error) = run(source).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(seen[seen.len() - 3..], ["open", "message \"a\" ", "closed"]);
+    assert_eq!(peer.request().body, b"question");
 }
 
 #[tokio::test]

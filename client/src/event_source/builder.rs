@@ -44,8 +44,10 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 pub struct Builder {
     url: String,
     client: Option<Client>,
+    method: Method,
     headers: HeaderMap,
     body: Option<Bytes>,
+    repeat: bool,
     last_event_id: String,
     limits: Limits,
     pub(super) retry: Duration,
@@ -59,8 +61,10 @@ impl Builder {
         Self {
             url: url.to_owned(),
             client: None,
+            method: Method::GET,
             headers: HeaderMap::new(),
             body: None,
+            repeat: false,
             last_event_id: String::new(),
             limits: Limits::default(),
             retry: DEFAULT_RETRY,
@@ -79,12 +83,27 @@ impl Builder {
         self
     }
 
-    /// Sends POST with this body instead of GET, on every request; set its `Content-Type` yourself.
+    /// Sends POST with this body instead of GET; set its `Content-Type` yourself.
     ///
-    /// Browsers cannot do this; streams of language models ask for it.
+    /// Browsers cannot do this; streams of language models ask for it. It is sent once: when its
+    /// stream ends, that is the end ([`Update::Closed`](super::Update::Closed)); when it breaks, an
+    /// error. Only a request that found no connection is tried again. See [`repeat`](Self::repeat).
     #[must_use]
     pub fn post(mut self, body: impl Into<Bytes>) -> Self {
+        self.method = Method::POST;
         self.body = Some(body.into());
+        self
+    }
+
+    /// Sends a POST again whenever its stream ends or breaks, as a GET is. Not if not set.
+    ///
+    /// Each request may be one more order, or one more answer of a model to pay for: only the caller
+    /// knows whether it may be repeated ([RFC 9110, section 9.2.2][rfc]).
+    ///
+    /// [rfc]: https://www.rfc-editor.org/rfc/rfc9110.html#section-9.2.2
+    #[must_use]
+    pub fn repeat(mut self, repeat: bool) -> Self {
+        self.repeat = repeat;
         self
     }
 
@@ -120,7 +139,8 @@ impl Builder {
 
     /// Reconnects after 429, 502, 503 and 504 too, no earlier than `Retry-After` says.
     ///
-    /// A deviation of choice: the standard has these fail for good, as browsers do.
+    /// A deviation of choice: the standard has these fail for good, as browsers do. For a POST it
+    /// needs [`repeat`](Self::repeat) too.
     #[must_use]
     pub fn retry_unavailable(mut self, retry: bool) -> Self {
         self.retry_unavailable = retry;
@@ -165,15 +185,19 @@ impl Builder {
         })
     }
 
+    /// Whether the request may be sent again, though a server may have acted on it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.repeat || matches!(self.method, Method::GET | Method::HEAD)
+    }
+
     pub(super) fn request(&self, client: &Client, url: &Url) -> RequestBuilder {
-        let method = if self.body.is_some() { Method::POST } else { Method::GET };
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 3);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         // Without it a server may choose any coding.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.extend(self.headers.clone());
-        let request = client.request(method, url.clone()).headers(headers);
+        let request = client.request(self.method.clone(), url.clone()).headers(headers);
         match &self.body {
             Some(body) => request.body(body.clone()),
             None => request,

@@ -27,7 +27,10 @@ pub enum Update {
         /// How long until the next attempt.
         after: Duration,
     },
-    /// The server answered 204: it asks its clients not to come back. Nothing follows.
+    /// The server has nothing more, and nothing follows.
+    ///
+    /// It answered 204, which asks its clients not to come back; or it ended the stream of a POST,
+    /// which is not sent again (see [`repeat`](super::Builder::repeat)).
     Closed,
 }
 
@@ -133,6 +136,9 @@ pub enum Error {
         /// The URL after redirects.
         url: Url,
     },
+    /// A POST came to no good end, and is not sent again (see [`repeat`](super::Builder::repeat)).
+    #[error("{0}; a POST is not sent again by itself")]
+    NotRepeated(Reason),
     /// The stream exceeded a limit of the parser.
     #[error(transparent)]
     Parse(#[from] ParseError),
