@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 200 with `text/event-stream` | [`Update::Open`], then events |
 //! | the body ends, breaks off, or is silent for longer than the read timeout | [`Update::Reconnecting`] |
-//! | no connection | [`Update::Reconnecting`], each time after a longer wait |
+//! | no connection; streams that end at once and without an event | [`Update::Reconnecting`], each time after a longer wait |
 //! | 204 | [`Update::Closed`]: the server wants no reconnection |
 //! | any other status, another type, a coding, too many redirects, an event past the limit | an [`Error`], and the end |
 //!
@@ -35,7 +35,7 @@ pub use self::builder::{Builder, http_client, parse_url};
 pub use self::update::{Error, Head, MessageEvent, Reason, Update, root_cause};
 
 use self::answer::is_event_stream;
-use self::delay::Backoff;
+use self::delay::{Backoff, Ending};
 use crate::parser::{Item, Parser};
 
 /// Redirects followed for one request, as many as the [Fetch standard][fetch] allows.
@@ -79,9 +79,15 @@ enum Phase {
     Requesting(Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>),
     /// Reading the words of a refusal.
     Refused(Pin<Box<dyn Future<Output = Error> + Send>>),
-    Reading(Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>),
+    Reading(Body),
     Waiting(Pin<Box<Sleep>>),
     Closed,
+}
+
+struct Body {
+    bytes: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    opened: Instant,
+    has_event: bool,
 }
 
 impl EventSource {
@@ -184,7 +190,11 @@ impl EventSource {
         }
         let head =
             Head { status, url, version: response.version(), headers: response.headers().clone() };
-        self.phase = Phase::Reading(Box::pin(response.bytes_stream()));
+        self.phase = Phase::Reading(Body {
+            bytes: Box::pin(response.bytes_stream()),
+            opened: Instant::now(),
+            has_event: false,
+        });
         self.restart_silence();
         Some(Ok(Update::Open(head)))
     }
@@ -201,10 +211,18 @@ impl EventSource {
             }
             return self.fail(Error::NotRepeated(reason));
         }
-        let was_open = self.state() == State::Open;
+        let ending = match &self.phase {
+            Phase::Reading(body)
+                if body.has_event || body.opened.elapsed() >= delay::bounded(self.retry()) =>
+            {
+                Ending::Lasted
+            }
+            Phase::Reading(_) => Ending::Empty,
+            _ => Ending::Unopened,
+        };
         self.parser.reset();
         self.silence = None;
-        let wait = self.backoff.next(self.retry(), was_open, self.builder.max_backoff);
+        let wait = self.backoff.next(self.retry(), ending, self.builder.max_backoff);
         let after = delay::bounded(wait.max(asked.unwrap_or_default()));
         self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(after)));
         Ok(Update::Reconnecting { reason, after })
@@ -229,11 +247,16 @@ impl EventSource {
     fn next_parsed(&mut self) -> Option<Result<Update, Error>> {
         let update = match self.parser.next_item() {
             Ok(None) => return None,
-            Ok(Some(Item::Event(event))) => Update::Event(MessageEvent {
-                event: event.event.to_owned(),
-                data: event.data.to_owned(),
-                last_event_id: event.last_event_id.to_owned(),
-            }),
+            Ok(Some(Item::Event(event))) => {
+                if let Phase::Reading(body) = &mut self.phase {
+                    body.has_event = true;
+                }
+                Update::Event(MessageEvent {
+                    event: event.event.to_owned(),
+                    data: event.data.to_owned(),
+                    last_event_id: event.last_event_id.to_owned(),
+                })
+            }
             Ok(Some(Item::Comment(text))) => Update::Comment(text.to_owned()),
             Ok(Some(Item::Retry(delay))) => Update::Retry(delay),
             Err(error) => return Some(self.fail(Error::Parse(error))),
@@ -282,7 +305,7 @@ impl Stream for EventSource {
                     return Poll::Ready(Some(this.fail(error)));
                 }
                 Phase::Reading(body) => {
-                    let reason = match body.as_mut().poll_next(context) {
+                    let reason = match body.bytes.as_mut().poll_next(context) {
                         Poll::Pending => return this.poll_silence(context).map(Some),
                         Poll::Ready(Some(Ok(bytes))) => {
                             this.parser.push(&bytes);

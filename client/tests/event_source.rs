@@ -592,6 +592,31 @@ async fn retry_zero_does_not_spin() {
 }
 
 #[tokio::test]
+async fn empty_streams_are_asked_for_ever_more_slowly() {
+    const MAX: Duration = Duration::from_millis(400);
+    let empty = || stream("retry: 0\n\n");
+    let lasting: Answer = Box::new(|socket| {
+        socket.write_all(HEAD.as_bytes()).unwrap();
+        std::thread::sleep(6 * SOON);
+    });
+    let script = (0..8).map(|_| empty()).chain([stream("data: a\n\n"), empty(), empty(), lasting]);
+    let peer = Peer::start(script);
+    let mut source = EventSource::builder(&peer.url("/")).max_backoff(MAX).build().unwrap();
+    let mut waits = Vec::new();
+    while let Some(update) = next(&mut source).await {
+        if let Update::Reconnecting { after, .. } = update.unwrap() {
+            waits.push(after);
+        }
+    }
+    // The least wait stands for `retry: 0`; seven of up to 200 or 400 ms are not all near it.
+    assert_eq!(waits[0], SOON, "the first end may be the server's restart");
+    assert!(waits[1..8].iter().any(|wait| *wait > 2 * SOON), "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= MAX), "{waits:?}");
+    assert_eq!(waits[8..10], [SOON, SOON], "an event starts it over");
+    assert_eq!(waits[11], SOON, "a stream that lasted, too");
+}
+
+#[tokio::test]
 async fn one_end_of_a_connection_is_one_request() {
     let reset: Answer = Box::new(|socket| {
         socket.write_all((CHUNKED.to_owned() + "1f\r\ndata: h").as_bytes()).unwrap();

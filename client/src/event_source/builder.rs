@@ -121,7 +121,10 @@ impl Builder {
         self
     }
 
-    /// The most that the growing wait between failed attempts grows to. 30 s if not set.
+    /// The most that the wait between attempts that come to nothing grows to. 30 s if not set.
+    ///
+    /// To nothing: no server, or a stream that ends without an event before the reconnection time is
+    /// over.
     #[must_use]
     pub fn max_backoff(mut self, max: Duration) -> Self {
         self.max_backoff = max;
