@@ -126,9 +126,9 @@ impl EventSource {
         self.parser.last_event_id()
     }
 
-    /// The reconnection time: the server's last `retry`, else the one of the builder.
+    /// The reconnection time: the server's last `retry`, up to an hour, else the one of the builder.
     pub fn retry(&self) -> Duration {
-        self.parser.retry().unwrap_or(self.builder.retry)
+        self.parser.retry().map_or(self.builder.retry, delay::bounded_retry)
     }
 
     /// Closes the connection; the stream ends and there are no further updates.

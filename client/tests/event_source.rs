@@ -592,6 +592,18 @@ async fn retry_zero_does_not_spin() {
 }
 
 #[tokio::test]
+async fn a_retry_of_years_is_an_hour() {
+    let peer = Peer::start([stream("retry: 99999999999\ndata: a\n\n")]);
+    let mut source = quick(&peer).build().unwrap();
+    let after = loop {
+        if let Update::Reconnecting { after, .. } = next(&mut source).await.unwrap().unwrap() {
+            break after;
+        }
+    };
+    assert_eq!((after, source.retry()), (Duration::from_secs(3600), Duration::from_secs(3600)));
+}
+
+#[tokio::test]
 async fn empty_streams_are_asked_for_ever_more_slowly() {
     const MAX: Duration = Duration::from_millis(400);
     let empty = || stream("retry: 0\n\n");

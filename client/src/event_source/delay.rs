@@ -9,9 +9,12 @@ use reqwest::header::HeaderValue;
 /// that takes a core on both sides.
 const MIN_DELAY: Duration = Duration::from_millis(50);
 
-/// The longest wait that a server can ask for: a day. More than that is a mistake, or an attempt to
-/// turn the client off, for which there is 204.
+/// The longest wait of all: a day. `Retry-After` may ask for that.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest reconnection time that `retry` can set: an hour. A longer one is a mistake, or an
+/// attempt to turn the client off, for which there is 204.
+const MAX_RETRY: Duration = Duration::from_secs(60 * 60);
 
 /// Below this base, doubling would take too many attempts to get anywhere.
 const MIN_STEP: Duration = Duration::from_millis(100);
@@ -50,6 +53,11 @@ impl Backoff {
         let extra = grown.min(max).saturating_sub(retry);
         bounded(retry.saturating_add(extra.mul_f64(fastrand::f64())))
     }
+}
+
+/// The reconnection time that a server set, within reason.
+pub(super) fn bounded_retry(retry: Duration) -> Duration {
+    retry.min(MAX_RETRY)
 }
 
 /// A wait that neither spins nor sleeps forever.
@@ -119,6 +127,12 @@ mod tests {
             assert_eq!(backoff.next(RETRY, Ending::Lasted, MAX), RETRY);
             assert_eq!(backoff.next(RETRY, Ending::Empty, MAX), RETRY, "it starts over");
         }
+    }
+
+    #[test]
+    fn a_server_cannot_ask_for_more_than_an_hour() {
+        assert_eq!(bounded_retry(RETRY), RETRY);
+        assert_eq!(bounded_retry(Duration::from_millis(u64::MAX)), Duration::from_secs(3600));
     }
 
     #[test]
