@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 200 with `text/event-stream` | [`Update::Open`], then events |
 //! | the body ends, breaks off, or is silent for longer than the read timeout | [`Update::Reconnecting`] |
-//! | no connection; streams that end at once and without an event | [`Update::Reconnecting`], each time after a longer wait |
+//! | no connection, no answer; streams that end at once and without an event | [`Update::Reconnecting`], each time after a longer wait |
 //! | 204 | [`Update::Closed`]: the server wants no reconnection |
 //! | any other status, another type, a coding, too many redirects, an event past the limit | an [`Error`], and the end |
 //!
@@ -28,6 +28,7 @@ use bytes::Bytes;
 use futures_core::{FusedStream, Stream};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep};
 
 pub use self::answer::{codings, refusal};
@@ -76,7 +77,7 @@ pub enum State {
 
 enum Phase {
     Idle,
-    Requesting(Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>),
+    Requesting(Pin<Box<dyn Future<Output = Result<reqwest::Result<Response>, Elapsed>> + Send>>),
     /// Reading the words of a refusal.
     Refused(Pin<Box<dyn Future<Output = Error> + Send>>),
     Reading(Body),
@@ -152,7 +153,8 @@ impl EventSource {
         {
             request = request.header(LAST_EVENT_ID, id);
         }
-        self.phase = Phase::Requesting(Box::pin(request.send()));
+        let answer = tokio::time::timeout(self.builder.answer_timeout, request.send());
+        self.phase = Phase::Requesting(Box::pin(answer));
         self.restart_silence();
     }
 
@@ -288,15 +290,23 @@ impl Stream for EventSource {
                 Phase::Requesting(answer) => {
                     let update = match answer.as_mut().poll(context) {
                         Poll::Pending => ready!(this.poll_silence(context)),
-                        Poll::Ready(Ok(response)) => match this.answered(response) {
+                        Poll::Ready(Ok(Ok(response))) => match this.answered(response) {
                             Some(update) => update,
                             None => continue,
                         },
                         // A broken request, or redirects without end: trying again is futile.
-                        Poll::Ready(Err(error)) if error.is_builder() || error.is_redirect() => {
+                        Poll::Ready(Ok(Err(error)))
+                            if error.is_builder() || error.is_redirect() =>
+                        {
                             this.fail(Error::Request(error))
                         }
-                        Poll::Ready(Err(error)) => this.reconnect(Reason::Unanswered(error), None),
+                        Poll::Ready(Ok(Err(error))) => {
+                            this.reconnect(Reason::Unanswered(error), None)
+                        }
+                        Poll::Ready(Err(_)) => {
+                            let reason = Reason::NoAnswer(this.builder.answer_timeout);
+                            this.reconnect(reason, None)
+                        }
                     };
                     return Poll::Ready(Some(update));
                 }

@@ -43,6 +43,7 @@ async fn run_to_end(mut source: EventSource) -> (Vec<String>, Option<Error>) {
                 Reason::Ended => "ended".to_owned(),
                 Reason::Broken(_) => "broken".to_owned(),
                 Reason::Unanswered(_) => "unanswered".to_owned(),
+                Reason::NoAnswer(_) => "no answer".to_owned(),
                 Reason::Silent(_) => "silent".to_owned(),
                 Reason::Unavailable(status) => format!("unavailable {}", status.as_u16()),
                 _ => unreachable!(),
@@ -601,6 +602,18 @@ async fn a_retry_of_years_is_an_hour() {
         }
     };
     assert_eq!((after, source.retry()), (Duration::from_secs(3600), Duration::from_secs(3600)));
+}
+
+#[tokio::test]
+async fn interim_answers_without_end_are_no_answer() {
+    let flood: Answer = Box::new(|socket| {
+        while socket.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let peer = Peer::start([flood]);
+    let seen = updates(quick(&peer).answer_timeout(Duration::from_millis(300))).await;
+    assert_eq!(seen, ["no answer", "closed"]);
 }
 
 #[tokio::test]

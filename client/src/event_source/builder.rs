@@ -19,9 +19,12 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 /// The longest wait that backoff grows to: a server that is back is noticed within this time.
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// The time limit for a TCP or TLS handshake. There is none for the answer: a server may take its
-/// time.
+/// The time limit for a TCP or TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The time limit for the head of an answer: twice as long as Firefox and Node's `fetch` wait, as a
+/// server may take its time. It is what ends interim answers (1xx) without end.
+const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// TCP keep-alive probes find a peer that vanished without a FIN, even without a read timeout.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -52,6 +55,7 @@ pub struct Builder {
     limits: Limits,
     pub(super) retry: Duration,
     pub(super) max_backoff: Duration,
+    pub(super) answer_timeout: Duration,
     pub(super) read_timeout: Option<Duration>,
     pub(super) retry_unavailable: bool,
 }
@@ -69,6 +73,7 @@ impl Builder {
             limits: Limits::default(),
             retry: DEFAULT_RETRY,
             max_backoff: DEFAULT_MAX_BACKOFF,
+            answer_timeout: DEFAULT_ANSWER_TIMEOUT,
             read_timeout: None,
             retry_unavailable: false,
         }
@@ -128,6 +133,15 @@ impl Builder {
     #[must_use]
     pub fn max_backoff(mut self, max: Duration) -> Self {
         self.max_backoff = max;
+        self
+    }
+
+    /// Reconnects when an answer has no head within this time. 10 minutes if not set.
+    ///
+    /// Interim answers (1xx) do not prolong it.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = timeout;
         self
     }
 

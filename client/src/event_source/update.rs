@@ -65,6 +65,8 @@ pub struct Head {
 pub enum Reason {
     /// No connection, or one without an answer.
     Unanswered(reqwest::Error),
+    /// No answer within the [time for it](super::Builder::answer_timeout).
+    NoAnswer(Duration),
     /// The server ended the stream.
     Ended,
     /// The connection broke.
@@ -80,6 +82,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unanswered(error) => write!(f, "no answer: {}", root_cause(error)),
+            Self::NoAnswer(timeout) => write!(f, "no answer within {timeout:?}"),
             Self::Ended => write!(f, "the server ended the stream"),
             Self::Broken(error) => write!(f, "the connection broke: {}", root_cause(error)),
             Self::Silent(timeout) => write!(f, "nothing came for {timeout:?}"),
