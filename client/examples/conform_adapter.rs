@@ -110,7 +110,8 @@ fn event_source(url: &str, options: Options) -> anyhow::Result<EventSource> {
         builder = builder.header(name.parse()?, value.parse()?);
     }
     if let Some(body) = options.body {
-        builder = builder.post(body);
+        // The cases ask whether a POST keeps its body when it is repeated.
+        builder = builder.post(body).repeat(true);
     }
     if let Some(id) = options.last_event_id {
         builder = builder.last_event_id(id);

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import net from "node:net";
 import { afterEach, test as nodeTest } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { Peer, HEAD, held, raw, status, stream } from "./peer.mjs";
@@ -55,6 +56,7 @@ test("the first request follows the standard", async () => {
   const [{ method, target, headers }] = requests;
   assert.deepEqual([method, target], ["GET", "/a?b=c"]);
   assert.equal(headers.accept, "text/event-stream");
+  assert.equal(headers["accept-encoding"], "identity");
   assert.equal(headers["cache-control"], "no-cache");
   assert.equal(headers["last-event-id"], undefined);
   assert.deepEqual(seen, ["closed"]);
@@ -92,6 +94,21 @@ test("a body cut off loses no event", async () => {
   assert.deepEqual(seen.slice(0, 3), ["open", "message a 7", "lost 0"]);
 });
 
+test("one end of a connection is one request", async () => {
+  const head = HEAD.replace("Connection: close", "Transfer-Encoding: chunked");
+  const reset = (socket) => socket.write(`${head}1f\r\ndata: h`, () => setTimeout(() => socket.resetAndDestroy(), 50));
+  // The last chunk and FIN come together.
+  for (const end of [reset, stream("data: a\n\n")]) {
+    const peer = await Peer.start(end, held("data: next\n\n"), held("data: next\n\n"));
+    const { source, seen } = open(peer);
+    await new Promise((resolve) => source.addEventListener("message", ({ data }) => data === "next" && resolve()));
+    await delay(5 * 50);
+    assert.equal(peer.requests.length, 2);
+    assert.equal(seen.filter((it) => it === "lost 0").length, 1);
+    source.close();
+  }
+});
+
 test("an id without data counts, an empty one forgets", async () => {
   const { requests } = await run([stream("id: 5\n\n"), stream("id\n\n")]);
   assert.deepEqual(requests.map(({ headers }) => headers["last-event-id"]), [undefined, "5", undefined]);
@@ -111,14 +128,135 @@ test("retry is waited for and stays in force", async () => {
   assert.equal(source.retryMs, 300);
 });
 
+test("a retry of years is an hour", async () => {
+  const peer = await Peer.start(stream("retry: 99999999999\n\n"));
+  const { source } = open(peer);
+  const { message } = await new Promise((resolve) => (source.onerror = resolve));
+  assert.match(message, /again in 3600\.0 s$/);
+  assert.equal(source.retryMs, 3_600_000);
+});
+
+test("empty streams are asked for ever more slowly", async (t) => {
+  // The longest waits of all that may come of it.
+  t.mock.method(Math, "random", () => 1);
+  const empty = () => stream("retry: 0\n\n");
+  const lasting = (socket) => socket.write(HEAD, () => setTimeout(() => socket.end(), 300));
+  const eight = Array.from({ length: 8 }, empty);
+  const peer = await Peer.start(...eight, stream("data: a\n\n"), empty(), empty(), lasting);
+  const waits = [];
+  await new Promise((resolve) => {
+    const source = new EventSource(peer.url(), { maxBackoffMs: 400 });
+    source.onerror = ({ message }) => {
+      const wait = message.match(/again in (.*) s$/)?.[1];
+      if (wait === undefined) resolve();
+      else waits.push(1000 * Number(wait));
+    };
+  });
+  // The least wait stands for `retry: 0`, and is shown as 0.1 s. The first end may be the server's restart.
+  // An event starts it over, and so does a stream that lasted.
+  assert.deepEqual(waits, [100, 200, 400, 400, 400, 400, 400, 400, 100, 100, 200, 100]);
+});
+
+test("interim answers without end are no answer", async () => {
+  const flood = (socket) => {
+    const timer = setInterval(() => socket.write("HTTP/1.1 102 Processing\r\n\r\n"), 10);
+    socket.on("close", () => clearInterval(timer));
+  };
+  const { seen } = await run([flood], { answerTimeoutMs: 200 });
+  assert.deepEqual(seen, ["lost 0", "closed"]);
+});
+
+test("an hour of silence is no end", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let late;
+  const peer = await Peer.start((socket) => {
+    socket.write(`${HEAD}data: a\n\n`);
+    late = () => socket.write("data: late\n\n");
+  });
+  const { source, seen } = open(peer, { retryMs: 50 });
+  await new Promise((resolve) => source.addEventListener("message", resolve, { once: true }));
+  // Limits of ours; node:http has none, other than fetch.
+  t.mock.timers.tick(3_600_000);
+  late();
+  await new Promise((resolve) => source.addEventListener("message", resolve, { once: true }));
+  assert.deepEqual(seen, ["open", "message a ", "message late "]);
+  assert.equal(peer.requests.length, 1);
+});
+
+test("a coding is an error that names it", async () => {
+  const coded = (field) => raw(`${HEAD.replace("\r\n\r\n", `\r\n${field}\r\n\r\n`)}data: a\n\n`);
+  for (const [field, found] of [
+    ["Content-Encoding: gzip", "gzip"],
+    ["Content-Encoding: identity, BR", "BR"],
+    ["Content-Encoding: deflate\r\nContent-Encoding: zstd", "deflate, zstd"],
+    ["Transfer-Encoding: gzip, chunked", "gzip"],
+  ]) {
+    const { seen, message } = await run([coded(field)]);
+    assert.deepEqual(seen, ["closed"], field);
+    assert.ok(message.includes(`coded as ${found},`), message);
+  }
+  for (const none of ["Content-Encoding: identity", "Content-Encoding: None", "Content-Encoding:"]) {
+    const { seen } = await run([coded(none)]);
+    assert.deepEqual(seen.slice(0, 2), ["open", "message a "], none);
+  }
+});
+
+test("the words of a refusal are in the message", async () => {
+  const refused = async (fields, body) => {
+    const length = Buffer.byteLength(body);
+    const { message } = await run([raw(`HTTP/1.1 401 X\r\n${fields}\r\nContent-Length: ${length}\r\n\r\n${body}`)]);
+    return message.split(" answered ")[1];
+  };
+  const json = '{"error":{"message":"No auth credentials found"}}';
+  for (const type of ["application/json", "application/problem+json; charset=utf-8", "Text/Plain"]) {
+    assert.equal(await refused(`Content-Type: ${type}`, json), `401: ${json}`);
+  }
+  const text = "Content-Type: text/plain";
+  assert.equal(await refused(text, " two\r\n lines\u001b[2J\u009b\n"), "401: two lines\ufffd[2J\ufffd");
+  assert.equal(await refused(text, "€".repeat(1000)), `401: ${"€".repeat(341)}`);
+  for (const fields of ["Content-Type: application/octet-stream", "X: y", `${text}\r\nContent-Encoding: gzip`]) {
+    assert.equal(await refused(fields, "data"), "401", fields);
+  }
+});
+
+test("words of a refusal that do not come are not waited for", async () => {
+  const head = "HTTP/1.1 401 X\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\n";
+  const stalled = (socket) => socket.write(`${head}no token`);
+  const reset = (socket) => socket.write(`${head}no token`, () => setTimeout(() => socket.resetAndDestroy(), 50));
+  for (const answer of [stalled, reset]) {
+    const { message, seen } = await run([answer], { readTimeoutMs: 500 });
+    assert.match(message, /answered 401: no token$/);
+    assert.deepEqual(seen, ["closed"]);
+  }
+});
+
+test("types that are named as the states are types", async () => {
+  const body = "event: error\ndata: boom\n\nevent: open\ndata: o\n\nevent: close\ndata: c\n\ndata: next\n\n";
+  const peer = await Peer.start(held(body));
+  const source = new EventSource(peer.url());
+  const seen = [];
+  source.onevent = ({ type, data }) => seen.push([type, data, source.readyState]);
+  await new Promise((resolve) => (source.onmessage = resolve));
+  assert.deepEqual(seen, [["error", "boom", 1], ["open", "o", 1], ["close", "c", 1], ["message", "next", 1]]);
+  assert.equal(peer.requests.length, 1);
+});
+
 test("retry 0 does not spin", async () => {
   const { requests } = await run([stream("retry: 0\n\n"), stream("")]);
   assert.ok(requests[2].at - requests[0].at >= 95);
 });
 
 test("other statuses and types fail for good", async () => {
-  for (const words of ["404 Not Found", "500 Oops", "503 Later", "206 Partial", "301 Without Location"]) {
-    const { seen, message, requests } = await run([status(words)]);
+  const later = `Retry-After: ${new Date(Date.now() + 2000).toUTCString()}\r\n`;
+  for (const [words, fields] of [
+    ["404 Not Found"],
+    ["500 Oops"],
+    ["503 Later", "Retry-After: 0\r\n"],
+    ["503 Later", later],
+    ["206 Partial"],
+    ["301 Without Location"],
+  ]) {
+    const { seen, message, requests } = await run([status(words, fields)]);
     assert.deepEqual([seen, requests.length], [["closed"], 1], words);
     assert.match(message, new RegExp(`answered ${words.slice(0, 3)}`));
   }
@@ -132,6 +270,18 @@ test("other statuses and types fail for good", async () => {
 test("parameters and case of the type do not matter", async () => {
   const { seen } = await run([status("200 OK", "Content-Type: Text/Event-Stream ;charset=utf-8\r\n")]);
   assert.equal(seen[0], "open");
+});
+
+test("a redirect within the origin keeps the request", async () => {
+  for (const code of [307, 308]) {
+    const script = [stream("id: 7\ndata: a\n\n"), status(`${code} X`, "Location: /b\r\n"), stream("data: b\n\n")];
+    const { requests } = await run(script, { headers: { Authorization: "Bearer a", "X-Test": "b" } });
+    assert.deepEqual(requests.map(({ target }) => target), ["/x", "/x", "/b", "/x"]);
+    const { method, headers } = requests[2];
+    assert.equal(method, "GET");
+    const { accept, authorization, "x-test": test, "last-event-id": id } = headers;
+    assert.deepEqual([accept, authorization, test, id], ["text/event-stream", "Bearer a", "b", "7"]);
+  }
 });
 
 test("redirects are followed, and the original URL is used again", async () => {
@@ -193,9 +343,25 @@ test("closing in a listener drops the queued events and the connection", async (
   assert.equal(peer.requests.length, 1);
 });
 
+test("closing while it waits leaves nothing behind", async () => {
+  const peer = await Peer.start(stream("retry: 60000\n\n"));
+  const { source } = open(peer);
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+  await new Promise((resolve) => (source.onerror = resolve));
+  const before = timers();
+  source.close();
+  assert.equal(timers(), before - 1);
+  // Node's own count of what is to run next is in order, too.
+  await new Promise((resolve) => setImmediate(resolve));
+});
+
 test("an event past the limit ends for good", async () => {
-  const { message } = await run([held(`data: ${"x".repeat(1000)}\n\n`)], { maxEventChars: 100 });
+  const tooLong = () => held(`data: ${"x".repeat(1000)}\n\n`);
+  const { message, requests } = await run([tooLong(), tooLong()], { maxEventChars: 100 });
   assert.match(message, /larger than 100 characters/);
+  // Another connection would meet the same event.
+  await delay(10 * 50);
+  assert.equal(requests.length, 1);
 });
 
 test("handlers are replaced, and taken away", async () => {
@@ -245,6 +411,34 @@ test("the program stops after --max-events events, each a JSON object", async ()
   const events = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
   assert.deepEqual(events.map(({ data, id, event }) => [data, id, event]), [["a", "1", "message"], ["b", "1", "message"]]);
   assert.equal(code, 0);
+});
+
+test("the program lets no control character through", async () => {
+  // CR and LF end lines, and NUL makes an id void.
+  const range = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => String.fromCodePoint(from + n)).join("");
+  const c0 = range(0x01, 0x1f).replace(/[\t\n\r]/g, "");
+  const text = `${c0}${range(0x7f, 0x9f)}\u061c\u200e\u200f${range(0x202a, 0x202e)}${range(0x2066, 0x2069)}`;
+  const refused = `HTTP/1.1 500 X\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n${text} (204)`;
+  for (const mode of [[], ["--json"]]) {
+    const body = `retry: 0\nevent: ${text}\nid: ${text}\ndata: ${text}\n\n`;
+    const peer = await Peer.start(stream(body), raw(refused));
+    const { code, stdout, stderr } = await program(...mode, peer.url());
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /answered 500: /);
+    for (const output of [stdout, stderr]) {
+      assert.deepEqual([...output].filter((c) => text.includes(c)), [], mode[0]);
+    }
+    if (mode.length === 0) continue;
+    const { data, event, id } = JSON.parse(stdout);
+    assert.deepEqual([data, event, id], [text, text, text]);
+  }
+});
+
+test("the program says that it waits for an answer", async () => {
+  const peer = await Peer.start((socket) => setTimeout(() => socket.destroy(), 2500));
+  const { code, stderr } = await program(peer.url());
+  assert.equal(stderr.split("\n")[0], `sse: waiting for an answer from ${peer.url()}`);
+  assert.equal(code, 2);
 });
 
 test("the program fails in one line", async () => {

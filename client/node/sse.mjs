@@ -16,11 +16,21 @@ const RETRY_MS = 3_000;
 /** `retry: 0` must not make a loop that takes a core on both sides. */
 const MIN_WAIT_MS = 50;
 
-/** A day. A longer wait is a mistake, and setTimeout takes no more than 24 days. */
+/** A day. setTimeout takes no more than 24 of them. */
 const MAX_WAIT_MS = 24 * 60 * 60 * 1000;
 
-/** The wait after failed attempts grows to here: a server that is back is noticed within this time. */
+/** The most that `retry` can set: an hour. A longer time is a mistake, or an attempt to turn the client off. */
+const MAX_RETRY_MS = 60 * 60 * 1000;
+
+/** The wait after attempts that come to nothing grows to here: a server that is back is noticed within this time. */
 const MAX_BACKOFF_MS = 30_000;
+
+/** For the head of an answer; interim answers (1xx) do not prolong it. A server may take its time. */
+const ANSWER_TIMEOUT_MS = 10 * 60 * 1000;
+
+/** As much of a refusal as says what is wrong, and how long it is waited for: the status is what matters. */
+const MAX_WORDS_BYTES = 1024;
+const WORDS_TIMEOUT_MS = 1000;
 
 /** As many as https://fetch.spec.whatwg.org/#http-redirect-fetch allows. */
 const MAX_REDIRECTS = 20;
@@ -140,7 +150,8 @@ export class Parser {
 /**
  * The standard's EventSource. Options beyond the standard's `withCredentials` (which means nothing here: there are no
  * cookies of others): `headers` for every request, `lastEventId` to start from, `readTimeoutMs` without a byte after
- * which it reconnects, `retryMs`, `maxEventChars`.
+ * which it reconnects, `answerTimeoutMs` without the head of an answer after which it does (10 minutes), `retryMs`,
+ * `maxBackoffMs` (30 s) to which the wait grows, `maxEventChars`.
  *
  * Beyond the standard, `onevent` is called with every event of the stream, whatever its type, and an `error` event has a
  * `message` that says what happened.
@@ -159,8 +170,12 @@ export class EventSource extends EventTarget {
   #lastEventId;
   #retryMs;
   #failures = 0;
+  #openedAt = 0;
+  #hasEvent = false;
   #request = null;
+  #start = null;
   #timer = null;
+  #late = null;
   #silence = null;
   #handlers = new Map();
 
@@ -181,7 +196,7 @@ export class EventSource extends EventTarget {
     this.#lastEventId = options.lastEventId ?? "";
     this.#retryMs = options.retryMs ?? RETRY_MS;
     // Listeners are added behind the constructor; nothing may happen before.
-    this.#timer = setImmediate(() => this.#connect(this.#url, 0));
+    this.#start = setImmediate(() => this.#connect(this.#url, 0));
   }
 
   get url() {
@@ -197,7 +212,7 @@ export class EventSource extends EventTarget {
   get lastEventId() {
     return this.#lastEventId;
   }
-  /** The reconnection time: the server's last `retry`, else the option. */
+  /** The reconnection time: the server's last `retry`, up to an hour, else the option. */
   get retryMs() {
     return this.#retryMs;
   }
@@ -255,15 +270,26 @@ export class EventSource extends EventTarget {
     this.#request = sent;
     const current = () => this.#request === sent;
     sent.on("socket", (socket) => socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS));
-    sent.on("error", (error) => current() && this.#reconnect(`no answer: ${error.message || error.code}`));
-    sent.on("response", (response) => current() && this.#answered(response, url, redirects, current));
+    let isAnswered = false;
+    sent.on("error", (error) => {
+      // Of a connection that breaks later the response says so too.
+      if (current() && !isAnswered) this.#reconnect(`no answer: ${error.message || error.code}`);
+    });
+    sent.on("response", (response) => {
+      isAnswered = true;
+      if (current()) this.#answered(response, url, redirects, current);
+    });
     sent.end();
+    const { answerTimeoutMs = ANSWER_TIMEOUT_MS } = this.#options;
+    this.#late = setTimeout(() => this.#reconnect(`no answer within ${answerTimeoutMs} ms`), answerTimeoutMs);
     this.#heard();
   }
 
   #requestHeaders(url) {
     const headers = new Map([
       ["accept", "text/event-stream"],
+      // Without it a server may choose any coding.
+      ["accept-encoding", "identity"],
       ["cache-control", "no-cache"],
     ]);
     for (const [name, value] of Object.entries(this.#options.headers ?? {})) {
@@ -283,24 +309,45 @@ export class EventSource extends EventTarget {
   /** The standard's “announce the connection” or “fail the connection”. */
   #answered(response, url, redirects, current) {
     const { statusCode: status, headers } = response;
+    clearTimeout(this.#late);
     if ([301, 302, 303, 307, 308].includes(status) && headers.location !== undefined) {
       this.#redirect(headers.location, url, redirects);
       return;
     }
-    if (status === 204) return this.#fail("the server has nothing more (204)");
-    if (status !== 200) return this.#fail(`${url} answered ${status}`);
-    const type = headers["content-type"] ?? "missing";
-    if (type.split(";")[0].trim().toLowerCase() !== "text/event-stream") {
+    if (status === 204) return this.#fail(NOTHING_MORE);
+    if (status !== 200) return this.#refused(response, url, current);
+    if (essence(headers) !== "text/event-stream") {
+      const type = headers["content-type"] ?? "missing";
       return this.#fail(`${url} is not an event stream: its Content-Type is ${type}`);
     }
+    const found = codings(headers);
+    if (found !== "") return this.#fail(`${url} sends a stream that is coded as ${found}, which was not asked for`);
     this.#state = EventSource.OPEN;
-    this.#failures = 0;
+    this.#openedAt = performance.now();
+    this.#hasEvent = false;
     this.dispatchEvent(new Event("open"));
     if (!current()) return;
     const parser = new Parser({ ...this.#options, lastEventId: this.#lastEventId });
     response.on("data", (bytes) => current() && this.#read(parser, bytes, url.origin, current));
     response.on("end", () => current() && this.#reconnect("the server ended the stream"));
     response.on("error", (error) => current() && this.#reconnect(`the connection broke: ${error.message}`));
+  }
+
+  /** Fails with the words of the server, if they are text and as far as they come in time. */
+  #refused(response, url, current) {
+    const pieces = [];
+    let size = 0;
+    const fail = () => current() && this.#fail(`${url} answered ${response.statusCode}${afterColon(pieces)}`);
+    if (!isText(response.headers) || codings(response.headers) !== "") return fail();
+    clearTimeout(this.#silence);
+    this.#timer = setTimeout(fail, WORDS_TIMEOUT_MS);
+    response.on("end", fail);
+    response.on("error", fail);
+    response.on("data", (bytes) => {
+      pieces.push(bytes);
+      size += bytes.length;
+      if (size >= MAX_WORDS_BYTES) fail();
+    });
   }
 
   #redirect(location, from, redirects) {
@@ -320,8 +367,9 @@ export class EventSource extends EventTarget {
     this.#heard();
     try {
       for (const { event, data, id, retryMs } of parser.push(bytes)) {
-        if (retryMs !== undefined) this.#retryMs = retryMs;
+        if (retryMs !== undefined) this.#retryMs = Math.min(retryMs, MAX_RETRY_MS);
         if (event === undefined) continue;
+        this.#hasEvent = true;
         this.#lastEventId = id;
         const message = new MessageEvent(event, { data, origin, lastEventId: id });
         this.onevent?.(message);
@@ -347,12 +395,20 @@ export class EventSource extends EventTarget {
     this.#error(`${message}; trying again in ${(wait / 1000).toFixed(1)} s`);
   }
 
-  /** The standard's time after a connection that was open; longer, at random, after attempts that found no server. */
+  /**
+   * The standard's time after a stream that had an event or lasted as long as that, and after the first empty one;
+   * longer, at random, after further attempts that come to nothing.
+   */
   #wait() {
+    const { maxBackoffMs = MAX_BACKOFF_MS } = this.#options;
+    const opened = this.#state === EventSource.OPEN;
+    const lasted = this.#hasEvent || performance.now() - this.#openedAt >= Math.max(this.#retryMs, MIN_WAIT_MS);
+    const before = this.#failures;
+    this.#failures = opened && lasted ? 0 : before + 1;
+    const doublings = opened && !lasted ? before : this.#failures;
     let wait = this.#retryMs;
-    if (this.#state !== EventSource.OPEN) {
-      this.#failures += 1;
-      const grown = Math.min(Math.max(wait, 100) * 2 ** this.#failures, MAX_BACKOFF_MS);
+    if (doublings > 0) {
+      const grown = Math.min(Math.max(wait, 100) * 2 ** doublings, maxBackoffMs);
       wait += Math.max(grown - wait, 0) * Math.random();
     }
     return Math.min(Math.max(wait, MIN_WAIT_MS), MAX_WAIT_MS);
@@ -376,20 +432,51 @@ export class EventSource extends EventTarget {
   }
 
   #drop() {
-    clearImmediate(this.#timer);
+    clearImmediate(this.#start);
     clearTimeout(this.#timer);
     clearTimeout(this.#silence);
+    clearTimeout(this.#late);
     const request = this.#request;
     this.#request = null;
     request?.destroy();
   }
 }
 
+/** The message of the end that a server asks for with 204. */
+const NOTHING_MORE = "the server has nothing more (204)";
+
 function isHttp(url) {
   return url.protocol === "http:" || url.protocol === "https:";
 }
 
+/** The type without its parameters. */
+const essence = (headers) => (headers["content-type"] ?? "").split(";")[0].trim().toLowerCase();
+
+const isText = (headers) => /^(text\/.*|application\/json|.*\+json)$/.test(essence(headers));
+
+/** The codings that are still on a body; it cannot be read before they are undone (RFC 9110 8.4). */
+function codings(headers) {
+  const left = (name, ...harmless) => {
+    const tokens = (headers[name] ?? "").split(",").map((token) => token.trim());
+    return tokens.filter((token) => token !== "" && !harmless.includes(token.toLowerCase()));
+  };
+  const found = left("content-encoding", "identity", "none");
+  return [...found, ...left("transfer-encoding", "chunked", "identity")].join(", ");
+}
+
+/** Words of a server behind a colon, as a part of one line. */
+function afterColon(pieces) {
+  const bytes = Buffer.concat(pieces).subarray(0, MAX_WORDS_BYTES);
+  // As a stream: a character that is cut at the end is left out.
+  const text = new TextDecoder().decode(bytes, { stream: true });
+  const line = text.split(/\s+/).filter(Boolean).join(" ").replace(/\p{Cc}/gu, "\ufffd");
+  return line && `: ${line}`;
+}
+
 // --- the program ---------------------------------------------------------------------------------
+
+/** A server that has not answered for this long may be thinking. */
+const PATIENCE_MS = 2000;
 
 const USAGE = `Print the events of a stream as they come, across reconnections
 
@@ -410,16 +497,19 @@ Examples:
 Ends with 0 when the server has nothing more (204) or after --max-events, with 2 when there is no
 event stream to read.`;
 
+/** C0 but for LF and HT, DEL, C1, and what turns the direction of text, so that it reads otherwise than it is. */
+const UNSAFE = /[\x00-\x08\x0b-\x1f\x7f-\x9f\p{Bidi_Control}]/gu;
+
 /** Control characters as pictures: text from a server must not control the terminal. */
-function visible(text) {
-  const picture = (c) => String.fromCodePoint(0x2400 + c.codePointAt(0));
-  return text.replace(/[\x00-\x08\x0b-\x1f]/g, picture).replace(/[\x7f-\x9f]/g, "\ufffd");
-}
+const visible = (text) => text.replace(UNSAFE, (c) => (c < " " ? String.fromCodePoint(0x2400 + c.codePointAt(0)) : "\ufffd"));
+
+/** The same for JSON, which has its own way to write any character. */
+const escaped = (json) => json.replace(UNSAFE, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
 
 function print({ type, data, lastEventId }, json) {
   const time = new Date().toISOString();
   if (json) {
-    console.log(JSON.stringify({ data, event: type, id: lastEventId, time }));
+    console.log(escaped(JSON.stringify({ data, event: type, id: lastEventId, time })));
   } else {
     const [id, kind] = [visible(lastEventId).padEnd(4), visible(type).padEnd(7)];
     const margin = " ".repeat(12 + id.length + kind.length + 6);
@@ -458,6 +548,8 @@ function main() {
   });
   let events = 0;
   let opened = false;
+  // Silence looks like a fault of ours.
+  const late = setTimeout(() => console.error(`sse: waiting for an answer from ${source.url}`), PATIENCE_MS);
   source.onevent = (event) => {
     print(event, values.json);
     events += 1;
@@ -466,15 +558,17 @@ function main() {
   source.onopen = (event) => {
     // A server may call its own events so.
     if (event instanceof MessageEvent) return;
+    clearTimeout(late);
     const id = source.lastEventId;
     console.error(`sse: reading ${source.url}${opened ? " again" : ""}${id && `, resumed after id ${visible(id)}`}`);
     opened = true;
   };
   source.onerror = (event) => {
     if (event instanceof MessageEvent) return;
+    clearTimeout(late);
     const { message } = event;
     const closed = source.readyState === EventSource.CLOSED;
-    if (closed && message.endsWith("(204)")) return console.error(`sse: ${message}`);
+    if (closed && message === NOTHING_MORE) return console.error(`sse: ${message}`);
     if (!closed && opened) return console.error(`sse: ${visible(message)}`);
     source.close();
     const reason = message.replace(/; trying again.*/, "");

@@ -4,15 +4,16 @@
 //! | --- | --- |
 //! | 200 with `text/event-stream` | [`Update::Open`], then events |
 //! | the body ends, breaks off, or is silent for longer than the read timeout | [`Update::Reconnecting`] |
-//! | no connection | [`Update::Reconnecting`], each time after a longer wait |
+//! | no connection, no answer; streams that end at once and without an event | [`Update::Reconnecting`], each time after a longer wait |
 //! | 204 | [`Update::Closed`]: the server wants no reconnection |
-//! | any other status, another type, too many redirects, an event past the limit | an [`Error`], and the end |
+//! | any other status, another type, a coding, too many redirects, an event past the limit | an [`Error`], and the end |
 //!
 //! Reconnections start at the original URL, with `Last-Event-ID` once an id is known. Redirects are
 //! followed. Choices where the standard leaves them open: see [`Builder`].
 //!
 //! [html]: https://html.spec.whatwg.org/multipage/server-sent-events.html#the-eventsource-interface
 
+mod answer;
 mod builder;
 mod delay;
 mod update;
@@ -27,12 +28,15 @@ use bytes::Bytes;
 use futures_core::{FusedStream, Stream};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep};
 
+pub use self::answer::{codings, refusal};
 pub use self::builder::{Builder, http_client, parse_url};
 pub use self::update::{Error, Head, MessageEvent, Reason, Update, root_cause};
 
-use self::delay::Backoff;
+use self::answer::is_event_stream;
+use self::delay::{Backoff, Ending};
 use crate::parser::{Item, Parser};
 
 /// Redirects followed for one request, as many as the [Fetch standard][fetch] allows.
@@ -73,10 +77,18 @@ pub enum State {
 
 enum Phase {
     Idle,
-    Requesting(Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>),
-    Reading(Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>),
+    Requesting(Pin<Box<dyn Future<Output = Result<reqwest::Result<Response>, Elapsed>> + Send>>),
+    /// Reading the words of a refusal.
+    Refused(Pin<Box<dyn Future<Output = Error> + Send>>),
+    Reading(Body),
     Waiting(Pin<Box<Sleep>>),
     Closed,
+}
+
+struct Body {
+    bytes: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    opened: Instant,
+    has_event: bool,
 }
 
 impl EventSource {
@@ -97,7 +109,9 @@ impl EventSource {
     /// Connecting, open or closed.
     pub fn state(&self) -> State {
         match self.phase {
-            Phase::Idle | Phase::Requesting(_) | Phase::Waiting(_) => State::Connecting,
+            Phase::Idle | Phase::Requesting(_) | Phase::Refused(_) | Phase::Waiting(_) => {
+                State::Connecting
+            }
             Phase::Reading(_) => State::Open,
             Phase::Closed => State::Closed,
         }
@@ -113,9 +127,9 @@ impl EventSource {
         self.parser.last_event_id()
     }
 
-    /// The reconnection time: the server's last `retry`, else the one of the builder.
+    /// The reconnection time: the server's last `retry`, up to an hour, else the one of the builder.
     pub fn retry(&self) -> Duration {
-        self.parser.retry().unwrap_or(self.builder.retry)
+        self.parser.retry().map_or(self.builder.retry, delay::bounded_retry)
     }
 
     /// Closes the connection; the stream ends and there are no further updates.
@@ -139,47 +153,81 @@ impl EventSource {
         {
             request = request.header(LAST_EVENT_ID, id);
         }
-        self.phase = Phase::Requesting(Box::pin(request.send()));
+        let answer = tokio::time::timeout(self.builder.answer_timeout, request.send());
+        self.phase = Phase::Requesting(Box::pin(answer));
         self.restart_silence();
     }
 
     /// Judges a response: the standard's “announce the connection” or “fail the connection”.
-    fn answered(&mut self, response: Response) -> Result<Update, Error> {
+    ///
+    /// `None`: it is a refusal, whose words are to be read.
+    fn answered(&mut self, response: Response) -> Option<Result<Update, Error>> {
         let status = response.status();
         if status == StatusCode::NO_CONTENT {
             self.close();
-            return Ok(Update::Closed);
+            return Some(Ok(Update::Closed));
         }
-        if self.builder.retry_unavailable && delay::is_unavailable(status) {
+        if self.builder.retry_unavailable
+            && self.builder.is_repeatable()
+            && delay::is_unavailable(status)
+        {
             let header = response.headers().get(RETRY_AFTER);
             let asked = header.and_then(|value| delay::retry_after(value, SystemTime::now()));
-            return Ok(self.reconnect(Reason::Unavailable(status), asked));
+            return Some(self.reconnect(Reason::Unavailable(status), asked));
+        }
+        if status != StatusCode::OK {
+            self.silence = None;
+            self.phase = Phase::Refused(Box::pin(refusal(response)));
+            return None;
         }
         let url = response.url().clone();
-        if status != StatusCode::OK {
-            return self.fail(Error::Status { status, url });
-        }
         let content_type = response.headers().get(CONTENT_TYPE);
         if !content_type.is_some_and(is_event_stream) {
             let found = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into());
-            return self.fail(Error::ContentType { found, url });
+            return Some(self.fail(Error::ContentType { found, url }));
+        }
+        let found = codings(response.headers());
+        if !found.is_empty() {
+            return Some(self.fail(Error::Coding { found, url }));
         }
         let head =
             Head { status, url, version: response.version(), headers: response.headers().clone() };
-        self.phase = Phase::Reading(Box::pin(response.bytes_stream()));
+        self.phase = Phase::Reading(Body {
+            bytes: Box::pin(response.bytes_stream()),
+            opened: Instant::now(),
+            has_event: false,
+        });
         self.restart_silence();
-        Ok(Update::Open(head))
+        Some(Ok(Update::Open(head)))
     }
 
-    /// The standard's “reestablish the connection”, up to its wait.
-    fn reconnect(&mut self, reason: Reason, asked: Option<Duration>) -> Update {
-        let was_open = self.state() == State::Open;
+    /// The standard's “reestablish the connection”, up to its wait; the end of a request that must
+    /// not be sent again.
+    fn reconnect(&mut self, reason: Reason, asked: Option<Duration>) -> Result<Update, Error> {
+        // Without a connection it was not sent.
+        let is_sent = !matches!(&reason, Reason::Unanswered(error) if error.is_connect());
+        if is_sent && !self.builder.is_repeatable() {
+            if matches!(reason, Reason::Ended) {
+                self.close();
+                return Ok(Update::Closed);
+            }
+            return self.fail(Error::NotRepeated(reason));
+        }
+        let ending = match &self.phase {
+            Phase::Reading(body)
+                if body.has_event || body.opened.elapsed() >= delay::bounded(self.retry()) =>
+            {
+                Ending::Lasted
+            }
+            Phase::Reading(_) => Ending::Empty,
+            _ => Ending::Unopened,
+        };
         self.parser.reset();
         self.silence = None;
-        let wait = self.backoff.next(self.retry(), was_open, self.builder.max_backoff);
+        let wait = self.backoff.next(self.retry(), ending, self.builder.max_backoff);
         let after = delay::bounded(wait.max(asked.unwrap_or_default()));
         self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(after)));
-        Update::Reconnecting { reason, after }
+        Ok(Update::Reconnecting { reason, after })
     }
 
     fn restart_silence(&mut self) {
@@ -191,7 +239,7 @@ impl EventSource {
     }
 
     /// Ready when the server has been silent for too long.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Update> {
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Result<Update, Error>> {
         let Some(sleep) = &mut self.silence else { return Poll::Pending };
         ready!(sleep.as_mut().poll(context));
         let timeout = self.builder.read_timeout.unwrap_or_default();
@@ -201,11 +249,16 @@ impl EventSource {
     fn next_parsed(&mut self) -> Option<Result<Update, Error>> {
         let update = match self.parser.next_item() {
             Ok(None) => return None,
-            Ok(Some(Item::Event(event))) => Update::Event(MessageEvent {
-                event: event.event.to_owned(),
-                data: event.data.to_owned(),
-                last_event_id: event.last_event_id.to_owned(),
-            }),
+            Ok(Some(Item::Event(event))) => {
+                if let Phase::Reading(body) = &mut self.phase {
+                    body.has_event = true;
+                }
+                Update::Event(MessageEvent {
+                    event: event.event.to_owned(),
+                    data: event.data.to_owned(),
+                    last_event_id: event.last_event_id.to_owned(),
+                })
+            }
             Ok(Some(Item::Comment(text))) => Update::Comment(text.to_owned()),
             Ok(Some(Item::Retry(delay))) => Update::Retry(delay),
             Err(error) => return Some(self.fail(Error::Parse(error))),
@@ -234,23 +287,36 @@ impl Stream for EventSource {
                     ready!(sleep.as_mut().poll(context));
                     this.request();
                 }
-                Phase::Requesting(response) => {
-                    let update = match response.as_mut().poll(context) {
-                        Poll::Pending => Ok(ready!(this.poll_silence(context))),
-                        Poll::Ready(Ok(response)) => this.answered(response),
+                Phase::Requesting(answer) => {
+                    let update = match answer.as_mut().poll(context) {
+                        Poll::Pending => ready!(this.poll_silence(context)),
+                        Poll::Ready(Ok(Ok(response))) => match this.answered(response) {
+                            Some(update) => update,
+                            None => continue,
+                        },
                         // A broken request, or redirects without end: trying again is futile.
-                        Poll::Ready(Err(error)) if error.is_builder() || error.is_redirect() => {
+                        Poll::Ready(Ok(Err(error)))
+                            if error.is_builder() || error.is_redirect() =>
+                        {
                             this.fail(Error::Request(error))
                         }
-                        Poll::Ready(Err(error)) => {
-                            Ok(this.reconnect(Reason::Unanswered(error), None))
+                        Poll::Ready(Ok(Err(error))) => {
+                            this.reconnect(Reason::Unanswered(error), None)
+                        }
+                        Poll::Ready(Err(_)) => {
+                            let reason = Reason::NoAnswer(this.builder.answer_timeout);
+                            this.reconnect(reason, None)
                         }
                     };
                     return Poll::Ready(Some(update));
                 }
+                Phase::Refused(error) => {
+                    let error = ready!(error.as_mut().poll(context));
+                    return Poll::Ready(Some(this.fail(error)));
+                }
                 Phase::Reading(body) => {
-                    let reason = match body.as_mut().poll_next(context) {
-                        Poll::Pending => return this.poll_silence(context).map(|it| Some(Ok(it))),
+                    let reason = match body.bytes.as_mut().poll_next(context) {
+                        Poll::Pending => return this.poll_silence(context).map(Some),
                         Poll::Ready(Some(Ok(bytes))) => {
                             this.parser.push(&bytes);
                             this.restart_silence();
@@ -259,7 +325,7 @@ impl Stream for EventSource {
                         Poll::Ready(Some(Err(error))) => Reason::Broken(error),
                         Poll::Ready(None) => Reason::Ended,
                     };
-                    return Poll::Ready(Some(Ok(this.reconnect(reason, None))));
+                    return Poll::Ready(Some(this.reconnect(reason, None)));
                 }
             }
         }
@@ -277,6 +343,7 @@ impl fmt::Debug for Phase {
         f.write_str(match self {
             Self::Idle => "Idle",
             Self::Requesting(_) => "Requesting",
+            Self::Refused(_) => "Refused",
             Self::Reading(_) => "Reading",
             Self::Waiting(_) => "Waiting",
             Self::Closed => "Closed",
@@ -284,27 +351,9 @@ impl fmt::Debug for Phase {
     }
 }
 
-/// Whether a `Content-Type` is `text/event-stream`, with any parameters and in any case.
-fn is_event_stream(value: &HeaderValue) -> bool {
-    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_type_is_compared_without_case_and_parameters() {
-        let accepts = |value: &'static str| is_event_stream(&HeaderValue::from_static(value));
-        assert!(accepts("text/event-stream"));
-        assert!(accepts("Text/Event-Stream;charset=utf-8"));
-        assert!(accepts("text/event-stream ; foo=bar"));
-        assert!(accepts("text/event-stream;"));
-        assert!(!accepts("text/event-streams"));
-        assert!(!accepts("text/x-bogus"));
-        assert!(!accepts(""));
-    }
 
     #[test]
     fn an_event_source_can_be_sent_to_another_task() {

@@ -4,7 +4,7 @@
 mod peer;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use peer::{Answer, DEADLINE, Peer, Port, held, raw, status, stream};
@@ -232,6 +232,89 @@ fn tail_says_what_to_do_and_ends_with_2() {
     assert_fails(&["tail", &peer.url("/")], "503", "or wait with --retry-unavailable");
     let (code, _, stderr) = run(&["tail", "--max-events", "0", &url]);
     assert_eq!((code, stderr.contains("--max-events")), (2, true));
+}
+
+#[test]
+fn tail_shows_the_words_of_a_refusal_and_names_a_coding() {
+    let words = "{\"error\":\n {\"message\":\"No auth\u{9b} credentials found\"}}";
+    let refused = || {
+        let length = words.len();
+        raw(format!(
+            "HTTP/1.1 401 X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{words}"
+        ))
+    };
+    let coded = || raw(peer::HEAD.replacen("\r\n", "\r\nContent-Encoding: gzip\r\n", 1) + "\x1f");
+    let peer = Peer::start([refused(), refused(), coded(), coded()]);
+    let url = peer.url("/");
+    let shown =
+        "401 Unauthorized: {\"error\": {\"message\":\"No auth\u{fffd} credentials found\"}}; ";
+    for arguments in [&["tail", &url][..], &["tail", "--raw", &url]] {
+        assert_fails(arguments, shown, "'Authorization: Bearer …'");
+    }
+    assert_fails(&["tail", &url], "coded as gzip", "or a proxy on the way");
+    let (code, stdout, stderr) = run(&["tail", "--raw", &url]);
+    assert_eq!((code, stdout.as_str()), (0, "\x1f"));
+    assert!(stderr.contains("coded as gzip"), "{stderr}");
+    for _ in 0..4 {
+        assert_eq!(peer.request().field("accept-encoding").unwrap(), b"identity");
+    }
+}
+
+#[test]
+fn tail_says_that_it_waits_for_an_answer() {
+    let mute = || -> Answer { Box::new(|socket| drop(socket.read(&mut [0; 1]))) };
+    let peer = Peer::start([mute(), mute(), stream("retry: 0\n\n"), mute()]);
+    let url = peer.url("/");
+    let next_line = |stderr: &mut BufReader<ChildStderr>| {
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        line
+    };
+    for arguments in [&["tail", &url][..], &["tail", "--raw", &url], &["tail", &url]] {
+        let start = Instant::now();
+        let mut child = sse(arguments).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = next_line(&mut stderr);
+        while line.contains("reading") || line.contains("trying again") {
+            line = next_line(&mut stderr);
+        }
+        assert_eq!(line, format!("sse: waiting for an answer from {url}\n"));
+        assert!(start.elapsed() >= Duration::from_secs(2));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn tail_lets_no_control_character_through() {
+    // CR and LF end lines, and NUL makes an id void.
+    let c0 = ('\u{1}'..' ').filter(|c| !matches!(c, '\t' | '\n' | '\r'));
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'];
+    let text: String = c0.chain('\u{7f}'..='\u{9f}').chain(turns).collect();
+    let body = format!("retry: 0\n:{text}\nevent: {text}\nid: {text}\ndata: {text}\n\n");
+    let refused = format!(
+        "HTTP/1.1 500 X\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    for mode in [&[][..], &["--comments"], &["--json"], &["--json", "--comments"]] {
+        let peer = Peer::start([stream(&body), raw(refused.clone())]);
+        let url = peer.url("/");
+        let (code, stdout, stderr) = run(&[&["tail", &url], mode].concat());
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("500 Internal Server Error: "), "{stderr}");
+        for output in [&stdout, &stderr] {
+            let found: Vec<_> = output.chars().filter(|c| text.contains(*c)).collect();
+            assert!(found.is_empty(), "{mode:?}: {found:?}");
+        }
+        if mode.contains(&"--json") {
+            let last: serde_json::Value =
+                serde_json::from_str(stdout.lines().next_back().unwrap()).unwrap();
+            for member in ["data", "id", "event"] {
+                assert_eq!(last[member], text, "{member}");
+            }
+        }
+    }
 }
 
 #[test]

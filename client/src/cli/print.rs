@@ -66,7 +66,7 @@ impl<W: Write> Printer<W> {
     }
 
     fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
-        writeln!(self.out, "{value}")?;
+        writeln!(self.out, "{}", escaped(&value.to_string()))?;
         self.out.flush()
     }
 
@@ -118,21 +118,45 @@ fn json_time(time: Timestamp) -> String {
 
 /// Shows control characters as pictures: text from a server must not control the terminal.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    let is_unsafe = |c: char| c.is_control() && c != '\n' && c != '\t';
+    replaced(text, |c, safe| {
+        safe.push(match u32::from(c) {
+            code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or(char::REPLACEMENT_CHARACTER),
+            0x7f => '\u{2421}',
+            _ => char::REPLACEMENT_CHARACTER,
+        });
+    })
+}
+
+/// The same for JSON, which has its own way to write any character.
+fn escaped(json: &str) -> Cow<'_, str> {
+    replaced(json, |c, safe| *safe += &format!("\\u{:04x}", u32::from(c)))
+}
+
+fn replaced(text: &str, show: impl Fn(char, &mut String)) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
-    let show = |c: char| match u32::from(c) {
-        _ if !is_unsafe(c) => c,
-        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or(char::REPLACEMENT_CHARACTER),
-        0x7f => '\u{2421}',
-        _ => char::REPLACEMENT_CHARACTER,
-    };
-    Cow::Owned(text.chars().map(show).collect())
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) { show(c, &mut safe) } else { safe.push(c) }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether a terminal may act on a character: C0 but for LF and HT, DEL, C1, and what turns the
+/// direction of text ([Bidi_Control](https://www.unicode.org/reports/tr44/#Bidi_Control)), so that it
+/// reads otherwise than it is.
+fn is_unsafe(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' => true,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn print(style: Style, events: &[(&str, &str, &str)]) -> String {
@@ -176,6 +200,35 @@ mod tests {
         let seen = print(PLAIN, &[("\x1b[2J", "\x1b]0;title\x07\r\x7f\u{9b}\tend", "1\n2")]);
         assert!(!seen.contains(['\x1b', '\x07', '\r', '\x7f', '\u{9b}']), "{seen:?}");
         assert!(seen.contains("␛]0;title␇␍␡\u{fffd}\tend"), "{seen:?}");
+    }
+
+    /// All that C0, DEL, C1 and Bidi_Control have, but for LF and HT.
+    pub(in crate::cli) fn unsafe_characters() -> String {
+        let c0 = ('\0'..' ').filter(|c| !matches!(c, '\n' | '\t'));
+        let turns = ['\u{61c}', '\u{200e}', '\u{200f}'].into_iter();
+        let turns = turns.chain('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        c0.chain('\u{7f}'..='\u{9f}').chain(turns).collect()
+    }
+
+    #[test]
+    fn no_style_lets_an_unsafe_character_through_and_json_keeps_its_value() {
+        let text = unsafe_characters();
+        assert_eq!(text.chars().count(), 30 + 33 + 12);
+        let events = [(&text[..], &text[..], &text[..])];
+        for style in [PLAIN, Style::Json] {
+            let seen = print(style, &events);
+            let found: Vec<_> = seen.chars().filter(|c| text.contains(*c)).collect();
+            assert!(found.is_empty(), "{style:?}: {found:?}");
+        }
+        let seen: serde_json::Value = serde_json::from_str(&print(Style::Json, &events)).unwrap();
+        for member in ["data", "event", "id"] {
+            assert_eq!(seen[member], text);
+        }
+        assert!(print(Style::Json, &events).contains("\\u009b"));
+        // Other scripts and joiners are text.
+        let family = "مرحبا 👨\u{200d}👩 שלום";
+        assert!(print(Style::Json, &[("e", family, "")]).contains(family));
+        assert!(print(PLAIN, &[("e", family, "")]).contains(family));
     }
 
     #[test]

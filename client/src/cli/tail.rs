@@ -1,17 +1,21 @@
 //! `sse tail`: shows the events of a stream as they come.
 
+use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use client::event_source::{Builder, Head, http_client, parse_url, root_cause};
+use client::event_source::{Builder, Head, codings, http_client, parse_url, refusal, root_cause};
 use client::{Error, EventSource, Update};
 use futures_util::TryStreamExt;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 
 use super::print::{Printer, Style, notice};
+
+/// A server that has not answered for this long may be thinking; silence looks like a fault of ours.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Show the events of a stream as they come, across reconnections
 ///
@@ -71,7 +75,12 @@ impl Tail {
         let mut printer = Printer::new(stdout.lock(), style);
         let mut opened = false;
         let mut events = 0;
-        while let Some(update) = source.try_next().await.map_err(advise)? {
+        // How long until an answer is late; none is due while a stream is open.
+        let mut patience = Some(PATIENCE);
+        loop {
+            let late = patience.take();
+            let update = say_if_late(late, &self.url, source.try_next()).await;
+            let Some(update) = update.map_err(advise)? else { break };
             match update {
                 Update::Open(head) => {
                     notice(&describe_open(&head, opened, source.last_event_id()));
@@ -87,6 +96,7 @@ impl Tail {
                 Update::Comment(text) if self.comments => printer.comment(&text)?,
                 Update::Reconnecting { reason, after } if opened || self.waits_for(&reason) => {
                     notice(&format!("{reason}; trying again in {}", seconds(after)));
+                    patience = Some(after + PATIENCE);
                 }
                 Update::Reconnecting { reason, .. } => {
                     let reason = reason.to_string();
@@ -105,27 +115,33 @@ impl Tail {
     async fn copy(&self) -> anyhow::Result<()> {
         let url = parse_url(&self.url).map_err(advise)?;
         let client = http_client(&url).map_err(|error| advise(Error::Client(error)))?;
-        let mut request = client.get(url.clone()).header(ACCEPT, "text/event-stream");
-        for (name, value) in &self.header {
-            request = request.header(name, value);
-        }
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.extend(self.header.iter().cloned());
         if let Some(id) = &self.last_event_id {
             let id = HeaderValue::from_bytes(id.as_bytes());
             let id = id.map_err(|_| anyhow!("HTTP cannot carry this id; leave it out"))?;
-            request = request.header("last-event-id", id);
+            headers.insert("last-event-id", id);
         }
+        let request = client.get(url.clone()).headers(headers);
         let cannot_read = |error: &reqwest::Error| {
             let cause = root_cause(error);
             anyhow!("cannot read {url}: {cause}; {}", check(&cause))
         };
-        let mut response = request.send().await.map_err(|error| cannot_read(&error))?;
+        let response = say_if_late(Some(PATIENCE), &self.url, request.send()).await;
+        let mut response = response.map_err(|error| cannot_read(&error))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NO_CONTENT => {
                 notice("the server has nothing more (204)");
                 return Ok(());
             }
-            status => return Err(advise(Error::Status { status, url })),
+            _ => return Err(advise(refusal(response).await)),
+        }
+        let codings = codings(response.headers());
+        if !codings.is_empty() {
+            notice(&format!("the bytes are coded as {codings}, which was not asked for"));
         }
         let mut stdout = io::stdout().lock();
         loop {
@@ -166,6 +182,22 @@ impl Tail {
     }
 }
 
+/// The output of `answer`, with a remark if it has not come after this time.
+async fn say_if_late<T>(
+    patience: Option<Duration>,
+    url: &str,
+    answer: impl Future<Output = T>,
+) -> T {
+    let mut answer = std::pin::pin!(answer);
+    if let Some(patience) = patience {
+        match tokio::time::timeout(patience, &mut answer).await {
+            Ok(output) => return output,
+            Err(_) => notice(&format!("waiting for an answer from {url}")),
+        }
+    }
+    answer.await
+}
+
 fn describe_open(head: &Head, again: bool, last_event_id: &str) -> String {
     let version = format!("{:?}", head.version);
     let url = &head.url;
@@ -196,6 +228,7 @@ fn advise(error: Error) -> anyhow::Error {
             | StatusCode::GATEWAY_TIMEOUT => "try later, or wait with --retry-unavailable",
             _ => "look at its answer with curl -i",
         },
+        Error::Coding { .. } => "look for what codes it: the server, or a proxy on the way",
         Error::ContentType { .. } => "check the path, or look at it with curl -i",
         Error::Client(_) => "check the system's root certificates",
         Error::Request(_) => "check where it redirects to with curl -iL",

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Url};
 
@@ -19,9 +19,12 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 /// The longest wait that backoff grows to: a server that is back is noticed within this time.
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// The time limit for a TCP or TLS handshake. There is none for the answer: a server may take its
-/// time.
+/// The time limit for a TCP or TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The time limit for the head of an answer: twice as long as Firefox and Node's `fetch` wait, as a
+/// server may take its time. It is what ends interim answers (1xx) without end.
+const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// TCP keep-alive probes find a peer that vanished without a FIN, even without a read timeout.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -44,12 +47,15 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 pub struct Builder {
     url: String,
     client: Option<Client>,
+    method: Method,
     headers: HeaderMap,
     body: Option<Bytes>,
+    repeat: bool,
     last_event_id: String,
     limits: Limits,
     pub(super) retry: Duration,
     pub(super) max_backoff: Duration,
+    pub(super) answer_timeout: Duration,
     pub(super) read_timeout: Option<Duration>,
     pub(super) retry_unavailable: bool,
 }
@@ -59,12 +65,15 @@ impl Builder {
         Self {
             url: url.to_owned(),
             client: None,
+            method: Method::GET,
             headers: HeaderMap::new(),
             body: None,
+            repeat: false,
             last_event_id: String::new(),
             limits: Limits::default(),
             retry: DEFAULT_RETRY,
             max_backoff: DEFAULT_MAX_BACKOFF,
+            answer_timeout: DEFAULT_ANSWER_TIMEOUT,
             read_timeout: None,
             retry_unavailable: false,
         }
@@ -79,12 +88,27 @@ impl Builder {
         self
     }
 
-    /// Sends POST with this body instead of GET, on every request; set its `Content-Type` yourself.
+    /// Sends POST with this body instead of GET; set its `Content-Type` yourself.
     ///
-    /// Browsers cannot do this; streams of language models ask for it.
+    /// Browsers cannot do this; streams of language models ask for it. It is sent once: when its
+    /// stream ends, that is the end ([`Update::Closed`](super::Update::Closed)); when it breaks, an
+    /// error. Only a request that found no connection is tried again. See [`repeat`](Self::repeat).
     #[must_use]
     pub fn post(mut self, body: impl Into<Bytes>) -> Self {
+        self.method = Method::POST;
         self.body = Some(body.into());
+        self
+    }
+
+    /// Sends a POST again whenever its stream ends or breaks, as a GET is. Not if not set.
+    ///
+    /// Each request may be one more order, or one more answer of a model to pay for: only the caller
+    /// knows whether it may be repeated ([RFC 9110, section 9.2.2][rfc]).
+    ///
+    /// [rfc]: https://www.rfc-editor.org/rfc/rfc9110.html#section-9.2.2
+    #[must_use]
+    pub fn repeat(mut self, repeat: bool) -> Self {
+        self.repeat = repeat;
         self
     }
 
@@ -102,10 +126,22 @@ impl Builder {
         self
     }
 
-    /// The most that the growing wait between failed attempts grows to. 30 s if not set.
+    /// The most that the wait between attempts that come to nothing grows to. 30 s if not set.
+    ///
+    /// To nothing: no server, or a stream that ends without an event before the reconnection time is
+    /// over.
     #[must_use]
     pub fn max_backoff(mut self, max: Duration) -> Self {
         self.max_backoff = max;
+        self
+    }
+
+    /// Reconnects when an answer has no head within this time. 10 minutes if not set.
+    ///
+    /// Interim answers (1xx) do not prolong it.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = timeout;
         self
     }
 
@@ -120,7 +156,8 @@ impl Builder {
 
     /// Reconnects after 429, 502, 503 and 504 too, no earlier than `Retry-After` says.
     ///
-    /// A deviation of choice: the standard has these fail for good, as browsers do.
+    /// A deviation of choice: the standard has these fail for good, as browsers do. For a POST it
+    /// needs [`repeat`](Self::repeat) too.
     #[must_use]
     pub fn retry_unavailable(mut self, retry: bool) -> Self {
         self.retry_unavailable = retry;
@@ -165,13 +202,19 @@ impl Builder {
         })
     }
 
+    /// Whether the request may be sent again, though a server may have acted on it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.repeat || matches!(self.method, Method::GET | Method::HEAD)
+    }
+
     pub(super) fn request(&self, client: &Client, url: &Url) -> RequestBuilder {
-        let method = if self.body.is_some() { Method::POST } else { Method::GET };
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 3);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        // Without it a server may choose any coding.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.extend(self.headers.clone());
-        let request = client.request(method, url.clone()).headers(headers);
+        let request = client.request(self.method.clone(), url.clone()).headers(headers);
         match &self.body {
             Some(body) => request.body(body.clone()),
             None => request,

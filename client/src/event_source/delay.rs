@@ -9,14 +9,28 @@ use reqwest::header::HeaderValue;
 /// that takes a core on both sides.
 const MIN_DELAY: Duration = Duration::from_millis(50);
 
-/// The longest wait that a server can ask for: a day. More than that is a mistake, or an attempt to
-/// turn the client off, for which there is 204.
+/// The longest wait of all: a day. `Retry-After` may ask for that.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest reconnection time that `retry` can set: an hour. A longer one is a mistake, or an
+/// attempt to turn the client off, for which there is 204.
+const MAX_RETRY: Duration = Duration::from_secs(60 * 60);
 
 /// Below this base, doubling would take too many attempts to get anywhere.
 const MIN_STEP: Duration = Duration::from_millis(100);
 
-/// The wait grows with each attempt that finds no server.
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A stream was open for as long as the reconnection time, or had an event.
+    Lasted,
+    /// A stream ended sooner, without an event.
+    Empty,
+    /// No stream was opened.
+    Unopened,
+}
+
+/// The wait grows with each attempt that comes to nothing: no server, or an empty stream.
 ///
 /// The standard's reconnection time is the least; the extra is random, so that the clients of a
 /// server that was away do not come back all at once.
@@ -26,17 +40,24 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after a connection that was open (exactly `retry`), or that never came to be.
-    pub(super) fn next(&mut self, retry: Duration, was_open: bool, max: Duration) -> Duration {
-        if was_open {
-            self.failures = 0;
+    /// The wait before the next attempt: exactly `retry` after a stream that lasted, and after the
+    /// first empty one.
+    pub(super) fn next(&mut self, retry: Duration, ending: Ending, max: Duration) -> Duration {
+        let before = self.failures;
+        self.failures = if ending == Ending::Lasted { 0 } else { before.saturating_add(1) };
+        let doublings = if ending == Ending::Empty { before } else { self.failures };
+        if doublings == 0 {
             return bounded(retry);
         }
-        self.failures = self.failures.saturating_add(1);
-        let grown = retry.max(MIN_STEP).saturating_mul(2u32.saturating_pow(self.failures));
+        let grown = retry.max(MIN_STEP).saturating_mul(2u32.saturating_pow(doublings));
         let extra = grown.min(max).saturating_sub(retry);
         bounded(retry.saturating_add(extra.mul_f64(fastrand::f64())))
     }
+}
+
+/// The reconnection time that a server set, within reason.
+pub(super) fn bounded_retry(retry: Duration) -> Duration {
+    retry.min(MAX_RETRY)
 }
 
 /// A wait that neither spins nor sleeps forever.
@@ -69,10 +90,10 @@ mod tests {
     const MAX: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_connection_that_was_open_waits_for_the_reconnection_time_alone() {
+    fn after_a_stream_that_lasted_the_wait_is_the_reconnection_time() {
         let mut backoff = Backoff::default();
         for _ in 0..10 {
-            assert_eq!(backoff.next(RETRY, true, MAX), RETRY);
+            assert_eq!(backoff.next(RETRY, Ending::Lasted, MAX), RETRY);
         }
     }
 
@@ -81,28 +102,53 @@ mod tests {
         for _ in 0..100 {
             let mut backoff = Backoff::default();
             for n in 1..100 {
-                let wait = backoff.next(RETRY, false, MAX);
+                let wait = backoff.next(RETRY, Ending::Unopened, MAX);
                 let most = MAX.min(RETRY * 2u32.pow(n.min(10)));
                 assert!((RETRY..=most).contains(&wait), "attempt {n}: {wait:?}");
             }
-            assert_eq!(backoff.next(RETRY, true, MAX), RETRY, "an open connection starts over");
+            assert_eq!(
+                backoff.next(RETRY, Ending::Lasted, MAX),
+                RETRY,
+                "an open connection starts over"
+            );
         }
+    }
+
+    #[test]
+    fn after_empty_streams_the_wait_grows_from_the_second_one_on() {
+        for _ in 0..100 {
+            let mut backoff = Backoff::default();
+            let waits: Vec<_> =
+                (0..20).map(|_| backoff.next(Duration::ZERO, Ending::Empty, MAX)).collect();
+            assert_eq!(waits[0], MIN_DELAY);
+            assert!(waits.iter().all(|wait| (MIN_DELAY..=MAX).contains(wait)), "{waits:?}");
+            // Of ten draws from up to 30 s at least one is longer than 3 s, but for one time in 10^10.
+            assert!(waits[10..].iter().any(|wait| *wait > MAX / 10), "{waits:?}");
+            assert_eq!(backoff.next(RETRY, Ending::Lasted, MAX), RETRY);
+            assert_eq!(backoff.next(RETRY, Ending::Empty, MAX), RETRY, "it starts over");
+        }
+    }
+
+    #[test]
+    fn a_server_cannot_ask_for_more_than_an_hour() {
+        assert_eq!(bounded_retry(RETRY), RETRY);
+        assert_eq!(bounded_retry(Duration::from_millis(u64::MAX)), Duration::from_secs(3600));
     }
 
     #[test]
     fn a_retry_above_the_limit_of_the_backoff_is_kept() {
         let retry = Duration::from_secs(60);
-        assert_eq!(Backoff::default().next(retry, false, MAX), retry);
+        assert_eq!(Backoff::default().next(retry, Ending::Unopened, MAX), retry);
     }
 
     #[test]
     fn waits_neither_spin_nor_last_forever() {
         let mut backoff = Backoff::default();
-        assert_eq!(backoff.next(Duration::ZERO, true, MAX), MIN_DELAY);
+        assert_eq!(backoff.next(Duration::ZERO, Ending::Lasted, MAX), MIN_DELAY);
         let huge = Duration::from_millis(u64::MAX);
-        assert_eq!(backoff.next(huge, true, MAX), MAX_DELAY);
-        assert_eq!(backoff.next(huge, false, MAX), MAX_DELAY);
-        assert_eq!(backoff.next(Duration::MAX, false, Duration::MAX), MAX_DELAY);
+        assert_eq!(backoff.next(huge, Ending::Lasted, MAX), MAX_DELAY);
+        assert_eq!(backoff.next(huge, Ending::Unopened, MAX), MAX_DELAY);
+        assert_eq!(backoff.next(Duration::MAX, Ending::Unopened, Duration::MAX), MAX_DELAY);
     }
 
     #[test]

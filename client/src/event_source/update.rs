@@ -27,7 +27,10 @@ pub enum Update {
         /// How long until the next attempt.
         after: Duration,
     },
-    /// The server answered 204: it asks its clients not to come back. Nothing follows.
+    /// The server has nothing more, and nothing follows.
+    ///
+    /// It answered 204, which asks its clients not to come back; or it ended the stream of a POST,
+    /// which is not sent again (see [`repeat`](super::Builder::repeat)).
     Closed,
 }
 
@@ -62,6 +65,8 @@ pub struct Head {
 pub enum Reason {
     /// No connection, or one without an answer.
     Unanswered(reqwest::Error),
+    /// No answer within the [time for it](super::Builder::answer_timeout).
+    NoAnswer(Duration),
     /// The server ended the stream.
     Ended,
     /// The connection broke.
@@ -77,6 +82,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unanswered(error) => write!(f, "no answer: {}", root_cause(error)),
+            Self::NoAnswer(timeout) => write!(f, "no answer within {timeout:?}"),
             Self::Ended => write!(f, "the server ended the stream"),
             Self::Broken(error) => write!(f, "the connection broke: {}", root_cause(error)),
             Self::Silent(timeout) => write!(f, "nothing came for {timeout:?}"),
@@ -104,24 +110,53 @@ pub enum Error {
     #[error("the request failed: {}", root_cause(.0))]
     Request(#[source] reqwest::Error),
     /// A status other than 200 and 204.
-    #[error("{url} answered {status}")]
+    #[error("{url} answered {status}{}", after_colon(.words))]
     Status {
         /// The status.
         status: StatusCode,
         /// The URL after redirects.
         url: Url,
+        /// The beginning of the body as the server wrote it, up to 1 KiB, if it is text or JSON.
+        words: String,
     },
     /// The response is not an event stream.
-    #[error("{url} is not an event stream: its Content-Type is {}", found.as_deref().unwrap_or("missing"))]
+    #[error("{url} is not an event stream: its Content-Type is {}", one_line(found.as_deref().unwrap_or("missing")))]
     ContentType {
         /// The type, if there is one.
         found: Option<String>,
         /// The URL after redirects.
         url: Url,
     },
+    /// The stream is coded, though the request asked for `identity`.
+    ///
+    /// A coding has to be undone before the events can be read ([RFC 9110, section 8.4][rfc]).
+    ///
+    /// [rfc]: https://www.rfc-editor.org/rfc/rfc9110.html#section-8.4
+    #[error("{url} sends a stream that is coded as {}, which was not asked for", one_line(found))]
+    Coding {
+        /// The codings, as the server names them.
+        found: String,
+        /// The URL after redirects.
+        url: Url,
+    },
+    /// A POST came to no good end, and is not sent again (see [`repeat`](super::Builder::repeat)).
+    #[error("{0}; a POST is not sent again by itself")]
+    NotRepeated(Reason),
     /// The stream exceeded a limit of the parser.
     #[error(transparent)]
     Parse(#[from] ParseError),
+}
+
+/// The words of a server behind a colon, if there are any.
+fn after_colon(words: &str) -> String {
+    let words = one_line(words);
+    if words.is_empty() { words } else { format!(": {words}") }
+}
+
+/// Words of a server as a part of one line: it can neither begin a line nor steer a terminal.
+fn one_line(words: &str) -> String {
+    let words: Vec<_> = words.split_whitespace().collect();
+    words.join(" ").replace(char::is_control, "\u{fffd}")
 }
 
 /// The last error of the chain, in words: it says what happened, the others say during what.

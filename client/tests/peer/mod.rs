@@ -115,7 +115,8 @@ impl Peer {
                     break; // The test is over.
                 }
                 let answer = script.pop().unwrap_or_else(|| status("204 No Content", ""));
-                answer(&mut socket);
+                // A client that asks twice is seen while the first answer lasts.
+                std::thread::spawn(move || answer(&mut socket));
             }
         });
         Self { address, requests }
@@ -133,6 +134,11 @@ impl Peer {
     /// The next request if it came already.
     pub fn request_so_far(&self) -> Option<Request> {
         self.requests.try_recv().ok()
+    }
+
+    /// The next request, if there is one within this time: for requests that must not come.
+    pub fn request_within(&self, time: Duration) -> Option<Request> {
+        self.requests.recv_timeout(time).ok()
     }
 }
 

@@ -8,6 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line as Text, Span};
 use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
 
+use super::super::print::visible;
 use super::rows::{Line, Side, Tone};
 use super::state::{App, GRID_SIDE, Lane, Phase, Scenario};
 
@@ -172,7 +173,7 @@ fn panes(frame: &mut Frame<'_>, app: &App, lane: &Lane, paint: Paint, area: Rect
     if !lane.last_event_id.is_empty() {
         let id = Text::from(vec![
             paint.span(Tone::Quiet, " last event id "),
-            paint.span(Tone::Id, format!("{} ", lane.last_event_id)),
+            paint.span(Tone::Id, format!("{} ", visible(&lane.last_event_id))),
         ]);
         client_block = client_block.title_bottom(id.right_aligned());
     }

@@ -7,6 +7,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
+use super::super::super::print::tests::unsafe_characters;
 use super::super::state::{Direction, Message, Saw, tests::packages};
 use super::*;
 
@@ -116,6 +117,39 @@ fn colours_are_there_only_when_wanted() {
         let has_colour = buffer.content().iter().any(|cell| cell.fg != Color::Reset);
         assert_eq!(has_colour, wanted);
     }
+}
+
+#[test]
+fn no_text_of_a_server_steers_the_terminal() {
+    let text = unsafe_characters();
+    let words = || text.clone();
+    let bytes = |direction| Saw::Bytes(direction, format!("GET {text} HTTP/1.1\r\n").into_bytes());
+    let event = MessageEvent { event: words(), data: words(), last_event_id: words() };
+    let all = [
+        Saw::Progress(words()),
+        Saw::Log(words()),
+        Saw::Log(format!("12:34:56.789 stream 1: sent id \"{text}\", data \"{text}\"")),
+        bytes(Direction::ToServer),
+        bytes(Direction::ToClient),
+        Saw::Event(event),
+        Saw::Comment(words()),
+        Saw::Lost { reason: words(), after: Duration::ZERO },
+        Saw::Posting(words()),
+        Saw::Posted(words()),
+        Saw::Failed(words()),
+        Saw::Stopped(Some(words())),
+    ];
+    let mut app = App::new(packages(), &[0], false, false);
+    let mut check = |saw| {
+        app.update(Timestamp::UNIX_EPOCH, Message::Saw(0, saw));
+        for _ in 0..2 {
+            press(&mut app, KeyCode::Char('b'));
+            let (seen, _) = picture(&app, 300, 40);
+            let found: Vec<_> = seen.chars().filter(|c| text.contains(*c)).collect();
+            assert!(found.is_empty(), "{found:?}\n{seen}");
+        }
+    };
+    all.into_iter().for_each(&mut check);
 }
 
 #[test]
