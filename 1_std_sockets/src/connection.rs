@@ -23,18 +23,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use feed::clock::SECOND;
+use feed::listen::{Pending, Place};
 use feed::{Feed, Problem};
 
 pub use self::io::{Io, Local};
-use self::outgoing::{ANSWER_NS, Outgoing};
+use self::outgoing::Outgoing;
 use crate::http::{End, Framing, HeadDecoder, Input, Request, Response, read_body};
-
-/// The time for a request's head, and again for its body: enough for a person at netcat, too short
-/// for a client that sends a byte now and then to hold the connection open.
-const REQUEST_NS: u64 = 10 * SECOND;
-
-/// Time that a connection may stay open between requests.
-const IDLE_NS: u64 = 30 * SECOND;
 
 /// How long a client may take to read a last answer before the connection is gone, and how much it
 /// may still send meanwhile. Closing at once would reset the connection and could take the answer
@@ -59,6 +53,8 @@ pub struct Service {
     pub feed: Arc<Feed>,
     /// Its routes.
     pub handler: Handler,
+    /// The connections without an open stream.
+    pub pending: Arc<Pending>,
 }
 
 /// A connection: its bytes and its state.
@@ -66,6 +62,8 @@ pub struct Connection {
     /// Its bytes.
     pub io: Rc<Io>,
     service: Rc<Service>,
+    /// Its place among the pending connections; none while a stream is open.
+    place: Option<Place>,
     phase: Phase,
 }
 
@@ -86,11 +84,11 @@ struct Answer {
 
 impl Connection {
     /// A connection that waits for its first request.
-    pub fn new(io: Io, service: Rc<Service>) -> Connection {
-        io.expire_in(REQUEST_NS);
+    pub fn new(io: Io, place: Place, service: Rc<Service>) -> Connection {
+        io.start_timeout();
         let io = Rc::new(io);
         let phase = asking(&io, &service);
-        Connection { io, service, phase }
+        Connection { io, service, place: Some(place), phase }
     }
 
     /// Does what can be done now; ready when the connection has ended.
@@ -101,9 +99,12 @@ impl Connection {
             }
             self.phase = match &mut self.phase {
                 Phase::Asking(exchange) => match ready!(exchange.as_mut().poll(context)) {
-                    Ok(answer) => Phase::Answering(answer),
+                    Ok(answer) => {
+                        self.place.take_if(|_| answer.outgoing.is_stream());
+                        Phase::Answering(answer)
+                    }
                     Err(End::Refused(bytes)) => {
-                        self.io.expire_in(ANSWER_NS);
+                        self.io.start_timeout();
                         let outgoing = Outgoing::new(bytes, None, false);
                         Phase::Answering(Answer { outgoing, keep_alive: false })
                     }
@@ -114,6 +115,7 @@ impl Connection {
                         return Poll::Ready(());
                     }
                     let keep_alive = *keep_alive;
+                    self.place.get_or_insert_with(|| self.service.pending.place());
                     let Some(phase) = self.answered(keep_alive) else { return Poll::Ready(()) };
                     phase
                 }
@@ -138,7 +140,7 @@ impl Connection {
             // After an answer to a client that pipelines requests, other connections have their
             // turn.
             io.wants_a_turn.set(pipelined);
-            io.expire_in(if pipelined { REQUEST_NS } else { IDLE_NS });
+            io.start_timeout();
             return Some(asking(io, &self.service));
         }
         io.expire_in(CLOSING_NS);
@@ -168,7 +170,7 @@ async fn exchange(io: Rc<Io>, service: Rc<Service>) -> Result<Answer, End> {
         // A stream or a silence may follow, and needs no buffer.
         *io.received() = BytesMut::new();
     }
-    io.expire_in(ANSWER_NS);
+    io.start_timeout();
     Ok(Answer { outgoing: Outgoing::new(bytes, events, peer.http_1_1), keep_alive })
 }
 
@@ -181,7 +183,6 @@ async fn read_request(io: &Io) -> Result<Request, End> {
         }
         let idle = io.received().is_empty();
         match io.more().await {
-            Ok(()) if idle => io.expire_in(REQUEST_NS),
             // No request was begun, so there is nothing to refuse.
             Err(_) if idle => return Err(End::Gone),
             more => more?,
@@ -193,7 +194,6 @@ async fn read_request(io: &Io) -> Result<Request, End> {
 async fn answer(io: &Rc<Io>, service: &Service, request: Request) -> Result<Response, End> {
     io.answering.set(true);
     io.unread_body.set(Some(request.framing));
-    io.expire_in(REQUEST_NS);
     let failure = Rc::new(Cell::new(None));
     let body = RequestBody {
         io: Rc::clone(io),
@@ -236,7 +236,7 @@ impl RequestBody {
         match self.try_read().await {
             Ok(body) => {
                 self.io.answering.set(true);
-                self.io.expire_in(ANSWER_NS);
+                self.io.start_timeout();
                 body
             }
             Err(end) => {

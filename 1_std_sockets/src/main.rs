@@ -125,6 +125,8 @@ fn respond(opened: StreamResponse) -> Response {
         Ok(None) => return Response::new(204, Body::None),
         Err(problem) => return Response::from(&problem),
     };
+    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
+    // or else silent clients take all connections.
     // SSE: send the headers now, before the first event; then write each batch of ready events at
     // once (do not buffer).
     // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML 9.2.7);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use feed::Feed;
+use feed::listen::Pending;
 
 use crate::connection::{Handler, Service};
 use crate::worker::{Mailbox, Poller, Worker};
@@ -35,9 +36,11 @@ impl Server {
         let listener = Arc::new(listener);
         let mailboxes = (0..feed.settings.workers).map(|_| Mailbox::new().map(Arc::new));
         let mailboxes: Arc<[Arc<Mailbox>]> = mailboxes.collect::<io::Result<_>>()?;
+        let pending = Pending::new(&feed.settings);
         let start = |number: usize| {
             let poller = Poller::new(&listener, &mailboxes[number].wakeup)?;
-            let service = Service { feed: Arc::clone(feed), handler };
+            let (feed, pending) = (Arc::clone(feed), Arc::clone(&pending));
+            let service = Service { feed, handler, pending };
             let (listener, mailboxes) = (Arc::clone(&listener), Arc::clone(&mailboxes));
             thread::Builder::new().name(format!("worker {number}")).spawn(move || {
                 Worker::new(service, listener, mailboxes, number, poller).run();

@@ -18,6 +18,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use feed::clock::{MS, unix_ns};
+use feed::listen::Place;
 use rustix::event::epoll::Event;
 
 use self::mailbox::Mail;
@@ -27,8 +28,9 @@ use self::poller::{LISTENER, token};
 use self::timers::Timers;
 use crate::connection::{Connection, Io, Local, Service};
 
-/// How long a worker rests after an error of `accept` such as too many open files: the connection
-/// that it could not take is still there, so without a rest it would spin.
+/// How long a worker rests at the limit of pending connections, or after an error of `accept` such
+/// as too many open files: the connection that it could not take is still there, so without a rest
+/// it would spin.
 const ACCEPT_REST_NS: u64 = 100 * MS;
 
 /// Connections that are accepted before others have their turn.
@@ -88,8 +90,8 @@ impl Worker {
             timers: Timers::default(),
             queue: Vec::new(),
             start: Instant::now(),
+            local: Rc::new(Local::new(service.feed.settings.request_timeout())),
             service: Rc::new(service),
-            local: Rc::new(Local::new()),
         }
     }
 
@@ -130,8 +132,8 @@ impl Worker {
 
     fn open(&mut self, mail: &mut Mail) {
         self.mailbox.take(mail);
-        for stream in mail.streams.drain(..) {
-            self.place(stream);
+        for (stream, place) in mail.streams.drain(..) {
+            self.place(stream, place);
         }
         for slot in mail.woken.drain(..) {
             self.enqueue(slot);
@@ -192,11 +194,14 @@ impl Worker {
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
         for _ in 0..ACCEPTS_PER_TURN {
+            let Some(place) = self.service.pending.try_place() else {
+                return self.timers.set(LISTENER, self.read_clock() + ACCEPT_REST_NS);
+            };
             match listener.accept() {
                 Ok((stream, _)) => {
                     let mailboxes = self.mailboxes.iter();
                     let mailbox = mailboxes.min_by_key(|mailbox| mailbox.connections.load(Relaxed));
-                    mailbox.expect("there is at least one worker").deliver(stream);
+                    mailbox.expect("there is at least one worker").deliver(stream, place);
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
@@ -210,7 +215,7 @@ impl Worker {
     }
 
     /// Gives a new connection a slot.
-    fn place(&mut self, stream: TcpStream) {
+    fn place(&mut self, stream: TcpStream, place: Place) {
         let slot = self.free.pop().unwrap_or_else(|| {
             let slot = u32::try_from(self.slots.len()).expect("files are fewer than that");
             self.slots.push(Slot::new(&self.mailbox, slot));
@@ -220,7 +225,8 @@ impl Worker {
         if self.listener.is_none() || self.poller.add(&io.stream, slot).is_err() {
             return self.release(slot);
         }
-        self.slots[slot as usize].connection = Some(Connection::new(io, Rc::clone(&self.service)));
+        self.slots[slot as usize].connection =
+            Some(Connection::new(io, place, Rc::clone(&self.service)));
         self.enqueue(slot);
     }
 

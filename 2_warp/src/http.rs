@@ -7,6 +7,7 @@ use std::str::{FromStr, Utf8Error};
 use std::sync::Arc;
 
 use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
+use feed::listen::Connection;
 use feed::{Feed, Problem, Publisher, page};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
@@ -26,6 +27,7 @@ use warp::{Buf, Filter, Rejection, Reply};
 pub struct Request {
     query: String,
     headers: HeaderMap,
+    connection: Option<Connection>,
 }
 
 /// Reads a [`Request`]; never rejects.
@@ -35,7 +37,16 @@ pub struct Request {
 pub fn request() -> impl Filter<Extract = (Request,), Error = Infallible> + Copy {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let headers = warp::header::headers_cloned();
-    query.and(headers).map(|query, headers| Request { query, headers })
+    query.and(headers).and(warp::ext::optional()).map(|query, headers, connection| Request {
+        query,
+        headers,
+        connection,
+    })
+}
+
+/// The connection of a request, to report streams to.
+pub fn connection(request: &Request) -> &Connection {
+    request.connection.as_ref().expect("`serve` attaches it to each request")
 }
 
 /// The query of a request, empty if there is none.
@@ -112,6 +123,8 @@ where
         let origin = request.headers().get(ORIGIN).cloned();
         let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
         let version = request.version();
+        let connection = request.extensions().get::<Connection>().cloned();
+        let connection = connection.expect("`serve` attaches it to each request");
         let checked = facts(&request).validate();
         let routed = checked.and_then(|()| match request.uri().path_and_query() {
             Some(_) => Ok(routes.call(request)),
@@ -131,6 +144,7 @@ where
                 response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
                 response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
             }
+            connection.answered();
             Ok(response)
         }
     })

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
 use feed::event::with;
+use feed::listen::Connection;
 use feed::settings::Encoding;
 use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::{Stream, StreamExt};
@@ -31,7 +32,7 @@ fn main() -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
     feed.settings.runtime()?.block_on(async {
-        let listener = listen::Listener::from_std(listener)?;
+        let listener = listen::Listener::from_std(listener, &feed.settings)?;
         // warp: a filter cannot check what depends on the version of HTTP. Without such a check,
         // `warp::serve(routes).incoming(listener).graceful(shutdown).run()` would do.
         let routes = http::guard(Arc::clone(&feed), routes(Arc::clone(&feed)));
@@ -70,7 +71,8 @@ fn stream(
     open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<Response, Refused> {
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
-    respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
+    let opened = open(&feed, http::query(&request), http::last_event_id(&request));
+    respond(&feed, http::connection(&request), opened)
 }
 
 fn subscribe(Topic(topic): Topic, feed: Arc<Feed>, request: Request) -> Result<Response, Refused> {
@@ -90,20 +92,27 @@ async fn publish(
     Ok(with_status(with_header(json, CONTENT_TYPE, "application/json"), StatusCode::CREATED))
 }
 
-fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
+fn respond(
+    feed: &Feed,
+    connection: &Connection,
+    opened: StreamResponse,
+) -> Result<Response, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
+    // or else silent clients take all connections.
     let response = match feed.settings.encoding {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready
             // events at once (do not buffer).
-            let frames = stream.frames().map(Ok::<_, Infallible>);
+            let frames = connection.streaming(stream.frames()).map(Ok::<_, Infallible>);
             with_header(warp::reply::stream(frames), CONTENT_TYPE, EVENT_STREAM).into_response()
         }
         Encoding::Native => {
-            let events = stream.events().map(|event| Ok::<_, Infallible>(to_event(event)));
+            let events = connection.streaming(stream.events());
+            let events = events.map(|event| Ok::<_, Infallible>(to_event(event)));
             // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
             // 9.2.7); feed's frames have it.
             let keep_alive = warp::sse::keep_alive().interval(feed.settings.keep_alive());

@@ -11,8 +11,8 @@ use feed::listen::Listener;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use warp::reply::Response;
 
@@ -23,10 +23,7 @@ where
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    let mut http = http1::Builder::new();
-    // hyper limits the wait for the next request to 30 s, if it has a timer, which `warp::serve`
-    // does not give it.
-    http.timer(TokioTimer::new());
+    let http = http1::Builder::new();
     let connections = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -34,7 +31,13 @@ where
             accepted = listener.accept() => accepted,
             () = &mut shutdown => break,
         };
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        // So that handlers can report to their connection.
+        let (client, service) = (stream.connection().clone(), service.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(client.clone());
+            service.call(request)
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         // An error here is the client's: it left, or its request was malformed.
         tokio::spawn(connections.watch(connection));
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{
@@ -15,12 +16,13 @@ use axum::http::header::{
 use axum::http::{StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::serve::IncomingStream;
 use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
-use feed::listen::RequestDeadline;
+use feed::listen::{Connection, RequestDeadline};
 use feed::{Feed, Problem, Publisher, page};
 use tokio::net::TcpStream;
 
-/// A listener whose connections have a deadline for each request
+/// A listener whose connections have a deadline unless they stream
 /// ([axum#2741](https://github.com/tokio-rs/axum/issues/2741)).
 pub struct Listener(pub feed::listen::Listener);
 
@@ -35,6 +37,23 @@ impl axum::serve::Listener for Listener {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+/// The connection that a request came from; `main` asks axum to attach it.
+#[derive(Clone)]
+pub struct Client(Connection);
+
+impl Connected<IncomingStream<'_, Listener>> for Client {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Client {
+        Client(stream.io().connection().clone())
+    }
+}
+
+/// The connection of a request, to report streams and answers to.
+pub fn connection(request: &Request) -> Connection {
+    let attached = request.extensions().get::<ConnectInfo<Client>>();
+    let ConnectInfo(Client(connection)) = attached.expect("`main` has it attached");
+    connection.clone()
 }
 
 pub async fn page() -> impl IntoResponse {
@@ -73,6 +92,7 @@ pub fn last_event_id(request: &Request) -> Option<&[u8]> {
 pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
     let version = request.version();
+    let connection = connection(&request);
     let mut response = match facts(&request).validate() {
         Ok(()) => next.run(request).await,
         Err(problem) => Refused(problem).into_response(),
@@ -95,6 +115,7 @@ pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) 
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
     }
+    connection.answered();
     response
 }
 

@@ -15,12 +15,13 @@ use axum::routing::get;
 use axum::{Router, ServiceExt, middleware};
 use feed::contract::{EVENT_STREAM, MAX_MESSAGE_BYTES, STREAM_HEADERS};
 use feed::event::with;
+use feed::listen::Connection;
 use feed::settings::Encoding;
 use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
 use tower::Layer;
 
-use crate::http::{Listener, Refused};
+use crate::http::{Client, Listener, Refused};
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
@@ -30,12 +31,12 @@ fn main() -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
     feed.settings.runtime()?.block_on(async {
-        // axum: without this, it waits forever for the head of a request; its `Listener` is a
-        // trait.
-        let listener = Listener(listen::Listener::from_std(listener)?);
+        // axum: without this, it waits forever for a request; its `Listener` is a trait.
+        let listener = Listener(listen::Listener::from_std(listener, &feed.settings)?);
         // axum: a layer inside the router runs behind the routing, which adds its own headers.
         let guard = middleware::from_fn_with_state(Arc::clone(&feed), http::guard);
-        let routes = guard.layer(routes(Arc::clone(&feed))).into_make_service();
+        let routes = guard.layer(routes(Arc::clone(&feed)));
+        let routes = routes.into_make_service_with_connect_info::<Client>();
         listen::announce(address);
         // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
         // graceful stop would wait forever.
@@ -70,7 +71,8 @@ async fn stream(
     open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<Response, Refused> {
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
-    respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
+    let opened = open(&feed, http::query(&request), http::last_event_id(&request));
+    respond(&feed, &http::connection(&request), opened)
 }
 
 async fn subscribe(
@@ -93,20 +95,27 @@ async fn publish(
     Ok((StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], json).into_response())
 }
 
-fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
+fn respond(
+    feed: &Feed,
+    connection: &Connection,
+    opened: StreamResponse,
+) -> Result<Response, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
+    // or else silent clients take all connections.
     let response = match feed.settings.encoding {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready
             // events at once (do not buffer).
-            let frames = stream.frames().map(Ok::<_, Infallible>);
+            let frames = connection.streaming(stream.frames()).map(Ok::<_, Infallible>);
             ([(CONTENT_TYPE, EVENT_STREAM)], Body::from_stream(frames)).into_response()
         }
         Encoding::Native => {
-            let events = stream.events().map(|event| Ok::<_, Infallible>(to_event(event)));
+            let events = connection.streaming(stream.events());
+            let events = events.map(|event| Ok::<_, Infallible>(to_event(event)));
             // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
             // 9.2.7); feed's frames have it.
             let keep_alive = KeepAlive::new().interval(feed.settings.keep_alive());

@@ -2,19 +2,31 @@
 //! answers.
 
 use std::fmt;
+use std::future::ready;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::body::{self, BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    HeaderMap, HeaderValue, ORIGIN, UPGRADE, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
-use actix_web::web::{self, Data};
+use actix_web::rt::time::sleep;
+use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, guard};
 use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
+use feed::listen::Connection;
 use feed::{Feed, Problem, Publisher, page};
+use futures_util::{StreamExt, stream};
+
+use crate::connections::Client;
+
+/// Time for a client to read the last answer, before the connection is cut behind it.
+const LINGER: Duration = Duration::from_secs(1);
 
 pub async fn page() -> HttpResponse {
     HttpResponse::Ok()
@@ -46,6 +58,15 @@ pub fn last_event_id(request: &HttpRequest) -> Option<&[u8]> {
     request.headers().get("last-event-id").map(HeaderValue::as_bytes)
 }
 
+/// The connection of a request, to report streams to.
+pub fn connection(request: &HttpRequest) -> &Connection {
+    &client(request).connection
+}
+
+fn client(request: &HttpRequest) -> &Rc<Client> {
+    request.conn_data().expect("`main` has each connection watched")
+}
+
 /// A route for GET and for HEAD, which [`guard()`] then answers without the body.
 pub fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
@@ -61,6 +82,13 @@ pub async fn guard(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> actix_web::Result<ServiceResponse> {
+    let client = Rc::clone(client(request.request()));
+    if client.is_closing() {
+        return Ok(hang_up(request).await);
+    }
+    if request.head().connection_type() == ConnectionType::Close {
+        client.close();
+    }
     let origin = request.headers().get(ORIGIN).cloned();
     let no_body = request.method() == Method::HEAD;
     let no_chunks = request.version() < Version::HTTP_11 || is_upgrade(request.headers());
@@ -78,15 +106,32 @@ pub async fn guard(
         if no_body {
             // actix-http would poll the stream forever and discard its events.
             response = response.map_body(|_, _| BoxBody::new(body::None::new()));
-        } else if no_chunks {
+        } else {
             // actix-http would say `Transfer-Encoding: chunked`, which HTTP/1.0 does not know
             // (RFC 9112 6.1): the end of the connection is the end of the body.
             let head = response.response_mut().head_mut();
-            head.no_chunking(true);
+            head.no_chunking(no_chunks);
+            // A stream must not cost a second descriptor for hours, and without that no further
+            // request has a deadline.
             head.set_connection_type(ConnectionType::Close);
+            client.stop_deadline();
+            client.close();
         }
     }
+    client.connection.answered();
     Ok(response)
+}
+
+/// Ends a connection behind its last answer.
+///
+/// actix-http takes further requests after `Connection: close` too, which it must not ([RFC 9112
+/// 9.6](https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6)), and answers them all. An error of
+/// a body is the one way to end a connection from here; the head before it is not sent.
+async fn hang_up(request: ServiceRequest) -> ServiceResponse {
+    sleep(LINGER).await;
+    let error = io::Error::from(io::ErrorKind::ConnectionAborted);
+    let end = stream::once(ready(Err::<Bytes, _>(error)));
+    request.into_response(HttpResponse::Ok().streaming(end))
 }
 
 fn facts(request: &ServiceRequest) -> RequestFacts<'_> {
@@ -115,12 +160,36 @@ pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
 }
 
 /// A message, read no further than its limit.
-pub async fn read_message(body: web::Payload) -> Result<Vec<u8>, Problem> {
-    match body.to_bytes_limited(MAX_MESSAGE_BYTES).await {
-        Ok(Ok(message)) => Ok(message.into()),
-        Ok(Err(_)) => Err(Problem::incomplete_body()),
-        Err(_) => Err(Problem::body_too_large(MAX_MESSAGE_BYTES)),
+pub async fn read_message(
+    request: &HttpRequest,
+    mut body: web::Payload,
+) -> Result<Vec<u8>, Problem> {
+    let bytes = length_of_upgrade(request.headers());
+    let mut message = Vec::new();
+    while bytes.is_none_or(|bytes| message.len() < bytes) {
+        match body.next().await {
+            Some(part) => message.extend(part.map_err(|_| Problem::incomplete_body())?),
+            None if bytes.is_none() => break,
+            None => return Err(Problem::incomplete_body()),
+        }
+        if message.len() > MAX_MESSAGE_BYTES {
+            return Err(Problem::body_too_large(MAX_MESSAGE_BYTES));
+        }
     }
+    message.truncate(bytes.unwrap_or(usize::MAX));
+    Ok(message)
+}
+
+/// The length of a body that actix-http does not end: it takes everything behind a request with
+/// `Upgrade: websocket` for its body, unless that has chunks. A server that changes to no other
+/// protocol has to ignore the field ([RFC 9110
+/// 7.8](https://www.rfc-editor.org/rfc/rfc9110.html#section-7.8)).
+fn length_of_upgrade(headers: &HeaderMap) -> Option<usize> {
+    if !is_upgrade(headers) || headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    Some(length.unwrap_or(0))
 }
 
 /// A problem as an answer.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod connections;
 mod http;
 
 use std::convert::Infallible;
@@ -12,10 +13,12 @@ use actix_web::{App, Either, HttpRequest, HttpResponse, HttpServer, Responder};
 use actix_web_lab::sse::{self, Event, Sse};
 use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
 use feed::event::with;
+use feed::listen::Connection;
 use feed::settings::Encoding;
 use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
 
+use crate::connections::Connections;
 use crate::http::{Refused, get};
 
 #[actix_web::main]
@@ -30,10 +33,15 @@ async fn main() -> Result<(), Failure> {
     // actix: each worker is a thread with its own runtime and its own `App`; they share `Data`.
     let app =
         move || App::new().app_data(shared.clone()).configure(routes).wrap(from_fn(http::guard));
+    let connections = Connections::new(&feed.settings);
     let server = HttpServer::new(app)
         .workers(feed.settings.workers.into())
         // actix: all beyond 25 600 connections of a worker would wait; --max-streams says 503.
         .max_connections(usize::MAX)
+        // actix: these are the only two limits on time that it has.
+        .client_request_timeout(feed.settings.request_timeout())
+        .keep_alive(feed.settings.request_timeout())
+        .on_connect(connections.watch())
         // actix: by default a client that closed its side stays until a write to it fails.
         .h1_allow_half_closed(false)
         // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
@@ -42,7 +50,9 @@ async fn main() -> Result<(), Failure> {
         .shutdown_signal(async move { feed.shutdown.begun().await })
         .listen(listener)?;
     listen::announce(address);
-    server.run().await?;
+    let server = server.run();
+    actix_web::rt::spawn(connections.limit(server.handle()));
+    server.await?;
     Ok(())
 }
 
@@ -68,7 +78,8 @@ async fn stream(
     open: impl FnOnce(&Feed, &str, Option<&[u8]>) -> StreamResponse,
 ) -> Result<impl Responder, Refused> {
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
-    respond(&feed, open(&feed, http::query(&request), http::last_event_id(&request)))
+    let opened = open(&feed, http::query(&request), http::last_event_id(&request));
+    respond(&feed, http::connection(&request), opened)
 }
 
 async fn subscribe(
@@ -88,24 +99,31 @@ async fn publish(
     // SSE: authorise before reading the body, so that no client can make the server buffer it for a
     // 401 (RFC 9110 15.5.2).
     feed.may_publish(&topic, &http::publisher(&request))?;
-    let json = feed.publish(&topic, http::read_message(body).await?).await?;
+    let json = feed.publish(&topic, http::read_message(&request, body).await?).await?;
     Ok(HttpResponse::Created().content_type("application/json").body(json))
 }
 
-fn respond(feed: &Feed, opened: StreamResponse) -> Result<impl Responder + use<>, Refused> {
+fn respond(
+    feed: &Feed,
+    connection: &Connection,
+    opened: StreamResponse,
+) -> Result<impl Responder + use<>, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(Either::Left(HttpResponse::NoContent().finish()));
     };
+    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
+    // or else silent clients take all connections.
     let response = match feed.settings.encoding {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready
             // events at once (do not buffer).
-            let frames = stream.frames().map(Ok::<_, Infallible>);
+            let frames = connection.streaming(stream.frames()).map(Ok::<_, Infallible>);
             Either::Left(HttpResponse::Ok().content_type(EVENT_STREAM).streaming(frames))
         }
         Encoding::Native => {
-            let events = stream.events().filter_map(|event| ready(to_event(event)));
+            let events = connection.streaming(stream.events());
+            let events = events.filter_map(|event| ready(to_event(event)));
             // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
             // 9.2.7); feed's frames have it.
             // actix: its comments come at fixed times, silence or not.

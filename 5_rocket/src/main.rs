@@ -107,6 +107,9 @@ fn respond(feed: &Feed, opened: StreamResponse) -> Result<Answer, Refused> {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(Either::Left(NoContent));
     };
+    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
+    // or else silent clients take all connections.
+    // rocket: none has one, and nothing from outside can give it one.
     let response = match feed.settings.encoding {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready

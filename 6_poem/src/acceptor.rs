@@ -1,12 +1,16 @@
 //! The cases that poem's server does not handle: `accept` fails, a client leaves, a request does
 //! not end.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use feed::listen::{Listener, RequestDeadline};
+use feed::listen::{Connection, Listener, RequestDeadline};
+use poem::Request;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,23 +22,59 @@ pub const GRACE: Duration = Duration::from_millis(1500);
 /// Requests at once on one HTTP/2 connection: as few as RFC 9113 6.5.2 finds sensible.
 pub const MAX_HTTP2_STREAMS: u32 = 100;
 
-/// An acceptor that pauses after a failure.
+/// An acceptor that pauses after a failure, and knows the connections that it has accepted.
 ///
 /// poem's server drops the error and accepts again at once. A process without a free descriptor
 /// fails each time until a connection ends, and would use a whole core for it.
-pub struct Acceptor(pub Listener);
+pub struct Acceptor {
+    listener: Listener,
+    connections: Connections,
+}
 
-impl poem::listener::Acceptor for Acceptor {
-    type Io = Connection;
-
-    fn local_addr(&self) -> Vec<LocalAddr> {
-        self.0.local_addr().map(|local| LocalAddr(local.into())).into_iter().collect()
+impl Acceptor {
+    pub fn new(listener: Listener) -> Acceptor {
+        Acceptor { listener, connections: Connections::default() }
     }
 
-    async fn accept(&mut self) -> io::Result<(Connection, LocalAddr, RemoteAddr, Scheme)> {
-        let (stream, client) = self.0.accept().await;
-        let local = LocalAddr(self.0.local_addr()?.into());
-        Ok((Connection { stream, ended: false }, local, RemoteAddr(client.into()), Scheme::HTTP))
+    /// The connections, for handlers.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+}
+
+impl poem::listener::Acceptor for Acceptor {
+    type Io = Io;
+
+    fn local_addr(&self) -> Vec<LocalAddr> {
+        self.listener.local_addr().map(|local| LocalAddr(local.into())).into_iter().collect()
+    }
+
+    async fn accept(&mut self) -> io::Result<(Io, LocalAddr, RemoteAddr, Scheme)> {
+        let (stream, client) = self.listener.accept().await;
+        let addresses = (stream.get_ref().local_addr()?, client);
+        self.connections.table().insert(addresses, stream.connection().clone());
+        let (local, remote) = (LocalAddr(addresses.0.into()), RemoteAddr(client.into()));
+        let io = Io { stream, ended: false, addresses, connections: self.connections() };
+        Ok((io, local, remote, Scheme::HTTP))
+    }
+}
+
+/// The open connections by their addresses, server's and client's: a request in poem knows these of
+/// its connection, and nothing else.
+#[derive(Clone, Default)]
+pub struct Connections(Arc<Mutex<HashMap<(SocketAddr, SocketAddr), Connection>>>);
+
+impl Connections {
+    /// The connection that this request came from.
+    pub fn of(&self, request: &Request) -> Option<Connection> {
+        let (local, remote) = (request.local_addr(), request.remote_addr());
+        let addresses = (*local.as_socket_addr()?, *remote.as_socket_addr()?);
+        self.table().get(&addresses).cloned()
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<(SocketAddr, SocketAddr), Connection>> {
+        // No code that can panic runs under this lock, so a poisoned one is still whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,12 +88,24 @@ impl poem::listener::Acceptor for Acceptor {
 ///
 /// Between two requests hyper takes the error for the same quiet end. Writes still work, so that an
 /// upload that was cut short gets its answer.
-pub struct Connection {
+pub struct Io {
     stream: RequestDeadline<TcpStream>,
     ended: bool,
+    addresses: (SocketAddr, SocketAddr),
+    connections: Connections,
 }
 
-impl AsyncRead for Connection {
+impl Drop for Io {
+    fn drop(&mut self) {
+        let mut table = self.connections.table();
+        // After a reset, the client may have come again from the same port.
+        if table.get(&self.addresses) == Some(self.stream.connection()) {
+            table.remove(&self.addresses);
+        }
+    }
+}
+
+impl AsyncRead for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -67,7 +119,7 @@ impl AsyncRead for Connection {
 }
 
 // No vectored writes: poem boxes the connection in a type that does not pass them on.
-impl AsyncWrite for Connection {
+impl AsyncWrite for Io {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -97,6 +149,8 @@ mod tests {
     use std::sync::{Arc, Weak};
     use std::time::Instant;
 
+    use clap::Parser;
+    use feed::settings::Settings;
     use futures_util::stream;
     use poem::endpoint::make_sync;
     use poem::{Body, Server};
@@ -117,7 +171,8 @@ mod tests {
     async fn a_client_that_leaves_takes_its_silent_stream_along() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let acceptor = Acceptor(Listener::from_std(listener).expect("a listener"));
+        let settings = Settings::parse_from(["test"]);
+        let acceptor = Acceptor::new(Listener::from_std(listener, &settings).expect("a listener"));
         let owner = Arc::new(());
         let owned = Arc::downgrade(&owner);
         let silent = make_sync(move |_| {

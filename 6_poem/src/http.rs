@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use feed::contract::{MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, no_route};
+use feed::listen::Connection;
 use feed::{Feed, Problem, Publisher};
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem::http::header::{
@@ -15,6 +16,8 @@ use poem::web::Data;
 use poem::{
     Body, Endpoint, IntoEndpoint, IntoResponse, Request, Response, Result, RouteMethod, handler,
 };
+
+use crate::acceptor::Connections;
 
 #[handler]
 pub fn page() -> Response {
@@ -37,6 +40,11 @@ pub fn metrics(Data(feed): Data<&Arc<Feed>>) -> Response {
 /// The state that all handlers share.
 pub fn feed(request: &Request) -> &Arc<Feed> {
     request.data().expect("`routes` adds it to each request")
+}
+
+/// The connection of a request, to report streams and answers to.
+pub fn connection(request: &Request) -> &Connection {
+    request.data().expect("`guard` adds it to each request")
 }
 
 /// The query of a request, empty if there is none.
@@ -64,10 +72,19 @@ pub fn get(endpoint: impl IntoEndpoint<Endpoint: 'static>) -> RouteMethod {
 /// hyper takes a missing or a doubled Host
 /// ([hyper#3777](https://github.com/hyperium/hyper/issues/3777)), longer targets and larger headers
 /// than the contract.
-pub async fn guard<E: Endpoint>(routes: Arc<E>, request: Request) -> Result<Response> {
+pub async fn guard<E: Endpoint>(routes: Arc<E>, mut request: Request) -> Result<Response> {
     let (feed, uri) = (Arc::clone(feed(&request)), request.uri().clone());
-    let origin = request.headers().get(ORIGIN).cloned();
-    let version = request.version();
+    let (version, origin) = (request.version(), request.headers().get(ORIGIN).cloned());
+    if version == Version::HTTP_2 {
+        // Its connection is not reported as answered either, so it ends at its first deadline.
+        return Ok(Refused(Problem::version_not_supported()).into_response());
+    }
+    let open: &Connections = request.data().expect("`main` adds it to each request");
+    let Some(connection) = open.of(&request) else {
+        // The client has left, and has come and left again from the same port.
+        return Ok(Refused(Problem::internal()).into_response());
+    };
+    request.set_data(connection.clone());
     let mut response = match facts(&request).validate() {
         Ok(()) => match routes.call(request).await {
             // 404 and 405 are errors of the router, and the 405 does not say what is allowed.
@@ -89,6 +106,7 @@ pub async fn guard<E: Endpoint>(routes: Arc<E>, request: Request) -> Result<Resp
         // 9112 9.3), but not in a response that says it is HTTP/1.0 itself.
         response.set_version(version);
     }
+    connection.answered();
     Ok(response)
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use feed::contract::{EVENT_STREAM, STREAM_HEADERS};
 use feed::event::with;
+use feed::listen::Connection;
 use feed::settings::Encoding;
 use feed::{Failure, Feed, StreamResponse, listen};
 use futures_util::StreamExt;
@@ -30,14 +31,15 @@ fn main() -> Result<(), Failure> {
     feed.settings.runtime()?.block_on(async {
         // poem: with its own acceptor it spins when out of descriptors, and keeps the stream of a
         // client that has left.
-        let listener = Acceptor(listen::Listener::from_std(listener)?);
-        let routes = routes(Arc::clone(&feed));
+        let listener = Acceptor::new(listen::Listener::from_std(listener, &feed.settings)?);
+        let routes = routes(Arc::clone(&feed)).data(listener.connections());
         listen::announce(address);
         // SSE: an event stream never ends by itself: feed ends each one on shutdown, or the
         // graceful stop would wait forever.
         let shutdown = async move { feed.shutdown.begun().await };
         Server::new_with_acceptor(listener)
-            // poem: speaks HTTP/2 without TLS too, and has no limit there, whatever its docs say.
+            // poem: speaks HTTP/2 without TLS too, and has no limit there, whatever its docs say;
+            // `http::guard` answers 505.
             .http2_max_concurrent_streams(MAX_HTTP2_STREAMS)
             .run_with_graceful_shutdown(routes, shutdown, Some(GRACE))
             .await?;
@@ -68,7 +70,8 @@ fn stream(
 ) -> Result<Response, Refused> {
     let feed = http::feed(request);
     // SSE: where to resume: the browser sends the last id it saw when it reconnects (HTML 9.2.4).
-    respond(feed, open(feed, http::query(request), http::last_event_id(request)))
+    let opened = open(feed, http::query(request), http::last_event_id(request));
+    respond(feed, http::connection(request), opened)
 }
 
 #[handler]
@@ -91,20 +94,26 @@ async fn publish(
     Ok(json.with_status(StatusCode::CREATED).into_response())
 }
 
-fn respond(feed: &Feed, opened: StreamResponse) -> Result<Response, Refused> {
+fn respond(
+    feed: &Feed,
+    connection: &Connection,
+    opened: StreamResponse,
+) -> Result<Response, Refused> {
     let Some(stream) = opened? else {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
+    // or else silent clients take all connections.
     let mut response = match feed.settings.encoding {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready
             // events at once (do not buffer).
-            let frames = stream.frames().map(Ok::<_, io::Error>);
+            let frames = connection.streaming(stream.frames()).map(Ok::<_, io::Error>);
             Body::from_bytes_stream(frames).with_content_type(EVENT_STREAM).into_response()
         }
         Encoding::Native => {
-            let events = stream.events().map(to_event);
+            let events = connection.streaming(stream.events()).map(to_event);
             // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML
             // 9.2.7); feed's frames have it.
             // poem: its comments come at fixed times, silence or not.

@@ -3,6 +3,7 @@
 //! Accepted sockets inherit these options from the listener on Linux, so one place serves every
 //! framework that takes a listener of ours.
 
+mod pending;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -13,8 +14,9 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use self::pending::{Pending, Place};
 #[cfg(feature = "tokio")]
-pub use self::tokio::{Listener, RequestDeadline};
+pub use self::tokio::{Connection, Listener, RequestDeadline, Streaming};
 use crate::settings::Settings;
 
 /// Connections that may wait to be accepted. The usual 128 overflows when thousands of clients come

@@ -151,6 +151,15 @@ impl Problem {
         problem
     }
 
+    /// 505: HTTP/2, where a stream can stall while its connection does not.
+    ///
+    /// No timeout of the kernel sees such a stall ([RFC 9113
+    /// 5.2](https://www.rfc-editor.org/rfc/rfc9113.html#section-5.2)).
+    pub fn version_not_supported() -> Problem {
+        let detail = "this server speaks HTTP/1.1; a proxy in front of it can speak HTTP/2";
+        Problem::new(505, "HTTP Version Not Supported", detail)
+    }
+
     /// The header fields that go with it.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let always = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store")];

@@ -86,6 +86,17 @@ pub struct Settings {
     #[arg(long, env = "SSE_MAX_STREAMS", default_value_t = 100_000)]
     pub max_streams: u64,
 
+    /// Milliseconds from an accepted connection, or from an answer, in which the next request must
+    /// be answered; later the connection is closed. An open stream has no such limit.
+    #[arg(long, env = "SSE_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
+          value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub request_timeout_ms: u64,
+
+    /// Connections without an open stream at most; the next one waits until one of them ends.
+    #[arg(long, env = "SSE_MAX_PENDING", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_pending: u32,
+
     /// Publishing needs this bearer token.
     #[arg(long, env = "SSE_PUBLISH_TOKEN", hide_env_values = true)]
     pub publish_token: Option<String>,
@@ -150,6 +161,11 @@ impl Settings {
     /// The time after which a stream that takes no byte is closed.
     pub fn stall_timeout(&self) -> Duration {
         Duration::from_millis(self.stall_timeout_ms)
+    }
+
+    /// The time for a request, from an accepted connection or from the last answer.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
     }
 
     /// A tokio runtime with these worker threads.

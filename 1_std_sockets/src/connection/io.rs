@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::event::epoll::EventFlags;
@@ -32,14 +33,17 @@ pub struct Local {
     pub now: Cell<u64>,
     /// The difference to Unix time, in nanoseconds; events are due in Unix time.
     pub unix_offset: Cell<u64>,
+    /// The time for a request, and again for its answer.
+    timeout_ns: u64,
     scratch: RefCell<Vec<u8>>,
 }
 
 impl Local {
     /// A clock that stands at 0.
-    pub fn new() -> Local {
+    pub fn new(timeout: Duration) -> Local {
         let scratch = RefCell::new(vec![0; READ_BYTES]);
-        Local { now: Cell::new(0), unix_offset: Cell::new(0), scratch }
+        let timeout_ns = timeout.as_nanos() as u64;
+        Local { now: Cell::new(0), unix_offset: Cell::new(0), timeout_ns, scratch }
     }
 
     /// Now, in Unix nanoseconds.
@@ -109,6 +113,12 @@ impl Io {
     /// Sets the deadline to this many nanoseconds from now.
     pub fn expire_in(&self, ns: u64) {
         self.deadline.set(self.local.now.get() + ns);
+    }
+
+    /// Starts the time for a request, or for an answer to be taken. No byte of the client may start
+    /// it: one that sends a byte now and then would stay for ever.
+    pub fn start_timeout(&self) {
+        self.expire_in(self.local.timeout_ns);
     }
 
     /// True if the deadline is reached.

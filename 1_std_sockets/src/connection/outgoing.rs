@@ -3,15 +3,11 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use feed::clock::{MS, SECOND};
+use feed::clock::MS;
 use feed::stream::{EventStream, FramePoll};
 
 use super::io::{Io, NEVER};
 use crate::http::{End, LAST_CHUNK, chunk_head};
-
-/// Time for a client to take an answer, and for a handler to give one once it has the body: as long
-/// as any other silence on a connection may be.
-pub const ANSWER_NS: u64 = 30 * SECOND;
 
 /// Frames of a stream until other connections have their turn. With
 /// [`feed::stream::COALESCE_BYTES`] in each that is enough to keep a fast reader busy.
@@ -36,6 +32,11 @@ impl Outgoing {
     /// These bytes as they are, then the events.
     pub fn new(plain: Vec<u8>, events: Option<EventStream>, chunked: bool) -> Outgoing {
         Outgoing { plain, frame: Bytes::new(), written: 0, events, chunked }
+    }
+
+    /// True until the last event.
+    pub fn is_stream(&self) -> bool {
+        self.events.is_some()
     }
 
     /// Writes until everything is out, for a stream until the last event is.
@@ -79,7 +80,7 @@ impl Outgoing {
 
     fn end(&mut self, io: &Io) {
         self.events = None;
-        io.expire_in(ANSWER_NS);
+        io.start_timeout();
         if self.chunked {
             self.plain.extend_from_slice(LAST_CHUNK);
         }

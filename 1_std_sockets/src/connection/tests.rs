@@ -31,8 +31,9 @@ fn handler(feed: Arc<Feed>, request: Request, body: RequestBody) -> PendingRespo
                 let stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
                 Response::new(200, Body::Events(stream))
             }
-            "/ticks" => {
-                let stream = feed.ticks("", None).expect("open").expect("a stream");
+            "/ticks" | "/last" => {
+                let query = if request.path() == "/last" { "count=1" } else { "" };
+                let stream = feed.ticks(query, None).expect("open").expect("a stream");
                 Response::new(200, Body::Events(stream))
             }
             _ => Response::text(200, "text/plain", "ok"),
@@ -43,6 +44,7 @@ fn handler(feed: Arc<Feed>, request: Request, body: RequestBody) -> PendingRespo
 /// A connection and its client.
 struct Pair {
     client: TcpStream,
+    pending: Arc<Pending>,
     connection: Connection,
 }
 
@@ -52,11 +54,13 @@ impl Pair {
         let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
         client.set_read_timeout(Some(PATIENCE)).expect("an option");
         let (stream, _) = listener.accept().expect("one waits");
-        let feed = Arc::new(Feed::new(Settings::parse_from(["test"])));
-        let service = Rc::new(Service { feed, handler });
-        let local = Local::new();
+        let feed = Arc::new(Feed::new(Settings::parse_from(["test", "--max-pending", "1"])));
+        let pending = Pending::new(&feed.settings);
+        let service = Rc::new(Service { feed, handler, pending: Arc::clone(&pending) });
+        let local = Local::new(service.feed.settings.request_timeout());
         let io = Io::new(stream, Rc::new(local)).expect("an option");
-        Pair { client, connection: Connection::new(io, service) }
+        let connection = Connection::new(io, pending.place(), service);
+        Pair { client, pending, connection }
     }
 
     /// A connection whose client has sent this, polled until it waits.
@@ -90,6 +94,11 @@ impl Pair {
         }
     }
 
+    /// True if it has no place among the pending connections.
+    fn leaves_room(&self) -> bool {
+        self.pending.try_place().is_some()
+    }
+
     fn pass(&self, seconds: u64) {
         let now = &self.connection.io.local.now;
         now.set(now.get() + seconds * SECOND);
@@ -118,17 +127,19 @@ impl Pair {
 fn a_silent_connection_is_closed() {
     let mut pair = Pair::new();
     assert!(pair.settle().is_pending());
-    assert!(pair.wait_out(10).is_ready());
+    assert!(pair.wait_out(30).is_ready());
 }
 
 #[test]
 fn a_head_must_be_whole_in_time_however_often_a_byte_comes() {
-    let mut pair = Pair::sent("GET /");
+    let mut pair = Pair::new();
+    pair.pass(10);
+    pair.send("GET /");
     for _ in 0..9 {
-        pair.pass(1);
+        pair.pass(2);
         pair.send("x");
     }
-    assert!(pair.wait_out(1).is_pending());
+    assert!(pair.wait_out(2).is_pending());
     pair.wait_out_the_close("408");
 }
 
@@ -137,10 +148,10 @@ fn a_body_must_be_whole_in_time_however_often_a_byte_comes() {
     let mut pair = Pair::sent("POST /read HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n");
     assert!(!pair.connection.io.answering.get());
     for _ in 0..9 {
-        pair.pass(1);
+        pair.pass(3);
         pair.send("x");
     }
-    assert!(pair.wait_out(1).is_pending());
+    assert!(pair.wait_out(3).is_pending());
     pair.wait_out_the_close("408");
 }
 
@@ -148,21 +159,34 @@ fn a_body_must_be_whole_in_time_however_often_a_byte_comes() {
 fn an_answer_may_not_be_pending_forever() {
     let mut pair = Pair::sent("GET /never HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(pair.connection.io.answering.get());
-    assert!(pair.wait_out(10).is_pending());
+    assert!(pair.wait_out(30).is_pending());
     pair.wait_out_the_close("500");
 }
 
 #[test]
-fn a_client_that_has_an_answer_may_be_silent_for_a_while() {
+fn an_answer_buys_time_for_the_next_request_and_nothing_else_does() {
     let mut pair = Pair::sent("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(pair.wait_out(30).is_ready());
-    // The start of the next request starts the time of a request.
     let mut pair = Pair::sent("GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /");
-    assert!(pair.wait_out(10).is_pending());
+    assert!(pair.wait_out(30).is_pending());
     let mut pair = Pair::sent("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     pair.pass(29);
     pair.send("GET /");
-    assert!(pair.wait_out(10).is_pending());
+    assert!(pair.wait_out(1).is_pending());
+}
+
+#[test]
+fn a_stream_takes_no_place_among_the_pending_connections() {
+    let mut pair = Pair::new();
+    assert!(!pair.leaves_room());
+    pair.send("GET /stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(pair.leaves_room());
+    // A stream whose first event is the last one.
+    let mut pair = Pair::sent("GET /last HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(!pair.leaves_room());
+    assert!(pair.wait_out(30).is_ready());
+    drop(pair.connection);
+    assert!(pair.pending.try_place().is_some());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
+use feed::listen::Place;
 use rustix::event::{EventfdFlags, eventfd};
 
 /// The mailbox of one worker.
@@ -24,7 +25,7 @@ pub struct Mailbox {
 #[derive(Debug, Default)]
 pub struct Mail {
     /// Connections that were accepted.
-    pub streams: Vec<TcpStream>,
+    pub streams: Vec<(TcpStream, Place)>,
     /// Slots whose waker was called.
     pub woken: Vec<u32>,
     /// The server stops.
@@ -44,9 +45,9 @@ impl Mailbox {
     }
 
     /// Gives the worker a connection.
-    pub fn deliver(&self, stream: TcpStream) {
+    pub fn deliver(&self, stream: TcpStream, place: Place) {
         self.connections.fetch_add(1, Relaxed);
-        self.post(|mail| mail.streams.push(stream));
+        self.post(|mail| mail.streams.push((stream, place)));
     }
 
     /// Makes the worker end once its answers have ended.

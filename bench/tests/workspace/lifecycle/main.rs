@@ -1,12 +1,14 @@
-//! A server's life: streams that end whole, clients that vanish, readers that stall, restarts.
+//! A server's life: streams that end whole, clients that vanish, stall or are slow, restarts.
 //!
 //! Each check drives a separate process, for every server that `cargo metadata` finds; the names
 //! of the tests are `axum::ends-1000-streams` and the like. A check that a framework cannot pass is
 //! a `[[lifecycle]]` entry in the server's `deviations.toml`; a listed check must fail.
 
+mod pipelines;
 mod process;
 #[path = "../servers.rs"]
 mod servers;
+mod slow_clients;
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -40,7 +42,14 @@ const CHECKS: &[(&str, Check)] = &[
     ("notices-200-vanished-clients", notices_200_vanished_clients),
     ("is-followed-across-a-restart", is_followed_across_a_restart),
     ("exits-at-the-second-signal", exits_at_the_second_signal),
+    ("forgets-clients-that-left", pipelines::forgets_clients_that_left),
     ("closes-a-stalled-reader", closes_a_stalled_reader),
+    ("ends-slow-clients", slow_clients::ends_slow_clients),
+    ("cuts-no-stream", slow_clients::cuts_no_stream),
+    ("cannot-be-locked-out", slow_clients::cannot_be_locked_out),
+    ("limits-pending-connections", slow_clients::limits_pending_connections),
+    ("answers-nothing-behind-a-close", pipelines::answers_nothing_behind_a_close),
+    ("keeps-no-queue-of-requests", pipelines::keeps_no_queue_of_requests),
     ("keeps-no-queue-for-slow-readers", keeps_no_queue_for_slow_readers),
     ("prints-one-line", prints_one_line),
     ("fails-in-one-line", fails_in_one_line),

@@ -302,6 +302,14 @@ fn publishing() -> Vec<Probe> {
         probe("post-encoded-topic", post("/messages/post%2De", "hello"), 201),
         probe("post-utf8", post("/messages/utf8", "naïve ✓"), 201),
         probe("post-empty", post("/messages/empty", ""), 201),
+        // To ignore it is a server's right, but not the body's length.
+        probe(
+            "post-upgrade-websocket",
+            post("/messages/upgrade", "hello")
+                .header("Connection", "Upgrade")
+                .header("Upgrade", "websocket"),
+            201,
+        ),
         probe("post-largest", post("/messages/large", vec![b'x'; largest]), 201),
         probe("post-too-large", post("/messages/large", vec![b'x'; largest + 1]), 413),
         probe("post-far-too-large", post("/messages/large", vec![b'x'; 16 * largest]), 413),
