@@ -30,7 +30,7 @@ fn fan_out(topic: &Topic, cursors: &mut [Subscription], data: &str) -> usize {
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan_out");
     for count in [1, 100, 1000] {
-        let topic = Arc::new(Topic::new("0a1b2c3d".into(), RETENTION));
+        let topic = Arc::new(Topic::new("0a1b2c3d".into(), RETENTION, Arc::default()));
         let mut cursors: Vec<_> = (0..count).map(|_| topic.subscribe(None)).collect();
         let data = "{\"n\":7,\"scheduled_ns\":1763638496000000000,\"pad\":\"\"}";
         assert_eq!(fan_out(&topic, &mut cursors, data), count);

@@ -28,7 +28,7 @@ pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 /// memory.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Bytes of a last event id: ours have at most 30.
+/// Bytes of a last event id: ours have at most 50.
 pub const MAX_LAST_EVENT_ID_BYTES: usize = 256;
 
 /// Bytes of a published message.

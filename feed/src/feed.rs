@@ -64,7 +64,7 @@ impl Feed {
 
     fn with_shutdown(settings: Settings, shutdown: Shutdown) -> Feed {
         Feed {
-            bus: Bus::open(&settings.bus, settings.retain as usize),
+            bus: Bus::open(&settings),
             log: WireLog::new(settings.wire_log),
             stats: Arc::default(),
             latest_prices: LatestPrices::default(),
@@ -116,8 +116,8 @@ impl Feed {
         last_event_id: Option<&[u8]>,
     ) -> StreamResponse {
         check_topic(topic)?;
-        self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, _| {
-            Ok(Some(Box::new(self.bus.subscribe(topic, id)?)))
+        self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, now| {
+            Ok(Some(Box::new(self.bus.subscribe(topic, id, now)?)))
         })
     }
 
@@ -163,7 +163,7 @@ impl Feed {
             let at = format!("byte {}", e.utf8_error().valid_up_to());
             Problem::bad_value("body", &at, "UTF-8")
         })?;
-        let id = self.bus.publish(topic, message)?;
+        let id = self.bus.publish(topic, message, unix_ns())?;
         self.log.exchange(
             format_args!("POST /messages/{topic}, {bytes} bytes"),
             format_args!("201, id {id}"),
@@ -186,7 +186,7 @@ impl Feed {
     pub fn metrics(&self) -> String {
         let Settings { server, encoding, .. } = self.settings;
         let encoding = encoding.name();
-        let counters = self.stats.prometheus();
+        let counters = self.stats.prometheus(self.bus.retained_bytes());
         format!(
             "# HELP sse_server_info Which server this is, and how its events get onto the wire.\n\
              # TYPE sse_server_info gauge\n\

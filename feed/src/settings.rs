@@ -62,10 +62,21 @@ pub struct Settings {
     #[arg(long, env = "SSE_ENCODING", value_enum, default_value_t = Encoding::Shared)]
     pub encoding: Encoding,
 
-    /// Events of a topic that can be resumed.
+    /// Events of a topic that can be resumed, in 8 MiB of memory at most.
     #[arg(long, env = "SSE_RETAIN", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub retain: u32,
+
+    /// MiB of memory for the events of all topics together; when they are full, the largest topics
+    /// give up their oldest events.
+    #[arg(long, env = "SSE_RETAIN_TOTAL_MB", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub retain_total_mb: u32,
+
+    /// Seconds without reader and publisher after which a topic expires.
+    #[arg(long, env = "SSE_TOPIC_IDLE_S", default_value_t = 3600,
+          value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub topic_idle_s: u64,
 
     /// Milliseconds between two ticks, unless the client asks for another interval.
     #[arg(long, env = "SSE_TICK_INTERVAL_MS", default_value_t = 1000,
@@ -140,6 +151,11 @@ impl Settings {
         let matches = command.get_matches();
         let settings = Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         Settings { server: name, ..settings }
+    }
+
+    /// Bytes of memory for the events of all topics together.
+    pub fn retain_total_bytes(&self) -> usize {
+        (self.retain_total_mb as usize).saturating_mul(1024 * 1024)
     }
 
     /// The silence after which a comment is sent.

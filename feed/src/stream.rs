@@ -95,7 +95,7 @@ impl EventStream {
                     self.open.sent();
                     self.quiet_since = now;
                     if let Some(log) = &self.log {
-                        log.sent(&encoded.event);
+                        log.sent(&encoded.event());
                     }
                     return EventPoll::Shared(encoded);
                 }

@@ -158,7 +158,7 @@ mod tests {
             let mut source = Simulation::new(latest.clone(), last, 10, now);
             let mut ids = Vec::new();
             while let SourcePoll::Shared(encoded) = source.poll(now) {
-                ids.push(encoded.event.id.clone().expect("prices have ids"));
+                ids.push(encoded.event().id.expect("prices have ids"));
             }
             ids
         };

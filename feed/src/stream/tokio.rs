@@ -75,7 +75,7 @@ impl Stream for Events {
             let now = unix_ns();
             let event = match stream.poll_event(now, cx.waker()) {
                 EventPoll::Event(event) => event,
-                EventPoll::Shared(encoded) => encoded.event.clone(),
+                EventPoll::Shared(encoded) => encoded.event(),
                 EventPoll::End => return Poll::Ready(None),
                 EventPoll::Wait(until) => {
                     ready!(timer.poll(now, until, cx));
