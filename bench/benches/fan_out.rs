@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use feed::clock::Now;
 use feed::source::{Source, SourcePoll};
 use feed::topic::{Retention, Subscription, Topic};
 
@@ -18,7 +19,7 @@ fn fan_out(topic: &Topic, cursors: &mut [Subscription], data: &str) -> usize {
     topic.publish(data.to_owned());
     let mut taken = 0;
     for cursor in cursors {
-        while let SourcePoll::Shared(event) = black_box(cursor.poll(0)) {
+        while let SourcePoll::Shared(event) = black_box(cursor.poll(Now::default())) {
             black_box(&event.frame);
             taken += 1;
         }

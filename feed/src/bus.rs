@@ -233,6 +233,7 @@ fn new_epoch() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Now;
     use crate::source::{Source, SourcePoll};
 
     const HOUR: u64 = 3600 * SECOND;
@@ -244,7 +245,7 @@ mod tests {
     }
 
     fn read(subscription: &mut Subscription) -> Vec<String> {
-        let next = || match subscription.poll(0) {
+        let next = || match subscription.poll(Now::at(0)) {
             SourcePoll::Shared(encoded) => encoded.event().data,
             SourcePoll::Gap(gap) => Some(format!("{gap:?}")),
             _ => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::bus::Bus;
-use crate::clock::unix_ns;
+use crate::clock::{self, Now};
 use crate::contract::{MAX_MESSAGE_BYTES, Query, check_topic};
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -117,7 +117,7 @@ impl Feed {
     ) -> StreamResponse {
         check_topic(topic)?;
         self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, now| {
-            Ok(Some(Box::new(self.bus.subscribe(topic, id, now)?)))
+            Ok(Some(Box::new(self.bus.subscribe(topic, id, now.monotonic)?)))
         })
     }
 
@@ -163,7 +163,7 @@ impl Feed {
             let at = format!("byte {}", e.utf8_error().valid_up_to());
             Problem::bad_value("body", &at, "UTF-8")
         })?;
-        let id = self.bus.publish(topic, message, unix_ns())?;
+        let id = self.bus.publish(topic, message, clock::now().monotonic)?;
         self.log.exchange(
             format_args!("POST /messages/{topic}, {bytes} bytes"),
             format_args!("201, id {id}"),
@@ -224,14 +224,14 @@ impl Feed {
         path: &str,
         query: &str,
         last_event_id: Option<&[u8]>,
-        source: impl FnOnce(&Query, Option<&str>, u64) -> Result<Option<Box<dyn Source>>, Problem>,
+        source: impl FnOnce(&Query, Option<&str>, Now) -> Result<Option<Box<dyn Source>>, Problem>,
     ) -> StreamResponse {
         let question = if query.is_empty() { "" } else { "?" };
         let request = format_args!("GET {path}{question}{query}");
         let opened = || {
             let parsed = Query::parse(query);
             let id = parsed.last_event_id(last_event_id)?;
-            let now = unix_ns();
+            let now = clock::now();
             let Some(source) = source(&parsed, id.as_deref(), now)? else {
                 self.log.exchange(request, "204");
                 return Ok(None);

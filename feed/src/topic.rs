@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use crate::clock::Now;
 use crate::event::{Event, Gap};
 use crate::source::{Source, SourcePoll};
 use crate::wakers::Wakers;
@@ -188,7 +189,7 @@ pub struct Subscription {
 }
 
 impl Source for Subscription {
-    fn poll(&mut self, _now: u64) -> SourcePoll {
+    fn poll(&mut self, _now: Now) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
             return SourcePoll::Gap(gap);
         }
@@ -231,7 +232,7 @@ mod tests {
     fn read(subscription: &mut Subscription) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            seen.push(match subscription.poll(0) {
+            seen.push(match subscription.poll(Now::at(0)) {
                 SourcePoll::Shared(encoded) => encoded.event().data.expect("messages have data"),
                 SourcePoll::Gap(gap) => format!("{gap:?}"),
                 SourcePoll::Wait(None) => return seen,

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use bytes::BytesMut;
+use feed::clock::{self, Now};
 use rustix::event::epoll::EventFlags;
 
 use crate::http::{End, Framing, Input};
@@ -28,23 +29,23 @@ pub const NEVER: u64 = u64::MAX;
 /// The state that the connections of one worker share.
 #[derive(Debug)]
 pub struct Local {
-    /// Now, in nanoseconds of the worker's clock, which deadlines use too.
-    pub now: Cell<u64>,
-    /// The difference to Unix time, in nanoseconds; events are due in Unix time.
-    pub unix_offset: Cell<u64>,
+    /// The time of this turn. Deadlines and events are due in its monotonic time.
+    pub now: Cell<Now>,
     scratch: RefCell<Vec<u8>>,
 }
 
 impl Local {
-    /// A clock that stands at 0.
+    /// The state of a worker that starts now.
     pub fn new() -> Local {
         let scratch = RefCell::new(vec![0; READ_BYTES]);
-        Local { now: Cell::new(0), unix_offset: Cell::new(0), scratch }
+        Local { now: Cell::new(clock::now()), scratch }
     }
 
-    /// Now, in Unix nanoseconds.
-    pub fn unix_ns(&self) -> u64 {
-        self.now.get().wrapping_add(self.unix_offset.get())
+    /// Reads the clock.
+    pub fn read_clock(&self) -> Now {
+        let now = clock::now();
+        self.now.set(now);
+        now
     }
 }
 
@@ -108,12 +109,12 @@ impl Io {
 
     /// Sets the deadline to this many nanoseconds from now.
     pub fn expire_in(&self, ns: u64) {
-        self.deadline.set(self.local.now.get() + ns);
+        self.deadline.set(self.local.now.get().monotonic + ns);
     }
 
     /// True if the deadline is reached.
     pub fn is_expired(&self) -> bool {
-        self.deadline.get() <= self.local.now.get()
+        self.deadline.get() <= self.local.now.get().monotonic
     }
 
     /// Writes the rest of these parts, as far as the socket takes it; `total` is all their bytes.
