@@ -300,3 +300,30 @@ fn a_server_out_of_files_rests_and_recovers() {
     drop(crowd);
     healthz(&mut server.connect());
 }
+
+#[test]
+fn no_request_writes_control_characters_into_the_wire_log() {
+    let mut server = Server::spawn(
+        Command::new(env!("CARGO_BIN_EXE_sse-std-sockets"))
+            .arg("--wire-log")
+            .stderr(Stdio::piped()),
+    );
+    let hostile = "%1b%5d0;PWNED%07%0a12:00:00.000%20FORGED%c2%9b31m%e2%80%ae%7f";
+    for (request, head) in [
+        (format!("POST /messages/{hostile}"), "Content-Length: 1\r\n\r\nx"),
+        (format!("GET /messages/{hostile}"), "\r\n"),
+        (format!("GET /ticks?count={hostile}"), "\r\n"),
+        ("GET /ticks?count=1".into(), "Last-Event-ID: \u{9b}31m\u{202e}\r\n\r\n"),
+    ] {
+        let mut socket = server.send(&format!("{request} HTTP/1.0\r\nHost: localhost\r\n{head}"));
+        read_to_end(&mut socket);
+    }
+    server.terminate();
+    let mut log = String::new();
+    let mut stderr = server.process.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut log).expect("UTF-8");
+    let raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!log.contains(raw), "{log:?}");
+    assert!(log.lines().all(|line| line.starts_with(|c: char| c.is_ascii_digit())), "{log}");
+    assert!(log.contains(r"/messages/\u{1b}]0;PWNED\u{7}\n12:00:00.000 FORGED\u{9b}31m"), "{log}");
+}
