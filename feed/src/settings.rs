@@ -106,6 +106,11 @@ pub struct Settings {
     #[arg(long, env = "SSE_ALLOW_ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<String>,
 
+    /// A host name that requests may be for, such as `example.org`, without a port, or `*` for all;
+    /// may be repeated. IP addresses and localhost are allowed always, other names get 421.
+    #[arg(long, env = "SSE_ALLOW_HOST", value_delimiter = ',', value_parser = host_name)]
+    pub allow_host: Vec<String>,
+
     /// Where topics live.
     #[arg(long, env = "SSE_BUS", default_value = "memory")]
     pub bus: BusUrl,
@@ -191,6 +196,16 @@ fn default_port(folder: &str) -> u16 {
     digits.parse::<u16>().ok().and_then(|n| 8000_u16.checked_add(n)).unwrap_or(0)
 }
 
+/// A name as a `Host` has it, but without a port.
+fn host_name(name: &str) -> Result<String, String> {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if name == "*" || (!name.is_empty() && name.bytes().all(is_name)) {
+        Ok(name.strip_suffix('.').unwrap_or(name).to_owned())
+    } else {
+        Err("not a host name without a port, or *".into())
+    }
+}
+
 fn cores() -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(cores).unwrap_or(512).min(512)
@@ -217,6 +232,16 @@ mod tests {
         assert_eq!(default_port("/any/where/3_axum"), 8003);
         assert_eq!(default_port("/any/where/12_trial"), 8012);
         assert_eq!(default_port("/any/where/trial"), 0);
+    }
+
+    #[test]
+    fn a_host_that_no_request_could_be_for_is_refused() {
+        let parse = |host: &str| Settings::try_parse_from(["test", "--allow-host", host]);
+        let hosts = parse("a.example,b.example.,*").expect("names").allow_host;
+        assert_eq!(hosts, ["a.example", "b.example", "*"]);
+        for bad in ["https://a.example", "a.example:443", "", "a.example/x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
