@@ -19,15 +19,21 @@ pub use self::body::{Framing, Input, read_body};
 pub use self::request::{End, HeadDecoder, Request};
 pub use self::response::{Body, LAST_CHUNK, Response, chunk_head};
 
-/// Checks every request before its handler sees it, and lets allowed origins read the answer.
+/// Checks every request before its handler sees it, answers preflights, and lets allowed origins read
+/// the answer.
 pub async fn guard<B>(
     feed: Arc<Feed>,
     request: Request,
     body: B,
     routes: impl AsyncFn(&Feed, &Request, B) -> Response,
 ) -> Response {
-    let mut response = match request.facts().validate() {
-        Ok(()) => routes(&feed, &request, body).await,
+    let mut response = match feed.check(&request.facts()) {
+        Ok(None) => routes(&feed, &request, body).await,
+        Ok(Some(preflight)) => {
+            preflight.into_iter().fold(Response::new(204, Body::None), |response, (name, value)| {
+                response.with(name, value)
+            })
+        }
         Err(problem) => Response::from(&problem),
     };
     if let Some(origin) = feed.allowed_origin(request.field("origin")) {

@@ -15,9 +15,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
-use std::time::Instant;
 
-use feed::clock::{MS, unix_ns};
+use feed::clock::MS;
 use feed::listen::Place;
 use rustix::event::epoll::Event;
 
@@ -63,9 +62,6 @@ pub struct Worker {
     timers: Timers,
     /// Slots that have a turn, each once.
     queue: Vec<u32>,
-    /// The zero of this worker's clock. Deadlines are in nanoseconds since then, because the wall
-    /// clock can be set.
-    start: Instant,
     local: Rc<Local>,
     service: Rc<Service>,
 }
@@ -89,7 +85,6 @@ impl Worker {
             free: Vec::new(),
             timers: Timers::default(),
             queue: Vec::new(),
-            start: Instant::now(),
             local: Rc::new(Local::new(service.feed.settings.request_timeout())),
             service: Rc::new(service),
         }
@@ -102,8 +97,7 @@ impl Worker {
         let mut turns = Vec::new();
         while self.listener.is_some() || self.free.len() + 1 < self.slots.len() {
             self.poll(&mut events);
-            let now = self.read_clock();
-            self.local.unix_offset.set(unix_ns().wrapping_sub(now));
+            self.read_clock();
             self.open(&mut mail);
             self.expire_timers();
             mem::swap(&mut self.queue, &mut turns);
@@ -254,11 +248,9 @@ impl Worker {
         }
     }
 
-    /// Sets the clock of all connections to now.
+    /// Sets the clock of all connections; returns its monotonic time.
     fn read_clock(&self) -> u64 {
-        let now = self.start.elapsed().as_nanos() as u64;
-        self.local.now.set(now);
-        now
+        self.local.read_clock().monotonic
     }
 }
 

@@ -45,7 +45,7 @@ impl Server {
     }
 
     fn stream(&self, target: &str) -> TcpStream {
-        let mut socket = self.send(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        let mut socket = self.send(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         read_until(&mut socket, "\r\n\r\n");
         socket
     }
@@ -111,7 +111,9 @@ fn read_to_end(socket: &mut TcpStream) -> String {
 }
 
 fn healthz(socket: &mut TcpStream) {
-    socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").expect("the server reads");
+    socket
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("the server reads");
     assert!(read_until(socket, "ok\n").starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
@@ -146,11 +148,11 @@ fn pipelined_requests_are_answered_in_order_behind_a_stream() {
     let mut socket = server.stream("/ticks?count=2&interval_ms=100");
     // More than the server reads while the stream runs.
     for n in 0..1000 {
-        let request = format!("GET /nothing-{n} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let request = format!("GET /nothing-{n} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("the kernel keeps it");
     }
     socket
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .expect("the kernel keeps it");
     let text = read_to_end(&mut socket);
     let (stream, answers) = text.split_once("\r\n0\r\n\r\n").expect("the stream ends first");
@@ -184,7 +186,8 @@ fn clients_that_leave_an_idle_stream_are_noticed() {
             stream.shutdown(Shutdown::Both).expect("it is open");
         } else {
             // Closing with something unread resets the connection.
-            let publish = "POST /messages/t HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx";
+            let publish =
+                "POST /messages/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
             read_until(&mut server.send(publish), "201 Created");
         }
     }
@@ -232,8 +235,7 @@ fn a_refusal_can_be_read_before_the_connection_closes() {
 #[test]
 fn a_body_is_asked_for_only_if_it_may_come() {
     let server = Server::start(&["--publish-token", "secret"]);
-    let head =
-        "POST /messages/t HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n";
+    let head = "POST /messages/t HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n";
     let refused = read_to_end(&mut server.send(&format!("{head}\r\n")));
     assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
     let mut socket = server.send(&format!("{head}Authorization: Bearer secret\r\n\r\n"));
@@ -245,8 +247,9 @@ fn a_body_is_asked_for_only_if_it_may_come() {
 #[test]
 fn a_body_that_no_handler_reads_is_no_request() {
     let server = Server::start(&[]);
-    let inner = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
-    let head = format!("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", inner.len());
+    let inner = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let head =
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", inner.len());
     // All there: passed over. Not yet there: the connection closes instead of taking it for a
     // request.
     let mut socket = server.send(&format!("{head}{inner}GET /x HTTP/1.0\r\n\r\n"));
@@ -287,7 +290,7 @@ fn a_server_out_of_files_rests_and_recovers() {
         let stat = stat.expect("it runs");
         stat.split(' ').skip(13).take(2).map(|n| n.parse::<u64>().expect("a number")).sum()
     };
-    let request = "GET /messages/t HTTP/1.1\r\nHost: h\r\n\r\n";
+    let request = "GET /messages/t HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut crowd: Vec<TcpStream> = (0..100).map(|_| server.send(request)).collect();
     // The last one is in the backlog and gets nothing; the server must rest during this wait.
     let before = cpu_ticks();
@@ -299,4 +302,31 @@ fn a_server_out_of_files_rests_and_recovers() {
     assert!(used < 30, "{used} hundredths of a second of a second");
     drop(crowd);
     healthz(&mut server.connect());
+}
+
+#[test]
+fn no_request_writes_control_characters_into_the_wire_log() {
+    let mut server = Server::spawn(
+        Command::new(env!("CARGO_BIN_EXE_sse-std-sockets"))
+            .arg("--wire-log")
+            .stderr(Stdio::piped()),
+    );
+    let hostile = "%1b%5d0;PWNED%07%0a12:00:00.000%20FORGED%c2%9b31m%e2%80%ae%7f";
+    for (request, head) in [
+        (format!("POST /messages/{hostile}"), "Content-Length: 1\r\n\r\nx"),
+        (format!("GET /messages/{hostile}"), "\r\n"),
+        (format!("GET /ticks?count={hostile}"), "\r\n"),
+        ("GET /ticks?count=1".into(), "Last-Event-ID: \u{9b}31m\u{202e}\r\n\r\n"),
+    ] {
+        let mut socket = server.send(&format!("{request} HTTP/1.0\r\nHost: localhost\r\n{head}"));
+        read_to_end(&mut socket);
+    }
+    server.terminate();
+    let mut log = String::new();
+    let mut stderr = server.process.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut log).expect("UTF-8");
+    let raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!log.contains(raw), "{log:?}");
+    assert!(log.lines().all(|line| line.starts_with(|c: char| c.is_ascii_digit())), "{log}");
+    assert!(log.contains(r"/messages/\u{1b}]0;PWNED\u{7}\n12:00:00.000 FORGED\u{9b}31m"), "{log}");
 }

@@ -15,9 +15,10 @@ use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 use percent_encoding::percent_decode_str;
 use warp::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    HeaderMap, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
+use warp::http::uri::Authority;
 use warp::http::{StatusCode, Version};
 use warp::path::FullPath;
 use warp::reply::{Response, with_header, with_status};
@@ -28,6 +29,8 @@ pub struct Request {
     query: String,
     headers: HeaderMap,
     connection: Option<Connection>,
+    /// Of an absolute target; [`guard`] puts it where a filter finds it.
+    authority: Option<Authority>,
 }
 
 /// Reads a [`Request`]; never rejects.
@@ -37,10 +40,12 @@ pub struct Request {
 pub fn request() -> impl Filter<Extract = (Request,), Error = Infallible> + Copy {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let headers = warp::header::headers_cloned();
-    query.and(headers).and(warp::ext::optional()).map(|query, headers, connection| Request {
+    let parts = query.and(headers).and(warp::ext::optional()).and(warp::ext::optional());
+    parts.map(|query, headers, connection, authority| Request {
         query,
         headers,
         connection,
+        authority,
     })
 }
 
@@ -103,7 +108,8 @@ impl FromStr for Topic {
     }
 }
 
-/// Checks every request before the routes see it, and lets allowed origins read the answer.
+/// Checks every request before the routes see it, answers preflights, and lets allowed origins read the
+/// answer.
 ///
 /// hyper takes a missing or a doubled Host ([hyper#3777]), longer targets and larger headers than
 /// the contract. A service and not a filter, because a filter cannot see the version of HTTP, and
@@ -119,23 +125,33 @@ where
     R: Reply + 'static,
 {
     let routes = TowerToHyperService::new(warp::service(routes));
-    service_fn(move |request: hyper::Request<Incoming>| {
+    service_fn(move |mut request: hyper::Request<Incoming>| {
         let origin = request.headers().get(ORIGIN).cloned();
         let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
         let version = request.version();
         let connection = request.extensions().get::<Connection>().cloned();
         let connection = connection.expect("`serve` attaches it to each request");
-        let checked = facts(&request).validate();
-        let routed = checked.and_then(|()| match request.uri().path_and_query() {
-            Some(_) => Ok(routes.call(request)),
+        let routed = match feed.check(&facts(&request)) {
+            Err(problem) => Err(Refused(problem).into_response()),
+            Ok(Some(preflight)) => {
+                Err(with_fields(StatusCode::NO_CONTENT.into_response(), preflight))
+            }
             // `CONNECT host:port` has no path, and without one `warp::path::full()` panics:
             // <https://github.com/seanmonstar/warp/issues/1166>
-            None => Err(Problem::not_found()),
-        });
+            Ok(None) if request.uri().path_and_query().is_none() => {
+                Err(Refused(Problem::not_found()).into_response())
+            }
+            Ok(None) => {
+                if let Some(authority) = request.uri().authority().cloned() {
+                    request.extensions_mut().insert(authority);
+                }
+                Ok(routes.call(request))
+            }
+        };
         async move {
             let mut response = match routed {
                 Ok(routed) => routed.await?,
-                Err(problem) => Refused(problem).into_response(),
+                Err(answer) => answer,
             };
             // Without this, hyper promises keep-alive to an HTTP/1.0 client that asks for it, even
             // for a body that only the end of the connection ends.
@@ -154,7 +170,11 @@ fn facts(request: &hyper::Request<Incoming>) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
     RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
+        method: request.method().as_str(),
         hosts: headers.get_all(HOST).iter().count(),
+        host: host(uri.authority(), headers),
+        origin: headers.get(ORIGIN).map(HeaderValue::as_bytes),
+        asks_for_method: headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         path: uri.path(),
         target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
@@ -164,7 +184,17 @@ fn facts(request: &hyper::Request<Incoming>) -> RequestFacts<'_> {
 /// The header fields that decide whether a request may publish.
 pub fn publisher(request: &Request) -> Publisher<'_> {
     let field = |name| request.headers.get(name).map(HeaderValue::as_bytes);
-    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
+    Publisher {
+        authorization: field(AUTHORIZATION),
+        origin: field(ORIGIN),
+        host: host(request.authority.as_ref(), &request.headers),
+    }
+}
+
+/// The host that a request is for: the authority of its target outranks the field (RFC 9112 3.2.2).
+fn host<'a>(authority: Option<&'a Authority>, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    let authority = authority.map(|authority| authority.as_str().as_bytes());
+    authority.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes))
 }
 
 /// A message, read no further than its limit.
@@ -205,9 +235,14 @@ impl Reply for Refused {
         let Refused(problem) = self;
         let status = StatusCode::from_u16(problem.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let response = with_status(problem.json(), status).into_response();
-        problem.headers().fold(response, |response, (name, value)| {
-            with_header(response, name, value).into_response()
-        })
+        with_fields(with_status(problem.json(), status).into_response(), problem.headers())
     }
+}
+
+fn with_fields(
+    response: Response,
+    fields: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Response {
+    let with = |response, (name, value)| with_header(response, name, value).into_response();
+    fields.into_iter().fold(response, with)
 }

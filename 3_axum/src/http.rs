@@ -10,8 +10,8 @@ use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION,
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
 };
 use axum::http::{StatusCode, Uri, Version};
 use axum::middleware::Next;
@@ -84,7 +84,8 @@ pub fn last_event_id(request: &Request) -> Option<&[u8]> {
     request.headers().get("last-event-id").map(HeaderValue::as_bytes)
 }
 
-/// Checks every request before its handler sees it, and lets allowed origins read the answer.
+/// Checks every request before its handler sees it, answers preflights, and lets allowed origins read
+/// the answer.
 ///
 /// hyper takes a missing or a doubled Host
 /// ([hyper#3777](https://github.com/hyperium/hyper/issues/3777)), longer targets and larger headers
@@ -93,8 +94,9 @@ pub async fn guard(State(feed): State<Arc<Feed>>, request: Request, next: Next) 
     let origin = request.headers().get(ORIGIN).cloned();
     let version = request.version();
     let connection = connection(&request);
-    let mut response = match facts(&request).validate() {
-        Ok(()) => next.run(request).await,
+    let mut response = match feed.check(&facts(&request)) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(preflight)) => (StatusCode::NO_CONTENT, preflight).into_response(),
         Err(problem) => Refused(problem).into_response(),
     };
     if version == Version::HTTP_10 {
@@ -123,7 +125,11 @@ fn facts(request: &Request) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
     RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
+        method: request.method().as_str(),
         hosts: headers.get_all(HOST).iter().count(),
+        host: host(request),
+        origin: headers.get(ORIGIN).map(HeaderValue::as_bytes),
+        asks_for_method: headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         path: uri.path(),
         target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
@@ -133,7 +139,13 @@ fn facts(request: &Request) -> RequestFacts<'_> {
 /// The header fields that decide whether a request may publish.
 pub fn publisher(request: &Request) -> Publisher<'_> {
     let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
-    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
+    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: host(request) }
+}
+
+/// The host that a request is for: the authority of its target outranks the field (RFC 9112 3.2.2).
+fn host(request: &Request) -> Option<&[u8]> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    authority.or_else(|| request.headers().get(HOST).map(HeaderValue::as_bytes))
 }
 
 /// A message, read no further than its limit, which is the `DefaultBodyLimit` of the routes.

@@ -10,10 +10,11 @@ use std::time::Duration;
 use actix_web::body::{self, BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING, UPGRADE, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING,
+    UPGRADE, VARY,
 };
-use actix_web::http::{ConnectionType, Method, StatusCode, Version};
+use actix_web::http::{ConnectionType, Method, StatusCode, Uri, Version};
 use actix_web::middleware::Next;
 use actix_web::rt::time::sleep;
 use actix_web::web::{self, Bytes, Data};
@@ -72,8 +73,8 @@ pub fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// Checks every request before its handler sees it, lets allowed origins read the answer, and sends
-/// a stream only in a form that the client can read.
+/// Checks every request before its handler sees it, answers preflights, lets allowed origins read the
+/// answer, and sends a stream only in a form that the client can read.
 ///
 /// actix-http refuses a missing or a doubled Host by itself, with 400 and no body. It takes longer
 /// targets and larger headers than the contract.
@@ -92,9 +93,16 @@ pub async fn guard(
     let origin = request.headers().get(ORIGIN).cloned();
     let no_body = request.method() == Method::HEAD;
     let no_chunks = request.version() < Version::HTTP_11 || is_upgrade(request.headers());
-    let checked = facts(&request).validate();
+    let checked = feed.check(&facts(&request));
     let mut response = match checked {
-        Ok(()) => next.call(request).await?,
+        Ok(None) => next.call(request).await?,
+        Ok(Some(preflight)) => {
+            let mut response = HttpResponse::NoContent();
+            preflight.into_iter().for_each(|field| {
+                response.insert_header(field);
+            });
+            request.into_response(response.finish())
+        }
         Err(problem) => request.into_response(Refused(problem).error_response()),
     };
     let origin = origin.filter(|o| feed.allowed_origin(Some(o.as_bytes())).is_some());
@@ -138,7 +146,11 @@ fn facts(request: &ServiceRequest) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
     RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
+        method: request.method().as_str(),
         hosts: headers.get_all(HOST).count(),
+        host: host(uri, headers),
+        origin: headers.get(ORIGIN).map(HeaderValue::as_bytes),
+        asks_for_method: headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         path: uri.path(),
         target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
@@ -156,7 +168,17 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 /// The header fields that decide whether a request may publish.
 pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
     let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
-    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
+    Publisher {
+        authorization: field(AUTHORIZATION),
+        origin: field(ORIGIN),
+        host: host(request.uri(), request.headers()),
+    }
+}
+
+/// The host that a request is for: the authority of its target outranks the field (RFC 9112 3.2.2).
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    authority.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes))
 }
 
 /// A message, read no further than its limit.

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use feed::contract::{
-    self, EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, RequestFacts, STREAM_HEADERS,
+    self, EVENT_STREAM, MAX_MESSAGE_BYTES, PROMETHEUS, Preflight, RequestFacts, STREAM_HEADERS,
 };
 use feed::settings::Settings;
 use feed::stream::COALESCE_BYTES;
@@ -136,12 +136,14 @@ pub fn metrics(feed: &State<Arc<Feed>>) -> (ContentType, String) {
 }
 
 #[rocket::catch(default)]
-pub fn not_found(status: Status, request: &rocket::Request<'_>) -> Refused {
-    Refused(match status {
+pub fn not_found(status: Status, request: &rocket::Request<'_>) -> Result<Preflighted, Refused> {
+    match (status, check(request)) {
         // 404 is also a path without this method, and 400 a method that Rocket does not know.
-        Status::NotFound | Status::BadRequest => refusal(request),
-        _ => Problem::internal(),
-    })
+        (Status::NotFound | Status::BadRequest, Err(problem)) => Err(Refused(problem.clone())),
+        (Status::NotFound, Ok(Some(preflight))) => Ok(Preflighted(*preflight)),
+        (Status::NotFound | Status::BadRequest, Ok(_)) => Err(Refused(no_route(request))),
+        _ => Err(Refused(Problem::internal())),
+    }
 }
 
 /// The state that all handlers share.
@@ -163,10 +165,9 @@ impl Fairing for Guard {
     }
 
     async fn on_request(&self, request: &mut rocket::Request<'_>, _: &mut Data<'_>) {
-        let refused = request.local_cache(|| facts(request).validate().err());
         // A fairing cannot answer, but it can send the request where no route is: there the
         // catcher answers. Rocket would take `/ticks/`, `//ticks` and `/%74icks` for `/ticks` too.
-        if refused.is_some() || no_route(request).status == 404 {
+        if check(request).is_err() || no_route(request).status == 404 {
             request.set_uri(uri!("/refused"));
         }
     }
@@ -176,11 +177,10 @@ impl Fairing for Guard {
     }
 }
 
-/// The reason why this request is refused: it breaks a rule, or no route takes it.
-fn refusal(request: &rocket::Request<'_>) -> Problem {
-    // The guard has checked already, unless Rocket does not know the method: then no fairing runs.
-    let refused = request.local_cache(|| facts(request).validate().err());
-    refused.clone().unwrap_or_else(|| no_route(request))
+/// The result of the check. The guard has made it before the catcher asks, unless Rocket does not know
+/// the method: then no fairing runs.
+fn check<'r>(request: &'r rocket::Request<'_>) -> &'r Result<Option<Preflight>, Problem> {
+    request.local_cache(|| feed(request).check(&facts(request)))
 }
 
 /// The problem with a request that no route takes.
@@ -199,10 +199,16 @@ fn allow_origin(request: &rocket::Request<'_>, response: &mut Response<'_>) {
 fn facts<'r>(request: &'r rocket::Request<'_>) -> RequestFacts<'r> {
     let (path, query) = (request.uri().path(), request.uri().query());
     let fields = request.headers().iter();
+    let field = |name| request.headers().get_one(name).map(str::as_bytes);
     RequestFacts {
         // Rocket does not show the version, so HTTP/1.0 needs a Host here too.
         http_1_1: true,
+        method: request.method().as_str(),
         hosts: request.headers().get("Host").count(),
+        // Nor the authority of an absolute target.
+        host: field("Host"),
+        origin: field("Origin"),
+        asks_for_method: field("Access-Control-Request-Method").is_some(),
         path: path.as_str(),
         target_bytes: path.len() + query.map_or(0, |query| 1 + query.len()),
         header_bytes: fields.map(|field| field.name().as_str().len() + field.value().len()).sum(),
@@ -240,6 +246,21 @@ impl<'r> Responder<'r, 'static> for Refused {
         // Here too, because of the methods that Rocket does not know.
         allow_origin(request, &mut response);
         Ok(response)
+    }
+}
+
+/// The answer to a preflight.
+pub struct Preflighted(Preflight);
+
+impl<'r> Responder<'r, 'static> for Preflighted {
+    fn respond_to(self, _: &'r rocket::Request<'_>) -> response::Result<'static> {
+        let Preflighted(fields) = self;
+        let mut response = Response::build();
+        response.status(Status::NoContent);
+        for (name, value) in fields {
+            response.raw_header(name, value);
+        }
+        response.ok()
     }
 }
 

@@ -8,13 +8,14 @@ use feed::listen::Connection;
 use feed::{Feed, Problem, Publisher};
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, HeaderValue, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION,
+    CONTENT_SECURITY_POLICY, HOST, HeaderValue, ORIGIN, VARY,
 };
 use poem::http::{StatusCode, Version};
 use poem::web::Data;
 use poem::{
-    Body, Endpoint, IntoEndpoint, IntoResponse, Request, Response, Result, RouteMethod, handler,
+    Body, Endpoint, IntoEndpoint, IntoResponse, Request, Response, ResponseBuilder, Result,
+    RouteMethod, handler,
 };
 
 use crate::acceptor::Connections;
@@ -67,7 +68,8 @@ pub fn get(endpoint: impl IntoEndpoint<Endpoint: 'static>) -> RouteMethod {
     RouteMethod::new().get(Arc::clone(&endpoint)).head(endpoint)
 }
 
-/// Checks every request before its handler sees it, and lets allowed origins read the answer.
+/// Checks every request before its handler sees it, answers preflights, and lets allowed origins read
+/// the answer.
 ///
 /// hyper takes a missing or a doubled Host
 /// ([hyper#3777](https://github.com/hyperium/hyper/issues/3777)), longer targets and larger headers
@@ -85,8 +87,13 @@ pub async fn guard<E: Endpoint>(routes: Arc<E>, mut request: Request) -> Result<
         return Ok(Refused(Problem::internal()).into_response());
     };
     request.set_data(connection.clone());
-    let mut response = match facts(&request).validate() {
-        Ok(()) => match routes.call(request).await {
+    let mut response = match feed.check(&facts(&request)) {
+        Ok(Some(preflight)) => {
+            let response = Response::builder().status(StatusCode::NO_CONTENT);
+            let with = |response: ResponseBuilder, (name, value)| response.header(name, value);
+            preflight.into_iter().fold(response, with).finish()
+        }
+        Ok(None) => match routes.call(request).await {
             // 404 and 405 are errors of the router, and the 405 does not say what is allowed.
             Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
                 Refused(no_route(uri.path(), feed.settings.conformance)).into_response()
@@ -114,7 +121,11 @@ fn facts(request: &Request) -> RequestFacts<'_> {
     let (uri, headers) = (request.uri(), request.headers());
     RequestFacts {
         http_1_1: request.version() == Version::HTTP_11,
+        method: request.method().as_str(),
         hosts: headers.get_all(HOST).iter().count(),
+        host: host(request),
+        origin: headers.get(ORIGIN).map(HeaderValue::as_bytes),
+        asks_for_method: headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         path: uri.path(),
         target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
@@ -124,7 +135,13 @@ fn facts(request: &Request) -> RequestFacts<'_> {
 /// The header fields that decide whether a request may publish.
 pub fn publisher(request: &Request) -> Publisher<'_> {
     let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
-    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: field(HOST) }
+    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: host(request) }
+}
+
+/// The host that a request is for: the authority of its target outranks the field (RFC 9112 3.2.2).
+fn host(request: &Request) -> Option<&[u8]> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    authority.or_else(|| request.headers().get(HOST).map(HeaderValue::as_bytes))
 }
 
 /// A message, read no further than its limit.

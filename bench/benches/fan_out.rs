@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use feed::clock::Now;
 use feed::source::{Source, SourcePoll};
 use feed::topic::{Retention, Subscription, Topic};
 
@@ -18,7 +19,7 @@ fn fan_out(topic: &Topic, cursors: &mut [Subscription], data: &str) -> usize {
     topic.publish(data.to_owned());
     let mut taken = 0;
     for cursor in cursors {
-        while let SourcePoll::Shared(event) = black_box(cursor.poll(0)) {
+        while let SourcePoll::Shared(event) = black_box(cursor.poll(Now::default())) {
             black_box(&event.frame);
             taken += 1;
         }
@@ -30,7 +31,7 @@ fn fan_out(topic: &Topic, cursors: &mut [Subscription], data: &str) -> usize {
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan_out");
     for count in [1, 100, 1000] {
-        let topic = Arc::new(Topic::new("0a1b2c3d".into(), RETENTION));
+        let topic = Arc::new(Topic::new("0a1b2c3d".into(), RETENTION, Arc::default()));
         let mut cursors: Vec<_> = (0..count).map(|_| topic.subscribe(None)).collect();
         let data = "{\"n\":7,\"scheduled_ns\":1763638496000000000,\"pad\":\"\"}";
         assert_eq!(fan_out(&topic, &mut cursors, data), count);

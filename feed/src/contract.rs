@@ -3,6 +3,7 @@
 //! A limit has its reason beside it. All six servers call the same functions here, so they refuse
 //! the same requests in the same words.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str;
 
 use percent_encoding::percent_decode_str;
@@ -28,7 +29,7 @@ pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 /// memory.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Bytes of a last event id: ours have at most 30.
+/// Bytes of a last event id: ours have at most 50.
 pub const MAX_LAST_EVENT_ID_BYTES: usize = 256;
 
 /// Bytes of a published message.
@@ -51,13 +52,33 @@ const STEP_MS: u64 = 500;
 
 const TOPIC_BOUNDS: &str = "1 to 64 letters, digits, dots, dashes or underscores (ASCII)";
 
+/// The fields of an answer with status 204 to a preflight.
+pub type Preflight = [(&'static str, &'static str); 3];
+
+/// The request fields that a page of another origin may set: the token, the type of a message, and
+/// those that clients of event streams set ([HTML
+/// 9.2.2](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-eventsource-interface)).
+const PREFLIGHT_HEADERS: &str = "Authorization, Cache-Control, Content-Type, Last-Event-ID";
+
+/// Seconds for which a browser may remember the answer to a preflight: Chromium's maximum.
+const PREFLIGHT_MAX_AGE_S: &str = "7200";
+
 /// The facts about a request that a server knows before it chooses a route.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestFacts<'a> {
     /// The request is HTTP/1.1: it needs a `Host`.
     pub http_1_1: bool,
+    /// The method.
+    pub method: &'a str,
     /// `Host` fields.
     pub hosts: usize,
+    /// The host that the request is for: the authority of its target, or else the `Host` field
+    /// ([RFC 9112 3.2.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2.2)).
+    pub host: Option<&'a [u8]>,
+    /// `Origin`.
+    pub origin: Option<&'a [u8]>,
+    /// There is an `Access-Control-Request-Method`.
+    pub asks_for_method: bool,
     /// The path, as it was sent.
     pub path: &'a str,
     /// Bytes of the request target.
@@ -72,8 +93,8 @@ impl RequestFacts<'_> {
     /// # Errors
     /// 400 for a missing or doubled Host ([RFC 9112
     /// 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)) or a path that is not UTF-8,
-    /// 414, 431.
-    pub fn validate(&self) -> Result<(), Problem> {
+    /// 414, 421 for a host that is not ours, 431.
+    pub(crate) fn validate(&self, allow_host: &[String]) -> Result<(), Problem> {
         if self.target_bytes > MAX_TARGET_BYTES {
             return Err(Problem::target_too_long(self.target_bytes, MAX_TARGET_BYTES));
         }
@@ -84,6 +105,9 @@ impl RequestFacts<'_> {
             let hosts = format!("{} times", self.hosts);
             return Err(Problem::bad_value("Host", &hosts, "given exactly once"));
         }
+        if let Some(host) = self.host.filter(|host| !is_ours(host, allow_host)) {
+            return Err(Problem::misdirected(&String::from_utf8_lossy(host)));
+        }
         if percent_decode_str(self.path).decode_utf8().is_err() {
             return Err(Problem::bad_value("path", self.path, "UTF-8 when percent-decoded"));
         }
@@ -91,19 +115,53 @@ impl RequestFacts<'_> {
     }
 }
 
+/// False for a name that may be of another site.
+///
+/// By DNS rebinding, a page of that site reaches this server under the site's own name, and the
+/// browser takes both for one origin. An address and `localhost` cannot be rebound; an operator
+/// allows other names, or all with `*`.
+fn is_ours(host: &[u8], allow_host: &[String]) -> bool {
+    let Ok(host) = str::from_utf8(host) else { return allow_host.iter().any(|it| it == "*") };
+    let port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(|it| port(it.1)).map_or(host, |it| it.0);
+    let in_brackets = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_address = in_brackets.map_or_else(
+        || name.parse::<Ipv4Addr>().is_ok(),
+        |address| address.parse::<Ipv6Addr>().is_ok(),
+    );
+    // A name with a dot at its end is the same name, spelled in full.
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_allowed = |it: &String| it == "*" || name.eq_ignore_ascii_case(it);
+    is_address || name.eq_ignore_ascii_case("localhost") || allow_host.iter().any(is_allowed)
+}
+
 /// The problem with a request that no route takes: 404, or 405 with the methods of the path.
 pub fn no_route(path: &str, conformance: bool) -> Problem {
+    methods(path, conformance).map_or_else(Problem::not_found, Problem::method_not_allowed)
+}
+
+/// The answer to a preflight for this path.
+///
+/// Source: Fetch, [CORS-preflight request](https://fetch.spec.whatwg.org/#cors-preflight-request).
+pub(crate) fn preflight(path: &str, conformance: bool) -> Option<Preflight> {
+    Some([
+        ("Access-Control-Allow-Methods", methods(path, conformance)?),
+        ("Access-Control-Allow-Headers", PREFLIGHT_HEADERS),
+        ("Access-Control-Max-Age", PREFLIGHT_MAX_AGE_S),
+    ])
+}
+
+/// The methods of a path, if there is something at it.
+fn methods(path: &str, conformance: bool) -> Option<&'static str> {
     match path {
         "/" | "/ticks" | "/time" | "/tasks" | "/simulation" | "/healthz" | "/metrics" => {
-            Problem::method_not_allowed("GET, HEAD")
+            Some("GET, HEAD")
         }
-        "/script" if conformance => Problem::method_not_allowed("GET, HEAD"),
-        _ => match path.strip_prefix("/messages/") {
-            Some(topic) if !topic.is_empty() && !topic.contains('/') => {
-                Problem::method_not_allowed("GET, HEAD, POST")
-            }
-            _ => Problem::not_found(),
-        },
+        "/script" => conformance.then_some("GET, HEAD"),
+        _ => {
+            let topic = path.strip_prefix("/messages/")?;
+            (!topic.is_empty() && !topic.contains('/')).then_some("GET, HEAD, POST")
+        }
     }
 }
 
@@ -224,19 +282,74 @@ impl Query {
 mod tests {
     use super::*;
 
-    const FACTS: RequestFacts<'_> =
-        RequestFacts { http_1_1: true, hosts: 1, path: "/", target_bytes: 1, header_bytes: 100 };
+    const FACTS: RequestFacts<'_> = RequestFacts {
+        http_1_1: true,
+        method: "GET",
+        hosts: 1,
+        host: Some(b"localhost"),
+        origin: None,
+        asks_for_method: false,
+        path: "/",
+        target_bytes: 1,
+        header_bytes: 100,
+    };
 
     #[test]
     fn a_request_needs_one_host_and_sane_sizes() {
-        assert_eq!(FACTS.validate(), Ok(()));
-        assert_eq!(RequestFacts { hosts: 0, http_1_1: false, ..FACTS }.validate(), Ok(()));
-        let status = |facts: RequestFacts<'_>| facts.validate().expect_err("bad").status;
+        assert_eq!(FACTS.validate(&[]), Ok(()));
+        let old = RequestFacts { hosts: 0, host: None, http_1_1: false, ..FACTS };
+        assert_eq!(old.validate(&[]), Ok(()));
+        let status = |facts: RequestFacts<'_>| facts.validate(&[]).expect_err("bad").status;
         assert_eq!(status(RequestFacts { hosts: 0, ..FACTS }), 400);
         assert_eq!(status(RequestFacts { hosts: 2, ..FACTS }), 400);
         assert_eq!(status(RequestFacts { path: "/messages/%ff", ..FACTS }), 400);
         assert_eq!(status(RequestFacts { target_bytes: MAX_TARGET_BYTES + 1, ..FACTS }), 414);
         assert_eq!(status(RequestFacts { header_bytes: MAX_HEADER_BYTES + 1, ..FACTS }), 431);
+    }
+
+    #[test]
+    fn a_name_that_may_be_of_another_site_needs_to_be_allowed() {
+        let status = |host: &str, allow: &[&str]| {
+            let facts = RequestFacts { host: Some(host.as_bytes()), ..FACTS };
+            let allow: Vec<String> = allow.iter().map(|&name| name.into()).collect();
+            facts.validate(&allow).err().map(|problem| problem.status)
+        };
+        for ours in [
+            "127.0.0.1",
+            "127.0.0.1:8003",
+            "192.0.2.7:80",
+            "[::1]",
+            "[2001:db8::1]:8003",
+            "localhost",
+            "LocalHost:8003",
+            "localhost.",
+        ] {
+            assert_eq!(status(ours, &[]), None, "{ours}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:8003",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "[::1].evil.example",
+            "[::1]evil.example:80",
+            "127.0.0.1@evil.example",
+            "evil.example:x",
+            "127.1",
+            "2130706433",
+            "::1",
+            "*",
+            "",
+            ":8003",
+        ] {
+            assert_eq!(status(foreign, &["app.example"]), Some(421), "{foreign}");
+        }
+        for allowed in ["app.example", "App.Example:443", "app.example."] {
+            assert_eq!(status(allowed, &["b.example", "app.example"]), None, "{allowed}");
+        }
+        assert_eq!(status("any.example", &["*"]), None);
+        let bytes = RequestFacts { host: Some(b"\xff"), ..FACTS };
+        assert_eq!(bytes.validate(&[]).map_err(|problem| problem.status), Err(421));
     }
 
     #[test]

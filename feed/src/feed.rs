@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::bus::Bus;
-use crate::clock::unix_ns;
-use crate::contract::{MAX_MESSAGE_BYTES, Query, check_topic};
+use crate::clock::{self, Now};
+use crate::contract::{self, MAX_MESSAGE_BYTES, Preflight, Query, RequestFacts, check_topic};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -28,7 +28,7 @@ pub struct Publisher<'a> {
     pub authorization: Option<&'a [u8]>,
     /// `Origin`.
     pub origin: Option<&'a [u8]>,
-    /// `Host`.
+    /// The host that the request is for, as in [`RequestFacts`].
     pub host: Option<&'a [u8]>,
 }
 
@@ -64,13 +64,27 @@ impl Feed {
 
     fn with_shutdown(settings: Settings, shutdown: Shutdown) -> Feed {
         Feed {
-            bus: Bus::open(&settings.bus, settings.retain as usize),
+            bus: Bus::open(&settings),
             log: WireLog::new(settings.wire_log),
             stats: Arc::default(),
             latest_prices: LatestPrices::default(),
             settings,
             shutdown,
         }
+    }
+
+    /// Checks a request before a route takes it. The answer to a preflight of an allowed origin, if
+    /// this is one: without it no page of that origin could send a token.
+    ///
+    /// # Errors
+    /// 400, 414, 421, 431.
+    pub fn check(&self, request: &RequestFacts<'_>) -> Result<Option<Preflight>, Problem> {
+        request.validate(&self.settings.allow_host)?;
+        let is_preflight = request.method == "OPTIONS"
+            && request.asks_for_method
+            && self.allowed_origin(request.origin).is_some();
+        let answer = || contract::preflight(request.path, self.settings.conformance);
+        Ok(is_preflight.then(answer).flatten())
     }
 
     /// `GET /ticks`.
@@ -116,8 +130,8 @@ impl Feed {
         last_event_id: Option<&[u8]>,
     ) -> StreamResponse {
         check_topic(topic)?;
-        self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, _| {
-            Ok(Some(Box::new(self.bus.subscribe(topic, id)?)))
+        self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, now| {
+            Ok(Some(Box::new(self.bus.subscribe(topic, id, now.monotonic)?)))
         })
     }
 
@@ -163,7 +177,7 @@ impl Feed {
             let at = format!("byte {}", e.utf8_error().valid_up_to());
             Problem::bad_value("body", &at, "UTF-8")
         })?;
-        let id = self.bus.publish(topic, message)?;
+        let id = self.bus.publish(topic, message, clock::now().monotonic)?;
         self.log.exchange(
             format_args!("POST /messages/{topic}, {bytes} bytes"),
             format_args!("201, id {id}"),
@@ -186,7 +200,7 @@ impl Feed {
     pub fn metrics(&self) -> String {
         let Settings { server, encoding, .. } = self.settings;
         let encoding = encoding.name();
-        let counters = self.stats.prometheus();
+        let counters = self.stats.prometheus(self.bus.retained_bytes());
         format!(
             "# HELP sse_server_info Which server this is, and how its events get onto the wire.\n\
              # TYPE sse_server_info gauge\n\
@@ -224,14 +238,14 @@ impl Feed {
         path: &str,
         query: &str,
         last_event_id: Option<&[u8]>,
-        source: impl FnOnce(&Query, Option<&str>, u64) -> Result<Option<Box<dyn Source>>, Problem>,
+        source: impl FnOnce(&Query, Option<&str>, Now) -> Result<Option<Box<dyn Source>>, Problem>,
     ) -> StreamResponse {
         let question = if query.is_empty() { "" } else { "?" };
         let request = format_args!("GET {path}{question}{query}");
         let opened = || {
             let parsed = Query::parse(query);
             let id = parsed.last_event_id(last_event_id)?;
-            let now = unix_ns();
+            let now = clock::now();
             let Some(source) = source(&parsed, id.as_deref(), now)? else {
                 self.log.exchange(request, "204");
                 return Ok(None);
@@ -340,6 +354,36 @@ mod tests {
         let open = feed(|settings| settings.allow_origin = vec!["https://a.example".into()]);
         assert_eq!(status(&open, "https://a.example"), None);
         assert_eq!(status(&open, "https://b.example"), Some(403));
+    }
+
+    #[test]
+    fn a_preflight_of_an_allowed_origin_is_answered() {
+        let feed = feed(|settings| settings.allow_origin = vec!["https://a.example".into()]);
+        let preflight = RequestFacts {
+            http_1_1: true,
+            method: "OPTIONS",
+            hosts: 1,
+            host: Some(b"127.0.0.1:8003"),
+            origin: Some(b"https://a.example"),
+            asks_for_method: true,
+            path: "/messages/t",
+            target_bytes: 11,
+            header_bytes: 100,
+        };
+        let answer = |facts| feed.check(&facts).map_err(|problem| problem.status);
+        let fields = answer(preflight).expect("fine").expect("an answer");
+        assert_eq!(fields[0], ("Access-Control-Allow-Methods", "GET, HEAD, POST"));
+        assert!(fields[1].1.contains("Authorization") && fields[1].1.contains("Last-Event-ID"));
+        for none in [
+            RequestFacts { method: "GET", ..preflight },
+            RequestFacts { asks_for_method: false, ..preflight },
+            RequestFacts { origin: None, ..preflight },
+            RequestFacts { origin: Some(b"https://b.example"), ..preflight },
+            RequestFacts { path: "/nope", ..preflight },
+        ] {
+            assert_eq!(answer(none), Ok(None), "{none:?}");
+        }
+        assert_eq!(answer(RequestFacts { host: Some(b"a.example"), ..preflight }), Err(421));
     }
 
     #[test]

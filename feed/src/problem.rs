@@ -128,6 +128,18 @@ impl Problem {
         )
     }
 
+    /// 421: the request is for a name that may be of another site.
+    ///
+    /// Source: RFC 9110 [15.5.20](https://www.rfc-editor.org/rfc/rfc9110.html#section-15.5.20).
+    pub fn misdirected(host: &str) -> Problem {
+        let detail = "this server does not answer for this host; --allow-host makes it do so";
+        Problem::new(421, "Misdirected Request", detail).at(
+            "Host",
+            host,
+            "an IP address, localhost, or a name given with --allow-host",
+        )
+    }
+
     /// 431: the header section is larger than the limit.
     pub fn headers_too_large(bytes: usize, max_bytes: usize) -> Problem {
         let detail = format!("the header fields must be at most {max_bytes} bytes together");

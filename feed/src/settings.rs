@@ -62,10 +62,21 @@ pub struct Settings {
     #[arg(long, env = "SSE_ENCODING", value_enum, default_value_t = Encoding::Shared)]
     pub encoding: Encoding,
 
-    /// Events of a topic that can be resumed.
+    /// Events of a topic that can be resumed, in 8 MiB of memory at most.
     #[arg(long, env = "SSE_RETAIN", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub retain: u32,
+
+    /// MiB of memory for the events of all topics together; when they are full, the largest topics
+    /// give up their oldest events.
+    #[arg(long, env = "SSE_RETAIN_TOTAL_MB", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub retain_total_mb: u32,
+
+    /// Seconds without reader and publisher after which a topic expires.
+    #[arg(long, env = "SSE_TOPIC_IDLE_S", default_value_t = 3600,
+          value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub topic_idle_s: u64,
 
     /// Milliseconds between two ticks, unless the client asks for another interval.
     #[arg(long, env = "SSE_TICK_INTERVAL_MS", default_value_t = 1000,
@@ -105,6 +116,11 @@ pub struct Settings {
     /// may be repeated.
     #[arg(long, env = "SSE_ALLOW_ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<String>,
+
+    /// A host name that requests may be for, such as `example.org`, without a port, or `*` for all;
+    /// may be repeated. IP addresses and localhost are allowed always, other names get 421.
+    #[arg(long, env = "SSE_ALLOW_HOST", value_delimiter = ',', value_parser = host_name)]
+    pub allow_host: Vec<String>,
 
     /// Where topics live.
     #[arg(long, env = "SSE_BUS", default_value = "memory")]
@@ -153,6 +169,11 @@ impl Settings {
         Settings { server: name, ..settings }
     }
 
+    /// Bytes of memory for the events of all topics together.
+    pub fn retain_total_bytes(&self) -> usize {
+        (self.retain_total_mb as usize).saturating_mul(1024 * 1024)
+    }
+
     /// The silence after which a comment is sent.
     pub fn keep_alive(&self) -> Duration {
         Duration::from_millis(self.keep_alive_ms)
@@ -191,6 +212,16 @@ fn default_port(folder: &str) -> u16 {
     digits.parse::<u16>().ok().and_then(|n| 8000_u16.checked_add(n)).unwrap_or(0)
 }
 
+/// A name as a `Host` has it, but without a port.
+fn host_name(name: &str) -> Result<String, String> {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if name == "*" || (!name.is_empty() && name.bytes().all(is_name)) {
+        Ok(name.strip_suffix('.').unwrap_or(name).to_owned())
+    } else {
+        Err("not a host name without a port, or *".into())
+    }
+}
+
 fn cores() -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(cores).unwrap_or(512).min(512)
@@ -217,6 +248,16 @@ mod tests {
         assert_eq!(default_port("/any/where/3_axum"), 8003);
         assert_eq!(default_port("/any/where/12_trial"), 8012);
         assert_eq!(default_port("/any/where/trial"), 0);
+    }
+
+    #[test]
+    fn a_host_that_no_request_could_be_for_is_refused() {
+        let parse = |host: &str| Settings::try_parse_from(["test", "--allow-host", host]);
+        let hosts = parse("a.example,b.example.,*").expect("names").allow_host;
+        assert_eq!(hosts, ["a.example", "b.example", "*"]);
+        for bad in ["https://a.example", "a.example:443", "", "a.example/x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ impl Stats {
         Some(OpenStream { stats: Arc::clone(self), producing: true })
     }
 
-    /// The counters in the Prometheus text format.
-    pub fn prometheus(&self) -> String {
+    /// The counters in the Prometheus text format, and the memory of retained events.
+    pub fn prometheus(&self, retained_bytes: usize) -> String {
         let mut text = String::with_capacity(1024);
         let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
             text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
@@ -52,6 +52,12 @@ impl Stats {
             counter,
             "Gap events sent: the next event of a stream was no longer retained.",
             self.lagged.load(Relaxed),
+        );
+        metric(
+            "sse_retained_bytes",
+            gauge,
+            "Memory of the events that can be resumed, of all topics.",
+            retained_bytes as u64,
         );
         metric(
             "process_resident_memory_bytes",
@@ -110,11 +116,11 @@ mod tests {
         let stats = Arc::new(Stats::default());
         let first = stats.open_stream(1).expect("room for one");
         assert!(stats.open_stream(1).is_none());
-        assert!(stats.prometheus().contains("\nsse_open_streams 1\n"));
-        assert!(stats.prometheus().contains("\nsse_producers 1\n"));
+        assert!(stats.prometheus(0).contains("\nsse_open_streams 1\n"));
+        assert!(stats.prometheus(0).contains("\nsse_producers 1\n"));
         drop(first);
-        assert!(stats.prometheus().contains("\nsse_open_streams 0\n"));
-        assert!(stats.prometheus().contains("\nsse_producers 0\n"));
+        assert!(stats.prometheus(0).contains("\nsse_open_streams 0\n"));
+        assert!(stats.prometheus(0).contains("\nsse_producers 0\n"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 
 #[cfg(feature = "tokio")]
 pub use self::tokio::{Events, Frames};
-use crate::clock::MS;
+use crate::clock::{MS, Now};
 use crate::event::Event;
 use crate::shutdown::Watch;
 use crate::source::{Source, SourcePoll};
@@ -38,7 +38,7 @@ pub enum EventPoll {
     Event(Event),
     /// An event that other streams get too, encoded already.
     Shared(Arc<Encoded>),
-    /// The time to poll again, in Unix nanoseconds, unless the waker is called before.
+    /// The monotonic time to poll again, in nanoseconds, unless the waker is called before.
     Wait(u64),
     /// The stream has ended: the response ends, whole.
     End,
@@ -49,7 +49,7 @@ pub enum EventPoll {
 pub struct EventStream {
     source: Option<Box<dyn Source>>,
     keep_alive_ns: u64,
-    /// When the last byte left, in Unix nanoseconds.
+    /// When the last byte left, in monotonic nanoseconds.
     quiet_since: u64,
     shutdown: Watch,
     open: OpenStream,
@@ -60,19 +60,26 @@ impl EventStream {
     pub(crate) fn new(
         source: Box<dyn Source>,
         keep_alive: Duration,
-        now: u64,
+        now: Now,
         shutdown: Watch,
         open: OpenStream,
         log: Option<StreamLog>,
     ) -> EventStream {
         // At least a millisecond, the step of the runtimes' timers.
         let keep_alive_ns = u64::try_from(keep_alive.as_nanos()).unwrap_or(u64::MAX).max(MS);
-        EventStream { source: Some(source), keep_alive_ns, quiet_since: now, shutdown, open, log }
+        EventStream {
+            source: Some(source),
+            keep_alive_ns,
+            quiet_since: now.monotonic,
+            shutdown,
+            open,
+            log,
+        }
     }
 
-    /// The next event, or the time to poll again. `now` is in Unix nanoseconds; after `Wait` the
-    /// waker is called once when there may be an event before that time.
-    pub fn poll_event(&mut self, now: u64, waker: &Waker) -> EventPoll {
+    /// The next event, or the time to poll again. After `Wait` the waker is called once when there
+    /// may be an event before that time.
+    pub fn poll_event(&mut self, now: Now, waker: &Waker) -> EventPoll {
         let mut asked_to_be_woken = false;
         loop {
             let Some(source) = &mut self.source else { return EventPoll::End };
@@ -93,15 +100,15 @@ impl EventStream {
                 }
                 SourcePoll::Shared(encoded) => {
                     self.open.sent();
-                    self.quiet_since = now;
+                    self.quiet_since = now.monotonic;
                     if let Some(log) = &self.log {
-                        log.sent(&encoded.event);
+                        log.sent(&encoded.event());
                     }
                     return EventPoll::Shared(encoded);
                 }
                 SourcePoll::Wait(until) if asked_to_be_woken => {
                     let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
-                    if now >= keep_alive {
+                    if now.monotonic >= keep_alive {
                         return self.send(now, Event::comment(""));
                     }
                     return EventPoll::Wait(
@@ -120,14 +127,15 @@ impl EventStream {
     }
 
     /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
-    pub fn poll_frame(&mut self, now: u64, waker: &Waker) -> FramePoll {
+    pub fn poll_frame(&mut self, now: Now, waker: &Waker) -> FramePoll {
         // A single shared event goes out as it is; only several are copied into one write.
         let mut first: Option<Bytes> = None;
         let mut batch = BytesMut::new();
         loop {
             let gathered = first.as_ref().map_or(0, Bytes::len) + batch.len();
             let full = gathered >= COALESCE_BYTES;
-            let next = if full { EventPoll::Wait(now) } else { self.poll_event(now, waker) };
+            let next =
+                if full { EventPoll::Wait(now.monotonic) } else { self.poll_event(now, waker) };
             match next {
                 EventPoll::Shared(encoded) if gathered == 0 => first = Some(encoded.frame.clone()),
                 EventPoll::Shared(encoded) => {
@@ -148,8 +156,8 @@ impl EventStream {
         }
     }
 
-    fn send(&mut self, now: u64, event: Event) -> EventPoll {
-        self.quiet_since = now;
+    fn send(&mut self, now: Now, event: Event) -> EventPoll {
+        self.quiet_since = now.monotonic;
         if let Some(log) = &self.log {
             log.sent(&event);
         }
@@ -167,7 +175,7 @@ impl EventStream {
 pub enum FramePoll {
     /// One write.
     Frame(Bytes),
-    /// The time to poll again, in Unix nanoseconds, unless the waker is called before.
+    /// The monotonic time to poll again, in nanoseconds, unless the waker is called before.
     Wait(u64),
     /// The stream has ended.
     End,
@@ -193,7 +201,7 @@ mod tests {
     }
 
     fn frame(stream: &mut EventStream, now: u64) -> String {
-        match stream.poll_frame(now, Waker::noop()) {
+        match stream.poll_frame(Now::at(now), Waker::noop()) {
             FramePoll::Frame(frame) => String::from_utf8(frame.to_vec()).expect("UTF-8"),
             next => format!("{next:?}"),
         }
@@ -210,6 +218,20 @@ mod tests {
         publish(&feed, b"x".to_vec());
         assert!(frame(&mut stream, due + SECOND).ends_with("data: x\n\n"));
         assert_eq!(frame(&mut stream, due + SECOND), format!("Wait({})", due + 16 * SECOND));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_no_keep_alive() {
+        let feed = feed();
+        for set in [3600, -3600] {
+            let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+            let start = stream.quiet_since;
+            let due = start + 15 * SECOND;
+            let mut poll = |ns: u64| stream.poll_frame(Now::at(ns).set(set), Waker::noop());
+            assert!(matches!(poll(start), FramePoll::Wait(at) if at == due));
+            assert!(matches!(poll(due), FramePoll::Frame(comment) if comment == ":\n\n"));
+            assert!(matches!(poll(due), FramePoll::Wait(at) if at == due + 15 * SECOND));
+        }
     }
 
     #[test]
@@ -253,7 +275,7 @@ mod tests {
         let count = Arc::new(Count(AtomicU64::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let now = stream.quiet_since;
-        assert!(matches!(stream.poll_event(now, &waker), EventPoll::Wait(_)));
+        assert!(matches!(stream.poll_event(Now::at(now), &waker), EventPoll::Wait(_)));
         publish(&feed, b"x".to_vec());
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         feed.shutdown.begin();

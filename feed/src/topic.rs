@@ -7,10 +7,12 @@
 //! between them at which an event could be lost or repeated.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::mem::size_of;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use crate::clock::Now;
 use crate::event::{Event, Gap};
 use crate::source::{Source, SourcePoll};
 use crate::wakers::Wakers;
@@ -21,10 +23,13 @@ use crate::wire::Encoded;
 pub struct Retention {
     /// Events at most.
     pub events: usize,
-    /// Bytes on the wire at most, so that large messages do not multiply by `events`. The newest
-    /// event always stays.
+    /// Bytes of memory at most, so that large messages do not multiply by `events`. The newest event
+    /// always stays.
     pub bytes: usize,
 }
+
+/// The ring has room for this many times its events at most.
+const SPARE_ROOM: usize = 4;
 
 /// A named, ordered, retained sequence of events.
 #[derive(Debug)]
@@ -34,12 +39,17 @@ pub struct Topic {
     ring: Mutex<Ring>,
     /// Sequence number of the newest event: a cursor that is up to date needs no lock.
     newest: AtomicU64,
+    /// Bytes of memory of all topics together.
+    total: Arc<AtomicUsize>,
     wakers: Wakers,
+    /// A reader has left since this was last asked.
+    reader_left: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Ring {
     events: VecDeque<Arc<Encoded>>,
+    /// Bytes of memory that the events take, their places in the ring among them.
     bytes: usize,
     /// Sequence number of the newest event; the first is 1.
     newest: u64,
@@ -49,39 +59,80 @@ impl Ring {
     fn oldest(&self) -> u64 {
         self.newest + 1 - self.events.len() as u64
     }
+
+    fn push(&mut self, event: Arc<Encoded>) {
+        self.newest += 1;
+        self.bytes += memory(&event);
+        self.events.push_back(event);
+    }
+
+    /// Drops the oldest events until this is no longer true of the ring.
+    fn drop_while(&mut self, is_too_much: impl Fn(&Ring) -> bool) {
+        while is_too_much(self)
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.bytes -= memory(&oldest);
+        }
+        if self.events.capacity() / SPARE_ROOM > self.events.len() {
+            self.events.shrink_to(2 * self.events.len());
+        }
+    }
+}
+
+/// Bytes of memory that an event takes with its place in the ring.
+fn memory(event: &Encoded) -> usize {
+    event.memory() + SPARE_ROOM * size_of::<Arc<Encoded>>()
 }
 
 impl Topic {
-    /// An empty topic. `epoch` marks this life of it: ids of another epoch are not ours.
-    pub fn new(epoch: Arc<str>, retention: Retention) -> Topic {
+    /// An empty topic. `epoch` marks this life of it: ids of another epoch are not ours. `total`
+    /// counts the bytes of memory of all topics.
+    pub fn new(epoch: Arc<str>, retention: Retention, total: Arc<AtomicUsize>) -> Topic {
         Topic {
             epoch,
             retention,
             ring: Mutex::new(Ring { events: VecDeque::new(), bytes: 0, newest: 0 }),
             newest: AtomicU64::new(0),
+            total,
             wakers: Wakers::default(),
+            reader_left: AtomicBool::new(false),
         }
     }
 
     /// Appends a message and wakes every subscriber. Returns the event's id, `<epoch>-<seq>`.
     pub fn publish(&self, data: String) -> String {
         let mut ring = self.ring();
-        ring.newest += 1;
-        let id = format!("{}-{}", self.epoch, ring.newest);
+        let id = format!("{}-{}", self.epoch, ring.newest + 1);
         let event = Event::data(data).with_event("message").with_id(&id);
-        let encoded = Arc::new(Encoded::from(event));
-        ring.bytes += encoded.frame.len();
-        ring.events.push_back(encoded);
-        while ring.events.len() > 1
-            && (ring.events.len() > self.retention.events || ring.bytes > self.retention.bytes)
-        {
-            let oldest = ring.events.pop_front().expect("more than one is retained");
-            ring.bytes -= oldest.frame.len();
-        }
+        let Retention { events, bytes } = self.retention;
+        self.change(&mut ring, |ring| {
+            ring.push(Arc::new(Encoded::from(event)));
+            ring.drop_while(|ring| {
+                ring.events.len() > 1 && (ring.events.len() > events || ring.bytes > bytes)
+            });
+        });
         self.newest.store(ring.newest, Ordering::Release);
         drop(ring);
         self.wakers.wake_all();
         id
+    }
+
+    /// Bytes of memory of its events.
+    pub fn bytes(&self) -> usize {
+        self.ring().bytes
+    }
+
+    /// Drops the oldest events, if need be all, until the rest takes at most this many bytes.
+    pub fn shrink_to(&self, bytes: usize) {
+        let mut ring = self.ring();
+        self.change(&mut ring, |ring| ring.drop_while(|ring| ring.bytes > bytes));
+    }
+
+    fn change(&self, ring: &mut Ring, change: impl FnOnce(&mut Ring)) {
+        let before = ring.bytes;
+        change(ring);
+        // An atomic number wraps, so this subtracts too.
+        self.total.fetch_add(ring.bytes.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// A cursor: from now on without a last event id, after that event with one.
@@ -98,9 +149,14 @@ impl Topic {
         Subscription { topic: Arc::clone(self), slot, next, gap }
     }
 
-    /// True if it has no event and no subscriber.
-    pub fn is_unused(&self) -> bool {
-        self.newest.load(Ordering::Acquire) == 0 && self.wakers.len() == 0
+    /// True if it has had no event yet, so that none of its ids is known to anyone.
+    pub fn is_new(&self) -> bool {
+        self.newest.load(Ordering::Acquire) == 0
+    }
+
+    /// True if a reader has left since the last call.
+    pub fn reader_left(&self) -> bool {
+        self.reader_left.swap(false, Ordering::Relaxed)
     }
 
     /// The sequence number in an id of ours: of this epoch, and not of the future.
@@ -117,6 +173,12 @@ impl Topic {
     }
 }
 
+impl Drop for Topic {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes(), Ordering::Relaxed);
+    }
+}
+
 /// A subscriber's place in a topic.
 #[derive(Debug)]
 pub struct Subscription {
@@ -127,7 +189,7 @@ pub struct Subscription {
 }
 
 impl Source for Subscription {
-    fn poll(&mut self, _now: u64) -> SourcePoll {
+    fn poll(&mut self, _now: Now) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
             return SourcePoll::Gap(gap);
         }
@@ -154,6 +216,7 @@ impl Source for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.topic.wakers.unregister(self.slot);
+        self.topic.reader_left.store(true, Ordering::Relaxed);
     }
 }
 
@@ -162,17 +225,15 @@ mod tests {
     use super::*;
 
     fn topic(events: usize, bytes: usize) -> Arc<Topic> {
-        Arc::new(Topic::new("e".into(), Retention { events, bytes }))
+        Arc::new(Topic::new("e".into(), Retention { events, bytes }, Arc::default()))
     }
 
     /// Everything that the subscription has now, in words.
     fn read(subscription: &mut Subscription) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            seen.push(match subscription.poll(0) {
-                SourcePoll::Shared(encoded) => {
-                    encoded.event.data.clone().expect("messages have data")
-                }
+            seen.push(match subscription.poll(Now::at(0)) {
+                SourcePoll::Shared(encoded) => encoded.event().data.expect("messages have data"),
                 SourcePoll::Gap(gap) => format!("{gap:?}"),
                 SourcePoll::Wait(None) => return seen,
                 step => panic!("a topic never says {step:?}"),
@@ -182,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_without_an_id_gets_only_what_comes() {
-        let topic = topic(8, 1000);
+        let topic = topic(8, 100_000);
         topic.publish("old".into());
         let mut live = topic.subscribe(None);
         assert_eq!(read(&mut live), [""; 0]);
@@ -192,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_resuming_subscriber_goes_on_after_its_id_without_a_seam() {
-        let topic = topic(8, 1000);
+        let topic = topic(8, 100_000);
         for n in 1..=3 {
             topic.publish(n.to_string());
         }
@@ -205,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_retained_is_counted_as_missed() {
-        let topic = topic(2, 1000);
+        let topic = topic(2, 100_000);
         for n in 1..=5 {
             topic.publish(n.to_string());
         }
@@ -214,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_cursor_that_falls_off_the_ring_gets_a_gap_and_goes_on() {
-        let topic = topic(2, 1000);
+        let topic = topic(2, 100_000);
         let mut slow = topic.subscribe(None);
         for n in 1..=3 {
             topic.publish(n.to_string());
@@ -224,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_id_that_is_not_ours_resets() {
-        let topic = topic(8, 1000);
+        let topic = topic(8, 100_000);
         topic.publish("1".into());
         for foreign in ["x-1", "e-2", "e-+1", "e-", "1", "e-99999999999999999999"] {
             assert_eq!(read(&mut topic.subscribe(Some(foreign))), ["Reset", "1"], "{foreign}");
@@ -233,13 +294,52 @@ mod tests {
 
     #[test]
     fn retention_is_limited_in_bytes_too_but_the_newest_stays() {
-        let topic = topic(100, 200);
+        let topic = topic(100, 3000);
         for _ in 0..10 {
-            topic.publish("x".repeat(60));
+            topic.publish("x".repeat(1000));
         }
         assert_eq!(topic.ring().events.len(), 2);
-        topic.publish("y".repeat(500));
+        topic.publish("y".repeat(5000));
         assert_eq!(topic.ring().events.len(), 1);
+    }
+
+    #[test]
+    fn a_topic_that_gives_up_everything_goes_on_behind_a_gap() {
+        let topic = topic(8, 100_000);
+        let mut slow = topic.subscribe(None);
+        for n in 1..=3 {
+            topic.publish(n.to_string());
+        }
+        topic.shrink_to(0);
+        assert_eq!(read(&mut slow), ["Missed(3)"]);
+        assert_eq!(topic.publish("4".into()), "e-4");
+        assert_eq!(read(&mut slow), ["4"]);
+        assert_eq!(read(&mut topic.subscribe(Some("e-2"))), ["Missed(1)", "4"]);
+    }
+
+    #[test]
+    fn all_memory_is_in_the_total_until_the_topic_goes() {
+        let total = Arc::new(AtomicUsize::new(0));
+        let retention = Retention { events: 4, bytes: 10_000 };
+        let topic = Topic::new("e".into(), retention, Arc::clone(&total));
+        for n in 0..100 {
+            topic.publish("x".repeat(n * 37));
+            assert_eq!(total.load(Ordering::Relaxed), topic.bytes());
+        }
+        topic.shrink_to(5_000);
+        assert_eq!(total.load(Ordering::Relaxed), topic.bytes());
+        drop(topic);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_ring_that_has_become_short_gives_its_room_back() {
+        let topic = topic(1_000_000, 1 << 20);
+        for _ in 0..3000 {
+            topic.publish(String::new());
+        }
+        topic.publish("x".repeat(1 << 20));
+        assert!(topic.ring().events.capacity() <= SPARE_ROOM);
     }
 
     #[test]
@@ -251,7 +351,7 @@ mod tests {
                 self.0.fetch_add(1, Ordering::SeqCst);
             }
         }
-        let topic = topic(8, 1000);
+        let topic = topic(8, 100_000);
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let mut sleepers: Vec<Subscription> = (0..10).map(|_| topic.subscribe(None)).collect();

@@ -59,6 +59,7 @@ impl Wakers {
     }
 
     /// How many slots are taken.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let slots = self.slots();
         slots.wakers.len() - slots.free.len()

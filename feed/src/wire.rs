@@ -14,35 +14,103 @@
 //! Source: HTML Standard, [9.2.5 Parsing an event
 //! stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 
+use std::borrow::Cow;
+use std::mem::size_of;
+use std::sync::atomic::AtomicUsize;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::{memchr2, memchr3};
 
 use crate::event::Event;
 
+/// Bytes that an allocation takes beside its own: its header, and what rounds it up (glibc: 8 and 8
+/// on average).
+const ALLOCATION_BYTES: usize = 16;
+
 /// An event that many streams share: made once, encoded once.
+///
+/// It lies in memory for as long as its topic retains it, so it has no spare room. Data of one line,
+/// as most is, lies in the frame alone; data of several lines has another form there, and is kept as
+/// it was too.
 #[derive(Debug)]
 pub struct Encoded {
-    /// The event, for a server that encodes it in its framework's own way.
-    pub event: Event,
-    /// The same event on the wire.
+    /// The event on the wire.
     pub frame: Bytes,
+    /// The event, without data that the frame ends in.
+    rest: Event,
+    /// The length of that data.
+    line: Option<usize>,
+}
+
+impl Encoded {
+    /// The event, for a server that encodes it in its framework's own way.
+    pub fn event(&self) -> Event {
+        let mut event = self.rest.clone();
+        if let Some(bytes) = self.line {
+            let end = self.frame.len() - "\n\n".len();
+            let data = str::from_utf8(&self.frame[end - bytes..end]);
+            event.data = Some(data.expect("it was a String").to_owned());
+        }
+        event
+    }
+
+    /// Bytes of memory that it takes behind an `Arc`.
+    pub(crate) fn memory(&self) -> usize {
+        let counters = 2 * size_of::<AtomicUsize>();
+        // `Bytes` makes the second allocation when it is first cloned.
+        let frame = allocated(self.frame.len()) + allocated(3 * size_of::<usize>());
+        allocated(size_of::<Encoded>() + counters) + frame + self.rest.heap()
+    }
 }
 
 impl From<Event> for Encoded {
-    fn from(event: Event) -> Encoded {
-        let frame = encode(&event);
-        Encoded { event, frame }
+    fn from(mut event: Event) -> Encoded {
+        let frame = buffer(&event);
+        let is_full = frame.len() == frame.capacity();
+        let frame = if is_full { frame.freeze() } else { Bytes::copy_from_slice(&frame) };
+        let has_one_line = |data: &mut String| memchr2(b'\r', b'\n', data.as_bytes()).is_none();
+        let line = event.data.take_if(has_one_line).map(|data| data.len());
+        // A message may still lie in the buffer that it was read into.
+        event.data.as_mut().map(String::shrink_to_fit);
+        Encoded { frame, rest: event, line }
     }
+}
+
+impl Event {
+    /// Bytes of memory that its texts take.
+    fn heap(&self) -> usize {
+        let Event { id, event, data, retry: _, comment } = self;
+        let event = match event {
+            Some(Cow::Owned(event)) => event.capacity(),
+            Some(Cow::Borrowed(_)) | None => 0,
+        };
+        let texts = [id, data, comment].map(|text| text.as_ref().map_or(0, String::capacity));
+        texts.into_iter().chain([event]).map(allocated).sum()
+    }
+}
+
+/// Bytes of memory that an allocation of this size takes.
+fn allocated(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { bytes + ALLOCATION_BYTES }
 }
 
 /// Encodes one event, with the blank line that ends it. An event without any field gives no bytes.
 pub fn encode(event: &Event) -> Bytes {
-    let text = |field: &Option<String>| field.as_ref().map_or(0, String::len);
-    // Room for names, spaces and line ends, so that an ordinary event needs one allocation.
-    let guess = 48 + text(&event.id) + text(&event.data) + text(&event.comment);
-    let mut out = BytesMut::with_capacity(guess + event.event.as_ref().map_or(0, |e| e.len()));
+    buffer(event).freeze()
+}
+
+/// An encoded event. An ordinary one, of one line, fills its buffer to the last byte.
+fn buffer(event: &Event) -> BytesMut {
+    let room = |text: Option<&str>, around: &str| text.map_or(0, |it| around.len() + it.len());
+    let room = room(event.id.as_deref(), "id: \n")
+        + room(event.event.as_deref(), "event: \n")
+        + room(event.data.as_deref(), "data: \n")
+        + room(event.comment.as_deref(), ": \n")
+        + event.retry.map_or(0, |_| "retry: 1000000\n".len())
+        + "\n".len();
+    let mut out = BytesMut::with_capacity(room);
     encode_into(event, &mut out);
-    out.freeze()
+    out
 }
 
 /// Appends one encoded event.
@@ -145,6 +213,41 @@ mod tests {
     #[test]
     fn every_line_ending_in_data_starts_a_data_line() {
         assert_eq!(wire(&Event::data("a\rb\r\nc\nd")), "data: a\ndata: b\ndata: c\ndata: d\n\n");
+    }
+
+    #[test]
+    fn an_event_that_is_shared_comes_back_as_it_was() {
+        for data in ["x", "", " a\tb ", "a\nb", "a\r\nb\r", "\n"] {
+            let mut event = Event::data(data).with_id(7).with_event("message");
+            assert_eq!(Encoded::from(event.clone()).event(), event, "{data:?}");
+            event.data = None;
+            assert_eq!(Encoded::from(event.clone()).event(), event, "without data");
+        }
+    }
+
+    #[test]
+    fn a_shared_event_has_its_data_once_and_keeps_no_buffer_alive() {
+        let read_into = |data: &str| {
+            let mut buffer = String::with_capacity(8192);
+            buffer.push_str(data);
+            Encoded::from(Event::data(buffer)).memory()
+        };
+        assert!(read_into("x") < 300, "{}", read_into("x"));
+        assert!(read_into("x\ny") < 300, "{}", read_into("x\ny"));
+        let large = read_into(&"x".repeat(65_536));
+        assert!((65_536..66_000).contains(&large), "{large}");
+        let lines = read_into(&"\n".repeat(65_536));
+        assert!((8 * 65_536..8 * 65_536 + 400).contains(&lines), "each is a data line: {lines}");
+        let frame = Encoded::from(Event::data("\n".repeat(1000))).frame;
+        let frame = frame.try_into_mut().expect("it has one owner");
+        assert_eq!(frame.capacity(), frame.len());
+    }
+
+    #[test]
+    fn an_ordinary_event_fills_its_buffer() {
+        let event = Event::data("x").with_id(7).with_event("message");
+        let buffer = buffer(&Event { comment: Some("note".into()), ..event });
+        assert_eq!(buffer.capacity(), buffer.len());
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Drop for StreamLog {
     }
 }
 
-/// A value in quotes, control characters escaped, cut.
+/// A value in quotes, cut.
 fn shown(value: &str) -> String {
     match value.char_indices().nth(SHOWN_CHARS) {
         None => format!("{value:?}"),
@@ -82,10 +82,38 @@ fn shown(value: &str) -> String {
     }
 }
 
+/// The one way into the log.
 fn line(text: Arguments<'_>) {
-    let ms = i64::try_from(unix_ns() / MS).ok();
-    let now = ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
-    eprintln!("{} {text}", now.strftime("%H:%M:%S%.3f"));
+    eprintln!("{}", entry(unix_ns(), text));
+}
+
+fn entry(unix_ns: u64, text: Arguments<'_>) -> String {
+    let ms = i64::try_from(unix_ns / MS).ok();
+    let time = ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    format!("{} {}", time.strftime("%H:%M:%S%.3f"), escape(&text.to_string()))
+}
+
+/// Text without a character that ends a line, commands a terminal, or changes the order in which the
+/// others are shown: clients choose paths, queries and header fields, and an operator reads them.
+///
+/// Sources: [ECMA-48](https://ecma-international.org/publications-and-standards/standards/ecma-48/)
+/// for the control characters, [UAX #9](https://www.unicode.org/reports/tr9/) for the others.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            _ if c.is_control() => escaped.extend(c.escape_default()),
+            '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
+                escaped.extend(c.escape_default());
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -96,5 +124,22 @@ mod tests {
     fn values_are_quoted_escaped_and_cut() {
         assert_eq!(shown("a\nb\u{1b}"), r#""a\nb\u{1b}""#);
         assert_eq!(shown(&"é".repeat(73)), format!("\"{}\"… (146 bytes)", "é".repeat(72)));
+    }
+
+    #[test]
+    fn no_request_can_forge_a_line_or_command_a_terminal() {
+        let topic = "\u{1b}]0;PWNED\u{7}\n12:00:00.000 FORGED";
+        assert_eq!(
+            entry(1_795_178_096 * 1000 * MS, format_args!("received POST /messages/{topic}")),
+            r"12:34:56.000 received POST /messages/\u{1b}]0;PWNED\u{7}\n12:00:00.000 FORGED"
+        );
+        let ranges = ['\0'..='\u{1f}', '\u{7f}'..='\u{9f}', '\u{61c}'..='\u{61c}'];
+        let bidi = ['\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+        for c in ranges.into_iter().chain(bidi).flatten() {
+            let escaped = escape(&format!("a{c}b"));
+            assert!(escaped.starts_with(r"a\") && escaped.is_ascii(), "{escaped}");
+            assert!(!escaped.contains(char::is_control));
+        }
+        assert_eq!(escape(r#"GET /é✓ مرحبا "\""#), r#"GET /é✓ مرحبا "\""#);
     }
 }

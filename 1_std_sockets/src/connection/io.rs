@@ -12,6 +12,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use feed::clock::{self, Now};
 use rustix::event::epoll::EventFlags;
 
 use crate::http::{End, Framing, Input};
@@ -29,26 +30,26 @@ pub const NEVER: u64 = u64::MAX;
 /// The state that the connections of one worker share.
 #[derive(Debug)]
 pub struct Local {
-    /// Now, in nanoseconds of the worker's clock, which deadlines use too.
-    pub now: Cell<u64>,
-    /// The difference to Unix time, in nanoseconds; events are due in Unix time.
-    pub unix_offset: Cell<u64>,
+    /// The time of this turn. Deadlines and events are due in its monotonic time.
+    pub now: Cell<Now>,
     /// The time for a request, and again for its answer.
     timeout_ns: u64,
     scratch: RefCell<Vec<u8>>,
 }
 
 impl Local {
-    /// A clock that stands at 0.
+    /// The state of a worker that starts now.
     pub fn new(timeout: Duration) -> Local {
         let scratch = RefCell::new(vec![0; READ_BYTES]);
         let timeout_ns = timeout.as_nanos() as u64;
-        Local { now: Cell::new(0), unix_offset: Cell::new(0), timeout_ns, scratch }
+        Local { now: Cell::new(clock::now()), timeout_ns, scratch }
     }
 
-    /// Now, in Unix nanoseconds.
-    pub fn unix_ns(&self) -> u64 {
-        self.now.get().wrapping_add(self.unix_offset.get())
+    /// Reads the clock.
+    pub fn read_clock(&self) -> Now {
+        let now = clock::now();
+        self.now.set(now);
+        now
     }
 }
 
@@ -112,7 +113,7 @@ impl Io {
 
     /// Sets the deadline to this many nanoseconds from now.
     pub fn expire_in(&self, ns: u64) {
-        self.deadline.set(self.local.now.get() + ns);
+        self.deadline.set(self.local.now.get().monotonic + ns);
     }
 
     /// Starts the time for a request, or for an answer to be taken. No byte of the client may start
@@ -123,7 +124,7 @@ impl Io {
 
     /// True if the deadline is reached.
     pub fn is_expired(&self) -> bool {
-        self.deadline.get() <= self.local.now.get()
+        self.deadline.get() <= self.local.now.get().monotonic
     }
 
     /// Writes the rest of these parts, as far as the socket takes it; `total` is all their bytes.

@@ -49,7 +49,7 @@ impl Outgoing {
                 && self.frame.is_empty()
                 && self.written == 0
             {
-                let now = io.local.unix_ns();
+                let now = io.local.now.get();
                 match events.poll_frame(now, context.waker()) {
                     FramePoll::Frame(frame) => self.frame = frame,
                     // A client that may have closed gets the frames that are ready; the stream does
@@ -61,7 +61,7 @@ impl Outgoing {
                         // Up to the next whole millisecond: streams that are due together share one
                         // wake-up, which costs more than the writes, and an event that is due on a
                         // whole millisecond is not late.
-                        io.expire_in(until.next_multiple_of(MS).saturating_sub(now));
+                        io.deadline.set(until.next_multiple_of(MS));
                         return Poll::Pending;
                     }
                     // The head goes out before the first event is there.

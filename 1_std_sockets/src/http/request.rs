@@ -167,20 +167,29 @@ impl Request {
 
     /// The client that wants to publish.
     pub fn publisher(&self) -> Publisher<'_> {
-        let authority = self.authority.as_ref().map(String::as_bytes);
         Publisher {
             authorization: self.field("authorization"),
             origin: self.field("origin"),
-            // The authority of the target outranks the field (RFC 9112 3.2.2).
-            host: authority.or_else(|| self.field("host")),
+            host: self.host(),
         }
+    }
+
+    /// The host that the request is for: the authority of the target outranks the field (RFC 9112
+    /// 3.2.2).
+    fn host(&self) -> Option<&[u8]> {
+        let authority = self.authority.as_ref().map(String::as_bytes);
+        authority.or_else(|| self.field("host"))
     }
 
     /// The facts that the contract checks of every request.
     pub fn facts(&self) -> RequestFacts<'_> {
         RequestFacts {
             http_1_1: self.http_1_1,
+            method: &self.method,
             hosts: self.fields("host").count(),
+            host: self.host(),
+            origin: self.field("origin"),
+            asks_for_method: self.field("access-control-request-method").is_some(),
             path: &self.path,
             target_bytes: self.target_bytes,
             header_bytes: self.fields.iter().map(|(name, value)| name.len() + value.len()).sum(),

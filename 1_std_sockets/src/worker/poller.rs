@@ -18,8 +18,8 @@ pub const LISTENER: u32 = 0;
 const TIMER: u32 = u32::MAX;
 const MAILBOX: u32 = u32::MAX - 1;
 
-/// The timer fires this much later than asked. Due times come from two clocks, read one after the
-/// other, so equal times differ by some nanoseconds: they share a wake-up.
+/// The timer fires this much later than asked, so that deadlines a few microseconds apart share a
+/// wake-up.
 const TIMER_SLACK_NS: u64 = 20_000;
 
 /// An epoll and a timer that ends its wait. `epoll_wait` itself counts whole milliseconds only.

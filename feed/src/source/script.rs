@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::{Source, SourcePoll};
-use crate::clock::MS;
+use crate::clock::{MS, Now};
 use crate::event::Event;
 
 /// Bytes of all events of a script together: enough for the largest case, and a bound for a hostile
@@ -65,7 +65,7 @@ impl Script {
     ///
     /// # Errors
     /// The bounds that it breaks, in words.
-    pub fn parse(events: &str, now: u64) -> Result<Script, String> {
+    pub fn parse(events: &str, now: Now) -> Result<Script, String> {
         let json =
             URL_SAFE_NO_PAD.decode(events).map_err(|e| format!("unpadded base64url ({e})"))?;
         let mut items: VecDeque<Item> =
@@ -87,17 +87,17 @@ impl Script {
             return Err(format!("events of at most {MAX_SCRIPT_BYTES} bytes in all"));
         }
         items.retain(|item| item.repeat > 0);
-        let due = now + items.front().map_or(0, |item| item.delay_ms * MS);
+        let due = now.monotonic + items.front().map_or(0, |item| item.delay_ms * MS);
         Ok(Script { items, then: then.unwrap_or(Then::End), due })
     }
 }
 
 impl Source for Script {
-    fn poll(&mut self, now: u64) -> SourcePoll {
+    fn poll(&mut self, now: Now) -> SourcePoll {
         let Some(item) = self.items.front_mut() else {
             return if self.then == Then::Hold { SourcePoll::Wait(None) } else { SourcePoll::End };
         };
-        if now < self.due {
+        if now.monotonic < self.due {
             return SourcePoll::Wait(Some(self.due));
         }
         let event = Event {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn script(json: &str) -> Result<Script, String> {
-        Script::parse(&URL_SAFE_NO_PAD.encode(json), 0)
+        Script::parse(&URL_SAFE_NO_PAD.encode(json), Now::at(0))
     }
 
     #[test]
@@ -131,22 +131,26 @@ mod tests {
                 {"data":"","delay_ms":10,"repeat":2},{"then":"hold"}]"#,
         )
         .expect("a good script");
-        let SourcePoll::Event(first) = script.poll(0) else { panic!("no delay before the first") };
+        let SourcePoll::Event(first) = script.poll(Now::at(0)) else {
+            panic!("no delay before the first")
+        };
         let expected = Event::data("abab").with_id(1).with_event("e");
         let retry = Some(Duration::from_millis(9));
         assert_eq!(first, Event { retry, comment: Some("c".into()), ..expected });
         for due in [10 * MS, 20 * MS] {
-            assert!(matches!(script.poll(due - 1), SourcePoll::Wait(Some(at)) if at == due));
             assert!(
-                matches!(script.poll(due), SourcePoll::Event(event) if event == Event::data(""))
+                matches!(script.poll(Now::at(due - 1)), SourcePoll::Wait(Some(at)) if at == due)
+            );
+            assert!(
+                matches!(script.poll(Now::at(due)), SourcePoll::Event(event) if event == Event::data(""))
             );
         }
-        assert!(matches!(script.poll(u64::MAX), SourcePoll::Wait(None)));
+        assert!(matches!(script.poll(Now::at(u64::MAX)), SourcePoll::Wait(None)));
     }
 
     #[test]
     fn a_script_without_then_ends() {
-        assert!(matches!(script("[]").expect("a good script").poll(0), SourcePoll::End));
+        assert!(matches!(script("[]").expect("a good script").poll(Now::at(0)), SourcePoll::End));
     }
 
     #[test]
@@ -162,6 +166,6 @@ mod tests {
             let error = script(json).expect_err(json);
             assert!(error.contains(word), "{json}: {error}");
         }
-        assert!(Script::parse("***", 0).expect_err("not base64url").contains("base64url"));
+        assert!(Script::parse("***", Now::at(0)).expect_err("not base64url").contains("base64url"));
     }
 }

@@ -7,9 +7,9 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{After, Source, SourcePoll, start_by_clock};
-use crate::clock::MS;
-use crate::event::{Event, Gap};
+use super::{ClockedIds, Source, SourcePoll};
+use crate::clock::{MS, Now};
+use crate::event::Event;
 use crate::wire::Encoded;
 
 /// Milliseconds between two price events: ten a second are enough for a chart.
@@ -36,13 +36,13 @@ struct Prices {
 }
 
 impl LatestPrices {
-    fn encoded(&self, n: u64) -> Arc<Encoded> {
+    fn encoded(&self, n: u64, is_newest: bool) -> Arc<Encoded> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(prices) = latest.as_ref().filter(|prices| prices.n == n) {
             return Arc::clone(&prices.encoded);
         }
         let encoded = Arc::new(Encoded::from(prices(n)));
-        if latest.as_ref().is_none_or(|prices| prices.n < n) {
+        if is_newest {
             *latest = Some(Prices { n, encoded: Arc::clone(&encoded) });
         }
         encoded
@@ -52,8 +52,7 @@ impl LatestPrices {
 /// Prices of all symbols, ten times a second; the id is n.
 #[derive(Debug)]
 pub struct Simulation {
-    gap: Option<Gap>,
-    next: u64,
+    ids: ClockedIds,
     latest: LatestPrices,
 }
 
@@ -64,26 +63,18 @@ impl Simulation {
         latest: LatestPrices,
         last_event_id: Option<&str>,
         retain: u64,
-        now: u64,
+        now: Now,
     ) -> Simulation {
-        let current = now / INTERVAL;
-        let (next, gap) = start_by_clock(After::parse(last_event_id), current, retain, current);
-        Simulation { gap, next, latest }
+        Simulation { ids: ClockedIds::new(INTERVAL, last_event_id, retain, 0, now), latest }
     }
 }
 
 impl Source for Simulation {
-    fn poll(&mut self, now: u64) -> SourcePoll {
-        if let Some(gap) = self.gap.take() {
-            return SourcePoll::Gap(gap);
+    fn poll(&mut self, now: Now) -> SourcePoll {
+        match self.ids.poll(now) {
+            Ok(n) => SourcePoll::Shared(self.latest.encoded(n, n == now.unix / INTERVAL)),
+            Err(other) => other,
         }
-        let due = self.next.saturating_mul(INTERVAL);
-        if now < due {
-            return SourcePoll::Wait(Some(due));
-        }
-        let encoded = self.latest.encoded(self.next);
-        self.next += 1;
-        SourcePoll::Shared(encoded)
     }
 }
 
@@ -153,12 +144,12 @@ mod tests {
     #[test]
     fn the_first_comes_at_once_and_a_resumed_stream_has_no_hole() {
         let latest = LatestPrices::default();
-        let now = NOW * INTERVAL + 7;
+        let now = Now::at(NOW * INTERVAL + 7);
         let ids = |last: Option<&str>| {
             let mut source = Simulation::new(latest.clone(), last, 10, now);
             let mut ids = Vec::new();
             while let SourcePoll::Shared(encoded) = source.poll(now) {
-                ids.push(encoded.event.id.clone().expect("prices have ids"));
+                ids.push(encoded.event().id.expect("prices have ids"));
             }
             ids
         };
@@ -170,13 +161,15 @@ mod tests {
     #[test]
     fn streams_share_one_encoding_of_the_newest() {
         let latest = LatestPrices::default();
-        let encoded = || {
-            let mut source = Simulation::new(latest.clone(), None, 10, NOW * INTERVAL);
-            match source.poll(NOW * INTERVAL) {
+        let encoded = |n: u64| {
+            let now = Now::at(n * INTERVAL);
+            match Simulation::new(latest.clone(), None, 10, now).poll(now) {
                 SourcePoll::Shared(encoded) => encoded,
                 other => panic!("not shared: {other:?}"),
             }
         };
-        assert!(Arc::ptr_eq(&encoded(), &encoded()));
+        assert!(Arc::ptr_eq(&encoded(NOW), &encoded(NOW)));
+        let an_hour_back = NOW - 36_000;
+        assert!(Arc::ptr_eq(&encoded(an_hour_back), &encoded(an_hour_back)));
     }
 }

@@ -1,7 +1,7 @@
 //! `/tasks`: two tasks that report their progress, one after the other.
 
 use super::{After, Source, SourcePoll};
-use crate::clock::MS;
+use crate::clock::{MS, Now};
 use crate::event::{Event, Gap};
 
 /// Tasks of a stream.
@@ -27,26 +27,26 @@ pub struct Tasks {
 
 impl Tasks {
     /// The tasks from the step after `last_event_id`; `None` if there is none left.
-    pub fn new(step_ms: u64, last_event_id: Option<&str>, now: u64) -> Option<Tasks> {
+    pub fn new(step_ms: u64, last_event_id: Option<&str>, now: Now) -> Option<Tasks> {
         let (next, gap) = match After::parse(last_event_id) {
             After::Nothing => (1, None),
             After::Number(n) if n >= LAST_STEP => return None,
             After::Number(n) => (n + 1, None),
             After::Foreign => (1, Some(Gap::Reset)),
         };
-        Some(Tasks { step_ms, gap, next, due: now })
+        Some(Tasks { step_ms, gap, next, due: now.monotonic })
     }
 }
 
 impl Source for Tasks {
-    fn poll(&mut self, now: u64) -> SourcePoll {
+    fn poll(&mut self, now: Now) -> SourcePoll {
         if let Some(gap) = self.gap.take() {
             return SourcePoll::Gap(gap);
         }
         if self.next > LAST_STEP {
             return SourcePoll::End;
         }
-        if now < self.due {
+        if now.monotonic < self.due {
             return SourcePoll::Wait(Some(self.due));
         }
         let (task, step) = ((self.next - 1) / STEPS + 1, (self.next - 1) % STEPS);
@@ -74,10 +74,10 @@ mod tests {
     use super::*;
 
     fn run(last_event_id: Option<&str>) -> Vec<String> {
-        let mut tasks = Tasks::new(10, last_event_id, 0).expect("steps are left");
+        let mut tasks = Tasks::new(10, last_event_id, Now::at(0)).expect("steps are left");
         let mut seen = Vec::new();
         loop {
-            seen.push(match tasks.poll(1_000_000 * MS) {
+            seen.push(match tasks.poll(Now::at(1_000_000 * MS)) {
                 SourcePoll::Event(event) => format!(
                     "{} {} {}",
                     event.id.expect("an id"),
@@ -107,14 +107,14 @@ mod tests {
     fn a_resumed_run_goes_on_at_the_next_step() {
         assert_eq!(run(Some("23")), run(None)[23..]);
         assert_eq!(run(Some("24")).len(), 1);
-        assert!(Tasks::new(10, Some("25"), 0).is_none());
+        assert!(Tasks::new(10, Some("25"), Now::at(0)).is_none());
         assert_eq!(run(Some("x"))[0], "Reset");
     }
 
     #[test]
     fn steps_keep_their_distance() {
-        let mut tasks = Tasks::new(10, None, 0).expect("steps are left");
-        assert!(matches!(tasks.poll(0), SourcePoll::Event(_)));
-        assert!(matches!(tasks.poll(0), SourcePoll::Wait(Some(at)) if at == 10 * MS));
+        let mut tasks = Tasks::new(10, None, Now::at(0)).expect("steps are left");
+        assert!(matches!(tasks.poll(Now::at(0)), SourcePoll::Event(_)));
+        assert!(matches!(tasks.poll(Now::at(0)), SourcePoll::Wait(Some(at)) if at == 10 * MS));
     }
 }

@@ -2,41 +2,30 @@
 
 use jiff::Timestamp;
 
-use super::{After, Source, SourcePoll, start_by_clock};
-use crate::clock::SECOND;
-use crate::event::{Event, Gap};
+use super::{ClockedIds, Source, SourcePoll};
+use crate::clock::{Now, SECOND};
+use crate::event::Event;
 
 /// Each second `data: The current time is …` in UTC; the id is the Unix second.
 #[derive(Debug)]
-pub struct Time {
-    gap: Option<Gap>,
-    /// The second of the next event.
-    next: u64,
-}
+pub struct Time(ClockedIds);
 
 impl Time {
     /// From the next full second on; after `last_event_id` first the seconds since then, at most
     /// `retain`.
-    pub fn new(last_event_id: Option<&str>, retain: u64, now: u64) -> Time {
-        let newest = now / SECOND;
-        let (next, gap) = start_by_clock(After::parse(last_event_id), newest, retain, newest + 1);
-        Time { gap, next }
+    pub fn new(last_event_id: Option<&str>, retain: u64, now: Now) -> Time {
+        Time(ClockedIds::new(SECOND, last_event_id, retain, 1, now))
     }
 }
 
 impl Source for Time {
-    fn poll(&mut self, now: u64) -> SourcePoll {
-        if let Some(gap) = self.gap.take() {
-            return SourcePoll::Gap(gap);
-        }
-        let due = self.next.saturating_mul(SECOND);
-        if now < due {
-            return SourcePoll::Wait(Some(due));
-        }
-        let second = i64::try_from(self.next).ok().and_then(|s| Timestamp::from_second(s).ok());
+    fn poll(&mut self, now: Now) -> SourcePoll {
+        let id = match self.0.poll(now) {
+            Ok(id) => id,
+            Err(other) => return other,
+        };
+        let second = i64::try_from(id).ok().and_then(|s| Timestamp::from_second(s).ok());
         let Some(second) = second else { return SourcePoll::End };
-        let id = self.next;
-        self.next += 1;
         let data = second.strftime("The current time is %Y-%m-%d %H:%M:%S").to_string();
         SourcePoll::Event(Event::data(data).with_id(id))
     }
@@ -51,18 +40,20 @@ mod tests {
 
     #[test]
     fn the_time_is_sent_on_the_second() {
-        let mut time = Time::new(None, 10, SECOND_0 * SECOND - 1);
+        let mut time = Time::new(None, 10, Now::at(SECOND_0 * SECOND - 1));
         assert!(
-            matches!(time.poll(SECOND_0 * SECOND - 1), SourcePoll::Wait(Some(at)) if at == SECOND_0 * SECOND)
+            matches!(time.poll(Now::at(SECOND_0 * SECOND - 1)), SourcePoll::Wait(Some(at)) if at == SECOND_0 * SECOND)
         );
-        let SourcePoll::Event(event) = time.poll(SECOND_0 * SECOND) else { panic!("it is time") };
+        let SourcePoll::Event(event) = time.poll(Now::at(SECOND_0 * SECOND)) else {
+            panic!("it is time")
+        };
         assert_eq!(event.data.as_deref(), Some("The current time is 2026-11-20 12:34:56"));
         assert_eq!(event.id, Some(SECOND_0.to_string()));
     }
 
     #[test]
     fn missed_seconds_are_sent_again() {
-        let now = SECOND_0 * SECOND;
+        let now = Now::at(SECOND_0 * SECOND);
         let mut time = Time::new(Some(&(SECOND_0 - 2).to_string()), 10, now);
         for second in [SECOND_0 - 1, SECOND_0] {
             let SourcePoll::Event(event) = time.poll(now) else { panic!("{second} was missed") };

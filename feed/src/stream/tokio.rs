@@ -14,7 +14,7 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{EventPoll, EventStream, FramePoll};
-use crate::clock::{unix_ns, wait};
+use crate::clock::{self, wait};
 use crate::event::Event;
 
 impl EventStream {
@@ -45,14 +45,14 @@ impl Stream for Frames {
         let Frames { stream, timer } = &mut *self;
         let turn = ready!(coop::poll_proceed(cx));
         loop {
-            let now = unix_ns();
+            let now = clock::now();
             match stream.poll_frame(now, cx.waker()) {
                 FramePoll::Frame(frame) => {
                     turn.made_progress();
                     return Poll::Ready(Some(frame));
                 }
                 FramePoll::End => return Poll::Ready(None),
-                FramePoll::Wait(until) => ready!(timer.poll(now, until, cx)),
+                FramePoll::Wait(until) => ready!(timer.poll(now.monotonic, until, cx)),
             }
         }
     }
@@ -72,13 +72,13 @@ impl Stream for Events {
         let Events { stream, timer } = &mut *self;
         let turn = ready!(coop::poll_proceed(cx));
         loop {
-            let now = unix_ns();
+            let now = clock::now();
             let event = match stream.poll_event(now, cx.waker()) {
                 EventPoll::Event(event) => event,
-                EventPoll::Shared(encoded) => encoded.event.clone(),
+                EventPoll::Shared(encoded) => encoded.event(),
                 EventPoll::End => return Poll::Ready(None),
                 EventPoll::Wait(until) => {
-                    ready!(timer.poll(now, until, cx));
+                    ready!(timer.poll(now.monotonic, until, cx));
                     continue;
                 }
             };
@@ -109,7 +109,7 @@ impl Timer {
         }
         let sleep = self.sleep.as_mut().expect("set just above");
         ready!(sleep.as_mut().poll(cx));
-        // Timers may fire a little early by the wall clock; the next round sets a new one then.
+        // Timers may fire a little early by that clock; the next round sets a new one then.
         self.set_for = 0;
         Poll::Ready(())
     }

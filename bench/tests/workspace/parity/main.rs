@@ -24,7 +24,7 @@ use wire::{Connection, EventStream, Log, Request, Result};
 use crate::requests::{Probe, Setup, Show, table};
 
 /// The headers that the contract names.
-const CONTRACT_HEADERS: [&str; 9] = [
+const CONTRACT_HEADERS: [&str; 12] = [
     "Content-Type",
     "Cache-Control",
     "X-Accel-Buffering",
@@ -33,6 +33,9 @@ const CONTRACT_HEADERS: [&str; 9] = [
     "WWW-Authenticate",
     "Vary",
     "Access-Control-Allow-Origin",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Max-Age",
     "Content-Security-Policy",
 ];
 
@@ -166,7 +169,7 @@ fn deviations_name_requests(names: &[String]) -> std::result::Result<(), Failed>
 fn epoch(host: &str, setup: Setup) -> Result<String> {
     let request = Request::new("POST", "/messages/epoch").header("Host", host).body("first");
     let request = match setup {
-        Setup::Token => request.header("Authorization", "Bearer secret"),
+        Setup::Token | Setup::OriginAndToken => request.header("Authorization", "Bearer secret"),
         _ => request,
     };
     let mut connection = Connection::open(host, PATIENCE, &Log::new())?;

@@ -40,6 +40,8 @@ pub enum Setup {
     Conformance,
     Token,
     Origin,
+    OriginAndToken,
+    Host,
     OneStream,
 }
 
@@ -50,6 +52,10 @@ impl Setup {
             Setup::Conformance => &["--conformance"],
             Setup::Token => &["--publish-token", "secret"],
             Setup::Origin => &["--allow-origin", "https://app.example"],
+            Setup::OriginAndToken => {
+                &["--allow-origin", "https://app.example", "--publish-token", "secret"]
+            }
+            Setup::Host => &["--allow-host", "app.example,b.example"],
             Setup::OneStream => &["--max-streams", "1"],
         }
     }
@@ -110,6 +116,8 @@ pub fn table() -> Vec<Probe> {
         publishing(),
         scripts(),
         methods(),
+        hosts(),
+        preflights(),
         http(),
     ];
     groups.into_iter().flatten().collect()
@@ -376,6 +384,65 @@ fn methods() -> Vec<Probe> {
     probes.push(probe("method-foo-unknown-path", request("FOO", "/nope"), 404));
     probes.push(probe("method-post-unknown-path", post("/nope", "x"), 404));
     probes
+}
+
+fn hosts() -> Vec<Probe> {
+    let to = |host: &str| Request::new("GET", "/ticks?count=1").header("Host", host);
+    let absolute = |host: &str, field: &str| {
+        Request::new("GET", &format!("http://{host}/ticks?count=1")).header("Host", field)
+    };
+    let rebound = Request::new("POST", "/messages/rebound")
+        .header("Host", "evil.example:8003")
+        .header("Origin", "http://evil.example:8003")
+        .body("x");
+    let own = Request::new("POST", "http://HOST/messages/own")
+        .header("Host", "127.0.0.1:1")
+        .header("Origin", "http://HOST")
+        .body("x");
+    vec![
+        probe("host-localhost", to("localhost"), 200),
+        probe("host-localhost-with-port", to("LocalHost:8003"), 200),
+        probe("host-ipv4", to("192.0.2.7"), 200),
+        probe("host-ipv6", to("[2001:db8::7]:8003"), 200),
+        probe("host-name", to("evil.example"), 421),
+        probe("host-name-with-port", to("evil.example:8003"), 421),
+        probe("host-like-address", to("127.0.0.1.evil.example"), 421),
+        probe("host-rebound-post", rebound, 421),
+        probe("host-allowed", to("App.Example:80"), 200).with(Setup::Host),
+        probe("host-second-allowed", to("b.example"), 200).with(Setup::Host),
+        probe("host-not-allowed", to("c.example"), 421).with(Setup::Host),
+        probe("host-http10", to("evil.example").http10(), 421),
+        probe("host-head", Request::new("HEAD", "/ticks").header("Host", "evil.example"), 421),
+        probe("host-of-target-foreign", absolute("evil.example", "HOST"), 421),
+        probe("host-of-target-wins", absolute("HOST", "evil.example"), 200),
+        probe("host-of-target-is-own-origin", own, 201).show(Show::Keys),
+    ]
+}
+
+fn preflights() -> Vec<Probe> {
+    let preflight = |path: &str, origin: &str| {
+        request("OPTIONS", path)
+            .header("Origin", origin)
+            .header("Access-Control-Request-Method", "POST")
+            .header("Access-Control-Request-Headers", "authorization")
+    };
+    let app = "https://app.example";
+    let asked = post("/messages/preflight", "x")
+        .header("Origin", app)
+        .header("Authorization", "Bearer secret");
+    let token = |probe: Probe| probe.with(Setup::OriginAndToken);
+    vec![
+        probe("preflight", preflight("/messages/a", app), 204).with(Setup::Origin),
+        probe("preflight-of-stream", preflight("/ticks?count=1", app), 204).with(Setup::Origin),
+        token(probe("preflight-with-token", preflight("/messages/a", app), 204)),
+        token(probe("preflight-then-post", asked, 201)).show(Show::Keys),
+        probe("preflight-other-origin", preflight("/messages/a", "https://b.example"), 405)
+            .with(Setup::Origin),
+        probe("preflight-not-allowed", preflight("/messages/a", app), 405),
+        probe("preflight-unknown-path", preflight("/nope", app), 404).with(Setup::Origin),
+        probe("options-of-allowed-origin", request("OPTIONS", "/ticks").header("Origin", app), 405)
+            .with(Setup::Origin),
+    ]
 }
 
 fn http() -> Vec<Probe> {
