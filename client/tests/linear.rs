@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 const PIECE: usize = 1460;
 const MIB: usize = 1 << 20;
 
-/// What this thread has used; other processes do not count.
+/// The CPU time of this thread; other processes do not count.
 fn cpu_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }

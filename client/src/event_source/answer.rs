@@ -1,4 +1,4 @@
-//! What a response is: an event stream that can be read, or a refusal with its words.
+//! The answer to a request: an event stream that can be read, or a refusal with its words.
 
 use std::time::Duration;
 
