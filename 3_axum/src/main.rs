@@ -25,8 +25,8 @@ use crate::http::{Client, Listener, Refused};
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
-    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
-    // them (Linux, tcp(7)).
+    // SSE: set backlog, TCP_NODELAY, TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT on the listener;
+    // accepted sockets inherit them (Linux, tcp(7)).
     let listener = listen::bind(&settings)?;
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;

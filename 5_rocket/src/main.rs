@@ -25,9 +25,10 @@ type NativeEvents = Map<Events, fn(feed::Event) -> Event>;
 
 fn main() -> Result<(), Failure> {
     let settings = feed::settings!();
-    // SSE: set backlog, TCP_NODELAY and TCP_USER_TIMEOUT on the listener; accepted sockets inherit
-    // them (Linux, tcp(7)).
-    // rocket: it binds by itself: its backlog is 128, a write has no timeout, TCP_NODELAY is on.
+    // SSE: set backlog, TCP_NODELAY, TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT on the listener;
+    // accepted sockets inherit them (Linux, tcp(7)).
+    // rocket: it binds by itself: its backlog is 128, a write has neither timeout nor bound,
+    // TCP_NODELAY is on.
     listen::raise_open_files();
     let feed = Feed::until_signal(settings)?;
     // rocket: `#[launch]` would take the number of threads from `Rocket.toml`.

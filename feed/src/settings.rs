@@ -67,13 +67,13 @@ pub struct Settings {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub retain: u32,
 
-    /// MiB of memory for the events of all topics together; when they are full, the largest topics
-    /// give up their oldest events.
+    /// MiB of memory for the events of all topics together, 1 to 1048576; when they are full, the
+    /// largest topics give up their oldest events.
     #[arg(long, env = "SSE_RETAIN_TOTAL_MB", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub retain_total_mb: u32,
 
-    /// Seconds without reader and publisher after which a topic expires.
+    /// Seconds without reader and publisher after which a topic expires, 1 to 31536000.
     #[arg(long, env = "SSE_TOPIC_IDLE_S", default_value_t = 3600,
           value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub topic_idle_s: u64,
