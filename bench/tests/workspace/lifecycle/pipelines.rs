@@ -14,10 +14,10 @@ use crate::{PATIENCE, connect, open, open_streams, servers, until};
 /// ([RFC 9112 9.6](https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6)).
 pub fn answers_nothing_behind_a_close(package: &Package) -> Result<(), Failed> {
     let server = servers::start(package, &[])?;
-    let next = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for last in [
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        "GET /healthz HTTP/1.0\r\nHost: x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n",
     ] {
         let mut connection = connect(&server)?;
         connection.send(format!("{next}{last}{next}{next}").as_bytes())?;
@@ -39,7 +39,7 @@ pub fn keeps_no_queue_of_requests(package: &Package) -> Result<(), Failed> {
     const QUIET: Duration = Duration::from_millis(500);
     let server = servers::start(package, &[])?;
     let usage = || server.usage().map_err(|error| Failed::from(format!("{error:#}")));
-    let requests = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let requests = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
     let before = usage()?;
     let clients = (0..CLIENTS).map(|_| connect(&server));
     let clients = clients.collect::<wire::Result<Vec<_>>>()?;

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A first request, answered at once, after which the connection stays open.
-const FIRST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+const FIRST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// The start of an HTTP/2 connection with prior knowledge ([RFC 9113
 /// 3.4](https://www.rfc-editor.org/rfc/rfc9113.html#section-3.4)).
@@ -30,8 +30,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 /// SETTINGS_INITIAL_WINDOW_SIZE = 0: no stream may send a byte of its body.
 const SETTINGS_NO_WINDOW: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
-/// HEADERS of stream 1 with its end: `GET http://x/ticks`.
-const HEADERS: &[u8] = b"\0\0\x0d\x01\x05\0\0\0\x01\x82\x86\x04\x06/ticks\x01\x01x";
+/// HEADERS of stream 1 with its end: `GET http://localhost/ticks`.
+const HEADERS: &[u8] = b"\0\0\x15\x01\x05\0\0\0\x01\x82\x86\x04\x06/ticks\x01\x09localhost";
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// A client that is slow, or silent.
@@ -64,15 +64,15 @@ const fn second(name: &'static str, at_once: &'static [&'static [u8]], then: The
     SlowClient { name, answered: true, at_once, then }
 }
 
-const POST: &[u8] = b"POST /messages/t HTTP/1.1\r\nHost: x\r\n";
-const NO_ROUTE: &[u8] = b"POST /nope HTTP/1.1\r\nHost: x\r\n";
+const POST: &[u8] = b"POST /messages/t HTTP/1.1\r\nHost: localhost\r\n";
+const NO_ROUTE: &[u8] = b"POST /nope HTTP/1.1\r\nHost: localhost\r\n";
 const LENGTH: &[u8] = b"Content-Length: 1000\r\n\r\n";
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n\r\n";
 const EXPECT: &[u8] = b"Expect: 100-continue\r\n";
 /// More than the 14 bytes that a framework may read before it calls a handler.
 const SOME_BODY: &[u8] = b"twenty bytes of body";
 const CHUNK: &[u8] = b"14\r\ntwenty bytes of body\r\n";
-const SHORT_STREAM: &[u8] = b"GET /ticks?count=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+const SHORT_STREAM: &[u8] = b"GET /ticks?count=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const PART_OF_A_HEAD: &[u8] = b"GET /healthz HTTP/1.1\r\nHo";
 const FIELDS: &[u8] = b"a: b\r\n";
 
@@ -90,7 +90,11 @@ const SLOW_CLIENTS: &[SlowClient] = &[
     at_once("expects-and-is-silent", &[POST, EXPECT, LENGTH], Silence),
     at_once("expects-and-drips", &[POST, EXPECT, LENGTH], Drip(b"x")),
     at_once("body-too-large-drips", &[POST, b"Content-Length: 10000000\r\n\r\n"], Drip(b"x")),
-    at_once("body-of-a-get-drips", &[b"GET /healthz HTTP/1.1\r\nHost: x\r\n", LENGTH], Drip(b"x")),
+    at_once(
+        "body-of-a-get-drips",
+        &[b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", LENGTH],
+        Drip(b"x"),
+    ),
     at_once("body-for-no-route-stops", &[NO_ROUTE, LENGTH, SOME_BODY], Silence),
     at_once("body-for-no-route-drips", &[NO_ROUTE, LENGTH], Drip(b"x")),
     second("answered-and-silent", &[], Silence),
@@ -109,12 +113,12 @@ const SLOW_CLIENTS: &[SlowClient] = &[
     at_once("half-closed-in-a-body", &[POST, LENGTH, SOME_BODY], HalfClose),
     at_once(
         "half-closed-stream",
-        &[b"GET /ticks?interval_ms=20 HTTP/1.1\r\nHost: x\r\n\r\n"],
+        &[b"GET /ticks?interval_ms=20 HTTP/1.1\r\nHost: localhost\r\n\r\n"],
         HalfClose,
     ),
     at_once(
         "half-closed-silent-stream",
-        &[b"GET /messages/silent HTTP/1.1\r\nHost: x\r\n\r\n"],
+        &[b"GET /messages/silent HTTP/1.1\r\nHost: localhost\r\n\r\n"],
         HalfClose,
     ),
     at_once("http2-preface", &[PREFACE], Silence),
