@@ -3,42 +3,13 @@
 //! For any command the run ends within a bounded time and memory, with verdicts or with
 //! exit code 2 and one line; and nothing that it started is left behind.
 
-use std::io::Read;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use serde_json::Value;
+use crate::bounded::{self, Said};
 
 /// A run that has not ended by then hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// The most resident memory that the run may ever have, KiB: a few of its own limits.
-const MEMORY_KIB: u64 = 300 * 1024;
-
-struct Said {
-    code: Option<i32>,
-    stderr: String,
-    stdout: String,
-    results: Vec<Value>,
-}
-
-impl Said {
-    fn with(&self, verdict: &str) -> Vec<&str> {
-        let wanted = self.results.iter().filter(|it| it["verdict"] == verdict);
-        wanted.filter_map(|it| it["id"].as_str()).collect()
-    }
-
-    fn actual(&self, id: &str) -> &str {
-        let result = self.results.iter().find(|it| it["id"] == id);
-        result.and_then(|it| it["actual"].as_str()).unwrap_or_default()
-    }
-
-    fn all(&self) -> String {
-        format!("{:?}\n{}\n{}", self.code, self.stderr, self.stdout)
-    }
-}
 
 fn conform(command: &str, args: &[&str]) -> Said {
     conform_within("2000", command, args)
@@ -46,68 +17,21 @@ fn conform(command: &str, args: &[&str]) -> Said {
 
 /// The same with another patience, in milliseconds: for a client whose end is awaited.
 fn conform_within(patience_ms: &str, command: &str, args: &[&str]) -> Said {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("sse-client-hostile-{}-{number}.json", std::process::id());
-    let json: PathBuf = std::env::temp_dir().join(name);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["conform", "client", "--cmd", command, "--patience-ms", patience_ms, "--json"])
-        .arg(&json)
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let read_all = |mut from: Box<dyn Read + Send>| {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = from.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    };
-    let stdout = read_all(Box::new(child.stdout.take().unwrap()));
-    let stderr = read_all(Box::new(child.stderr.take().unwrap()));
-    let began = Instant::now();
-    let mut peak_kib = 0;
-    let status = loop {
-        peak_kib = peak_kib.max(peak(child.id()));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if began.elapsed() > DEADLINE {
-            let _ = child.kill();
-            panic!("{command} makes it hang: {}", stdout.join().unwrap());
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
-    let report = std::fs::read_to_string(&json).ok();
-    let _ = std::fs::remove_file(&json);
-    let report: Value = report.map(|it| serde_json::from_str(&it).unwrap()).unwrap_or_default();
-    let said = Said {
-        code: status.code(),
-        stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
-        results: report["runs"][0]["results"].as_array().cloned().unwrap_or_default(),
-    };
-    assert!(said.code.is_some_and(|code| code != 101), "a panic: {}", said.all());
-    assert!(peak_kib < MEMORY_KIB, "{command}: {peak_kib} KiB of memory");
-    assert_eq!(said.with("error"), [""; 0], "{}", said.all());
-    said
-}
-
-fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
+    let arguments = [&["client", "--cmd", command, "--patience-ms", patience_ms], args].concat();
+    bounded::conform(&arguments, DEADLINE)
 }
 
 /// It is blamed once, for what was seen; what depends on that is not judged.
 fn blamed_once(command: &str, words: &str) {
     let said = conform(command, &["--caps", "none"]);
     assert_eq!(said.code, Some(1), "{}", said.all());
-    assert_eq!(said.with("fail"), ["C1.01"], "{}", said.all());
+    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
     assert!(said.actual("C1.01").contains(words), "{words:?} is not in {}", said.actual("C1.01"));
-    assert!(said.with("blocked").len() > 80 && said.with("pass").is_empty(), "{}", said.all());
+    assert!(
+        said.verdicts("blocked").len() > 80 && said.verdicts("pass").is_empty(),
+        "{}",
+        said.all()
+    );
 }
 
 #[test]
@@ -139,7 +63,7 @@ fn a_client_that_ignores_the_url() {
 #[test]
 fn a_client_that_prints_garbage() {
     let said = conform("sh -c 'echo Hello; sleep 1000'", &["--caps", "none"]);
-    assert_eq!(said.with("fail"), ["C1.01"], "{}", said.all());
+    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
     assert!(said.stdout.contains("lines of the protocol"), "{}", said.all());
     conform("yes garbage", &["--caps", "none"]);
     conform("sh -c 'cat /dev/urandom'", &["--caps", "none"]);
@@ -150,10 +74,10 @@ fn a_client_that_floods() {
     let event = r#"{"k":"event","type":"message","data":"x","id":""}"#;
     let said =
         conform(&format!("sh -c \"yes '{}'\"", event.replace('"', "\\\"")), &["--caps", "none"]);
-    assert_eq!(said.with("fail"), ["C1.01"], "{}", said.all());
+    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
     // One line without an end.
     let said = conform("sh -c 'cat /dev/zero'", &["--caps", "none"]);
-    assert_eq!(said.with("fail"), ["C1.01"], "{}", said.all());
+    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
     // Its last words are kept, not all of them.
     let complains = "sh -c 'yes complaint | head -c 50000000 >&2; exit 1'";
     let said = conform_within("30000", complains, &["--caps", "none", "--only", "C1.01"]);
@@ -167,9 +91,9 @@ fn a_client_that_reads_but_says_nothing() {
     }
     let args = ["--caps", "none", "--only", "C1,C2,C3,C5.08"];
     let said = conform("sh -c 'exec curl -sN \"$0\" >/dev/null'", &args);
-    assert!(said.with("pass").contains(&"C1.01"), "{}", said.all());
-    assert!(said.with("fail").contains(&"C2.01"), "{}", said.all());
-    assert!(said.with("blocked").len() > 30, "{}", said.all());
+    assert!(said.verdicts("pass").contains(&"C1.01"), "{}", said.all());
+    assert!(said.verdicts("fail").contains(&"C2.01"), "{}", said.all());
+    assert!(said.verdicts("blocked").len() > 30, "{}", said.all());
 }
 
 #[test]

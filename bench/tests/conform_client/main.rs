@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../conform_server/bounded.rs"]
+mod bounded;
 mod browser;
 mod hostile;

@@ -6,97 +6,18 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::bounded::{self, Said};
 use crate::target::{self, Hostile, STREAM_HEAD, read_request, serve_events};
-use serde_json::Value;
 
 /// A command that has not ended by then hangs.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// The most resident memory that the command may ever have, KiB: a few of its own limits.
-const MEMORY_KIB: u64 = 300 * 1024;
-
-/// The output of the command.
-struct Said {
-    code: Option<i32>,
-    stderr: String,
-    stdout: String,
-    report: Option<Value>,
-    peak_kib: u64,
-}
-
-impl Said {
-    fn verdicts(&self, wanted: &str) -> Vec<&str> {
-        let Some(report) = &self.report else { return Vec::new() };
-        let results = report["runs"][0]["results"].as_array().expect("a report has results");
-        let is_wanted = |it: &&Value| it["verdict"] == wanted;
-        results.iter().filter(is_wanted).filter_map(|it| it["id"].as_str()).collect()
-    }
-
-    fn all(&self) -> String {
-        format!("{:?}\n{}\n{}", self.code, self.stderr, self.stdout)
-    }
-}
 
 fn conform(url: &str, args: &[&str]) -> Said {
-    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let name = format!("sse-conform-hostile-{}-{number}.json", std::process::id());
-    let json: PathBuf = std::env::temp_dir().join(name);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .current_dir(crate::report::workspace())
-        .args(["conform", "server", url, "--patience-ms", "400", "--json"])
-        .arg(&json)
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let [stdout, stderr] =
-        [read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap())];
-    let began = Instant::now();
-    let mut peak_kib = 0;
-    let status = loop {
-        peak_kib = peak_kib.max(peak(child.id()));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if began.elapsed() > DEADLINE {
-            let _ = child.kill();
-            panic!("{args:?} hangs: {}", stdout.join().unwrap());
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
-    let report = std::fs::read_to_string(&json).ok();
-    let _ = std::fs::remove_file(&json);
-    let said = Said {
-        code: status.code(),
-        stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
-        report: report.map(|text| serde_json::from_str(&text).unwrap()),
-        peak_kib,
-    };
-    assert!(said.code.is_some_and(|code| code != 101), "a panic: {}", said.all());
-    assert!(said.peak_kib < MEMORY_KIB, "{} KiB of memory", said.peak_kib);
-    assert_eq!(said.verdicts("error"), [""; 0], "{}", said.all());
-    said
-}
-
-fn read_all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
+    let arguments = [&["server", url, "--patience-ms", "400"], args].concat();
+    bounded::conform(&arguments, DEADLINE)
 }
 
 /// It could not run, and says why in one line that ends in advice.
