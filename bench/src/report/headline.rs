@@ -1,11 +1,12 @@
-//! The narrow table of a README: what a delivered event costs, and how many cases fail.
+//! The narrow table of a README: the cost of a delivered event, and the number of failed cases.
 
 use conform::report::Run;
+use load::stats::CONFIDENCE;
 
-use super::figure::{CPU, LATENCY_P99, MEMORY};
-use super::render::{HEADLINE, NOTHING, doubt, name, ratio};
+use super::figure::{CPU, LATENCY_P99};
+use super::render::{HEADLINE, NOTHING, broadcast, doubt, memory, name, ratio};
 use super::table::Table;
-use super::{Figure, Measure, Report, Row, Unit};
+use super::{Figure, Report, Row};
 
 /// The table and where it was measured. `verdicts` are runs of the whole suite: they replace the counts of the
 /// report, which leaves out the cases that take a minute, and add rows of servers that were judged only.
@@ -23,16 +24,15 @@ pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
             (None, Some(it)) => failures(it.failed as usize, it.missed.len() - it.failed as usize),
             (None, None) => NOTHING.into(),
         };
-        let of = |figure: &Figure| measure(row, figure);
+        let headline = row.cell(HEADLINE).and_then(|it| it.summary.as_ref());
+        let of = |figure: &Figure| headline.and_then(|it| it.get(figure));
         // A fault of another workload is a line below the table.
         let here = || row.cell(HEADLINE).and_then(super::Cell::fault);
         match row.error.clone().or_else(here) {
             Some(fault) => table.error(name(row), &format!("error: {fault}")),
             None => {
-                let memory = of(&MEMORY).map(|it| Unit::Kibibytes.write(it.value.median));
                 let mut cells = name(row);
-                cells.extend([ratio(of(&CPU)), ratio(of(&LATENCY_P99))]);
-                cells.extend([memory.unwrap_or_else(|| NOTHING.into()), failed]);
+                cells.extend([ratio(of(&CPU)), ratio(of(&LATENCY_P99)), memory(row), failed]);
                 table.row(cells);
             }
         }
@@ -61,12 +61,14 @@ pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
         some => format!(" In the report without numbers: {some}."),
     };
     format!(
-        "{}\n{}A broadcast to 1000 streams each 40 ms, over {} rounds; in brackets the 95 % interval, and beside \
-         the failed cases the failed recommendations. {} on {} {machine}cores of {}, Linux {}, {}, commit {}; \
-         loopback, one core for the server and one for the load.{elsewhere}\n",
+        "{}\n{}CPU and p99 of {}, over {} rounds; in brackets the {:.0} % interval, and beside the failed cases the failed \
+         recommendations. {} on {} {machine}cores of {}, Linux {}, {}, commit {}; loopback, one core for the \
+         server and one for the load.{elsewhere}\n",
         table.markdown(),
         doubt(report),
+        broadcast(report).unwrap_or_else(|| "no broadcast".into()),
         cell.map_or(0, |it| it.rounds),
+        100.0 * CONFIDENCE,
         report.began,
         it.cores,
         it.cpu,
@@ -74,11 +76,6 @@ pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
         it.rustc,
         it.commit,
     )
-}
-
-fn measure<'r>(row: &'r Row, figure: &Figure) -> Option<&'r Measure> {
-    let of = |cell: &'r super::Cell| cell.summary.as_ref()?.get(figure);
-    row.cell(HEADLINE).and_then(of).or_else(|| row.cells.iter().find_map(of))
 }
 
 /// `1 (+2)`: demands, and recommendations beside them.

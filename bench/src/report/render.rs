@@ -143,22 +143,30 @@ pub(super) fn summary(report: &Report) -> (String, Table) {
         cells.push(brief(of(&LATENCY_P99), &LATENCY_P99));
         cells.push(slowest(of(&LATENCY_MAX)));
         cells.push(brief(of(&CPU), &CPU));
-        let memory = row.cells.iter().find_map(|it| it.summary.as_ref()?.get(&MEMORY));
-        cells.push(memory.map_or(NOTHING.into(), |it| Unit::Kibibytes.write(it.value.median)));
+        cells.push(memory(row));
         cells.push(row.write_calls_per_event.map_or(NOTHING.into(), significant));
         table.row(cells);
     }
-    let headline = report.workloads.iter().find(|it| it.name == HEADLINE);
-    let title = match headline.map(|it| &it.shape) {
-        Some(Shape::Broadcast(it)) => format!(
-            "Summary: conformance; deliveries of all workloads; latency and CPU of a broadcast to \
-             {} streams each {} ms; memory of an idle stream; calls that write",
-            it.subscribers,
-            it.interval_us / 1000
-        ),
-        _ => "Summary".into(),
-    };
+    let title = broadcast(report).map_or("Summary".into(), |broadcast| {
+        format!(
+            "Summary: conformance; deliveries of all workloads; latency and CPU of {broadcast}; \
+             memory of an idle stream; calls that write"
+        )
+    });
     (title, table)
+}
+
+/// The workload of the headlines in words, if it was measured.
+pub(super) fn broadcast(report: &Report) -> Option<String> {
+    let headline = report.workloads.iter().find(|it| it.name == HEADLINE)?;
+    let Shape::Broadcast(it) = &headline.shape else { return None };
+    Some(format!("a broadcast to {} streams each {} ms", it.subscribers, it.interval_us / 1000))
+}
+
+/// The memory of an idle stream, KiB, from the workload that measures it.
+pub(super) fn memory(row: &Row) -> String {
+    let memory = row.cells.iter().find_map(|it| it.summary.as_ref()?.get(&MEMORY));
+    memory.map_or(NOTHING.into(), |it| Unit::Kibibytes.write(it.value.median))
 }
 
 /// The results of each server under one workload.
