@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use fleet::Package;
 use fleet::cargo_metadata::{Dependency, DependencyKind, Metadata};
@@ -57,7 +58,7 @@ fn read(server: &Package, path: &str) -> String {
 
 /// One of its dependencies is the framework that its manifest names.
 fn has_framework(server: &Package) -> bool {
-    let packages = metadata().packages;
+    let packages = &metadata().packages;
     let package = packages.iter().find(|it| it.name == server.name).expect("it was found there");
     package.dependencies.iter().any(|it| it.name == server.framework)
 }
@@ -376,8 +377,10 @@ fn servers() -> Vec<Package> {
     fleet::discover().expect("tests run inside the workspace")
 }
 
-fn metadata() -> Metadata {
-    fleet::metadata().expect("tests run inside the workspace")
+fn metadata() -> &'static Metadata {
+    static METADATA: LazyLock<Metadata> =
+        LazyLock::new(|| fleet::metadata().expect("tests run inside the workspace"));
+    &METADATA
 }
 
 /// Files under version control, and new ones that will be.
