@@ -22,7 +22,7 @@ use feed::listen::{Connection, RequestDeadline};
 use feed::{Feed, Problem, Publisher, page};
 use tokio::net::TcpStream;
 
-/// A listener whose connections have a deadline unless they stream
+/// A listener that gives each connection a deadline unless it streams
 /// ([axum#2741](https://github.com/tokio-rs/axum/issues/2741)).
 pub struct Listener(pub feed::listen::Listener);
 

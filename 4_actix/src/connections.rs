@@ -82,7 +82,7 @@ impl Client {
         self.closing.get()
     }
 
-    /// Gives the second descriptor back; a connection whose last answer is a stream needs no deadline.
+    /// Gives the second descriptor back. A connection that ends with its stream needs no deadline.
     pub fn stop_deadline(&self) {
         self.deadline.as_ref().inspect(|task| task.abort());
     }
@@ -95,7 +95,7 @@ impl Drop for Client {
     }
 }
 
-/// Waits until the connection is due, with a descriptor of its own: actix keeps the first one.
+/// Waits until the connection is due, with a second descriptor: actix keeps the first one.
 async fn cut_when_due(connection: Connection, socket: OwnedFd) {
     while let Some(due) = connection.due() {
         if due <= Instant::now() {

@@ -94,7 +94,7 @@ pub fn publisher<'r>(request: &Request<'r>) -> Publisher<'r> {
 
 type Answering = fn(&Feed, Request<'_>) -> Result<Answer, Refused>;
 
-/// A route for GET whose answer is the result of a function of the request.
+/// A route for GET; a function of the request makes the answer.
 pub fn get(path: &str, answering: Answering) -> [Route; 1] {
     [Route::new(Method::Get, path, Get(answering))]
 }

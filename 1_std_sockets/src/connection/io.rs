@@ -117,7 +117,7 @@ impl Io {
     }
 
     /// Starts the time for a request, or for an answer to be taken. No byte of the client may start
-    /// it: one that sends a byte now and then would stay for ever.
+    /// it: a client that sends a byte now and then would stay forever.
     pub fn start_timeout(&self) {
         self.expire_in(self.local.timeout_ns);
     }

@@ -64,7 +64,7 @@ impl Pair {
         Pair { client, pending, connection }
     }
 
-    /// A connection whose client has sent this, polled until it waits.
+    /// A connection polled until it waits; its client has sent this.
     fn sent(request: &str) -> Pair {
         let mut pair = Pair::new();
         pair.send(request);
@@ -193,7 +193,7 @@ fn a_stream_takes_no_place_among_the_pending_connections() {
     assert!(!pair.leaves_room());
     pair.send("GET /stream HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(pair.leaves_room());
-    // A stream whose first event is the last one.
+    // A stream of one event.
     let mut pair = Pair::sent("GET /last HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(!pair.leaves_room());
     assert!(pair.wait_out(30).is_ready());

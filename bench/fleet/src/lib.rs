@@ -124,7 +124,7 @@ pub fn metadata() -> Result<Metadata> {
     let mut command = MetadataCommand::new();
     command.no_deps().other_options(["--offline".to_owned()]).exec().map_err(|error| match error {
         cargo_metadata::Error::CargoMetadata { stderr } => anyhow!(
-            "cargo metadata failed ({}); run inside the workspace, whose servers it looks for",
+            "cargo metadata failed ({}); run it inside the workspace: it looks for the servers there",
             last_line(stderr.as_bytes())
         ),
         error => anyhow!(error).context("cannot run cargo; install Rust from https://rustup.rs"),

@@ -15,7 +15,7 @@ const TOPIC: &str = "/messages/bench";
 const LEAD_NS: u64 = 20 * MILLISECOND_NS;
 
 /// Between two connections, where the workload is not about connecting: 5000 a second, well below
-/// what the slowest server accepts.
+/// the rate of the slowest server.
 pub(super) const CONNECT_EVERY_NS: u64 = 200_000;
 
 /// From the last connection to the time when all have to be open. The slowest of the servers opens
