@@ -41,14 +41,38 @@ command -v cargo >/dev/null || {
   exit 1
 }
 
-# install PACKAGE...: from Debian, as root or by sudo.
-install() {
-  say "apt-get install $*"
+# apt_get ARGUMENT...: as root or by sudo.
+apt_get() {
   local as_root=()
   [[ $EUID -eq 0 ]] || as_root=(sudo --non-interactive)
-  as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
-  { "${as_root[@]}" update && "${as_root[@]}" install --yes --no-install-recommends "$@"; } || {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"
+}
+
+# quietly COMMAND...: what it prints is shown only if it fails.
+quietly() {
+  local output
+  output=$("$@" 2>&1) || {
+    printf '%s\n' "$output" >&2
+    return 1
+  }
+}
+
+# install PACKAGE...: from Debian.
+install() {
+  say "apt-get install $*"
+  { quietly apt_get update && quietly apt_get install --yes --no-install-recommends "$@"; } || {
     echo "missing, and cannot be installed from here: apt-get install $*" >&2
+    exit 1
+  }
+}
+
+# unpack PACKAGE: into target/tools, for a package that would start a server of its own if it were installed.
+unpack() {
+  say "apt-get download $1"
+  mkdir -p target/tools
+  (cd target/tools && quietly apt_get update && quietly apt-get -qq download "$1" &&
+    dpkg -x "$1"_*.deb . && rm "$1"_*.deb) || {
+    echo "missing, and cannot be taken out of Debian's package: $1" >&2
     exit 1
   }
 }
@@ -66,6 +90,16 @@ node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || {
 
 # The demo is tried in a real terminal.
 command -v tmux >/dev/null || install tmux
+
+# It sets the wall clock of a server under test, and of no other program.
+command -v faketime >/dev/null || install faketime
+
+# Adapters for servers of other languages are tried: bench/servers/script.
+command -v go >/dev/null || install golang-go
+python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
+
+# A web server of others, for https.
+command -v caddy >/dev/null || [[ -x target/tools/usr/bin/caddy ]] || unpack caddy
 
 # It counts the parser's instructions.
 command -v valgrind >/dev/null || install valgrind
@@ -89,14 +123,20 @@ parts=$(cargo metadata --no-deps --format-version 1 --locked | node -e '
     test("units", kinds.map((kind) => (kind === "lib" ? "--lib" : `--${kind}s`)).join(" "));
     if (has("lib")) test("docs", "--doc");
   }')
-parts+=$'\nnode:client\tcd client/node && timeout 120 node --test'
+parts+=$'\nnode:client\tcd client/node && timeout 300 node --test'
 parts+=$'\nnode:page\tcd client/web/browser && timeout 600 node --test'
 # Other clients need npm, PyPI and a browser, and are checked before a release: CONTRIBUTING.md.
 for client in sse node-sse; do
   parts+=$'\n'"suite:$client"$'\t'"cargo run --quiet --locked -p sse-bench -- conform client $client --strict"
 done
-# Each benchmark once, as a test.
-parts+=$'\nbenches:once\tcargo bench --quiet --locked -p sse-bench -- --test'
+# Each benchmark once, as a test: its speed does not matter here, and a release build is slow to make. Instructions are
+# counted in a release build, of a package that has few dependencies.
+parts+=$'\nbenches:once\tcargo test --quiet --locked --all-features -p sse-bench --bench parser --bench encoder --bench fan_out'
+parts+=$'\nbenches:instructions\tcargo run --release --quiet --locked -p sse-instructions'
+# And those of an event, in the servers that have a cost.json: a release build of all would take minutes more.
+if compgen -G '*/cost.json' >/dev/null; then
+  parts+=$'\nbenches:cost\tcargo run --quiet --locked -p sse-bench -- cost --check'
+fi
 # The cases that take a minute only wait: all servers at once, from the beginning.
 waiting=$(awk -F'\t' '/:conformance\t/ { sub(":", "-long:", $1); print $1 "\t" $2 " -- --ignored" }' <<<"$parts")
 
@@ -136,18 +176,38 @@ build() {
     grep -o '"name":"sse-[a-z-]*","version"' | cut -d'"' -f4 | sort -u); do
     cargo build --quiet --locked -p "$package"
   done
+  for package in $(cargo metadata --no-deps --format-version 1 --locked | node -e '
+    const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+    const has = (package) => package.targets.some((it) => it.name === "smallest");
+    console.log(packages.filter(has).map((it) => it.name).join("\n"));'); do
+    cargo build --quiet --locked -p "$package" --example smallest
+  done
   # As bench/clients/sse/client.toml says; a compiler beside tests that judge times would make the host too busy to judge.
   if grep -q '^suite:sse' <<<"$parts"; then
     cargo build --release --quiet --locked -p sse-client --example conform_adapter
   fi
   if grep -q '^benches:' <<<"$parts"; then
-    cargo bench --quiet --locked -p sse-bench --no-run
+    cargo test --quiet --locked --all-features -p sse-bench --no-run --bench parser --bench encoder --bench fan_out
+    cargo build --release --quiet --locked -p sse-instructions
+  fi
+  if grep -q '^benches:cost' <<<"$parts"; then
+    for counts in */cost.json; do
+      cargo build --release --quiet --locked --manifest-path "${counts%/*}/Cargo.toml"
+    done
   fi
   # The packages of the lock file, unless they are there already.
   cmp -s client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock || {
     (cd client/web/browser && npm ci --no-audit --no-fund --loglevel error)
     cp client/web/browser/package-lock.json client/web/browser/node_modules/.from-lock
   }
+  # For the adapter in Python, and for the SDKs of models and tools.
+  for folder in bench/servers/python-starlette bench/servers/python-sdks; do
+    cmp -s "$folder/requirements.txt" "$folder/.venv/.from-lock" || {
+      (cd "$folder" && python3 -m venv .venv &&
+        .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt)
+      cp "$folder/requirements.txt" "$folder/.venv/.from-lock"
+    }
+  done
 }
 
 # run_part NAME COMMAND: its output goes to its log, its verdict and time to the terminal.
@@ -175,9 +235,9 @@ run_part() {
 }
 
 # Parts that judge times leave most of the machine idle while they wait, and want that: they run after the others, as many at
-# a time as there are cores. At last, alone, the part that measures.
-judges_times='conform_server|conform_client|one_fault|lifecycle|bench:load|suite:|client:demo|node:page'
-measures='bench:report'
+# a time as there are cores. At last, one by one, the parts that measure.
+judges_times='conform_server|conform_client|one_fault|lifecycle|bench:attack|bench:load|bench:others|suite:|client:demo|node:page'
+measures='bench:report|benches:cost'
 
 run_all() {
   local name command

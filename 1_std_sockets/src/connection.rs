@@ -176,6 +176,12 @@ async fn exchange(io: Rc<Io>, service: Rc<Service>) -> Result<Answer, End> {
 
 /// Waits for the head of a request.
 async fn read_request(io: &Io) -> Result<Request, End> {
+    let request = read_head(io).await;
+    let is_head = || io.received().starts_with(b"HEAD ");
+    request.map_err(|end| if is_head() { end.without_body() } else { end })
+}
+
+async fn read_head(io: &Io) -> Result<Request, End> {
     let mut decoder = HeadDecoder::default();
     loop {
         if let Some(request) = decoder.take(&mut io.received())? {
@@ -250,7 +256,7 @@ impl RequestBody {
         let framing = self.io.unread_body.take().unwrap_or(Framing::None);
         if self.expects_continue && self.io.received().is_empty() {
             // These few bytes fit into the send buffer: the client waits for them.
-            let _ = self.io.poll_write(&[CONTINUE, b"", b"", b""], 0, CONTINUE.len());
+            let _ = self.io.poll_write([CONTINUE, b""], 0);
         }
         let body = read_body(framing, &*self.io).await?;
         if body.is_ok() {

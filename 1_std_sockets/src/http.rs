@@ -17,7 +17,7 @@ use feed::Feed;
 
 pub use self::body::{Framing, Input, read_body};
 pub use self::request::{End, HeadDecoder, Request};
-pub use self::response::{Body, LAST_CHUNK, Response, chunk_head};
+pub use self::response::{Body, LAST_CHUNK, Response};
 
 /// Checks every request before its handler sees it, answers preflights, and lets allowed origins read
 /// the answer.

@@ -125,14 +125,14 @@ fn respond(opened: StreamResponse) -> Response {
         Ok(None) => return Response::new(204, Body::None),
         Err(problem) => return Response::from(&problem),
     };
-    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
-    // or else silent clients take all connections.
+    // SSE: a connection has a deadline unless it streams, or silent clients would take all
+    // connections; only the handler knows when it streams.
     // SSE: send the headers now, before the first event; then write each batch of ready events at
     // once (do not buffer).
     // SSE: a comment after 15 s of silence keeps proxies from closing the connection (HTML 9.2.7);
     // feed's frames have it.
     let response = Response::new(200, Body::Events(stream)).with("Content-Type", EVENT_STREAM);
-    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
-    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not replay it
+    // (no-cache, RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
     STREAM_HEADERS.into_iter().fold(response, |response, (name, value)| response.with(name, value))
 }

@@ -193,9 +193,7 @@ impl Worker {
             };
             match listener.accept() {
                 Ok((stream, _)) => {
-                    let mailboxes = self.mailboxes.iter();
-                    let mailbox = mailboxes.min_by_key(|mailbox| mailbox.connections.load(Relaxed));
-                    mailbox.expect("there is at least one worker").deliver(stream, place);
+                    Mailbox::with_fewest(&self.mailboxes).deliver(stream, place);
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,

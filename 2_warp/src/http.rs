@@ -15,8 +15,9 @@ use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 use percent_encoding::percent_decode_str;
 use warp::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING,
+    VARY,
 };
 use warp::http::uri::Authority;
 use warp::http::{StatusCode, Version};
@@ -175,6 +176,8 @@ fn facts(request: &hyper::Request<Incoming>) -> RequestFacts<'_> {
         host: host(uri.authority(), headers),
         origin: headers.get(ORIGIN).map(HeaderValue::as_bytes),
         asks_for_method: headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        transfer_encodings: headers.get_all(TRANSFER_ENCODING).iter().count(),
+        transfer_encoding: headers.get(TRANSFER_ENCODING).map(HeaderValue::as_bytes),
         path: uri.path(),
         target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
@@ -188,6 +191,7 @@ pub fn publisher(request: &Request) -> Publisher<'_> {
         authorization: field(AUTHORIZATION),
         origin: field(ORIGIN),
         host: host(request.authority.as_ref(), &request.headers),
+        content_length: field(CONTENT_LENGTH),
     }
 }
 

@@ -31,7 +31,7 @@ fn main() -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let feed = Feed::until_signal(settings)?;
     feed.settings.runtime()?.block_on(async {
-        // axum: without this, it waits forever for a request; its `Listener` is a trait.
+        // axum: by itself it waits forever for a request; its trait `Listener` lets in a deadline.
         let listener = Listener(listen::Listener::from_std(listener, &feed.settings)?);
         // axum: a layer inside the router runs behind the routing, which adds its own headers.
         let guard = middleware::from_fn_with_state(Arc::clone(&feed), http::guard);
@@ -104,8 +104,8 @@ fn respond(
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
-    // or else silent clients take all connections.
+    // SSE: a connection has a deadline unless it streams, or silent clients would take all
+    // connections; only the handler knows when it streams.
     let response = match feed.settings.encoding {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready
@@ -122,8 +122,8 @@ fn respond(
             Sse::new(events).keep_alive(keep_alive).into_response()
         }
     };
-    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
-    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not replay it
+    // (no-cache, RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
     Ok((STREAM_HEADERS, response).into_response())
 }
 

@@ -151,6 +151,8 @@ fn facts(request: &ServiceRequest) -> RequestFacts<'_> {
         host: host(uri, headers),
         origin: headers.get(ORIGIN).map(HeaderValue::as_bytes),
         asks_for_method: headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        transfer_encodings: headers.get_all(TRANSFER_ENCODING).count(),
+        transfer_encoding: headers.get(TRANSFER_ENCODING).map(HeaderValue::as_bytes),
         path: uri.path(),
         target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
@@ -172,6 +174,7 @@ pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
         authorization: field(AUTHORIZATION),
         origin: field(ORIGIN),
         host: host(request.uri(), request.headers()),
+        content_length: field(CONTENT_LENGTH),
     }
 }
 

@@ -112,8 +112,8 @@ fn respond(
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(Either::Left(HttpResponse::NoContent().finish()));
     };
-    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
-    // or else silent clients take all connections.
+    // SSE: a connection has a deadline unless it streams, or silent clients would take all
+    // connections; only the handler knows when it streams.
     let response = match feed.settings.encoding {
         Encoding::Shared => {
             // SSE: send the headers now, before the first event; then write each batch of ready
@@ -131,8 +131,8 @@ fn respond(
             Either::Right(Sse::from_infallible_stream(events).with_keep_alive(keep_alive))
         }
     };
-    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
-    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not replay it
+    // (no-cache, RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
     let response = response.customize();
     let response = STREAM_HEADERS.into_iter().fold(response, |it, header| it.insert_header(header));
     Ok(Either::Right(response))

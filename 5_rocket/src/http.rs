@@ -89,6 +89,7 @@ pub fn publisher<'r>(request: &Request<'r>) -> Publisher<'r> {
         authorization: field("Authorization"),
         origin: field("Origin"),
         host: field("Host"),
+        content_length: field("Content-Length"),
     }
 }
 
@@ -209,6 +210,8 @@ fn facts<'r>(request: &'r rocket::Request<'_>) -> RequestFacts<'r> {
         host: field("Host"),
         origin: field("Origin"),
         asks_for_method: field("Access-Control-Request-Method").is_some(),
+        transfer_encodings: request.headers().get("Transfer-Encoding").count(),
+        transfer_encoding: field("Transfer-Encoding"),
         path: path.as_str(),
         target_bytes: path.len() + query.map_or(0, |query| 1 + query.len()),
         header_bytes: fields.map(|field| field.name().as_str().len() + field.value().len()).sum(),

@@ -108,8 +108,8 @@ fn respond(feed: &Feed, opened: StreamResponse) -> Result<Answer, Refused> {
         // SSE: 204 No Content makes a browser's EventSource stop reconnecting (HTML 9.2.1).
         return Ok(Either::Left(NoContent));
     };
-    // SSE: a connection has a deadline unless it streams, and only the handler knows when it does;
-    // or else silent clients take all connections.
+    // SSE: a connection has a deadline unless it streams, or silent clients would take all
+    // connections; only the handler knows when it streams.
     // rocket: none has one, and nothing from outside can give it one.
     let response = match feed.settings.encoding {
         Encoding::Shared => {
@@ -126,8 +126,8 @@ fn respond(feed: &Feed, opened: StreamResponse) -> Result<Answer, Refused> {
             Either::Right(EventStream::from(events).heartbeat(feed.settings.keep_alive()))
         }
     };
-    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not keep it (no-cache,
-    // RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
+    // SSE: a browser takes text/event-stream only (HTML 9.2.3); caches must not replay it
+    // (no-cache, RFC 9111 5.2.2.4), nginx must not hold it back (X-Accel-Buffering: no).
     Ok(Either::Right(Streamed(response)))
 }
 

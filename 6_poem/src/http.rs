@@ -8,8 +8,8 @@ use feed::listen::Connection;
 use feed::{Feed, Problem, Publisher};
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION,
-    CONTENT_SECURITY_POLICY, HOST, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, HOST, HeaderValue, ORIGIN, TRANSFER_ENCODING, VARY,
 };
 use poem::http::{StatusCode, Version};
 use poem::web::Data;
@@ -126,6 +126,8 @@ fn facts(request: &Request) -> RequestFacts<'_> {
         host: host(request),
         origin: headers.get(ORIGIN).map(HeaderValue::as_bytes),
         asks_for_method: headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        transfer_encodings: headers.get_all(TRANSFER_ENCODING).iter().count(),
+        transfer_encoding: headers.get(TRANSFER_ENCODING).map(HeaderValue::as_bytes),
         path: uri.path(),
         target_bytes: uri.path_and_query().map_or(0, |target| target.as_str().len()),
         header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
@@ -135,7 +137,12 @@ fn facts(request: &Request) -> RequestFacts<'_> {
 /// The header fields that decide whether a request may publish.
 pub fn publisher(request: &Request) -> Publisher<'_> {
     let field = |name| request.headers().get(name).map(HeaderValue::as_bytes);
-    Publisher { authorization: field(AUTHORIZATION), origin: field(ORIGIN), host: host(request) }
+    Publisher {
+        authorization: field(AUTHORIZATION),
+        origin: field(ORIGIN),
+        host: host(request),
+        content_length: field(CONTENT_LENGTH),
+    }
 }
 
 /// The host that a request is for: the authority of its target outranks the field (RFC 9112 3.2.2).

@@ -20,10 +20,10 @@ fn fan_out(topic: &Topic, cursors: &mut [Subscription], data: &str) -> usize {
     let mut taken = 0;
     for cursor in cursors {
         while let SourcePoll::Shared(event) = black_box(cursor.poll(Now::default())) {
-            black_box(&event.frame);
+            black_box(event.frame());
             taken += 1;
         }
-        cursor.wake(Waker::noop());
+        cursor.sleep();
     }
     taken
 }
@@ -33,6 +33,7 @@ fn bench(criterion: &mut Criterion) {
     for count in [1, 100, 1000] {
         let topic = Arc::new(Topic::new("0a1b2c3d".into(), RETENTION, Arc::default()));
         let mut cursors: Vec<_> = (0..count).map(|_| topic.subscribe(None)).collect();
+        cursors.iter_mut().for_each(|cursor| cursor.set_waker(Waker::noop()));
         let data = "{\"n\":7,\"scheduled_ns\":1763638496000000000,\"pad\":\"\"}";
         assert_eq!(fan_out(&topic, &mut cursors, data), count);
         group.throughput(Throughput::Elements(count as u64));

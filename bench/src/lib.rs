@@ -3,5 +3,8 @@
 //! A server is seen only through its socket and its process, so the parts work on any server in any language: `wire` says
 //! what was on the socket, `fleet` finds and runs programs, `load` measures, `conform` judges.
 
+pub mod attack;
+pub mod cost;
 pub mod report;
 pub mod run;
+pub mod site;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::report::{self, Report};
 use bench::run::{self, Profile};
+use bench::{attack, cost, site};
 use clap::{CommandFactory, Parser, Subcommand};
+use conform::report::Paint;
 
 /// The harness could not do what it was asked to.
 const EXIT_COULD_NOT_RUN: u8 = 2;
@@ -28,8 +30,11 @@ Examples:
   sse-bench run --profile standard            more rounds, tighter ranges
   sse-bench conform server http://HOST/PATH   does this server conform? Any language will do
   sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
+  sse-bench attack axum                       do crowds, floods and nonsense break it?
+  sse-bench cost axum                         where do the instructions of an event go?
   sse-bench report --splice README.md DIR     put a report's summary into a document
   sse-bench compare DIR DIR                   is the second better or worse?
+  sse-bench site --out DIR                    all verdicts and figures that are kept, as pages
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 struct Cli {
@@ -49,11 +54,15 @@ Examples:
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
     Run(run::Args),
-    /// Check whether a server or a client conforms
+    /// Check whether a server, a cluster or a client conforms
     #[command(subcommand)]
     Conform(Conform),
     /// Hold many streams of any server open, and count the events
-    Load(load::Args),
+    Load(Box<load::Args>),
+    /// Attack the servers: crowds, floods and nonsense, at a size that is chosen
+    Attack(attack::Args),
+    /// Count the instructions of one delivered event, by layer of the server
+    Cost(cost::Args),
     /// List cases, rules, servers or workloads
     #[command(subcommand)]
     List(List),
@@ -65,6 +74,8 @@ Examples:
     Report(ReportArgs),
     /// Compare two reports, with intervals and verdicts; more reports give a trend
     Compare(report::compare::Args),
+    /// Make a static site of all verdicts and figures that are kept
+    Site(site::Args),
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -90,6 +101,8 @@ Examples:
 enum Conform {
     /// Check a server of the workspace by name, or any server by URL
     Server(Box<conform::ServerArgs>),
+    /// Check whether several nodes behave like one server
+    Cluster(Box<conform::cluster::ClusterArgs>),
     /// Check a client: a command, a test service, or a browser
     Client(Box<conform::ClientArgs>),
     /// Merge the JSON files of several runs into one matrix
@@ -136,6 +149,9 @@ struct ReportArgs {
     /// With --splice: files of `conform server --json`, whose counts of failed cases go into the table
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "splice")]
     verdicts: Vec<PathBuf>,
+    /// Print every column of the tables, however narrow the terminal is
+    #[arg(long)]
+    wide: bool,
 }
 
 fn main() -> ExitCode {
@@ -143,12 +159,16 @@ fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Conform(Conform::Server(args)) => conform::run_server(&args),
+        Command::Conform(Conform::Cluster(args)) => conform::cluster::run_cluster(&args),
         Command::Conform(Conform::Client(args)) => conform::run_client(&args),
         Command::Conform(Conform::Report(args)) => conform::merge_reports(&args),
-        Command::Load(args) => load::run(&args),
+        Command::Load(args) => load::run(&args, report::load_page),
+        Command::Attack(args) => attack::run(&args),
+        Command::Cost(args) => cost::run(&args),
         Command::List(list) => print_list(&list),
         Command::Report(args) => print_report(&args),
         Command::Compare(args) => report::compare::run(&args),
+        Command::Site(args) => site::run(&args),
         Command::Completions { shell } => pages::completions(Cli::command(), shell),
         Command::Man(args) => pages::man(Cli::command(), &args),
         Command::Floor(args) => load::floor::serve(&args).map(|()| ExitCode::SUCCESS),
@@ -201,7 +221,7 @@ fn print_report(args: &ReportArgs) -> Result<ExitCode> {
     report.summarise();
     let Some(document) = &args.splice else {
         report.save(&args.folder)?;
-        write!(out, "{}", report::text(&report))?;
+        write!(out, "{}", report::text(&report, Paint::for_stdout(), args.wide))?;
         return Ok(ExitCode::SUCCESS);
     };
     let shown = document.display();

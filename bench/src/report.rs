@@ -4,15 +4,19 @@
 //! summaries are medians over rounds, and ratios are taken to the floor *within* a round before
 //! they are averaged, so that noise which hits both cancels.
 
+#[cfg(test)]
+mod agreement;
+mod charts;
 pub mod compare;
 mod environment;
 mod figure;
 mod headline;
 mod html;
+mod load_page;
 mod plot;
+mod remarks;
 mod render;
 mod summary;
-mod table;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -29,8 +33,11 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, cpu};
 pub use figure::{Distributions, FIGURES, Figure, Figures, HEADLINES, Unit, significant};
+pub(crate) use headline::cost_rows;
 pub use headline::headline_markdown;
 pub use html::html;
+pub(crate) use html::{CHART_STYLE, front_charts, page_of};
+pub use load_page::load_page;
 pub use render::{markdown, text};
 use summary::Noises;
 pub(crate) use summary::used;
@@ -40,11 +47,14 @@ pub use trust::{Trust, TwinTest};
 /// The version of the JSON. It grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 4;
 
+/// The server that is in every run, and that has no package.
+pub const FLOOR: &str = "floor";
+
 /// The suffix of the name of a server's second copy.
 pub const TWIN: &str = " (twin)";
 
 /// The file in a report's folder that holds the data.
-const JSON_NAME: &str = "report.json";
+pub(crate) const JSON_NAME: &str = "report.json";
 
 /// Beginnings of a row, a cell, a window, and of what follows the windows: each begins a line of the JSON, so that `git diff`
 /// and `grep` show a window and not the whole report. A quote within a string is escaped, so these words are nothing else.
@@ -128,7 +138,7 @@ pub struct Row {
     pub framework: String,
     /// The framework's version.
     pub framework_version: String,
-    /// `shared` or `native`; nothing for the floor.
+    /// `shared` or `native`; nothing for the floor, `coalescing 5 ms` for the second one.
     pub encoding: Option<String>,
     /// The row of which this is a second copy under another name.
     pub twin_of: Option<String>,
@@ -315,7 +325,7 @@ impl Report {
         }
         json.push('\n');
         std::fs::write(folder.join(JSON_NAME), json).with_context(cannot)?;
-        std::fs::write(folder.join(HTML_NAME), html(self)).with_context(cannot)?;
+        std::fs::write(folder.join(HTML_NAME), html(self, folder)).with_context(cannot)?;
         std::fs::write(folder.join(MARKDOWN_NAME), markdown(self)).with_context(cannot)
     }
 
@@ -367,7 +377,7 @@ impl Row {
         }
     }
 
-    /// Whether this is the floor.
+    /// Whether this is the floor that all are compared with.
     pub fn is_floor(&self) -> bool {
         self.encoding.is_none()
     }

@@ -8,7 +8,7 @@
 mod calls;
 mod check;
 mod gate;
-mod progress;
+pub(crate) mod progress;
 mod rounds;
 mod self_check;
 mod window;
@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use conform::report::Paint;
 use fleet::{Launch, Package};
 use jiff::Timestamp;
 use load::Workload;
@@ -54,16 +55,20 @@ pub struct Args {
     /// Do not run the conformance suite first
     #[arg(long)]
     skip_conformance: bool,
+    /// Measure a second floor too: it lets a message wait so long, milliseconds, and writes it together
+    /// with those that came meanwhile
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    coalesce_ms: Option<u64>,
     /// Where to write the report [default: a new folder in target/sse-bench]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print every column of the tables, however narrow the terminal is
+    #[arg(long)]
+    wide: bool,
     /// Seed of the order of measurement [default: random]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 }
-
-/// The server that is in every run, and that has no package.
-const FLOOR: &str = "floor";
 
 /// How thorough a run is.
 #[derive(Debug, Clone)]
@@ -83,6 +88,7 @@ impl Profile {
         let thorough = |k: u32| {
             vec![
                 Workload::broadcast(1000, 40, 25, 5 * k),
+                Workload::busy_broadcast(100, 3 * k),
                 Workload::ticks(4, 4 * k),
                 Workload::aligned(2, 3 * k),
                 Workload::broadcast(1, 10, 50, 3 * k),
@@ -190,7 +196,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let report = setup.report(truths, &contestants, began.elapsed());
     report.save(&setup.folder)?;
     rounds::save(&setup.folder, &setup.workloads, &contestants)?;
-    let (text, folder) = (report::text(&report), shown(&setup.folder));
+    let (text, folder) =
+        (report::text(&report, Paint::for_stdout(), args.wide), shown(&setup.folder));
     write!(io::stdout(), "{text}\nWritten to {folder}\n")?;
     Ok(ExitCode::from(u8::from(report.partial || !report.is_as_expected())))
 }
@@ -207,6 +214,7 @@ struct Setup {
     unchecked: bool,
     environment: Environment,
     floor: Launch,
+    coalesce_ms: Option<u64>,
     cores: Cores,
     core_note: Option<String>,
     interrupted: Arc<AtomicBool>,
@@ -251,6 +259,7 @@ impl Setup {
             unchecked: args.unchecked,
             environment,
             floor: Launch { binary, args: vec!["floor".into()], core: None },
+            coalesce_ms: args.coalesce_ms,
             cores,
             core_note,
             interrupted,
@@ -353,7 +362,7 @@ fn select_workloads(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>
 fn select_packages(all: Vec<Package>, only: &[String]) -> Result<Vec<Package>> {
     let mut chosen = Vec::new();
     // The floor is in every run.
-    for name in only.iter().filter(|it| *it != FLOOR) {
+    for name in only.iter().filter(|it| *it != report::FLOOR) {
         chosen.push(fleet::find(&all, name)?.name.clone());
     }
     Ok(all.into_iter().filter(|it| only.is_empty() || chosen.contains(&it.name)).collect())
@@ -369,21 +378,16 @@ fn enough_fds(workloads: &[Workload]) -> Result<u64> {
     Ok(limit)
 }
 
-/// The floor, and each server in each of its encodings.
+/// The floor, the second one if it is wanted, and each server in each of its encodings.
 fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contestant>> {
-    let mut contestants = vec![Contestant {
-        row: Row {
-            server: FLOOR.into(),
-            framework: FLOOR.into(),
-            framework_version: env!("CARGO_PKG_VERSION").into(),
-            ..Row::default()
-        },
-        launch: Some(setup.floor.clone()),
-        ..Contestant::default()
-    }];
+    let mut contestants = vec![floor(None, setup.floor.clone())];
+    if let Some(ms) = setup.coalesce_ms {
+        let launch = setup.floor.clone().with_args(["--coalesce-ms".to_owned(), ms.to_string()]);
+        contestants.push(floor(Some(format!("coalescing {ms} ms")), launch));
+    }
     let count = setup.packages.len();
     for (index, package) in setup.packages.iter().enumerate() {
-        progress.say(&format!("build {}/{count}  {}", index + 1, package.name));
+        progress.hand_over(&format!("build {}/{count}  {}", index + 1, package.name));
         let built = fleet::build(package, true);
         if setup.is_interrupted() {
             bail!("interrupted before anything was measured");
@@ -407,9 +411,20 @@ fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contestant>> {
     Ok(contestants)
 }
 
+fn floor(encoding: Option<String>, launch: Launch) -> Contestant {
+    let row = Row {
+        server: report::FLOOR.into(),
+        framework: report::FLOOR.into(),
+        framework_version: env!("CARGO_PKG_VERSION").into(),
+        encoding,
+        ..Row::default()
+    };
+    Contestant { row, launch: Some(launch), ..Contestant::default() }
+}
+
 /// A second copy of the first server under another name: the two must not differ.
 fn add_twin(contestants: &mut Vec<Contestant>) {
-    let original = contestants.iter().find(|it| !it.row.is_floor() && it.launch.is_some());
+    let original = contestants.iter().find(|it| it.package.is_some() && it.launch.is_some());
     let Some(original) = original else { return };
     let twin = Contestant {
         row: Row {

@@ -11,7 +11,7 @@ import { Peer, HEAD, held, raw, status, stream } from "./peer.mjs";
 import { EventSource as Source } from "./sse.mjs";
 
 /** No test waits longer than this for anything. */
-const timeout = 20_000;
+const timeout = 60_000;
 const test = (name, run) => nodeTest(name, { timeout }, run);
 
 /** A failed test must not leave a handle behind that keeps the process alive. */

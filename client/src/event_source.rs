@@ -32,7 +32,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep};
 
 pub use self::answer::{codings, refusal};
-pub use self::builder::{Builder, http_client, parse_url};
+pub use self::builder::{Builder, http_client, http_client_builder, parse_url};
 pub use self::update::{Error, Head, MessageEvent, Reason, Update, root_cause};
 
 use self::answer::is_event_stream;
@@ -52,6 +52,24 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// event and one chunk of the body: a slow reader slows the server down. Dropping the future of
 /// `next()` loses nothing, so it can stand in `select!`. After an error or [`Update::Closed`] the
 /// stream is at its end.
+///
+/// ```no_run
+/// # async fn read() -> Result<(), client::Error> {
+/// use client::{EventSource, Update};
+/// use futures_util::TryStreamExt;
+///
+/// let url = "https://example.org/events";
+/// let mut source = EventSource::builder(url).last_event_id("41").retry_unavailable(true).build()?;
+/// while let Some(update) = source.try_next().await? {
+///     match update {
+///         Update::Event(event) => println!("{}: {}", event.event, event.data),
+///         Update::Reconnecting { reason, after } => eprintln!("{reason}; again in {after:?}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct EventSource {
     builder: Builder,
@@ -144,7 +162,7 @@ impl EventSource {
     }
 
     fn request(&mut self) {
-        let mut request = self.builder.request(&self.client, &self.url);
+        let mut request = self.builder.request_to(&self.client, &self.url);
         let id = self.parser.last_event_id();
         // The standard wants UTF-8, as raw bytes. HTTP cannot carry control characters: such an id
         // is left out, and the server starts anew, which is better than never connecting again.

@@ -9,6 +9,9 @@ use clap::Parser;
 
 use crate::cli::Cli;
 
+/// The stream was read, and did not come to the end that was asked for.
+const EXIT_UNMET: u8 = 1;
+
 /// The command could not do its work. clap ends with the same code for a wrong command line.
 const EXIT_FAILURE: u8 = 2;
 
@@ -27,7 +30,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             cli::print::notice(&format!("{error:#}"));
-            ExitCode::from(EXIT_FAILURE)
+            ExitCode::from(if error.is::<cli::Unmet>() { EXIT_UNMET } else { EXIT_FAILURE })
         }
     }
 }

@@ -4,6 +4,7 @@
 mod peer;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -221,7 +222,7 @@ fn tail_says_what_to_do_and_ends_with_2() {
     let port = Port::new();
     let url = port.url();
     assert_fails(&["tail", &url], "refused", "is the server running, and at this address?");
-    assert_fails(&["tail", "localhost:1/x"], "localhost:1/x", "as in http://127.0.0.1:8003/ticks");
+    assert_fails(&["tail", "/ticks"], "/ticks", "as in http://127.0.0.1:8003/ticks");
     let peer = Peer::start([
         raw("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<p>"),
         status("404 Not Found", ""),
@@ -232,6 +233,58 @@ fn tail_says_what_to_do_and_ends_with_2() {
     assert_fails(&["tail", &peer.url("/")], "503", "or wait with --retry-unavailable");
     let (code, _, stderr) = run(&["tail", "--max-events", "0", &url]);
     assert_eq!((code, stderr.contains("--max-events")), (2, true));
+}
+
+/// A server that answers everything with these bytes.
+fn answers(bytes: &'static [u8]) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            // An answer before the request could be lost in a reset.
+            let _ = socket.read(&mut [0; 4096]);
+            let _ = socket.write_all(bytes);
+        }
+    });
+    address
+}
+
+/// A mistake that is easily made, and the end of the one line that is said of it.
+#[test]
+fn a_mistake_is_answered_with_what_to_do() {
+    // An alert, as a server with TLS answers to plain text; and a server without TLS.
+    let secure_url = format!("http://{}/ticks", answers(b"\x15\x03\x01\0\x02\x02\x46"));
+    let plain = answers(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let plain_url = format!("https://{plain}/ticks");
+    let table: &[(&[&str], &str)] = &[
+        (
+            &["tail", "127.0.0.1:8003/ticks"],
+            "begins with its scheme; write http://127.0.0.1:8003/ticks",
+        ),
+        (
+            &["tail", "localhost:8003/ticks"],
+            "begins with its scheme; write http://localhost:8003/ticks",
+        ),
+        (&["tail", "--raw", "[::1]:1/x"], "begins with its scheme; write http://[::1]:1/x"),
+        (&["send", "localhost:8003/messages/a", "x"], "write http://localhost:8003/messages/a"),
+        (
+            &["tail", "ws://127.0.0.1/x"],
+            "its scheme is ws; give it whole, as in http://127.0.0.1:8003/ticks",
+        ),
+        (&["tail", &secure_url], "if it speaks TLS, try https://"),
+        (&["tail", "--raw", &secure_url], "if it speaks TLS, try https://"),
+        (&["tail", "--insecure", &plain_url], "it does not speak TLS on this port; try http://"),
+        (&["send", &plain_url, "x"], "it does not speak TLS on this port; try http://"),
+    ];
+    for (arguments, advice) in table {
+        assert_fails(arguments, "", advice);
+    }
+    // Without a name it starts one, and names the others.
+    let (code, _, stderr) = run(&["demo"]);
+    assert_eq!(code, 2, "{stderr}");
+    for word in known_servers().split(", ").chain(["starting axum", "--all", "needs a terminal"]) {
+        assert!(stderr.contains(word), "{word}: {stderr}");
+    }
 }
 
 #[test]

@@ -49,10 +49,16 @@ impl Now {
     }
 }
 
+static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::start);
+
 /// The present.
 pub fn now() -> Now {
-    static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::start);
     CLOCK.now()
+}
+
+/// That monotonic time, for a timer of the system or of a runtime.
+pub fn instant(monotonic: u64) -> Instant {
+    CLOCK.start + wait(CLOCK.start_unix, monotonic)
 }
 
 /// Now, in nanoseconds since the Unix epoch.
@@ -84,7 +90,8 @@ impl Clock {
         // The closest of a few readings: one may have been interrupted.
         let (start_unix, start, _) =
             (0..5).map(|_| read()).min_by_key(|reading| reading.2).expect("five readings");
-        Clock { start, start_unix, set_by: AtomicU64::new(0), compared: AtomicU64::new(0) }
+        let (set_by, compared) = (AtomicU64::new(0), AtomicU64::new(0));
+        Clock { start, start_unix, set_by, compared }
     }
 
     fn now(&self) -> Now {
@@ -99,7 +106,8 @@ impl Clock {
     }
 
     fn monotonic(&self) -> u64 {
-        self.start_unix + self.start.elapsed().as_nanos() as u64
+        let elapsed = self.start.elapsed();
+        self.start_unix + elapsed.as_secs() * SECOND + u64::from(elapsed.subsec_nanos())
     }
 }
 

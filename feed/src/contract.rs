@@ -79,6 +79,10 @@ pub struct RequestFacts<'a> {
     pub origin: Option<&'a [u8]>,
     /// There is an `Access-Control-Request-Method`.
     pub asks_for_method: bool,
+    /// `Transfer-Encoding` fields.
+    pub transfer_encodings: usize,
+    /// The first of them.
+    pub transfer_encoding: Option<&'a [u8]>,
     /// The path, as it was sent.
     pub path: &'a str,
     /// Bytes of the request target.
@@ -91,9 +95,9 @@ impl RequestFacts<'_> {
     /// Refuses a request that no endpoint should have to deal with.
     ///
     /// # Errors
-    /// 400 for a missing or doubled Host ([RFC 9112
+    /// 400 for a missing, doubled or malformed Host ([RFC 9112
     /// 3.2](https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2)) or a path that is not UTF-8,
-    /// 414, 421 for a host that is not ours, 431.
+    /// 414, 421 for a host that is not ours, 431; 400 or 501 as [`check_transfer_encoding`].
     pub(crate) fn validate(&self, allow_host: &[String]) -> Result<(), Problem> {
         if self.target_bytes > MAX_TARGET_BYTES {
             return Err(Problem::target_too_long(self.target_bytes, MAX_TARGET_BYTES));
@@ -105,8 +109,15 @@ impl RequestFacts<'_> {
             let hosts = format!("{} times", self.hosts);
             return Err(Problem::bad_value("Host", &hosts, "given exactly once"));
         }
+        if let Some(host) = self.host.filter(|host| !host.iter().all(is_host)) {
+            let host = String::from_utf8_lossy(host);
+            return Err(Problem::bad_value("Host", &host, "a host and an optional port"));
+        }
         if let Some(host) = self.host.filter(|host| !is_ours(host, allow_host)) {
             return Err(Problem::misdirected(&String::from_utf8_lossy(host)));
+        }
+        if let Some(first) = self.transfer_encoding {
+            check_transfer_encoding(self.transfer_encodings, first)?;
         }
         if percent_decode_str(self.path).decode_utf8().is_err() {
             return Err(Problem::bad_value("path", self.path, "UTF-8 when percent-decoded"));
@@ -115,13 +126,36 @@ impl RequestFacts<'_> {
     }
 }
 
+/// A byte that a host and its port may have
+/// ([RFC 3986 3.2.2](https://www.rfc-editor.org/rfc/rfc3986.html#section-3.2.2)).
+pub fn is_host(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte)
+}
+
+/// Refuses a body that is coded in another way than as chunks, once: it would be published as it is
+/// on the wire, and a proxy might find its end elsewhere.
+///
+/// # Errors
+/// 400, 501 ([RFC 9112 6.1](https://www.rfc-editor.org/rfc/rfc9112.html#section-6.1)).
+pub fn check_transfer_encoding(fields: usize, first: &[u8]) -> Result<(), Problem> {
+    let codings = first.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    if !codings.clone().all(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
+        return Err(Problem::unknown_transfer_coding());
+    }
+    if fields.max(codings.count()) > 1 {
+        let first = String::from_utf8_lossy(first);
+        return Err(Problem::bad_value("Transfer-Encoding", &first, "chunked, once"));
+    }
+    Ok(())
+}
+
 /// False for a name that may be of another site.
 ///
 /// By DNS rebinding, a page of that site reaches this server under the site's own name, and the
 /// browser takes both for one origin. An address and `localhost` cannot be rebound; an operator
 /// allows other names, or all with `*`.
 fn is_ours(host: &[u8], allow_host: &[String]) -> bool {
-    let Ok(host) = str::from_utf8(host) else { return allow_host.iter().any(|it| it == "*") };
+    let Ok(host) = str::from_utf8(host) else { return false };
     let port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
     let name = host.rsplit_once(':').filter(|it| port(it.1)).map_or(host, |it| it.0);
     let in_brackets = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
@@ -289,6 +323,8 @@ mod tests {
         host: Some(b"localhost"),
         origin: None,
         asks_for_method: false,
+        transfer_encodings: 0,
+        transfer_encoding: None,
         path: "/",
         target_bytes: 1,
         header_bytes: 100,
@@ -333,7 +369,6 @@ mod tests {
             "127.0.0.1.evil.example",
             "[::1].evil.example",
             "[::1]evil.example:80",
-            "127.0.0.1@evil.example",
             "evil.example:x",
             "127.1",
             "2130706433",
@@ -348,8 +383,27 @@ mod tests {
             assert_eq!(status(allowed, &["b.example", "app.example"]), None, "{allowed}");
         }
         assert_eq!(status("any.example", &["*"]), None);
-        let bytes = RequestFacts { host: Some(b"\xff"), ..FACTS };
-        assert_eq!(bytes.validate(&[]).map_err(|problem| problem.status), Err(421));
+        for malformed in ["a b", "127.0.0.1@evil.example", "a/b", "\u{e9}"] {
+            assert_eq!(status(malformed, &["*"]), Some(400), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn chunked_once_is_the_only_transfer_coding() {
+        let status = |fields, first: &str| {
+            check_transfer_encoding(fields, first.as_bytes()).err().map(|problem| problem.status)
+        };
+        for known in ["chunked", "CHUNKED", " chunked\t"] {
+            assert_eq!(status(1, known), None, "{known}");
+        }
+        for unknown in ["gzip, chunked", "chunked, identity", "xchunked", ""] {
+            assert_eq!(status(1, unknown), Some(501), "{unknown}");
+        }
+        assert_eq!(status(1, "chunked, chunked"), Some(400));
+        assert_eq!(status(2, "chunked"), Some(400));
+        let facts =
+            RequestFacts { transfer_encodings: 2, transfer_encoding: Some(b"gzip"), ..FACTS };
+        assert_eq!(facts.validate(&[]).map_err(|problem| problem.status), Err(501));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Publisher<'a> {
     pub origin: Option<&'a [u8]>,
     /// The host that the request is for, as in [`RequestFacts`].
     pub host: Option<&'a [u8]>,
+    /// `Content-Length`.
+    pub content_length: Option<&'a [u8]>,
 }
 
 /// One server's state. A server makes one and shares it among its handlers.
@@ -138,7 +140,8 @@ impl Feed {
     /// May this request publish to this topic? Asked before its body is read.
     ///
     /// # Errors
-    /// 400 for the topic, 401 without a token, 403 for a wrong one or a page of another site.
+    /// 400 for the topic, 401 without a token, 403 for a wrong one or a page of another site, 413 for
+    /// a body that is announced as too large.
     pub fn may_publish(&self, topic: &str, publisher: &Publisher<'_>) -> Result<(), Problem> {
         self.admit(topic, publisher).inspect_err(|problem| {
             self.log.exchange(format_args!("POST /messages/{topic}"), problem);
@@ -154,11 +157,18 @@ impl Feed {
             }
         }
         match (&self.settings.publish_token, publisher.authorization.and_then(bearer)) {
-            (None, _) => Ok(()),
-            (Some(_), None) => Err(Problem::unauthorized()),
-            (Some(token), Some(given)) if constant_time_eq(token.as_bytes(), given) => Ok(()),
-            (Some(_), Some(_)) => Err(Problem::wrong_token()),
+            (None, _) => {}
+            (Some(_), None) => return Err(Problem::unauthorized()),
+            (Some(token), Some(given)) if constant_time_eq(token.as_bytes(), given) => {}
+            (Some(_), Some(_)) => return Err(Problem::wrong_token()),
         }
+        // A length that is no number is the HTTP parser's to refuse.
+        let announced =
+            publisher.content_length.and_then(|it| str::from_utf8(it).ok()?.parse().ok());
+        if announced.is_some_and(|bytes: u64| bytes > MAX_MESSAGE_BYTES as u64) {
+            return Err(Problem::body_too_large(MAX_MESSAGE_BYTES));
+        }
+        Ok(())
     }
 
     /// `POST /messages/{topic}` with a body that was let in; the JSON to answer with, under 201.
@@ -340,11 +350,27 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_announced_as_too_large_is_refused_before_it_is_read() {
+        let status = |feed: &Feed, length: &'static str| {
+            let content_length = Some(length.as_bytes());
+            let publisher = Publisher { content_length, ..Publisher::default() };
+            feed.may_publish("t", &publisher).err().map(|problem| problem.status)
+        };
+        let open = feed(|_| ());
+        assert_eq!(status(&open, "65536"), None);
+        assert_eq!(status(&open, "65537"), Some(413));
+        assert_eq!(status(&open, "18446744073709551615"), Some(413));
+        // The size of a message is no concern of a client without the token.
+        let guarded = feed(|settings| settings.publish_token = Some("secret".into()));
+        assert_eq!(status(&guarded, "65537"), Some(401));
+    }
+
+    #[test]
     fn pages_of_another_site_may_not_publish_unless_allowed() {
         let status = |feed: &Feed, origin: &'static str| {
             let host = Some(b"127.0.0.1:8003".as_slice());
             let publisher =
-                Publisher { origin: Some(origin.as_bytes()), host, authorization: None };
+                Publisher { origin: Some(origin.as_bytes()), host, ..Publisher::default() };
             feed.may_publish("t", &publisher).err().map(|problem| problem.status)
         };
         let closed = feed(|_| ());
@@ -366,6 +392,8 @@ mod tests {
             host: Some(b"127.0.0.1:8003"),
             origin: Some(b"https://a.example"),
             asks_for_method: true,
+            transfer_encodings: 0,
+            transfer_encoding: None,
             path: "/messages/t",
             target_bytes: 11,
             header_bytes: 100,

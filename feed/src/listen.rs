@@ -25,7 +25,9 @@ const BACKLOG: i32 = 4096;
 
 /// Bytes that the kernel takes for a client before it can send them. Its send buffer grows to 4 MiB,
 /// also for a client that reads nothing, so a few hundred of those would fill the kernel's memory for
-/// TCP. This bounds the bytes that wait, not those under way: a long path is used as before. Source: Linux,
+/// TCP. This bounds the bytes that wait, not those under way: a long path is used as before, while a
+/// fixed `SO_SNDBUF` of this size would make it many times slower
+/// (`bench/results/2026-11-29-send-buffers`). Source: Linux,
 /// [`tcp_notsent_lowat`](https://docs.kernel.org/networking/ip-sysctl.html).
 #[cfg(target_os = "linux")]
 const NOTSENT_BYTES: u32 = 128 * 1024;

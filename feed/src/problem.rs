@@ -140,6 +140,12 @@ impl Problem {
         )
     }
 
+    /// 501: the body has a transfer coding that no server here undoes.
+    pub fn unknown_transfer_coding() -> Problem {
+        let detail = "the only transfer coding that this server knows is chunked";
+        Problem::new(501, "Not Implemented", detail)
+    }
+
     /// 431: the header section is larger than the limit.
     pub fn headers_too_large(bytes: usize, max_bytes: usize) -> Problem {
         let detail = format!("the header fields must be at most {max_bytes} bytes together");

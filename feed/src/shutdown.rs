@@ -16,7 +16,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::wakers::Wakers;
+use crate::wakers::{Slot, Wakers};
 
 /// The time for streams to end whole, before the process ends in any case: the contract says 2 s,
 /// and a client that reads nothing must not hold up the others for longer.
@@ -103,13 +103,15 @@ impl Shutdown {
 /// A slot in the list of wakers; given back on drop.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    slot: usize,
+    slot: Slot,
     shutdown: Shutdown,
 }
 
 impl Watch {
+    /// Sets the waker, which is called when the shutdown begins. The caller checks again afterwards.
     pub(crate) fn set_waker(&self, waker: &std::task::Waker) {
-        self.shutdown.state.wakers.set_waker(self.slot, waker);
+        self.shutdown.state.wakers.set_waker(&self.slot, waker);
+        self.slot.sleep();
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -119,7 +121,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shutdown.state.wakers.unregister(self.slot);
+        self.shutdown.state.wakers.unregister(&self.slot);
     }
 }
 

@@ -42,10 +42,17 @@ pub trait Source: Send + Sync {
     /// The next event, or when to ask again.
     fn poll(&mut self, now: Now) -> SourcePoll;
 
-    /// Registers a waker, which is called once when there may be more. Only a source that returns
-    /// `Wait(None)` needs it. The caller polls once more afterwards: an event may have come in
-    /// between.
-    fn wake(&mut self, _waker: &Waker) {}
+    /// Sets the waker for all sleeps. Only a source that returns `Wait(None)` needs it.
+    fn set_waker(&mut self, _waker: &Waker) {}
+
+    /// From now on the waker is called, once, when there may be more. The caller polls once more
+    /// afterwards: an event may have come in between.
+    fn sleep(&mut self) {}
+
+    /// True from then until the waker was called. A source that needs no waker sleeps all the time.
+    fn is_asleep(&self) -> bool {
+        true
+    }
 }
 
 impl std::fmt::Debug for dyn Source {

@@ -4,6 +4,7 @@
 //! the feature `tokio` it becomes a `Stream` of [`Frames`](EventStream::frames) or of
 //! [`Events`](EventStream::events).
 
+mod gathered;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use self::gathered::Gathered;
 #[cfg(feature = "tokio")]
 pub use self::tokio::{Events, Frames};
 use crate::clock::{MS, Now};
@@ -51,6 +53,10 @@ pub struct EventStream {
     keep_alive_ns: u64,
     /// When the last byte left, in monotonic nanoseconds.
     quiet_since: u64,
+    /// The waker that the source and the shutdown have.
+    waker: Option<Waker>,
+    /// The source has nothing before that time unless it calls the waker; 0 if that is not known.
+    waits_until: u64,
     shutdown: Watch,
     open: OpenStream,
     log: Option<StreamLog>,
@@ -71,6 +77,8 @@ impl EventStream {
             source: Some(source),
             keep_alive_ns,
             quiet_since: now.monotonic,
+            waker: None,
+            waits_until: 0,
             shutdown,
             open,
             log,
@@ -79,81 +87,138 @@ impl EventStream {
 
     /// The next event, or the time to poll again. After `Wait` the waker is called once when there
     /// may be an event before that time.
+    #[inline(always)]
     pub fn poll_event(&mut self, now: Now, waker: &Waker) -> EventPoll {
-        let mut asked_to_be_woken = false;
-        loop {
-            let Some(source) = &mut self.source else { return EventPoll::End };
-            if self.shutdown.has_begun() {
-                self.end();
-                return self
-                    .send(now, Event::retry(Duration::from_millis(fastrand::u64(RETRY_MS))));
+        match self.look(now, waker) {
+            EventPoll::Wait(until) => {
+                let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
+                if now.monotonic >= keep_alive {
+                    return self.send(now, Event::comment(""));
+                }
+                EventPoll::Wait(until.min(keep_alive))
             }
-            match source.poll(now) {
-                SourcePoll::Event(event) => {
-                    self.open.sent();
-                    return self.send(now, event);
+            ready => ready,
+        }
+    }
+
+    /// As [`poll_event`](Self::poll_event), without a keep-alive.
+    // Twice for each event. In line it costs fewer instructions (callgrind), since no event is moved.
+    #[inline(always)]
+    fn look(&mut self, now: Now, waker: &Waker) -> EventPoll {
+        loop {
+            // Asleep before the look, so that no event between the two is missed.
+            if !self.has_waker(waker) || !self.is_asleep() {
+                self.sleep(waker);
+            } else if now.monotonic < self.waits_until && !self.shutdown.has_begun() {
+                // No call of the waker, so there is nothing new.
+                return EventPoll::Wait(self.waits_until);
+            }
+            self.waits_until = 0;
+            match self.next(now) {
+                EventPoll::Wait(until) if self.is_asleep() => {
+                    self.waits_until = until;
+                    return EventPoll::Wait(until);
                 }
-                SourcePoll::Gap(gap) => {
-                    self.open.lagged();
-                    self.open.sent();
-                    return self.send(now, gap.into());
-                }
-                SourcePoll::Shared(encoded) => {
-                    self.open.sent();
-                    self.quiet_since = now.monotonic;
-                    if let Some(log) = &self.log {
-                        log.sent(&encoded.event());
-                    }
-                    return EventPoll::Shared(encoded);
-                }
-                SourcePoll::Wait(until) if asked_to_be_woken => {
-                    let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
-                    if now.monotonic >= keep_alive {
-                        return self.send(now, Event::comment(""));
-                    }
-                    return EventPoll::Wait(
-                        until.map_or(keep_alive, |until| until.min(keep_alive)),
-                    );
-                }
-                SourcePoll::Wait(_) => {
-                    // Register first, then poll again, so that no event between the two is missed.
-                    source.wake(waker);
-                    self.shutdown.set_waker(waker);
-                    asked_to_be_woken = true;
-                }
-                SourcePoll::End => self.end(),
+                // It was woken meanwhile, perhaps by an event that is taken already.
+                EventPoll::Wait(_) => {}
+                ready => return ready,
             }
         }
     }
 
-    /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
-    pub fn poll_frame(&mut self, now: Now, waker: &Waker) -> FramePoll {
-        // A single shared event goes out as it is; only several are copied into one write.
-        let mut first: Option<Bytes> = None;
-        let mut batch = BytesMut::new();
-        loop {
-            let gathered = first.as_ref().map_or(0, Bytes::len) + batch.len();
-            let full = gathered >= COALESCE_BYTES;
-            let next =
-                if full { EventPoll::Wait(now.monotonic) } else { self.poll_event(now, waker) };
-            match next {
-                EventPoll::Shared(encoded) if gathered == 0 => first = Some(encoded.frame.clone()),
-                EventPoll::Shared(encoded) => {
-                    batch.extend(first.take());
-                    batch.extend_from_slice(&encoded.frame);
+    /// True until this time, unless the waker is called before; 0 if that is not known.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    fn sleeps_until(&self, waker: &Waker) -> u64 {
+        let is_asleep = self.has_waker(waker) && self.is_asleep() && !self.shutdown.has_begun();
+        if is_asleep { self.waits_until } else { 0 }
+    }
+
+    /// False also for the same waker, if that cannot be seen.
+    #[inline]
+    fn has_waker(&self, waker: &Waker) -> bool {
+        self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
+
+    #[inline]
+    fn is_asleep(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_asleep())
+    }
+
+    #[inline(always)]
+    fn next(&mut self, now: Now) -> EventPoll {
+        let Some(source) = &mut self.source else { return EventPoll::End };
+        if self.shutdown.has_begun() {
+            self.end();
+            return self.send(now, Event::retry(Duration::from_millis(fastrand::u64(RETRY_MS))));
+        }
+        match source.poll(now) {
+            SourcePoll::Event(event) => {
+                self.open.sent();
+                self.send(now, event)
+            }
+            SourcePoll::Gap(gap) => {
+                self.open.lagged();
+                self.open.sent();
+                self.send(now, gap.into())
+            }
+            SourcePoll::Shared(encoded) => {
+                self.open.sent();
+                self.quiet_since = now.monotonic;
+                if let Some(log) = &self.log {
+                    log.sent(&encoded.event());
                 }
-                EventPoll::Event(event) if gathered == 0 => first = Some(wire::encode(&event)),
-                EventPoll::Event(event) => {
-                    batch.extend(first.take());
-                    wire::encode_into(&event, &mut batch);
-                }
-                EventPoll::Wait(_) | EventPoll::End if gathered > 0 => {
-                    return FramePoll::Frame(first.unwrap_or_else(|| batch.freeze()));
-                }
-                EventPoll::Wait(until) => return FramePoll::Wait(until),
-                EventPoll::End => return FramePoll::End,
+                EventPoll::Shared(encoded)
+            }
+            SourcePoll::Wait(until) => EventPoll::Wait(until.unwrap_or(u64::MAX)),
+            SourcePoll::End => {
+                self.end();
+                EventPoll::End
             }
         }
+    }
+
+    fn sleep(&mut self, waker: &Waker) {
+        let has_waker = self.has_waker(waker);
+        let Some(source) = &mut self.source else { return };
+        if !has_waker {
+            source.set_waker(waker);
+            self.shutdown.set_waker(waker);
+            self.waker = Some(waker.clone());
+        }
+        source.sleep();
+    }
+
+    /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
+    pub fn poll_frame(&mut self, now: Now, waker: &Waker) -> FramePoll {
+        self.poll_write(now, waker, false)
+    }
+
+    /// The same as a chunk of HTTP/1.1, for a server that writes the framing itself.
+    pub fn poll_chunk(&mut self, now: Now, waker: &Waker) -> FramePoll {
+        self.poll_write(now, waker, true)
+    }
+
+    #[inline]
+    fn poll_write(&mut self, now: Now, waker: &Waker, chunked: bool) -> FramePoll {
+        let mut gathered = Gathered::Nothing;
+        while gathered.len() < COALESCE_BYTES {
+            let is_first = gathered.len() == 0;
+            let next = if is_first { self.poll_event(now, waker) } else { self.look(now, waker) };
+            match next {
+                EventPoll::Shared(encoded) => gathered.add(encoded),
+                EventPoll::Event(event) => wire::encode_into(&event, gathered.batch()),
+                EventPoll::Wait(until) if is_first => return FramePoll::Wait(until),
+                EventPoll::End if is_first => return FramePoll::End,
+                EventPoll::Wait(_) | EventPoll::End => break,
+            }
+        }
+        FramePoll::Frame(gathered.finish(chunked))
+    }
+
+    /// False if the source had nothing more at the time of the last poll.
+    pub fn may_have_more(&self) -> bool {
+        self.waits_until == 0
     }
 
     fn send(&mut self, now: Now, event: Event) -> EventPoll {
@@ -183,6 +248,9 @@ pub enum FramePoll {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Wake;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -191,6 +259,16 @@ mod tests {
     use crate::settings::Settings;
 
     const SILENT: u64 = 3600 * SECOND;
+
+    /// A waker that counts its calls.
+    #[derive(Default)]
+    struct Count(AtomicU64);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 
     fn feed() -> Arc<Feed> {
         Arc::new(Feed::new(Settings { keep_alive_ms: 15_000, ..Settings::for_tests() }))
@@ -263,16 +341,9 @@ mod tests {
 
     #[test]
     fn a_sleeping_stream_is_woken_by_a_publish_and_by_the_shutdown() {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        struct Count(AtomicU64);
-        impl std::task::Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::SeqCst);
-            }
-        }
         let feed = feed();
         let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
-        let count = Arc::new(Count(AtomicU64::new(0)));
+        let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
         let now = stream.quiet_since;
         assert!(matches!(stream.poll_event(Now::at(now), &waker), EventPoll::Wait(_)));
@@ -280,5 +351,74 @@ mod tests {
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         feed.shutdown.begin();
         assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_source_that_has_nothing_is_polled_again_only_when_it_wakes() {
+        struct Counted(Arc<AtomicU64>, bool);
+        impl Source for Counted {
+            fn poll(&mut self, now: Now) -> SourcePoll {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                match std::mem::take(&mut self.1) {
+                    true => SourcePoll::Event(Event::data("x")),
+                    false => SourcePoll::Wait(Some(now.monotonic + SECOND)),
+                }
+            }
+        }
+        let polls = Arc::new(AtomicU64::new(0));
+        let mut stream = feed().subscribe("t", "", None).expect("open").expect("a stream");
+        stream.source = Some(Box::new(Counted(Arc::clone(&polls), true)));
+        let waker = Waker::from(Arc::new(Count::default()));
+        let now = stream.quiet_since;
+        let mut poll =
+            |ns: u64| matches!(stream.poll_frame(Now::at(ns), &waker), FramePoll::Frame(_));
+        assert!(poll(now) && !poll(now) && !poll(now + 1));
+        assert_eq!(polls.load(Ordering::SeqCst), 2, "an event, and nothing more");
+        assert!(!poll(now + SECOND));
+        assert_eq!(polls.load(Ordering::SeqCst), 3, "it said when");
+    }
+
+    /// Each waker is another one, as of a stream that moves from task to task.
+    #[test]
+    fn a_waker_that_changes_is_the_one_that_is_called() {
+        let feed = feed();
+        let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        let now = Now::at(stream.quiet_since);
+        let counts = [(); 3].map(|()| Arc::new(Count::default()));
+        for count in &counts {
+            let waker = Waker::from(Arc::clone(count));
+            assert!(matches!(stream.poll_event(now, &waker), EventPoll::Wait(_)));
+        }
+        publish(&feed, b"x".to_vec());
+        let called = counts.each_ref().map(|count| count.0.load(Ordering::SeqCst));
+        assert_eq!(called, [0, 0, 1]);
+    }
+
+    #[test]
+    fn no_call_is_lost_between_a_look_and_a_sleep() {
+        const EVENTS: usize = 20_000;
+        let feed = Arc::new(Feed::new(Settings { retain: 100_000, ..Settings::for_tests() }));
+        let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        let publisher = Arc::clone(&feed);
+        let publishing = std::thread::spawn(move || {
+            (0..EVENTS).for_each(|_| publish(&publisher, b"x".to_vec()));
+        });
+        let waker = crate::shutdown::unpark_this_thread();
+        let mut seen = 0;
+        while seen < EVENTS {
+            match stream.poll_frame(Now::at(0), &waker) {
+                FramePoll::Frame(frame) => {
+                    seen += String::from_utf8_lossy(&frame).matches("data: ").count();
+                }
+                FramePoll::Wait(_) => {
+                    let begin = std::time::Instant::now();
+                    // Only a lost call takes so long.
+                    std::thread::park_timeout(Duration::from_secs(20));
+                    assert!(begin.elapsed() < Duration::from_secs(20), "after {seen} events");
+                }
+                FramePoll::End => panic!("the stream ended after {seen} events"),
+            }
+        }
+        publishing.join().expect("no panic");
     }
 }

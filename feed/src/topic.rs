@@ -15,7 +15,7 @@ use std::task::Waker;
 use crate::clock::Now;
 use crate::event::{Event, Gap};
 use crate::source::{Source, SourcePoll};
-use crate::wakers::Wakers;
+use crate::wakers::{Slot, Wakers};
 use crate::wire::Encoded;
 
 /// How much a topic retains; the oldest events go first.
@@ -111,7 +111,7 @@ impl Topic {
                 ring.events.len() > 1 && (ring.events.len() > events || ring.bytes > bytes)
             });
         });
-        self.newest.store(ring.newest, Ordering::Release);
+        self.newest.store(ring.newest, Ordering::SeqCst);
         drop(ring);
         self.wakers.wake_all();
         id
@@ -151,7 +151,7 @@ impl Topic {
 
     /// True if it has had no event yet, so that none of its ids is known to anyone.
     pub fn is_new(&self) -> bool {
-        self.newest.load(Ordering::Acquire) == 0
+        self.newest.load(Ordering::SeqCst) == 0
     }
 
     /// True if a reader has left since the last call.
@@ -183,17 +183,19 @@ impl Drop for Topic {
 #[derive(Debug)]
 pub struct Subscription {
     topic: Arc<Topic>,
-    slot: usize,
+    slot: Slot,
     next: u64,
     gap: Option<Gap>,
 }
 
 impl Source for Subscription {
     fn poll(&mut self, _now: Now) -> SourcePoll {
-        if let Some(gap) = self.gap.take() {
+        if self.gap.is_some()
+            && let Some(gap) = self.gap.take()
+        {
             return SourcePoll::Gap(gap);
         }
-        if self.next > self.topic.newest.load(Ordering::Acquire) {
+        if self.next > self.topic.newest.load(Ordering::SeqCst) {
             return SourcePoll::Wait(None);
         }
         let ring = self.topic.ring();
@@ -208,14 +210,22 @@ impl Source for Subscription {
         SourcePoll::Shared(Arc::clone(&ring.events[at]))
     }
 
-    fn wake(&mut self, waker: &Waker) {
-        self.topic.wakers.set_waker(self.slot, waker);
+    fn set_waker(&mut self, waker: &Waker) {
+        self.topic.wakers.set_waker(&self.slot, waker);
+    }
+
+    fn sleep(&mut self) {
+        self.slot.sleep();
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.slot.is_asleep()
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.topic.wakers.unregister(self.slot);
+        self.topic.wakers.unregister(&self.slot);
         self.topic.reader_left.store(true, Ordering::Relaxed);
     }
 }
@@ -355,11 +365,17 @@ mod tests {
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let mut sleepers: Vec<Subscription> = (0..10).map(|_| topic.subscribe(None)).collect();
-        sleepers.iter_mut().for_each(|sleeper| sleeper.wake(&waker));
+        sleepers.iter_mut().for_each(|sleeper| sleeper.set_waker(&waker));
+        topic.publish("0".into());
+        assert_eq!(count.0.load(Ordering::SeqCst), 0, "none sleeps");
+        sleepers.iter_mut().for_each(Subscription::sleep);
         sleepers.truncate(9);
         topic.publish("1".into());
         assert_eq!(count.0.load(Ordering::SeqCst), 9);
         topic.publish("2".into());
-        assert_eq!(count.0.load(Ordering::SeqCst), 9, "no waker was set again");
+        assert_eq!(count.0.load(Ordering::SeqCst), 9, "none sleeps again");
+        sleepers[0].sleep();
+        topic.publish("3".into());
+        assert_eq!(count.0.load(Ordering::SeqCst), 10, "the same waker is called again");
     }
 }

@@ -34,8 +34,10 @@ const ALLOCATION_BYTES: usize = 16;
 /// it was too.
 #[derive(Debug)]
 pub struct Encoded {
-    /// The event on the wire.
-    pub frame: Bytes,
+    /// The event on the wire, as a chunk of HTTP/1.1.
+    chunk: Bytes,
+    /// Where it begins in the chunk.
+    head: usize,
     /// The event, without data that the frame ends in.
     rest: Event,
     /// The length of that data.
@@ -43,12 +45,27 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// The event on the wire.
+    pub fn frame(&self) -> Bytes {
+        self.chunk.slice(self.head..self.chunk.len() - CRLF.len())
+    }
+
+    /// The same without another owner of it.
+    pub(crate) fn frame_bytes(&self) -> &[u8] {
+        &self.chunk[self.head..self.chunk.len() - CRLF.len()]
+    }
+
+    /// The event on the wire as a chunk of HTTP/1.1, for a server that writes the framing itself.
+    pub fn chunk(&self) -> Bytes {
+        self.chunk.clone()
+    }
+
     /// The event, for a server that encodes it in its framework's own way.
     pub fn event(&self) -> Event {
         let mut event = self.rest.clone();
         if let Some(bytes) = self.line {
-            let end = self.frame.len() - "\n\n".len();
-            let data = str::from_utf8(&self.frame[end - bytes..end]);
+            let end = self.chunk.len() - "\n\n\r\n".len();
+            let data = str::from_utf8(&self.chunk[end - bytes..end]);
             event.data = Some(data.expect("it was a String").to_owned());
         }
         event
@@ -58,21 +75,23 @@ impl Encoded {
     pub(crate) fn memory(&self) -> usize {
         let counters = 2 * size_of::<AtomicUsize>();
         // `Bytes` makes the second allocation when it is first cloned.
-        let frame = allocated(self.frame.len()) + allocated(3 * size_of::<usize>());
-        allocated(size_of::<Encoded>() + counters) + frame + self.rest.heap()
+        let chunk = allocated(self.chunk.len()) + allocated(3 * size_of::<usize>());
+        allocated(size_of::<Encoded>() + counters) + chunk + self.rest.heap()
     }
 }
 
 impl From<Event> for Encoded {
     fn from(mut event: Event) -> Encoded {
         let frame = buffer(&event);
-        let is_full = frame.len() == frame.capacity();
-        let frame = if is_full { frame.freeze() } else { Bytes::copy_from_slice(&frame) };
+        let mut line = [0; CHUNK_HEAD_BYTES];
+        let line = chunk_head(frame.len(), &mut line);
+        let head = line.len();
+        let chunk = [line, &frame, CRLF].concat().into();
         let has_one_line = |data: &mut String| memchr2(b'\r', b'\n', data.as_bytes()).is_none();
         let line = event.data.take_if(has_one_line).map(|data| data.len());
         // A message may still lie in the buffer that it was read into.
         event.data.as_mut().map(String::shrink_to_fit);
-        Encoded { frame, rest: event, line }
+        Encoded { chunk, head, rest: event, line }
     }
 }
 
@@ -92,6 +111,22 @@ impl Event {
 /// Bytes of memory that an allocation of this size takes.
 fn allocated(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes + ALLOCATION_BYTES }
+}
+
+/// The longest line before a chunk: 16 digits, CR LF.
+pub const CHUNK_HEAD_BYTES: usize = 18;
+
+pub(crate) const CRLF: &[u8] = b"\r\n";
+
+/// Writes `1a CR LF`, the line before a chunk of this many bytes, into `line` and returns the part
+/// that it used ([RFC 9112 7.1](https://www.rfc-editor.org/rfc/rfc9112.html#section-7.1)).
+pub fn chunk_head(bytes: usize, line: &mut [u8; CHUNK_HEAD_BYTES]) -> &[u8] {
+    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1) as usize;
+    for (at, digit) in line[..digits].iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[bytes >> (4 * (digits - 1 - at)) & 0xf];
+    }
+    line[digits..digits + 2].copy_from_slice(CRLF);
+    &line[..digits + 2]
 }
 
 /// Encodes one event, with the blank line that ends it. An event without any field gives no bytes.
@@ -238,9 +273,20 @@ mod tests {
         assert!((65_536..66_000).contains(&large), "{large}");
         let lines = read_into(&"\n".repeat(65_536));
         assert!((8 * 65_536..8 * 65_536 + 400).contains(&lines), "each is a data line: {lines}");
-        let frame = Encoded::from(Event::data("\n".repeat(1000))).frame;
-        let frame = frame.try_into_mut().expect("it has one owner");
-        assert_eq!(frame.capacity(), frame.len());
+        let chunk = Encoded::from(Event::data("\n".repeat(1000))).chunk;
+        let chunk = chunk.try_into_mut().expect("it has one owner");
+        assert_eq!(chunk.capacity(), chunk.len());
+    }
+
+    #[test]
+    fn a_chunk_begins_with_its_size_in_hex() {
+        for (bytes, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xabcde, "abcde\r\n")] {
+            assert_eq!(chunk_head(bytes, &mut [0; CHUNK_HEAD_BYTES]), line.as_bytes());
+        }
+        assert_eq!(chunk_head(usize::MAX, &mut [0; CHUNK_HEAD_BYTES]).len(), CHUNK_HEAD_BYTES);
+        let encoded = Encoded::from(Event::data("x"));
+        assert_eq!(encoded.frame(), "data: x\n\n");
+        assert_eq!(encoded.chunk(), "9\r\ndata: x\n\n\r\n");
     }
 
     #[test]

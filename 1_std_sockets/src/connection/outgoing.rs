@@ -7,7 +7,7 @@ use feed::clock::MS;
 use feed::stream::{EventStream, FramePoll};
 
 use super::io::{Io, NEVER};
-use crate::http::{End, LAST_CHUNK, chunk_head};
+use crate::http::{End, LAST_CHUNK};
 
 /// Frames of a stream until other connections have their turn. With
 /// [`feed::stream::COALESCE_BYTES`] in each that is enough to keep a fast reader busy.
@@ -19,7 +19,7 @@ const FRAMES_PER_TURN: usize = 4;
 pub struct Outgoing {
     /// A head with a text, or a last chunk; goes before the frame.
     plain: Vec<u8>,
-    /// An encoded event, or several.
+    /// An encoded event, or several; one chunk, if frames go out as chunks.
     frame: Bytes,
     /// Bytes of both that are out already.
     written: usize,
@@ -50,7 +50,11 @@ impl Outgoing {
                 && self.written == 0
             {
                 let now = io.local.now.get();
-                match events.poll_frame(now, context.waker()) {
+                let next = match self.chunked {
+                    true => events.poll_chunk(now, context.waker()),
+                    false => events.poll_frame(now, context.waker()),
+                };
+                match next {
                     FramePoll::Frame(frame) => self.frame = frame,
                     // A client that may have closed gets the frames that are ready; the stream does
                     // not wait for more.
@@ -91,16 +95,12 @@ impl Outgoing {
             // The kernel closes a stream that takes no byte for the stall timeout.
             io.deadline.set(NEVER);
         }
-        let mut line = [0; 18];
-        // A chunk without any byte would be the last one.
-        let chunk = self.chunked && !self.frame.is_empty();
-        let (before, after): (&[u8], &[u8]) =
-            if chunk { (chunk_head(self.frame.len(), &mut line), b"\r\n") } else { (b"", b"") };
-        let parts = [&self.plain, before, &self.frame, after];
-        let total = parts.iter().map(|part| part.len()).sum();
+        let parts: [&[u8]; 2] = [&self.plain, &self.frame];
+        let total = self.plain.len() + self.frame.len();
         while self.written < total {
-            self.written += ready!(io.poll_write(&parts, self.written, total))?;
+            self.written += ready!(io.poll_write(parts, self.written))?;
         }
+        // A stream that waits holds no memory of its last event.
         self.plain = Vec::new();
         self.frame = Bytes::new();
         self.written = 0;

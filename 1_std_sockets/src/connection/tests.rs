@@ -168,6 +168,19 @@ fn a_body_must_be_whole_in_time_however_often_a_byte_comes() {
 }
 
 #[test]
+fn a_head_that_is_refused_gets_no_body() {
+    for (rest, status) in [(" / HTTP/2.0\r\n\r\n", 505), (" / HTTP/1.1\r\nno colon\r\n\r\n", 400)] {
+        for (method, has_body) in [("HEAD", false), ("GET", true)] {
+            let mut pair = Pair::sent(&format!("{method}{rest}"));
+            let mut answer = String::new();
+            pair.client.read_to_string(&mut answer).expect("an answer, then the end");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert_eq!(!answer.ends_with("\r\n\r\n"), has_body, "{answer}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_may_not_be_pending_forever() {
     let mut pair = Pair::sent("GET /never HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(pair.connection.io.answering.get());

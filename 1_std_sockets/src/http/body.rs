@@ -7,9 +7,10 @@ use std::cell::RefMut;
 
 use bytes::{Buf, BytesMut};
 use feed::Problem;
-use feed::contract::MAX_MESSAGE_BYTES;
+use feed::contract::{MAX_MESSAGE_BYTES, check_transfer_encoding};
 
-use super::request::{End, Request};
+use super::request::{End, Request, field};
+use super::response::Response;
 
 /// Bytes of one line that frames chunks, its extensions included: clients do not use those.
 const MAX_CHUNK_LINE_BYTES: usize = 256;
@@ -48,13 +49,9 @@ impl Framing {
         if length.is_some() {
             return malformed("absent beside a Content-Length");
         }
-        let codings = codings.iter().flat_map(|value| value.split(|&byte| byte == b','));
-        let codings: Vec<&[u8]> = codings.map(<[u8]>::trim_ascii).collect();
-        if !codings.iter().all(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
-            let detail = "the only transfer coding that this server knows is chunked";
-            return Err(End::refused(501, "Not Implemented", detail));
-        }
-        if codings.len() > 1 { malformed("chunked, once") } else { Ok(Framing::Chunked) }
+        check_transfer_encoding(codings.len(), first)
+            .map_err(|problem| End::from(Response::from(&problem)))?;
+        Ok(Framing::Chunked)
     }
 }
 
@@ -117,6 +114,7 @@ async fn take_chunks(input: &impl Input, body: &mut Vec<u8>) -> Result<bool, End
         if line.is_empty() {
             return Ok(true);
         }
+        field(&line)?;
     }
 }
 

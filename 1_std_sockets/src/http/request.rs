@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::str;
 
 use bytes::{Buf, BytesMut};
-use feed::contract::{MAX_HEADER_BYTES, MAX_TARGET_BYTES, RequestFacts};
+use feed::contract::{MAX_HEADER_BYTES, MAX_TARGET_BYTES, RequestFacts, is_host};
 use feed::{Problem, Publisher};
 use percent_encoding::percent_decode_str;
 
@@ -34,7 +34,16 @@ pub enum End {
 impl End {
     /// 408: the request did not come in time.
     pub fn timeout() -> End {
-        End::refused(408, "Request Timeout", "the request must be whole within 10 seconds")
+        End::refused(408, "Request Timeout", "the request was not whole in time")
+    }
+
+    /// The same without the body of the answer, for a HEAD ([RFC 9110
+    /// 9.3.2](https://www.rfc-editor.org/rfc/rfc9110.html#section-9.3.2)).
+    pub fn without_body(mut self) -> End {
+        if let End::Refused(bytes) = &mut self {
+            bytes.truncate(head_end(bytes, 0).unwrap_or(bytes.len()));
+        }
+        self
     }
 
     /// An error of HTTP itself, with no counterpart in the contract.
@@ -171,6 +180,7 @@ impl Request {
             authorization: self.field("authorization"),
             origin: self.field("origin"),
             host: self.host(),
+            content_length: self.field("content-length"),
         }
     }
 
@@ -190,6 +200,8 @@ impl Request {
             host: self.host(),
             origin: self.field("origin"),
             asks_for_method: self.field("access-control-request-method").is_some(),
+            transfer_encodings: self.fields("transfer-encoding").count(),
+            transfer_encoding: self.field("transfer-encoding"),
             path: &self.path,
             target_bytes: self.target_bytes,
             header_bytes: self.fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
@@ -330,7 +342,7 @@ fn split_target(target: &str) -> Option<(Option<&str>, &str, &str)> {
 }
 
 /// A header field: its name in lower case, and its value.
-fn field(line: &[u8]) -> Result<(String, Vec<u8>), End> {
+pub(super) fn field(line: &[u8]) -> Result<(String, Vec<u8>), End> {
     let malformed = |must_be| Err(End::malformed("header field", line, must_be));
     let Some(colon) = line.iter().position(|&byte| byte == b':') else {
         return malformed("a name, a colon and a value");
@@ -347,8 +359,4 @@ fn field(line: &[u8]) -> Result<(String, Vec<u8>), End> {
     }
     let name = name.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect();
     Ok((name, value.trim_ascii().to_vec()))
-}
-
-fn is_host(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte)
 }

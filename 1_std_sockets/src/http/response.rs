@@ -116,17 +116,6 @@ impl From<&Problem> for Response {
     }
 }
 
-/// Writes `1a CR LF`, the line before a chunk of this many bytes, into `line` and returns the part
-/// that it used.
-pub fn chunk_head(bytes: usize, line: &mut [u8; 18]) -> &[u8] {
-    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1) as usize;
-    for (at, digit) in line[..digits].iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[bytes >> (4 * (digits - 1 - at)) & 0xf];
-    }
-    line[digits..digits + 2].copy_from_slice(b"\r\n");
-    &line[..digits + 2]
-}
-
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -174,14 +163,6 @@ mod tests {
         ] {
             assert_eq!(imf_fixdate(second).to_string(), date);
         }
-    }
-
-    #[test]
-    fn a_chunk_begins_with_its_size_in_hex() {
-        for (bytes, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xabcde, "abcde\r\n")] {
-            assert_eq!(chunk_head(bytes, &mut [0; 18]), line.as_bytes());
-        }
-        assert_eq!(chunk_head(usize::MAX, &mut [0; 18]).len(), 18);
     }
 
     #[test]

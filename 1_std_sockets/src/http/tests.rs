@@ -259,6 +259,8 @@ fn broken_and_endless_chunks_are_refused() {
         "1;a\rb\r\na\r\n",
         "0\r\nX: y\n\r\n",
         "0\r\n\n",
+        "0\r\nno colon\r\n\r\n",
+        "0\r\nX : y\r\n\r\n",
         "11111111111111111\r\n",
         &long,
         &long[..290],

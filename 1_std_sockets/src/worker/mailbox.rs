@@ -44,9 +44,22 @@ impl Mailbox {
         Ok(Mailbox { mail: Mutex::default(), wakeup, connections: AtomicUsize::new(0) })
     }
 
-    /// Gives the worker a connection.
+    /// The one of the worker with the fewest connections, which counts one more from now: several workers
+    /// accept at a time, and must not choose alike.
+    pub fn with_fewest(all: &[Arc<Mailbox>]) -> &Mailbox {
+        loop {
+            let counted = all.iter().map(|mailbox| (mailbox.connections.load(Relaxed), mailbox));
+            let (count, mailbox) =
+                counted.min_by_key(|(count, _)| *count).expect("there is at least one worker");
+            let taken = mailbox.connections.compare_exchange(count, count + 1, Relaxed, Relaxed);
+            if taken.is_ok() {
+                return mailbox;
+            }
+        }
+    }
+
+    /// Gives the worker a connection, which `with_fewest` has counted.
     pub fn deliver(&self, stream: TcpStream, place: Place) {
-        self.connections.fetch_add(1, Relaxed);
         self.post(|mail| mail.streams.push((stream, place)));
     }
 
@@ -102,6 +115,10 @@ struct SlotWaker {
 
 impl Wake for SlotWaker {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         self.mailbox.post(|mail| mail.woken.push(self.slot));
     }
 }
@@ -133,5 +150,25 @@ mod tests {
             mailbox.take(&mut mail);
             assert_eq!(mail.woken.drain(..).count(), 100);
         }
+    }
+    #[test]
+    fn workers_that_accept_at_a_time_spread_connections_evenly() {
+        let all: Vec<_> = (0..4).map(|_| Arc::new(Mailbox::new().expect("a file"))).collect();
+        let barrier = std::sync::Barrier::new(all.len());
+        let uneven = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..all.len() {
+                scope.spawn(|| {
+                    for round in 1..=2000 {
+                        barrier.wait();
+                        Mailbox::with_fewest(&all);
+                        barrier.wait();
+                        let is_even = all.iter().all(|it| it.connections.load(Relaxed) == round);
+                        uneven.fetch_add(usize::from(!is_even), Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(uneven.into_inner(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Prints what the benchmark `parser` measured last, as the table in `client/README.md`.
+//! Prints what the benchmark `parser` measured last, as the table in `client/README.md` and `client/src/docs/parser.md`.
 //!
 //! ```sh
 //! cargo bench -p sse-bench --bench parser

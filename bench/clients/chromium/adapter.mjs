@@ -1,56 +1,11 @@
-// Chromium's EventSource. The browser lives in a separate process (browser.mjs), which many cases share: the first case
-// starts it, and it ends when no case has come for a while.
+// Chromium's EventSource.
 
-import { execFileSync, spawn } from "node:child_process";
-import { connect } from "node:net";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-
-import { onCommand, options, say, sayLine } from "../adapter.mjs";
-import { findChromium, SOCKET } from "./where.mjs";
-
-/** A cold start on a busy machine takes seconds. */
-const START_LIMIT_MS = 30_000;
-const POLL_MS = 50;
+import { options, say, watch } from "../adapter.mjs";
+import { page } from "./page.mjs";
+import { runInPage, versionOfChromium } from "./session.mjs";
 
 if (process.argv.includes("--describe")) {
-  const [version] = execFileSync(findChromium(), ["--version"], { encoding: "utf8" }).match(/[0-9.]+/);
-  say({ name: "chromium", version, capabilities: ["R", "St", "Br", "Gz", "Ch"] });
+  say({ name: "chromium", version: versionOfChromium(), capabilities: ["R", "St", "Br", "Gz", "Ch"] });
 } else {
-  runCase(await browser());
-}
-
-function runCase(socket) {
-  socket.write(`${JSON.stringify({ url: process.argv.at(-1), options })}\n`);
-  const lines = createInterface({ input: socket });
-  lines.on("line", (line) => (line[0] === "!" ? console.error(line.slice(1)) : sayLine(line)));
-  // The page, or all of Chromium, has crashed.
-  lines.on("error", () => {});
-  socket.on("close", () => process.exit(1));
-  onCommand((command) => socket.write(`${JSON.stringify({ command })}\n`));
-}
-
-async function browser() {
-  const deadline = Date.now() + START_LIMIT_MS;
-  let started = false;
-  for (;;) {
-    try {
-      return await open();
-    } catch (error) {
-      if (Date.now() > deadline) throw new Error(`no Chromium behind ${SOCKET}: ${error.message}`);
-    }
-    if (!started) {
-      const script = fileURLToPath(new URL("browser.mjs", import.meta.url));
-      spawn(process.execPath, [script], { detached: true, stdio: "ignore" }).unref();
-      started = true;
-    }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-}
-
-function open() {
-  return new Promise((resolve, reject) => {
-    const socket = connect(SOCKET, () => resolve(socket));
-    socket.on("error", reject);
-  });
+  runInPage(`(${page})(${watch}, ${JSON.stringify(process.argv.at(-1))}, ${JSON.stringify(options)})`);
 }

@@ -1,7 +1,8 @@
 // Holds one headless Chromium and runs cases in it, each in a separate profile and page.
 //
-// Its protocol, over a Unix socket: first a line `{ url, options }`, then `{ command: "close" }`; the answer is the
-// records of the page, and a line with an exclamation mark for an error of this process. Chromium is spoken to by its
+// Its protocol, over a Unix socket: first a line `{ origin, script }`, then `{ command: "close" }`; the answer is the
+// records of the page, and a line with an exclamation mark for an error of this process. The script runs in an empty page
+// of the origin: it reports by `report(line)`, and sets `closeSource`. Chromium is spoken to by its
 // debugging protocol over a pipe: JSON, each message ended by NUL. https://chromedevtools.github.io/devtools-protocol/
 
 import { spawn } from "node:child_process";
@@ -11,8 +12,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-import { watch } from "../adapter.mjs";
-import { page } from "./page.mjs";
 import { findChromium, SOCKET } from "./where.mjs";
 
 /** Without a case for this time the run is over. */
@@ -118,7 +117,7 @@ async function runCase(chromium, socket) {
   const first = new Promise((resolve) => lines.once("line", resolve));
   const asked = await Promise.race([first, gone]);
   if (typeof asked !== "string") return;
-  const { url, options } = JSON.parse(asked);
+  const { origin, script } = JSON.parse(asked);
   const commands = [];
   lines.on("line", (line) => (sessionId ? command(line) : commands.push(line)));
   // A page that is gone needs no command.
@@ -133,7 +132,7 @@ async function runCase(chromium, socket) {
     sessionId = (await chromium.call("Target.attachToTarget", { targetId, flatten: true })).sessionId;
 
     // An empty page of the right origin, which no server has to serve.
-    const address = `${options.pageOrigin ?? new URL(url).origin}/blank`;
+    const address = `${origin}/blank`;
     const loaded = new Promise((resolve, reject) => {
       let served = false;
       chromium.listen(sessionId, (method, params) => {
@@ -154,8 +153,7 @@ async function runCase(chromium, socket) {
     await Promise.race([loaded, gone]);
     await call("Fetch.disable");
     await call("Runtime.addBinding", { name: "report" });
-    const expression = `(${page})(${watch}, ${JSON.stringify(url)}, ${JSON.stringify(options)})`;
-    const { exceptionDetails } = await call("Runtime.evaluate", { expression });
+    const { exceptionDetails } = await call("Runtime.evaluate", { expression: script });
     if (exceptionDetails) throw new Error(exceptionDetails.exception.description);
     for (const line of commands) command(line);
     await gone;

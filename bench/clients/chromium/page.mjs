@@ -1,4 +1,4 @@
-// Runs inside the page, as text: it has only its arguments and `report`, by which the page reports to browser.mjs.
+// Runs inside the page, as text: it has only its arguments and `report`, by which it reports to browser.mjs.
 
 /* global report */
 export function page(watch, url, options) {

@@ -5,7 +5,7 @@ import { tmpdir, userInfo } from "node:os";
 import { delimiter, join } from "node:path";
 
 /** One browser for each user and version of these files' protocol. */
-export const SOCKET = join(tmpdir(), `sse-bench-chromium-${userInfo().uid}-1.sock`);
+export const SOCKET = join(tmpdir(), `sse-bench-chromium-${userInfo().uid}-2.sock`);
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 

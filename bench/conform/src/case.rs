@@ -10,6 +10,9 @@ use super::Category;
 /// The day of the first catalogue.
 const FIRST_CATALOGUE: &str = "2026-11-20";
 
+/// The case about the time at which the head of a stream comes.
+pub(super) const EARLY_HEAD: &str = "S5.01";
+
 /// One claim about a server or a client, with the dialogue that tests it: all that there is to know
 /// of the case but the rule that it follows from (`rules.rs`).
 ///
@@ -26,6 +29,8 @@ pub struct Case<T: 'static, N: 'static> {
     pub source: &'static str,
     /// Whether it is about Server-Sent Events or about the HTTP below them.
     pub scope: Scope,
+    /// Of the HTTP below: a handler or a route can fix it all the same, the library need not change.
+    pub in_handler: bool,
     /// The day on which the case was added, `2026-11-20`.
     pub since: &'static str,
     /// Needs beyond the URL of a stream, or a client that reads one; empty for most.
@@ -55,6 +60,7 @@ impl<T, N> Case<T, N> {
         level: Level::Must,
         source: "",
         scope: Scope::Sse,
+        in_handler: false,
         since: FIRST_CATALOGUE,
         needs: &[],
         cost: &[],
@@ -74,10 +80,13 @@ impl<T, N> Case<T, N> {
     /// Whether a word of a user means it: an id, a slug, both, or its category (`S6`, `resume`).
     pub fn matches(&self, word: &str) -> bool {
         let category = self.id.split('.').next().unwrap_or_default();
-        [self.id, category, self.slug, self.category().name()]
-            .iter()
-            .any(|it| it.eq_ignore_ascii_case(word))
-            || self.name().eq_ignore_ascii_case(word)
+        [category, self.category().name()].iter().any(|it| it.eq_ignore_ascii_case(word))
+            || self.is_named(word)
+    }
+
+    /// Whether a word of a user means this case alone: an id, a slug, both.
+    pub fn is_named(&self, word: &str) -> bool {
+        [self.id, self.slug, &self.name()].iter().any(|it| it.eq_ignore_ascii_case(word))
     }
 
     /// Which category it belongs to.
@@ -141,6 +150,8 @@ pub enum Cost {
     Timed,
     /// It waits out the keep-alive: long, unless that is known to be short.
     KeepAlive,
+    /// It watches one stream for half a minute, unless the keep-alive is known: beside all others.
+    Watch,
     /// Hundreds of connections or many megabytes; only for a server that the user owns.
     Flood,
     /// It measures what others that run at the same time would spoil: what a server holds open,
@@ -156,6 +167,8 @@ pub enum Finding {
     Pass,
     /// The claim is true, or there was none; this was seen.
     Fact(String),
+    /// The claim was not judged; this was seen all the same.
+    Noted(String),
 }
 
 /// Why a case did not hold.
@@ -177,8 +190,18 @@ pub enum Fault {
     Unjudged(String),
     /// The stream or client at hand does not show what the case is about.
     Skip(String),
+    /// The observation follows from the failure of another case, which alone reports it.
+    Follows {
+        /// The id of that case.
+        case: &'static str,
+        /// The observation.
+        seen: String,
+    },
     /// No server answered, or the client sent no request: the claim could not be tested.
     Unreachable(String),
+    /// The adapter of a client did not do its part: it crashed before it asked for anything, or printed
+    /// lines that are not of the protocol.
+    Adapter(String),
     /// The harness could not do its part.
     Harness(String),
 }
@@ -190,6 +213,22 @@ impl Fault {
             *took = Some(time);
         }
         self
+    }
+
+    /// The same; only a recommendation failed.
+    pub(super) fn recommended(mut self) -> Fault {
+        if let Fault::Miss { lenient, .. } = &mut self {
+            *lenient = true;
+        }
+        self
+    }
+
+    /// The same; a failure is not judged, because it follows from that of another case.
+    pub(super) fn follows(self, case: &'static str) -> Fault {
+        match self {
+            Fault::Miss { actual, .. } => Fault::Follows { case, seen: actual },
+            other => other,
+        }
     }
 
     /// The same; if it is a failure, with these words before the expected and the actual result.
@@ -209,7 +248,15 @@ impl From<wire::Error> for Fault {
     fn from(error: wire::Error) -> Fault {
         match error {
             _ if error.is_unreachable() => return Fault::Unreachable(error.to_string()),
+            wire::Error::LateHead { is_busy: true, .. } => {
+                return Fault::Skip(format!("{error}: the server serves one stream at a time"));
+            }
+            // When a head comes is the claim of one case; all others need it.
+            wire::Error::LateHead { .. } => {
+                return Fault::Follows { case: EARLY_HEAD, seen: error.to_string() };
+            }
             // A limit of ours, not a rule: a server that sends more than we read breaks none.
+            wire::Error::Spent { .. } => return Fault::Skip(error.to_string()),
             wire::Error::TooLong { .. } | wire::Error::Parse(_) => {
                 return Fault::Skip(format!("{error}, and the suite reads no further"));
             }
@@ -221,5 +268,55 @@ impl From<wire::Error> for Fault {
         };
         let (expected, actual) = (error.awaited().to_owned(), error.to_string());
         Fault::Miss { expected, actual, lenient: false, took }
+    }
+}
+
+/// Checks of a whole catalogue, for the tests of both sides.
+#[cfg(test)]
+pub(super) mod catalogue {
+    use super::Case;
+
+    /// Ids are `S1.01`, `S1.02` and so on, with this letter: none is missing, none stands elsewhere.
+    pub fn ids_ascend_without_a_gap<T: 'static, N: 'static>(
+        letter: char,
+        all: impl Iterator<Item = &'static Case<T, N>>,
+    ) {
+        let key = |case: &Case<T, N>| {
+            let (category, number) = case.id.strip_prefix(letter)?.split_once('.')?;
+            let digits = number.len() == 2 && number.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then_some((category.parse::<u32>().ok()?, number.parse::<u32>().ok()?))
+        };
+        let mut last = (0, 0);
+        for case in all {
+            let this = key(case).expect(case.id);
+            // The cases about nodes are a catalogue of their own, which begins with its category.
+            let is_first = last == (0, 0) && this.1 == 1;
+            let is_next = this == (last.0, last.1 + 1) || this == (last.0 + 1, 1) || is_first;
+            let behind = format!("{letter}{}.{:02}", last.0, last.1);
+            assert!(is_next, "{} behind {behind}: a new case stands last in its category", case.id);
+            assert_eq!(case.category().number, this.0, "{}", case.id);
+            last = this;
+        }
+    }
+
+    /// Texts have their form, and prerequisites exist.
+    pub fn texts_read_well<T: 'static, N: 'static>(all: impl Iterator<Item = &'static Case<T, N>>) {
+        let all: Vec<_> = all.collect();
+        for case in &all {
+            let slug_is_fine = case
+                .slug
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || b"-0123456789".contains(&byte));
+            assert!(slug_is_fine, "{}", case.name());
+            assert!(case.claim.ends_with('.') && case.claim.len() < 140, "{}", case.name());
+            assert!(!case.source.is_empty(), "{}", case.name());
+            assert!(!case.sends.is_empty() && !case.fix.is_empty(), "{}", case.name());
+            assert!(case.since.len() == 10 && case.since.starts_with("20"), "{}", case.name());
+            assert!(
+                case.after.iter().all(|id| all.iter().any(|it| it.id == *id)),
+                "{}",
+                case.name()
+            );
+        }
     }
 }

@@ -6,7 +6,74 @@ use serde_json::{Value, json};
 
 use super::command::print;
 use super::rule::rules_of;
-use super::{Case, Coverage, Rule, SUITE_VERSION, client, server};
+use super::{Case, Category, Coverage, Level, Rule, SUITE_VERSION, Scope, client, server};
+
+/// A case in words, whichever side it is about.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// `S6.01`.
+    pub id: &'static str,
+    /// `resume-next`.
+    pub slug: &'static str,
+    /// The meaning of a failure.
+    pub level: Level,
+    /// The text that demands it.
+    pub source: &'static str,
+    /// Whether it is about the stream or the HTTP below it.
+    pub scope: Scope,
+    /// The day on which it was added.
+    pub since: &'static str,
+    /// Needs beyond the URL of a stream, or a client that reads one.
+    pub needs: Vec<String>,
+    /// The cases that must hold for it to say anything.
+    pub after: &'static [&'static str],
+    /// One sentence that is true of each that conforms.
+    pub claim: &'static str,
+    /// Requests and actions of the suite.
+    pub sends: &'static str,
+    /// The fix for what fails it.
+    pub fix: &'static str,
+    /// The rules that it follows from.
+    pub rules: Vec<&'static Rule>,
+    /// Streams that it plays to a client, each with its name.
+    pub streams: Vec<(&'static str, String)>,
+}
+
+impl Described {
+    fn of<T, N>(case: &Case<T, N>, rules: &'static [Rule], need: fn(&N) -> String) -> Described {
+        Described {
+            id: case.id,
+            slug: case.slug,
+            level: case.level,
+            source: case.source,
+            scope: case.scope,
+            since: case.since,
+            needs: case.needs.iter().map(need).collect(),
+            after: case.after,
+            claim: case.claim,
+            sends: case.sends,
+            fix: case.fix,
+            rules: rules_of(rules, case.id).collect(),
+            streams: client::streams_of(case.id),
+        }
+    }
+
+    /// Which category it belongs to.
+    pub fn category(&self) -> Category {
+        Category::of(self.id)
+    }
+}
+
+/// Every case in words: about servers, about nodes, about clients.
+pub fn described() -> Vec<Described> {
+    let server_need = ToString::to_string;
+    let node_need = ToString::to_string;
+    let client_need = |it: &client::Capability| format!("{it} ({})", it.meaning());
+    let servers = server::cases().map(|it| Described::of(it, server::RULES, server_need));
+    let nodes = server::cluster::cases().map(|it| Described::of(it, server::RULES, node_need));
+    let clients = client::cases().map(|it| Described::of(it, client::RULES, client_need));
+    servers.chain(nodes).chain(clients).collect()
+}
 
 /// How to list the cases, or the rules.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,12 +90,13 @@ pub struct ListArgs {
 pub fn list_cases(args: &ListArgs) -> Result<()> {
     if args.json {
         let servers = server::cases().map(|case| listed(case, server::RULES));
+        let nodes = server::cluster::cases().map(|case| listed(case, server::RULES));
         let clients = client::cases().map(|case| listed(case, client::RULES));
-        let cases: Vec<_> = servers.chain(clients).collect();
+        let cases: Vec<_> = servers.chain(nodes).chain(clients).collect();
         let catalogue = json!({ "suite_version": SUITE_VERSION, "cases": cases });
         return print(&format!("{}\n", serde_json::to_string_pretty(&catalogue)?));
     }
-    let servers = server::cases().map(line);
+    let servers = server::cases().map(line).chain(server::cluster::cases().map(line));
     print(&servers.chain(client::cases().map(line)).collect::<String>())
 }
 
@@ -36,7 +104,7 @@ fn listed<T, N: Serialize>(case: &Case<T, N>, rules: &'static [Rule]) -> Value {
     let rules: Vec<_> = rules_of(rules, case.id).map(|rule| rule.id).collect();
     json!({
         "id": case.id, "slug": case.slug, "level": case.level, "source": case.source,
-        "needs": case.needs, "cost": case.cost, "scope": case.scope,
+        "needs": case.needs, "cost": case.cost, "scope": case.scope, "in_handler": case.in_handler,
         "hostile": case.hostile, "since": case.since, "rules": rules,
         "depends_on": case.after, "claim": case.claim,
     })
@@ -103,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_must_rests_on_a_standard() {
-        let of_servers = server::cases().map(|case| (case.id, case.level, &['A', 'D'][..]));
+        let of_servers = server::cases().map(|case| (case.id, case.level));
+        let of_nodes = server::cluster::cases().map(|case| (case.id, case.level));
+        let of_servers = of_servers.chain(of_nodes).map(|(id, level)| (id, level, &['A', 'D'][..]));
         let of_clients = client::cases().map(|case| (case.id, case.level, &['B', 'C', 'H'][..]));
         for (id, _, standards) in of_servers.chain(of_clients).filter(|it| it.1 == Level::Must) {
             let by_standard = rules()
@@ -128,7 +198,8 @@ mod tests {
 
     #[test]
     fn ids_are_unique_and_cases_known() {
-        let of_servers: HashSet<_> = server::cases().map(|case| case.id).collect();
+        let of_nodes = server::cluster::cases().map(|case| case.id);
+        let of_servers: HashSet<_> = server::cases().map(|case| case.id).chain(of_nodes).collect();
         let of_clients: HashSet<_> = client::cases().map(|case| case.id).collect();
         for (rules, known) in [(server::RULES, of_servers), (client::RULES, of_clients)] {
             let ids: HashSet<_> = rules.iter().map(|rule| rule.id).collect();
@@ -142,7 +213,9 @@ mod tests {
 
     #[test]
     fn every_case_follows_from_a_rule() {
-        let ids = server::cases().map(|case| case.id).chain(client::cases().map(|case| case.id));
+        let of_nodes = server::cluster::cases().map(|case| case.id);
+        let ids = server::cases().map(|case| case.id).chain(of_nodes);
+        let ids = ids.chain(client::cases().map(|case| case.id));
         let lost: Vec<_> =
             ids.filter(|id| !rules().any(|rule| rule.cases().contains(id))).collect();
         assert!(lost.is_empty(), "no rule leads to {lost:?}");

@@ -42,6 +42,8 @@ impl Category {
             (Side::Server, 9) => "http",
             (Side::Server, 10) => "injection",
             (Side::Server, 11) => "shutdown",
+            (Side::Server, 12) => "http2",
+            (Side::Server, 13) => "nodes",
             (Side::Client, 1) => "request",
             (Side::Client, 2) => "lines",
             (Side::Client, 3) => "fields",

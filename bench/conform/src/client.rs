@@ -5,6 +5,7 @@
 //! (`browser.rs`). The cases know none of them: they start a client on a URL, answer its requests from a
 //! raw socket (`scripted_server.rs`), and compare what it reports.
 
+mod adapter_check;
 mod browser;
 mod cases;
 mod command;
@@ -19,6 +20,7 @@ mod run;
 mod scripted_server;
 mod segments;
 mod service;
+mod session;
 mod vectors;
 
 pub use cases::all as cases;
@@ -27,6 +29,7 @@ pub use context::CaseContext;
 pub use driver::Capability;
 pub use rules::RULES;
 pub use run::check_command;
+pub(super) use vectors::streams_of;
 
 use super::{Fault, Outcome, expect};
 

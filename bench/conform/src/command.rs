@@ -1,5 +1,6 @@
 //! Common parts of the commands on servers, on clients and on their reports.
 
+mod kept;
 mod merge;
 mod progress;
 
@@ -8,17 +9,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+pub(super) use kept::Kept;
 pub use merge::{ReportArgs, folder_or_files, merge_reports};
 pub(super) use progress::Progress;
 
 use super::Verdict;
-use super::report::{Document, Paint, Run, html, junit, markdown, summary_table, write};
+use super::report::{Document, Paint, Run, counted, html, junit, markdown, summary_table, write};
 
 /// Everything as expected.
 const EXIT_EXPECTED: u8 = 0;
 /// A failure that is not listed, a listed case that passes, a server that stopped answering.
 const EXIT_UNEXPECTED: u8 = 1;
-/// Nothing was checked: unreachable, unknown name, bad arguments.
+/// Nothing was checked, or nothing judged: unreachable, unknown name, bad arguments, only skips.
 const EXIT_COULD_NOT_RUN: u8 = 2;
 /// The harness itself failed.
 const EXIT_HARNESS: u8 = 3;
@@ -38,6 +40,9 @@ pub struct Outputs {
     /// Write the matrix as one HTML file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Print every column of a table, however narrow the terminal is
+    #[arg(long)]
+    pub wide: bool,
 }
 
 /// Says in one line why nothing was checked.
@@ -49,11 +54,17 @@ pub(super) fn could_not_run(words: &str) -> Result<ExitCode> {
 /// Writes what came of the runs to where it should go; the exit code says whether it is as expected.
 pub(super) fn finish(runs: Vec<Run>, outputs: &Outputs, paint: Paint) -> Result<ExitCode> {
     if runs.len() > 1 {
-        print(&format!("\n{}", summary_table(&runs, paint)))?;
+        print(&format!("\n{}", summary_table(&runs, outputs.paint(paint))))?;
     }
     let document = Document::new(runs);
     outputs.write(&document)?;
     let results = || document.runs.iter().flat_map(|run| &run.results);
+    let nothing = document.runs.iter().all(|run| run.summary.judged_nothing());
+    if nothing && !results().any(|it| it.verdict == Verdict::Error) {
+        let reason = results().find_map(|it| it.actual.as_deref()).unwrap_or("there is no case");
+        let cases = counted(results().count(), "case", "cases");
+        return could_not_run(&format!("nothing was judged ({cases}): {reason}"));
+    }
     Ok(ExitCode::from(if results().any(|it| it.verdict == Verdict::Error) {
         EXIT_HARNESS
     } else if document.runs.iter().any(|run| run.summary.unexpected > 0) {
@@ -64,7 +75,17 @@ pub(super) fn finish(runs: Vec<Run>, outputs: &Outputs, paint: Paint) -> Result<
 }
 
 impl Outputs {
-    fn write(&self, document: &Document) -> Result<()> {
+    /// Whether results go anywhere but to the terminal.
+    pub(super) fn is_any(&self) -> bool {
+        [&self.json, &self.junit, &self.md, &self.html].iter().any(|it| it.is_some())
+    }
+
+    /// For tables.
+    pub(super) fn paint(&self, paint: Paint) -> Paint {
+        if self.wide { paint.unlimited() } else { paint }
+    }
+
+    pub(super) fn write(&self, document: &Document) -> Result<()> {
         if let Some(path) = &self.json {
             document.write(path)?;
         }

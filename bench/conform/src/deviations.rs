@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::verdict::Known;
+use super::verdict::{CaseResult, Known};
 
 /// Whether there is a case with this id.
 pub type IsCase = fn(&str) -> bool;
@@ -13,7 +13,7 @@ pub type IsCase = fn(&str) -> bool;
 ///
 /// `[[deviation]]` names a case of the suite. `[[parity]]` names a request of `tests/parity` that
 /// the framework itself answers, otherwise than the other servers do. `[[lifecycle]]` names a check
-/// of `tests/lifecycle` that the framework cannot pass.
+/// of `tests/lifecycle` that the framework cannot pass, and `[[attack]]` one of `sse-bench attack`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviations {
@@ -24,6 +24,8 @@ pub struct Deviations {
     parity: Vec<ParityDeviation>,
     #[serde(default)]
     lifecycle: Vec<LifecycleDeviation>,
+    #[serde(rename = "attack", default)]
+    attacks: Vec<AttackDeviation>,
 }
 
 /// One request that is answered otherwise; one that is answered like the others' is stale.
@@ -56,6 +58,24 @@ pub struct LifecycleDeviation {
     pub version: String,
 }
 
+/// One attack that a server does not withstand; one that it withstands is stale.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttackDeviation {
+    /// The name of the attack.
+    pub attack: String,
+    /// The build that it holds for, `debug` or `release`; both if absent.
+    pub build: Option<String>,
+    /// The words of its failure, or a part of them: another failure is not this deviation.
+    pub failure: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Where upstream knows of it.
+    pub upstream: Option<String>,
+    /// The version it was seen with.
+    pub version: String,
+}
+
 /// One entry: a listed case that fails is expected, a listed case that passes is stale.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +90,25 @@ pub struct Deviation {
     pub upstream: Option<String>,
     /// The version it was seen with.
     pub version: String,
+}
+
+impl Deviation {
+    /// A failure as an entry; one that was known keeps its reason and its link.
+    pub(super) fn seen(
+        result: &CaseResult,
+        encoding: Option<String>,
+        version: String,
+    ) -> Deviation {
+        let known = result.deviation.as_ref();
+        let words = known.map(|it| &it.reason).or(result.actual.as_ref());
+        Deviation {
+            case: result.id.clone(),
+            encoding,
+            reason: words.unwrap_or(&result.claim).clone(),
+            upstream: known.and_then(|it| it.upstream.clone()),
+            version,
+        }
+    }
 }
 
 impl Deviations {
@@ -102,6 +141,11 @@ impl Deviations {
         &self.lifecycle
     }
 
+    /// The attacks that the server does not withstand.
+    pub fn attacks(&self) -> &[AttackDeviation] {
+        &self.attacks
+    }
+
     /// The entries.
     pub fn entries(&self) -> &[Deviation] {
         &self.entries
@@ -123,6 +167,29 @@ impl Deviations {
     /// When one names a case that does not exist, or two the same.
     pub fn of(entries: Vec<Deviation>, is_case: IsCase) -> Result<Deviations, String> {
         Deviations { entries, ..Deviations::default() }.checked(is_case)
+    }
+
+    /// The text of a file that [`Deviations::read_file`] reads.
+    pub(super) fn to_toml(&self) -> String {
+        let mut out =
+            "# Known failures: an entry is expected to fail, and fails the run once it passes.\n"
+                .to_owned();
+        for it in &self.entries {
+            out += "\n[[deviation]]\n";
+            for (key, value) in [
+                ("case", Some(&it.case)),
+                ("encoding", it.encoding.as_ref()),
+                ("reason", Some(&it.reason)),
+                ("upstream", it.upstream.as_ref()),
+                ("version", Some(&it.version)),
+            ] {
+                if let Some(value) = value {
+                    // A string of JSON is one of TOML, but for DEL, which no report holds.
+                    out += &format!("{key} = {}\n", serde_json::Value::from(value.as_str()));
+                }
+            }
+        }
+        out
     }
 
     fn parse(text: &str, is_case: IsCase) -> Result<Deviations, String> {
@@ -165,6 +232,15 @@ mod tests {
         let both =
             Deviations::parse(&TEXT.replace("encoding = \"native\"\n", ""), IS_CASE).unwrap();
         assert_eq!(reason(&both, "shared").as_deref(), Some("lost"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let quotes = TEXT.replace("\"lost\"", "'\"lost\" \\u{1b}'");
+        let deviations = Deviations::parse(&quotes, IS_CASE).unwrap();
+        let again = Deviations::parse(&deviations.to_toml(), IS_CASE).unwrap();
+        assert_eq!(again.for_encoding("native").known("S4.06"), deviations.known("S4.06"));
+        assert!(again.for_encoding("shared").entries().is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) fn miss(expected: impl Into<String>, actual: impl Into<String>) -> Fa
 
 /// The failure of a recommendation inside a case of a higher level.
 pub(super) fn miss_should(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
-    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: true, took: None }
+    miss(expected, actual).recommended()
 }
 
 /// Holds if the condition does.
@@ -80,6 +80,15 @@ pub(super) fn describe(answer: &wire::Result<Head>) -> String {
 /// Between two looks of [`eventually`].
 const LOOK: Duration = Duration::from_millis(10);
 
+/// A failure for this reaction; where nothing came in time, a busy host looks the same.
+pub(super) fn miss_of(expected: impl Into<String>, answer: &wire::Result<Head>) -> Fault {
+    let fault = miss(expected, describe(answer));
+    match answer {
+        Err(wire::Error::Timeout { patience, .. }) => fault.too_slow(*patience),
+        _ => fault,
+    }
+}
+
 /// Looks again and again until the inner result holds; its last failure when the time is over.
 pub(super) fn eventually<T>(
     within: Duration,
@@ -101,4 +110,9 @@ pub(super) fn pass() -> Outcome {
 /// The claim holds, and this is worth recording.
 pub(super) fn fact(text: impl Into<String>) -> Outcome {
     Ok(Finding::Fact(text.into()))
+}
+
+/// The claim cannot be judged from here, and this is worth recording.
+pub(super) fn noted(text: impl Into<String>) -> Outcome {
+    Ok(Finding::Noted(text.into()))
 }

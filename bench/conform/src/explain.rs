@@ -28,9 +28,10 @@ impl Facts {
         facts.line("category", case.category().name());
         facts.line(
             "about",
-            match case.scope {
-                Scope::Sse => "the event stream",
-                Scope::Http => "the HTTP library below it",
+            match (case.scope, case.in_handler) {
+                (Scope::Sse, _) => "the event stream",
+                (Scope::Http, true) => "HTTP below it, where a handler or its route can fix it",
+                (Scope::Http, false) => "the HTTP library below it; a handler seldom can fix it",
             },
         );
         facts.line("since", case.since);
@@ -45,7 +46,10 @@ impl Facts {
     /// The cases it rests on, and the rules that lead to it.
     pub(super) fn rests_on<T, N>(&mut self, case: &Case<T, N>, rules: &'static [Rule]) {
         if !case.after.is_empty() {
-            self.line("rests on", &format!("{} (else it is BLOCKED)", case.after.join(", ")));
+            self.line(
+                "rests on",
+                &format!("{} (a failure of those leaves it unjudged)", case.after.join(", ")),
+            );
         }
         for rule in rules_of(rules, case.id) {
             self.line("rule", &format!("{}: {} ({})", rule.id, rule.text, rule.source));

@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const WORK: Duration = Duration::from_millis(5);
 /// The time that counts as recent: some twenty samples.
 const RECENT: Duration = Duration::from_secs(2);
+/// A time is wide enough if it is this many times what the host adds.
+const WIDER: u32 = 8;
 /// Samples that are kept: three minutes on eight cores, longer than any case.
 const KEPT: usize = 8 * 1800;
 
@@ -47,10 +49,12 @@ struct Sample {
 
 /// Samples are taken while this exists.
 #[derive(Debug)]
-pub(super) struct Watch(());
+pub struct Watch(());
 
 impl Watch {
-    pub(super) fn start() -> Watch {
+    /// Begins to take samples.
+    #[must_use]
+    pub fn start() -> Watch {
         let mut host = lock();
         host.watches += 1;
         if host.running == 0 {
@@ -72,7 +76,7 @@ impl Drop for Watch {
 }
 
 /// The longest delay since then, the one that is not over yet included.
-pub(super) fn worst_since(begin: Instant) -> Duration {
+pub fn worst_since(begin: Instant) -> Duration {
     let host = lock();
     let now = host.under_way.iter().map(|due| due.elapsed().saturating_sub(WORK));
     let now = now.max().unwrap_or(Duration::ZERO);
@@ -80,9 +84,10 @@ pub(super) fn worst_since(begin: Instant) -> Duration {
     recent.map(|it| it.late).fold(now, Duration::max)
 }
 
-/// The longest delay of the last seconds.
-pub(super) fn recent() -> Duration {
-    Instant::now().checked_sub(RECENT).map_or(Duration::ZERO, worst_since)
+/// This time, or longer on a busy host, so that the host's delays stay small beside it; `widest` at the most.
+pub(super) fn widened(time: Duration, widest: Duration) -> Duration {
+    let recent = Instant::now().checked_sub(RECENT).map_or(Duration::ZERO, worst_since);
+    time.max(recent * WIDER).min(widest)
 }
 
 /// Waits until a sample is no later than this, but no longer than `within`.

@@ -98,9 +98,10 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
     let mut doubt = None;
     match outcome {
         Ok(finding) => {
-            result.verdict = if case.level == Level::Info { Verdict::Info } else { Verdict::Pass };
+            let is_noted = case.level == Level::Info || matches!(finding, Finding::Noted(_));
+            result.verdict = if is_noted { Verdict::Info } else { Verdict::Pass };
             doubt = of_silence();
-            if let Finding::Fact(text) = finding {
+            if let Finding::Fact(text) | Finding::Noted(text) = finding {
                 result.actual = Some(shown(&text));
             }
         }
@@ -125,7 +126,12 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
                     doubt = Some(reason.clone());
                     result.actual = Some(shown(&reason));
                 }
-                Fault::Unreachable(reason) | Fault::Harness(reason) => {
+                Fault::Follows { case, seen } => {
+                    doubt = subject.log().vain_wait().and_then(|took| busy(took, HOST_SHARE));
+                    result.actual = Some(shown(&format!("{}: {seen}", because(case))));
+                    result.because = Some(case.to_owned());
+                }
+                Fault::Unreachable(reason) | Fault::Adapter(reason) | Fault::Harness(reason) => {
                     result.actual = Some(shown(&reason));
                 }
             }
@@ -216,6 +222,20 @@ pub(super) fn parallel_map<T: Sync, R: Send>(
     slots.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
 }
 
+/// Holds if this holds for each item, several at a time; the first failure in the order of the items.
+pub(super) fn each_holds<T: Sync>(
+    items: &[T],
+    parallel: usize,
+    holds: impl Fn(&T) -> Result<(), Fault> + Sync,
+) -> Result<(), Fault> {
+    parallel_map(items, parallel, holds).into_iter().collect()
+}
+
+/// Why a case is not judged that follows from another one.
+pub(super) fn because(case: &str) -> String {
+    format!("not judged, because of {case}")
+}
+
 /// Sorts results in the order of the catalogue.
 pub(super) fn in_order(results: &mut [CaseResult]) {
     results.sort_by(|a, b| (a.category(), &a.id).cmp(&(b.category(), &b.id)));
@@ -228,11 +248,15 @@ pub(super) fn blank<T, N: fmt::Display>(case: &Case<T, N>, deviations: &Deviatio
         slug: case.slug.to_owned(),
         level: case.level,
         source: case.source.to_owned(),
+        scope: Some(case.scope),
+        in_handler: case.in_handler,
         claim: case.claim.to_owned(),
         sends: case.sends.to_owned(),
         fix: case.fix.to_owned(),
         needs: case.needs.iter().map(ToString::to_string).collect(),
         verdict: Verdict::Error,
+        because: None,
+        outside_scope: false,
         expected: None,
         actual: None,
         dialogue: None,
@@ -252,7 +276,8 @@ fn verdict_of(fault: &Fault, level: Level) -> Verdict {
             Level::Must | Level::MustContract => Verdict::Fail,
         },
         Fault::Skip(_) => Verdict::Skip,
-        Fault::Unreachable(_) => Verdict::Blocked,
+        Fault::Unreachable(_) | Fault::Follows { .. } => Verdict::Blocked,
+        Fault::Adapter(_) => Verdict::Adapter,
         Fault::Harness(_) | Fault::Unjudged(_) => Verdict::Error,
     }
 }

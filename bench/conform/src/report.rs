@@ -4,12 +4,15 @@
 //! one a client; documents of different
 //! days and machines merge into one matrix. The form of the JSON is in `report/schema.json`.
 
-mod html;
+pub mod html;
 mod junit;
 mod markdown;
+mod paint;
+pub mod table;
 mod terminal;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -17,10 +20,11 @@ use serde::{Deserialize, Serialize};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::{markdown, summary_markdown};
-pub use terminal::{Paint, failure_text, run_text, summary_table};
+pub use paint::{Paint, terminal_columns, wrapped};
+pub use terminal::{failure_text, run_text, summary_table};
 
 use super::judge::in_order;
-use super::{CaseResult, Category, Level, Profile, Side, Summary};
+use super::{CaseResult, Category, Level, Profile, SUITE_VERSION, Side, Summary};
 
 /// The name and the version of the JSON form; a change that readers would notice raises it.
 pub const SCHEMA: &str = "sse-conformance-report/1";
@@ -44,7 +48,7 @@ pub struct Document {
 pub struct Run {
     /// Its name in tables: `axum`, or the value of `--name`.
     pub name: String,
-    /// Of a server the URL, or the package of this workspace. Either this or `client` is there.
+    /// Of a server the URL, of nodes their URLs, or the package of this workspace. Either this or `client` is there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub server: Option<String>,
     /// Of a client the command, or what else it was driven by.
@@ -171,6 +175,36 @@ impl Document {
 }
 
 impl Run {
+    /// A run that begins now, of nothing yet.
+    pub(super) fn begun(name: String, strict: bool, time_scale: f64) -> Run {
+        Run {
+            name,
+            server: None,
+            client: None,
+            encoding: None,
+            framework: None,
+            suite_version: SUITE_VERSION,
+            profile: None,
+            strict,
+            time_scale,
+            began: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            took_ms: 0,
+            summary: Summary::default(),
+            results: Vec::new(),
+        }
+    }
+
+    /// This run at its end, with its results.
+    #[must_use]
+    pub(super) fn ended(self, start: Instant, results: Vec<CaseResult>) -> Run {
+        Run {
+            took_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            summary: Summary::of(&results, self.strict),
+            results,
+            ..self
+        }
+    }
+
     /// Name and encoding.
     pub fn label(&self) -> String {
         match &self.encoding {
@@ -250,7 +284,7 @@ fn level_word(level: Level) -> String {
 }
 
 /// `1 case`, `2 cases`.
-fn counted(count: usize, one: &str, many: &str) -> String {
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
@@ -266,6 +300,10 @@ pub(super) mod tests {
             slug: "a-slug".to_owned(),
             level: Level::Must,
             source: "HTML 9.2.3 & <more>".to_owned(),
+            scope: None,
+            in_handler: false,
+            because: None,
+            outside_scope: false,
             claim: "A claim with <b>, & and \"quotes\" | pipes.".to_owned(),
             sends: "A request.".to_owned(),
             fix: "Change the answer.".to_owned(),

@@ -3,18 +3,25 @@
 //! A server is seen only through its socket and, for the cases on shutdown, its process. Cases that
 //! need more than a URL say so in `needs`: the script endpoint, topics, metrics, the process.
 
+mod again;
+mod care;
 mod case;
 mod cases;
+pub mod cluster;
+mod coded;
 mod command;
+mod concurrency;
 mod control;
 mod dedicated_server;
 mod deviations;
 mod explain;
 mod grammar;
+mod late_head;
 mod metrics;
 mod need;
 mod process;
 mod reproduce;
+mod room;
 mod rules;
 mod run;
 mod script;
@@ -22,6 +29,7 @@ mod selection;
 mod target;
 mod test_binary;
 mod topic;
+mod watching;
 
 pub use case::Case;
 pub use cases::all as cases;
@@ -37,5 +45,5 @@ pub use test_binary::{conformance_launch, test_binary};
 
 use cases::HANDSHAKE;
 
-use super::case::is_selected;
+use super::case::{EARLY_HEAD, is_selected};
 use super::{CaseResult, Cost, Deviations, Fault, Level, Outcome, Scope, Verdict, expect, report};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Category, Level};
+use super::{Category, Level, Scope};
 
 /// The judgement on one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,19 +21,22 @@ pub enum Verdict {
     Skip,
     /// A case that it depends on failed, or there is no answer any more: it says nothing.
     Blocked,
+    /// The adapter of a client crashed or printed rubbish: it says nothing about the client.
+    Adapter,
     /// The harness could not do its part.
     Error,
 }
 
 impl Verdict {
     /// All of them, the good ones first.
-    pub const ALL: [Verdict; 7] = [
+    pub const ALL: [Verdict; 8] = [
         Verdict::Pass,
         Verdict::NonStrict,
         Verdict::Fail,
         Verdict::Info,
         Verdict::Skip,
         Verdict::Blocked,
+        Verdict::Adapter,
         Verdict::Error,
     ];
 
@@ -46,6 +49,7 @@ impl Verdict {
             Verdict::Info => "INFO",
             Verdict::Skip => "SKIP",
             Verdict::Blocked => "BLOCKED",
+            Verdict::Adapter => "ADAPTER",
             Verdict::Error => "ERROR",
         }
     }
@@ -64,6 +68,9 @@ impl Verdict {
             Verdict::Info => "no standard demands it; a fact was recorded",
             Verdict::Skip => "a need of the case is not offered, or the case was left out",
             Verdict::Blocked => "a case that it depends on failed, or there was no answer any more",
+            Verdict::Adapter => {
+                "the client's adapter crashed, or printed what is not of the protocol"
+            }
             Verdict::Error => "the harness could not do its part",
         }
     }
@@ -81,6 +88,12 @@ pub struct CaseResult {
     pub level: Level,
     /// The text that demands it.
     pub source: String,
+    /// Whether it is about the stream or the HTTP below it; reports before suite version 3 do not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scope: Option<Scope>,
+    /// Of the HTTP below: a handler or a route can fix it all the same.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub in_handler: bool,
     /// One sentence that is true of every server, or client, that conforms.
     pub claim: String,
     /// Requests and actions of the suite.
@@ -94,13 +107,19 @@ pub struct CaseResult {
     pub needs: Vec<String>,
     /// The judgement.
     pub verdict: Verdict,
+    /// Of a blocked case: the id of the case whose failure this one follows from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub because: Option<String>,
+    /// A failure is shown and does not fail the run: its scope is not the one that counts.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub outside_scope: bool,
     /// For a failure: the expected result.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expected: Option<String>,
     /// For a failure: the actual result. Otherwise a fact, or the reason why it was not judged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub actual: Option<String>,
-    /// For a failure: the bytes of the dialogue with their times, an excerpt.
+    /// For a failure, and for a case that passes if it was asked for: the bytes of the dialogue with their times, an excerpt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dialogue: Option<String>,
     /// For a failure: how to see it again, a line of shell or the option that runs the case alone.
@@ -144,7 +163,7 @@ impl CaseResult {
 
     /// Whether it failed, as is known.
     pub fn is_known(&self) -> bool {
-        self.is_miss() && self.deviation.is_some()
+        (self.is_miss() || self.verdict == Verdict::Adapter) && self.deviation.is_some()
     }
 
     /// Whether a deviation is listed for a case that holds: the list is out of date.
@@ -152,14 +171,33 @@ impl CaseResult {
         self.deviation.is_some() && matches!(self.verdict, Verdict::Pass | Verdict::Info)
     }
 
+    /// The part of a server, or client, in which a failure is fixed.
+    pub fn fixed_in(&self) -> Option<&'static str> {
+        if self.id.starts_with('C') {
+            return None;
+        }
+        Some(match (self.scope?, self.in_handler) {
+            (Scope::Sse, _) => "the handler, or the code that writes the stream",
+            (Scope::Http, true) => "the handler or its route",
+            (Scope::Http, false) => "the HTTP library, or a proxy before it; a handler seldom can",
+        })
+    }
+
     /// Whether a run with this result must not end well.
     pub fn is_unexpected(&self, strict: bool) -> bool {
         match self.verdict {
-            Verdict::Fail => self.deviation.is_none(),
+            Verdict::Fail | Verdict::NonStrict | Verdict::Pass | Verdict::Info
+                if self.outside_scope =>
+            {
+                false
+            }
+            Verdict::Fail | Verdict::Adapter => self.deviation.is_none(),
             Verdict::NonStrict => strict && self.deviation.is_none(),
             Verdict::Pass | Verdict::Info => self.is_stale(),
             Verdict::Skip => false,
-            Verdict::Blocked | Verdict::Error => true,
+            // The failure that it follows from is the finding.
+            Verdict::Blocked => self.because.is_none(),
+            Verdict::Error => true,
         }
     }
 }
@@ -180,17 +218,24 @@ pub struct Summary {
     pub info: usize,
     /// Cases whose needs are not offered, or that the profile leaves out.
     pub skipped: usize,
-    /// Cases that could not be judged: blocked, harness errors.
+    /// Cases that could not be judged: blocked, errors of an adapter or of the harness.
     pub not_judged: usize,
-    /// Results that must not be there.
+    /// Results that must not be there; all cases that a silent server blocks are one.
     pub unexpected: usize,
 }
 
 impl Summary {
+    /// The columns that every table has: passed, recommendations failed, failed, known, facts, skipped.
+    pub(super) fn columns(&self) -> [usize; 6] {
+        [self.passed, self.non_strict, self.failed, self.deviations, self.info, self.skipped]
+    }
+
     /// Counts results; `strict` makes a failed recommendation an unexpected result.
     pub fn of(results: &[CaseResult], strict: bool) -> Summary {
         let count =
             |wanted: fn(&CaseResult) -> bool| results.iter().filter(|it| wanted(it)).count();
+        let unexpected: Vec<_> = results.iter().filter(|it| it.is_unexpected(strict)).collect();
+        let blocked = unexpected.iter().filter(|it| it.verdict == Verdict::Blocked).count();
         Summary {
             passed: count(|it| it.verdict == Verdict::Pass),
             non_strict: count(|it| it.verdict == Verdict::NonStrict),
@@ -198,8 +243,19 @@ impl Summary {
             deviations: count(CaseResult::is_known),
             info: count(|it| it.verdict == Verdict::Info),
             skipped: count(|it| it.verdict == Verdict::Skip),
-            not_judged: count(|it| matches!(it.verdict, Verdict::Blocked | Verdict::Error)),
-            unexpected: results.iter().filter(|it| it.is_unexpected(strict)).count(),
+            not_judged: count(|it| {
+                matches!(it.verdict, Verdict::Blocked | Verdict::Adapter | Verdict::Error)
+            }),
+            unexpected: unexpected.len() - blocked.saturating_sub(1),
         }
     }
+
+    /// Whether no case came to a judgement or recorded a fact.
+    pub fn judged_nothing(&self) -> bool {
+        self.passed + self.non_strict + self.failed + self.info == 0
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }

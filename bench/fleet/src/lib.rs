@@ -10,7 +10,6 @@ mod process;
 mod program;
 mod usage;
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,6 +33,10 @@ pub const SPARE_FDS: u64 = 64;
 /// The example that a server's folder may have, and its name among the encodings: the framework's
 /// own event type as its documentation shows it, at `/ticks`, and nothing else.
 pub const SMALLEST: &str = "smallest";
+
+/// Advice where there is no workspace.
+const ELSEWHERE: &str = "servers with names are those of this command's repository: run it in a clone \
+                         with Rust from https://rustup.rs, or give the URL of any server";
 
 /// A server package of this workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -84,9 +87,14 @@ impl Package {
 /// Finds every server of the workspace that the current directory is in, in the order of folders.
 ///
 /// # Errors
-/// When `cargo metadata` fails, most likely because the directory is not in the workspace.
+/// When `cargo metadata` fails, or finds no server: most likely the directory is in no clone of this
+/// repository.
 pub fn discover() -> Result<Vec<Package>> {
     let metadata = metadata()?;
+    // Before the lock file: another project need not have one.
+    if metadata.packages.iter().all(|it| it.metadata.get("server").is_none()) {
+        bail!("{} has no server with a name; {ELSEWHERE}", metadata.workspace_root);
+    }
     let lock = std::fs::read_to_string(metadata.workspace_root.join("Cargo.lock"))
         .context("cannot read Cargo.lock; run cargo generate-lockfile")?;
 
@@ -123,11 +131,10 @@ pub fn discover() -> Result<Vec<Package>> {
 pub fn metadata() -> Result<Metadata> {
     let mut command = MetadataCommand::new();
     command.no_deps().other_options(["--offline".to_owned()]).exec().map_err(|error| match error {
-        cargo_metadata::Error::CargoMetadata { stderr } => anyhow!(
-            "cargo metadata failed ({}); run it inside the workspace: it looks for the servers there",
-            last_line(stderr.as_bytes())
-        ),
-        error => anyhow!(error).context("cannot run cargo; install Rust from https://rustup.rs"),
+        cargo_metadata::Error::CargoMetadata { stderr } => {
+            anyhow!("cargo metadata failed ({}); {ELSEWHERE}", last_line(stderr.as_bytes()))
+        }
+        error => anyhow!("cannot run cargo to find the servers ({error}); {ELSEWHERE}"),
     })
 }
 
@@ -188,7 +195,7 @@ fn build_target(
     selection: &[&str],
     release: bool,
 ) -> Result<Option<PathBuf>> {
-    let mut command = Command::new(cargo());
+    let mut command = cargo();
     command
         .args(["build", "--message-format", "json-render-diagnostics", "--package", &package.name])
         .args(selection)
@@ -217,8 +224,23 @@ fn build_target(
     Ok(of_kind.find_map(|artifact| artifact.executable).map(Into::into))
 }
 
-fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// cargo, as a shell would run it.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    outside_of_cargo(&mut cargo);
+    cargo
+}
+
+/// Takes away what cargo tells a program that it runs about its package. A build script that reads the name of its
+/// package, as ring's does, is run again where the variable differs: ring and all above it would be built anew.
+pub fn outside_of_cargo(command: &mut Command) {
+    let is_of_package =
+        |it: &str| it.starts_with("CARGO_PKG_") || it.starts_with("CARGO_MANIFEST_");
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| is_of_package(name)) {
+        command.env_remove(name);
+    }
 }
 
 fn rustc_version() -> Result<String> {

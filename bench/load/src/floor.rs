@@ -9,8 +9,13 @@
 //! event alone would make it faster by half a millisecond and cost twice the CPU, and a floor must
 //! lie below in both.
 //!
+//! With `--coalesce-ms` it is another floor: a message waits for those that come soon after it, and all
+//! that is ready for a stream is one write. That is the least CPU for a latency that someone allows; at
+//! rates at which nothing comes soon it is only later. A tick is alone on its stream, so it waits for
+//! nothing.
+//!
 //! It also lies on request: with a `--fault-…` it drops, doubles, swaps or delays a known number of
-//! events, and a harness that does not find exactly these cannot be trusted.
+//! events, is silent, cuts and refuses, and a harness that does not find exactly these cannot be trusted.
 
 mod connection;
 mod fault;
@@ -58,6 +63,9 @@ pub struct Args {
     /// Wake up for each tick to the microsecond, not on whole milliseconds
     #[arg(long)]
     exact_timers: bool,
+    /// Let a message wait so long, milliseconds, and write it together with those that came meanwhile
+    #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=60_000))]
+    coalesce_ms: u64,
     #[command(flatten)]
     faults: Faults,
 }
@@ -69,8 +77,8 @@ pub struct Args {
 pub fn serve(args: &Args) -> Result<()> {
     fleet::raise_fd_limit()?;
     let addr = SocketAddr::from((args.host, args.port));
-    let mut floor = Floor::listen(addr, args.exact_timers, args.faults)
-        .with_context(|| format!("cannot listen on {addr}"))?;
+    let mut floor =
+        Floor::listen(addr, args).with_context(|| format!("cannot listen on {addr}"))?;
     println!("listening on http://{}", floor.listener.local_addr()?);
     floor.run()?;
     Ok(())
@@ -82,6 +90,8 @@ struct Floor {
     timer: Timer,
     signal: UnixStream,
     exact_timers: bool,
+    /// How long a message waits for others.
+    coalesce_ns: u64,
     faults: Faults,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
@@ -90,6 +100,8 @@ struct Floor {
     /// Whether it has stalled: it does so once.
     stalled: bool,
     accepted: u64,
+    /// Requests for ticks.
+    streams: u64,
     /// One tick, the ticks of one write, and that write: memory that is used again.
     event: Vec<u8>,
     events: Vec<u8>,
@@ -101,16 +113,20 @@ struct Topic {
     subscribers: Vec<usize>,
     published: u64,
     held: Vec<u8>,
+    /// Frames for the next write to each subscriber.
+    ready: Vec<u8>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
+    Head { slot: usize, generation: u64 },
     Tick { slot: usize, generation: u64 },
     Publish { topic: String, frame: Vec<u8>, n: u64 },
+    Write { topic: String },
 }
 
 impl Floor {
-    fn listen(addr: SocketAddr, exact_timers: bool, faults: Faults) -> io::Result<Floor> {
+    fn listen(addr: SocketAddr, args: &Args) -> io::Result<Floor> {
         let poll = Poll::new()?;
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -131,14 +147,16 @@ impl Floor {
             poll,
             listener,
             signal,
-            exact_timers,
-            faults,
+            exact_timers: args.exact_timers,
+            coalesce_ns: args.coalesce_ms * MILLISECOND_NS,
+            faults: args.faults,
             connections: Vec::new(),
             free: Vec::new(),
             due: BinaryHeap::new(),
             topics: HashMap::new(),
             stalled: false,
             accepted: 0,
+            streams: 0,
             event: Vec::new(),
             events: Vec::new(),
             out: Vec::new(),
@@ -254,7 +272,12 @@ impl Floor {
         ) else {
             return self.write_plain(slot, "400 Bad Request", "not a number\n");
         };
-        let mut start_ns = unix_ns();
+        self.streams += 1;
+        if self.faults.refuses(self.streams) {
+            return self.write_plain(slot, "503 Service Unavailable", "the floor\nrefuses\n");
+        }
+        let head_ns = unix_ns() + self.faults.head_ns();
+        let mut start_ns = head_ns + self.faults.first_ns();
         if align == 1 && interval_ms > 0 {
             start_ns = start_ns.next_multiple_of(interval_ms * MILLISECOND_NS);
         }
@@ -265,15 +288,23 @@ impl Floor {
             interval_ns: interval_ms * MILLISECOND_NS,
             count,
             stamp: stamp == 1,
+            is_cut: self.faults.cuts(self.streams),
             digits: Digits::one(),
             held: Vec::new(),
         });
-        let tick = Due::Tick { slot, generation: connection.generation };
+        let generation = connection.generation;
+        let tick = Due::Tick { slot, generation };
         self.due.push(Reverse((start_ns + self.faults.delay_ns(), tick)));
+        if self.faults.head_ns() > 0 {
+            self.due.push(Reverse((head_ns, Due::Head { slot, generation })));
+            return Ok(());
+        }
         connection.write(STREAM_HEAD)
     }
 
     fn subscribe(&mut self, slot: usize, topic: &str) -> Result<(), Gone> {
+        // Messages of before are not for this one.
+        self.write_ready(topic);
         self.topics.entry(topic.to_owned()).or_default().subscribers.push(slot);
         let Some(connection) = &mut self.connections[slot] else { return Ok(()) };
         connection.topic = Some(topic.to_owned());
@@ -308,19 +339,31 @@ impl Floor {
 
     fn fan_out(&mut self, topic: &str, n: u64, frame: &[u8]) {
         let Some(state) = self.topics.get_mut(topic) else { return };
-        self.out.clear();
+        let is_first = state.ready.is_empty();
         self.faults.spin(n);
-        self.faults.apply(n, frame, &mut state.held, &mut self.out);
-        if self.out.is_empty() {
+        self.faults.apply(n, frame, &mut state.held, &mut state.ready);
+        if self.coalesce_ns == 0 || state.ready.len() >= BURST_BYTES {
+            self.write_ready(topic);
+        } else if is_first {
+            let write = Due::Write { topic: topic.to_owned() };
+            self.due.push(Reverse((unix_ns() + self.coalesce_ns, write)));
+        }
+    }
+
+    /// Writes to each subscriber what is ready for it.
+    fn write_ready(&mut self, topic: &str) {
+        let Some(state) = self.topics.get_mut(topic) else { return };
+        if state.ready.is_empty() {
             return;
         }
         let mut gone = Vec::new();
         for slot in &state.subscribers {
             let Some(connection) = &mut self.connections[*slot] else { continue };
-            if connection.write(&self.out).is_err() {
+            if connection.write(&state.ready).is_err() {
                 gone.push(*slot);
             }
         }
+        state.ready.clear();
         for slot in gone {
             self.close(slot);
         }
@@ -336,6 +379,12 @@ impl Floor {
             let Some(Reverse((_, due))) = self.due.pop() else { return };
             match due {
                 Due::Publish { topic, frame, n } => self.fan_out(&topic, n, &frame),
+                Due::Write { topic } => self.write_ready(&topic),
+                Due::Head { slot, generation } => {
+                    if self.head(slot, generation).is_err() {
+                        self.close(slot);
+                    }
+                }
                 Due::Tick { slot, generation } => {
                     if self.tick(slot, generation).is_err() {
                         self.close(slot);
@@ -343,6 +392,13 @@ impl Floor {
                 }
             }
         }
+    }
+
+    /// A head that comes late.
+    fn head(&mut self, slot: usize, generation: u64) -> Result<(), Gone> {
+        let connection = self.connections[slot].as_mut();
+        let connection = connection.filter(|it| it.generation == generation);
+        connection.map_or(Ok(()), |it| it.write(STREAM_HEAD))
     }
 
     fn tick(&mut self, slot: usize, generation: u64) -> Result<(), Gone> {
@@ -363,9 +419,17 @@ impl Floor {
         ticks.render(self.faults, &mut self.event, &mut self.events);
         self.out.clear();
         chunk(&self.events, &mut self.out);
+        if ticks.is_cut && n == 2 {
+            self.out.truncate(self.out.len() / 2);
+            connection.write(&self.out)?;
+            return Err(Gone);
+        }
         if ticks.n > ticks.count {
             connection.ticks = None;
             self.out.extend_from_slice(b"0\r\n\r\n");
+        } else if let Some(gap_ns) = self.faults.gap_ns(ticks.n) {
+            // Behind this one, however late it is.
+            self.due.push(Reverse((unix_ns() + gap_ns, Due::Tick { slot, generation })));
         } else {
             let mut due_ns = due_ns + ticks.interval_ns + self.faults.delay_ns();
             if !self.exact_timers {
@@ -417,6 +481,9 @@ impl Floor {
 
     /// Ends every stream whole.
     fn end(&mut self) -> io::Result<()> {
+        for topic in Vec::from_iter(self.topics.keys().cloned()) {
+            self.write_ready(&topic);
+        }
         for connection in self.connections.iter_mut().flatten() {
             if connection.is_stream() {
                 // A peer that is gone needs no end.

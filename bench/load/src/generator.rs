@@ -8,25 +8,33 @@
 //! read of a socket. Latency counts from the *scheduled* time of an event, so a server that stalls
 //! and sends late cannot hide it (coordinated omission).
 
+mod asking;
+
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
+use super::arrivals::Times;
 use super::ledger::Ledger;
 pub use super::ledger::Outcome;
-use super::plan::{Plan, Schedule, Stop};
+use super::plan::{Asking, Plan, Schedule, Stop};
 use super::publisher::Publisher;
 use super::stamp::Stamp;
-use super::subscriber::{Book, Failure, Reading, Received, Subscriber};
-use crate::timer::Timer;
+use super::subscriber::{Book, Failure, Reading, Received, Subscriber, limits};
+use super::waits::End;
+use crate::timer::{SECOND_NS, Timer};
 
 /// Bytes taken from a socket at once; the largest that loopback delivers in one segment.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Readiness reports taken from the kernel at once.
 const EVENTS_AT_ONCE: usize = 1024;
+
+/// How long the body of a refusal may take: its beginning is wanted, and a server may never end it.
+const REFUSAL_NS: u64 = SECOND_NS;
 
 const TIMER: Token = Token(usize::MAX);
 const PUBLISHER: Token = Token(usize::MAX - 1);
@@ -73,13 +81,15 @@ pub fn run(
         if generator.is_late(now_ns) {
             break;
         }
+        generator.refusals_due(now_ns);
         generator.publish_due(&clock, poll.registry());
         if generator.is_over(now_ns, marks_met) {
             break;
         }
         let next_mark_ns = plan.marks_ns.get(marks_met).copied();
         timer.set(generator.next_due_ns(now_ns).into_iter().chain(next_mark_ns).min())?;
-        let sleeps = !plan.stays_awake && generator.unread.is_empty();
+        let waits = generator.unread.is_empty() && generator.again.is_empty();
+        let sleeps = !plan.stays_awake && waits;
         match poll.poll(&mut events, (!sleeps).then_some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
@@ -103,12 +113,11 @@ pub fn run(
     if plan.mark_at_end {
         observe(generator.mark(plan.marks_ns.len()));
     }
-    Ok(generator.ledger.close(&mut generator.books, generator.received))
+    Ok(generator.close(clock()))
 }
 
 struct Generator<'p> {
     plan: &'p Plan,
-    request: Vec<u8>,
     subscribers: Vec<Option<Subscriber>>,
     books: Vec<Book>,
     publisher: Option<Publisher>,
@@ -118,25 +127,44 @@ struct Generator<'p> {
     /// Subscribers that did not read all that was there, and whether the peer has closed.
     unread: Vec<(usize, bool)>,
     late: bool,
+    /// How much sooner than planned all streams were open, and everything behind that begins.
+    earlier_ns: u64,
+    /// Requests that were begun.
+    asked: u64,
+    /// Connections whose answer has ended, and which ask again.
+    again: Vec<usize>,
+    /// Connections of an open loop that the next request may take.
+    free: Vec<usize>,
+    /// Connections whose refusal is being read: until when, which, and the number of its request.
+    refusing: VecDeque<(u64, usize, u64)>,
+    /// When the requests of an open loop are due.
+    arrivals: Option<Times>,
+    /// A request of an open loop is due, and every connection is taken.
+    holds_back: bool,
+    /// Connections that are open or being made.
+    busy: usize,
     failed: usize,
+    /// Those of them that never opened.
+    unopened: u64,
+    /// Subscribers that have connected, and have neither a response head nor failed.
+    unanswered: usize,
     /// Subscribers that read.
     live: usize,
 }
 
 impl<'p> Generator<'p> {
     fn new(plan: &'p Plan) -> Generator<'p> {
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n",
-            plan.target, plan.host
-        );
         let publisher = plan.publish.as_ref().map(|it| Publisher::new(it, PUBLISHER));
+        let arrivals = match &plan.asking {
+            Some(Asking::At { arrivals, .. }) => Some(arrivals.times()),
+            _ => None,
+        };
         let stalled = match plan.stalled_each {
             0 => 0,
             each => plan.connect_at_ns.len() / each as usize,
         };
         Generator {
             plan,
-            request: request.into_bytes(),
             subscribers: Vec::with_capacity(plan.connect_at_ns.len()),
             books: Vec::with_capacity(plan.connect_at_ns.len()),
             publisher,
@@ -145,14 +173,30 @@ impl<'p> Generator<'p> {
             live: plan.connect_at_ns.len() - stalled,
             received: Received::default(),
             unread: Vec::new(),
+            asked: 0,
+            again: Vec::new(),
+            free: Vec::new(),
+            refusing: VecDeque::new(),
+            unopened: 0,
+            arrivals,
+            holds_back: false,
+            busy: 0,
             late: false,
+            earlier_ns: 0,
             failed: 0,
+            unanswered: 0,
         }
     }
 
     fn connect_due(&mut self, now_ns: u64, registry: &mio::Registry) {
+        if self.arrivals.is_some() {
+            return self.ask_due(now_ns, registry);
+        }
+        for index in std::mem::take(&mut self.again) {
+            self.connect(index, false, now_ns, registry);
+        }
         while let Some(due_ns) = self.plan.connect_at_ns.get(self.subscribers.len()) {
-            if *due_ns > now_ns {
+            if *due_ns > now_ns || self.unanswered >= self.plan.unanswered_max {
                 return;
             }
             let index = self.subscribers.len();
@@ -164,7 +208,6 @@ impl<'p> Generator<'p> {
             let each = self.plan.stalled_each;
             let stalled = each > 0 && (index as u64 + 1).is_multiple_of(each);
             let mut book = Book { stalled, ..Book::default() };
-            book.times.connect_ns = now_ns;
             match &self.plan.schedule {
                 Schedule::Published(pace) => {
                     (book.start_ns, book.last) = (Some(pace.first_ns), pace.count);
@@ -173,13 +216,24 @@ impl<'p> Generator<'p> {
                 _ => {}
             }
             self.books.push(book);
-            match Subscriber::connect(self.plan.addr, Token(index), stalled, registry) {
-                Ok(subscriber) => self.subscribers.push(Some(subscriber)),
-                Err(error) => {
-                    self.subscribers.push(None);
-                    self.subscriber_failed(index, &error.into());
-                }
+            self.subscribers.push(None);
+            self.connect(index, stalled, now_ns, registry);
+        }
+    }
+
+    fn connect(&mut self, index: usize, stalled: bool, now_ns: u64, registry: &mio::Registry) {
+        self.asked += 1;
+        self.unanswered += 1;
+        let book = &mut self.books[index];
+        (book.times.connect_ns, book.watch.number) = (now_ns, self.asked);
+        let limits = limits(self.plan.connections());
+        let (addr, tls) = (self.plan.addr, self.plan.tls.as_ref());
+        match Subscriber::connect(addr, tls, Token(index), stalled, limits, registry) {
+            Ok(subscriber) => {
+                self.subscribers[index] = Some(subscriber);
+                self.busy += 1;
             }
+            Err(error) => self.subscriber_failed(index, &error.into(), now_ns),
         }
     }
 
@@ -188,12 +242,13 @@ impl<'p> Generator<'p> {
         let Some(publisher) = &mut self.publisher else { return };
         while self.published < pace.count && publisher.is_ready() {
             let n = self.published + 1;
-            let (scheduled_ns, now_ns) = (pace.time_ns(n), clock());
+            let (scheduled_ns, now_ns) = (pace.time_ns(n) - self.earlier_ns, clock());
             if scheduled_ns > now_ns {
                 return;
             }
             self.published = n;
-            if self.plan.window_ns.contains(&scheduled_ns) {
+            self.ledger.outcome.published = n;
+            if self.ledger.outcome.window_ns.contains(&scheduled_ns) {
                 let lateness = &mut self.ledger.outcome.publish_lateness_ns;
                 lateness.saturating_record(now_ns - scheduled_ns);
             }
@@ -212,9 +267,13 @@ impl<'p> Generator<'p> {
         }
     }
 
+    /// Counts it. The next message is published all the same: one refusal says little of the rest.
     fn publisher_failed(&mut self, error: &io::Error) {
-        self.publisher = None;
-        self.ledger.failure(format!("POST: {error}"));
+        if let Some(publisher) = &mut self.publisher {
+            publisher.reset();
+        }
+        self.ledger.outcome.publish_failures += 1;
+        self.ledger.failure(format!("publishing: {error}"));
     }
 
     fn advance(
@@ -227,25 +286,62 @@ impl<'p> Generator<'p> {
         let Some(subscriber) = &mut self.subscribers[index] else { return };
         let ledger = &mut self.ledger;
         let book = &mut self.books[index];
-        let result = subscriber.request(&self.request, book, clock).and_then(|()| {
+        let (was_up, was_refused) = (book.up, subscriber.is_refused());
+        let result = subscriber.request(&self.plan.request, book, clock).and_then(|()| {
             subscriber.receive(
                 buffer,
-                &Reading { until_closed, clock, stamp: &self.plan.stamp },
+                &Reading {
+                    until_closed,
+                    clock,
+                    stamp: &self.plan.stamp,
+                    until: self.plan.until.as_deref(),
+                },
                 &mut self.received,
                 book,
                 |book, arrival| ledger.note(book, arrival),
             )
         });
+        if book.up && !was_up {
+            self.unanswered -= 1;
+        }
+        if subscriber.is_refused() && !was_refused {
+            let number = self.books[index].watch.number;
+            self.refusing.push_back((clock() + REFUSAL_NS, index, number));
+        }
         match result {
             Ok(false) => {}
             Ok(true) => self.unread.push((index, until_closed)),
-            Err(failure) => self.subscriber_failed(index, &failure),
+            Err(failure) => self.subscriber_failed(index, &failure, clock()),
         }
     }
 
-    fn subscriber_failed(&mut self, index: usize, failure: &Failure) {
-        self.subscribers[index] = None;
-        let book = &self.books[index];
+    fn subscriber_failed(&mut self, index: usize, failure: &Failure, now_ns: u64) {
+        self.busy -= usize::from(self.subscribers[index].take().is_some());
+        let book = &mut self.books[index];
+        if !book.up {
+            self.unanswered -= 1;
+        }
+        let end = failure.end(book.times.requested_ns > 0, self.plan.until.is_some());
+        self.ledger.ended(book, end, now_ns);
+        if let Failure::Answer(refusal) = failure {
+            self.ledger.outcome.waits.refused(refusal);
+        }
+        if let Some(asking) = &self.plan.asking {
+            if !matches!(end, End::Whole | End::UntilMark) {
+                let number = book.watch.number;
+                self.ledger.failure(format!("request {number}: {failure}"));
+            }
+            self.ledger.answered(book);
+            match asking {
+                Asking::At { .. } => self.free.push(index),
+                Asking::Again { requests } => {
+                    if self.asked + (self.again.len() as u64) < *requests {
+                        self.again.push(index);
+                    }
+                }
+            }
+            return;
+        }
         if book.stalled && book.up {
             self.ledger.outcome.stalled_closed += 1;
             return;
@@ -257,8 +353,21 @@ impl<'p> Generator<'p> {
         self.failed += 1;
         if book.up {
             self.ledger.outcome.early_closes += 1;
+        } else {
+            self.unopened += 1;
         }
         self.ledger.failure(format!("stream {index}: {failure}"));
+    }
+
+    /// Gives up what is open, and adds up the books.
+    fn close(mut self, now_ns: u64) -> Outcome {
+        for index in 0..self.subscribers.len() {
+            self.end_refusal(index, now_ns);
+        }
+        if self.plan.goes_on && !self.late {
+            self.ledger.outcome.not_up = self.unopened;
+        }
+        self.ledger.close(&mut self.books, self.received, now_ns)
     }
 
     fn mark(&self, index: usize) -> Mark<'_> {
@@ -271,21 +380,29 @@ impl<'p> Generator<'p> {
         self.subscribers.iter().zip(&self.books).filter(open).count() as u64
     }
 
-    /// Whether some stream is not open although all had to be; checked once.
+    /// Whether some stream is not open although all had to be; checked once. Where the run goes on without
+    /// it, that is as soon as none is waited for.
     fn is_late(&mut self, now_ns: u64) -> bool {
-        if self.late || now_ns < self.plan.up_by_ns {
+        if self.late || self.plan.asking.is_some() {
+            return false;
+        }
+        let all = self.plan.connect_at_ns.len();
+        let are_answered = self.subscribers.len() == all && self.unanswered == 0;
+        if now_ns < self.plan.up_by_ns && !(self.plan.goes_on && are_answered) {
             return false;
         }
         self.late = true;
-        let all = self.plan.connect_at_ns.len() as u64;
+        self.earlier_ns = self.plan.up_by_ns.saturating_sub(now_ns);
+        let window_ns = &mut self.ledger.outcome.window_ns;
+        *window_ns = window_ns.start - self.earlier_ns..window_ns.end - self.earlier_ns;
+        let all = all as u64;
         let were_up = self.books.iter().filter(|it| it.up).count() as u64;
         self.ledger.outcome.not_up = all - were_up;
-        self.ledger.outcome.not_up > 0
+        self.ledger.outcome.not_up > 0 && !self.plan.goes_on
     }
 
     fn is_over(&self, now_ns: u64, marks_met: usize) -> bool {
-        let all = self.plan.connect_at_ns.len();
-        if self.failed == all {
+        if self.is_asked_out() {
             return true;
         }
         let is_complete = match self.plan.stop {
@@ -298,23 +415,87 @@ impl<'p> Generator<'p> {
                         || matches!(self.plan.schedule, Schedule::Quiet))
             }
         };
-        is_complete || now_ns >= self.plan.stop.at_latest_ns()
+        is_complete || now_ns >= self.stop_ns()
+    }
+
+    /// When the run is over in any case.
+    fn stop_ns(&self) -> u64 {
+        self.plan.stop.at_latest_ns() - self.earlier_ns
     }
 
     fn next_due_ns(&self, now_ns: u64) -> Option<u64> {
+        // If too many wait, a response head wakes the loop.
+        let may_connect = self.unanswered < self.plan.unanswered_max;
         let connect = self.plan.connect_at_ns.get(self.subscribers.len()).copied();
+        let connect = connect.filter(|_| may_connect);
         let publish = match (&self.plan.publish, &self.publisher) {
             // If it is not ready, its answer wakes the loop.
             (Some(publish), Some(publisher))
                 if publisher.is_ready() && self.published < publish.pace.count =>
             {
-                Some(publish.pace.time_ns(self.published + 1))
+                Some(publish.pace.time_ns(self.published + 1) - self.earlier_ns)
             }
             _ => None,
         };
-        let up_by = (!self.late).then_some(self.plan.up_by_ns);
+        let arrival = self.arrivals.as_ref().filter(|_| !self.holds_back).and_then(Times::next_ns);
+        let refusal = self.refusing.front().map(|it| it.0);
+        let up_by = (!self.late && self.plan.asking.is_none()).then_some(self.plan.up_by_ns);
         let window_end = Some(self.plan.window_ns.end).filter(|end_ns| *end_ns > now_ns);
-        let stop = self.plan.stop.at_latest_ns();
-        [connect, publish, up_by, window_end, Some(stop)].into_iter().flatten().min()
+        let stop = self.stop_ns();
+        [connect, arrival, refusal, publish, up_by, window_end, Some(stop)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::plan::Pace;
+    use crate::timer::{SECOND_NS, unix_ns};
+
+    #[test]
+    fn no_more_connections_than_allowed_wait_for_a_response_head() {
+        const AT_ONCE: usize = 3;
+        const ALL: usize = 7;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let now_ns = unix_ns();
+        let connect = Pace { first_ns: now_ns, every_ns: 1, count: ALL as u64 };
+        let until_ns = now_ns + 20 * SECOND_NS;
+        let addr = listener.local_addr().unwrap();
+        let plan = Plan {
+            unanswered_max: AT_ONCE,
+            schedule: Schedule::Quiet,
+            ..Plan::bare(addr, "/", connect, until_ns, until_ns..until_ns + 1)
+        };
+        let generator = thread::spawn(move || run(&plan, unix_ns, |_| {}).unwrap());
+        let mut answered = Vec::new();
+        while answered.len() < ALL {
+            let mut waiting = Vec::new();
+            for _ in 0..AT_ONCE.min(ALL - answered.len()) {
+                listener.set_nonblocking(false).unwrap();
+                let (mut stream, _) = listener.accept().unwrap();
+                // All are due since the beginning, so the request comes after every connection that
+                // may begin.
+                assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+                waiting.push(stream);
+            }
+            listener.set_nonblocking(true).unwrap();
+            let one_more = listener.accept();
+            assert_eq!(one_more.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            for mut stream in waiting {
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+                    .unwrap();
+                answered.push(stream);
+            }
+        }
+        drop(answered);
+        assert_eq!(generator.join().unwrap().early_closes, ALL as u64);
     }
 }

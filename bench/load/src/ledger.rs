@@ -1,5 +1,7 @@
 //! Counts of received events: the outcome of a run, and the books that it is made of.
 
+use std::ops::Range;
+
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Pace, Plan, Schedule};
 pub use super::subscriber::Received;
 use super::subscriber::{Arrival, Book, Times};
+use super::waits::{End, Ended, Waits};
 use crate::timer::{MILLISECOND_NS, SECOND_NS};
 
-/// Largest latency that is recorded; anything slower is recorded as this.
-const LATENCY_MAX_NS: u64 = 60 * SECOND_NS;
+/// Largest time that is recorded, as long as the longest run; anything slower is recorded as this.
+const LATENCY_MAX_NS: u64 = 3600 * SECOND_NS;
 
 /// Decimal digits kept of a latency: 0.1 %, far finer than the host's noise.
 const LATENCY_DIGITS: u8 = 3;
@@ -18,6 +21,8 @@ const LATENCY_DIGITS: u8 = 3;
 /// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
+    /// The window that was measured: the plan's, or earlier where all streams were open earlier.
+    pub window_ns: Range<u64>,
     /// Deliveries due in the window: events times subscribers.
     pub expected: u64,
     /// Deliveries of the window that came, each counted once.
@@ -42,6 +47,10 @@ pub struct Outcome {
     pub not_up: u64,
     /// Streams that ended before the run.
     pub early_closes: u64,
+    /// Messages that were published, or tried to be.
+    pub published: u64,
+    /// Those of them that were refused, or got no answer.
+    pub publish_failures: u64,
     /// The first failure of a connection, in words.
     pub first_failure: Option<String>,
     /// From scheduled to received, nanoseconds, of the window's deliveries.
@@ -70,6 +79,12 @@ pub struct Outcome {
     pub all_started_ns: u64,
     /// Stalled subscribers that the server gave up.
     pub stalled_closed: u64,
+    /// Whether answers that end were asked for: an end is no failure then.
+    pub asks: bool,
+    /// Requests that were due and found every connection taken, in an open loop.
+    pub held_back: u64,
+    /// The waits of the readers, and how their streams ended.
+    pub waits: Waits,
     /// Events of all kinds.
     pub events: u64,
     /// Reads and their bytes. More than about 1.2 events a read at a paced load means that the
@@ -106,6 +121,13 @@ pub struct Message {
 }
 
 impl Outcome {
+    /// Streams that did not open in time or ended early, answers that failed, and messages that were
+    /// not published.
+    pub fn errors(&self) -> u64 {
+        let failed = if self.asks { self.waits.ends.failed() } else { 0 };
+        self.not_up + self.early_closes + failed + self.publish_failures
+    }
+
     /// Why the numbers of this run must not be shown, or nothing.
     pub fn fault(&self) -> Option<String> {
         let mut found = Vec::new();
@@ -116,6 +138,7 @@ impl Outcome {
         };
         note(self.not_up, "streams not open in time");
         note(self.early_closes, "streams ended early");
+        note(self.publish_failures, "messages not published");
         note(self.gaps, "events lost");
         note(self.duplicates, "events doubled");
         note(self.out_of_order, "events out of order");
@@ -137,15 +160,21 @@ pub(super) struct Ledger<'p> {
     pub(super) outcome: Outcome,
     /// Subscribers that have everything that is due to them.
     pub(super) complete: usize,
+    /// Deliveries of answers that have ended.
+    delivered: u64,
+    /// Answers that have ended and had a head.
+    opened: u64,
 }
 
 impl<'p> Ledger<'p> {
     pub(super) fn new(plan: &'p Plan) -> Ledger<'p> {
         let mut outcome = empty_outcome();
+        outcome.asks = plan.asking.is_some();
+        outcome.window_ns = plan.window_ns.clone();
         if let Schedule::Published(pace) = &plan.schedule {
             outcome.messages = vec![Message::default(); pace.count as usize];
         }
-        Ledger { plan, outcome, complete: 0 }
+        Ledger { plan, outcome, complete: 0, delivered: 0, opened: 0 }
     }
 
     pub(super) fn note(&mut self, book: &mut Book, arrival: &Arrival) {
@@ -208,7 +237,10 @@ impl<'p> Ledger<'p> {
     }
 
     fn note_any(&mut self, book: &mut Book, arrival: &Arrival) {
-        if self.plan.window_ns.contains(&arrival.received_ns) {
+        let is_measured = self.outcome.window_ns.contains(&arrival.received_ns);
+        let waits = &mut self.outcome.waits;
+        waits.arrived(&mut book.watch, arrival.received_ns, self.plan.stall_ns, is_measured);
+        if is_measured {
             book.delivered += 1;
             self.outcome.delivered += 1;
             let mut latency_ns = 0;
@@ -241,7 +273,7 @@ impl<'p> Ledger<'p> {
     }
 
     fn step(&mut self, received_ns: u64, latency_ns: u64) {
-        let Some(since_ns) = received_ns.checked_sub(self.plan.window_ns.start) else { return };
+        let Some(since_ns) = received_ns.checked_sub(self.outcome.window_ns.start) else { return };
         let index = since_ns / STEP_NS;
         if index >= STEPS_MAX {
             return;
@@ -255,29 +287,44 @@ impl<'p> Ledger<'p> {
         step.max_ns = step.max_ns.max(latency_ns);
     }
 
+    /// Notes the end of a stream, or of the run before it.
+    pub(super) fn ended(&mut self, book: &mut Book, end: End, ended_ns: u64) {
+        if std::mem::replace(&mut book.ended, true) {
+            return;
+        }
+        let (origin_ns, headers_ns) = (book.times.origin_ns(), book.times.headers_ns);
+        let at = Ended { end, origin_ns, headers_ns, ended_ns };
+        let plan = self.plan;
+        self.outcome.waits.ended(&book.watch, at, plan.stall_ns, &plan.slo);
+    }
+
+    /// Counts an answer that has ended, and begins a new book for the next one.
+    pub(super) fn answered(&mut self, book: &mut Book) {
+        let book = std::mem::take(book);
+        self.delivered += book.delivered;
+        self.opened += u64::from(book.up);
+        if book.up {
+            note_times(&mut self.outcome, &book);
+        }
+    }
+
     /// The sum of the books of the connections and the messages.
-    pub(super) fn close(mut self, books: &mut [Book], received: Received) -> Outcome {
+    pub(super) fn close(mut self, books: &mut [Book], received: Received, now_ns: u64) -> Outcome {
+        if matches!(self.plan.schedule, Schedule::Stamped) {
+            for book in books.iter_mut().filter(|it| it.watch.number > 0) {
+                self.ended(book, End::Open, now_ns);
+            }
+        }
         let each = self.expected_each();
         let outcome = &mut self.outcome;
         let live = books.iter().filter(|it| !it.stalled).count() as u64;
-        outcome.opened = books.iter().filter(|book| book.up).count() as u64;
+        outcome.opened = self.opened + books.iter().filter(|book| book.up).count() as u64;
         outcome.received = received;
         outcome.expected = each * live;
         let first_connect_ns = books.first().map_or(0, |it| it.times.connect_ns);
         for book in books.iter().filter(|it| it.up && !it.stalled) {
-            let Times { connect_ns, requested_ns, headers_ns, first_byte_ns, first_event_ns } =
-                book.times;
-            outcome.connect_ns.saturating_record(requested_ns.saturating_sub(connect_ns));
-            for (histogram, at_ns) in [
-                (&mut outcome.headers_ns, headers_ns),
-                (&mut outcome.first_byte_ns, first_byte_ns),
-                (&mut outcome.first_event_ns, first_event_ns),
-            ] {
-                if at_ns > 0 {
-                    histogram.saturating_record(at_ns.saturating_sub(requested_ns));
-                }
-            }
-            let started_ns = first_event_ns.saturating_sub(first_connect_ns);
+            note_times(outcome, book);
+            let started_ns = book.times.first_event_ns.saturating_sub(first_connect_ns);
             outcome.all_started_ns = outcome.all_started_ns.max(started_ns);
         }
         for message in &outcome.messages {
@@ -286,10 +333,10 @@ impl<'p> Ledger<'p> {
             }
         }
         // When not all were open in time, nothing was due yet.
-        if outcome.not_up > 0 {
+        if outcome.not_up > 0 && !self.plan.goes_on {
             return self.outcome;
         }
-        outcome.delivered = 0;
+        outcome.delivered = self.delivered;
         for book in books.iter_mut().filter(|it| !it.stalled) {
             if matches!(self.plan.schedule, Schedule::Endless) {
                 // The run ends in the middle of it: it owed what came, and what was left out.
@@ -325,7 +372,24 @@ impl<'p> Ledger<'p> {
     }
 }
 
-/// An empty histogram of nanoseconds, up to a minute, to three digits.
+/// The times of a connection that had its head.
+fn note_times(outcome: &mut Outcome, book: &Book) {
+    let Times { connect_ns, requested_ns, headers_ns, first_byte_ns, first_event_ns, .. } =
+        book.times;
+    let origin_ns = book.times.origin_ns();
+    outcome.connect_ns.saturating_record(requested_ns.saturating_sub(connect_ns));
+    for (histogram, at_ns) in [
+        (&mut outcome.headers_ns, headers_ns),
+        (&mut outcome.first_byte_ns, first_byte_ns),
+        (&mut outcome.first_event_ns, first_event_ns),
+    ] {
+        if at_ns > 0 {
+            histogram.saturating_record(at_ns.saturating_sub(origin_ns));
+        }
+    }
+}
+
+/// An empty histogram of nanoseconds, up to an hour, to three digits.
 pub fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS)
         .expect("the bounds are constants that the crate accepts")
@@ -333,6 +397,7 @@ pub fn new_histogram() -> Histogram<u64> {
 
 fn empty_outcome() -> Outcome {
     Outcome {
+        window_ns: 0..0,
         expected: 0,
         delivered: 0,
         gaps: 0,
@@ -347,6 +412,8 @@ fn empty_outcome() -> Outcome {
         early_closes: 0,
         first_failure: None,
         latency_ns: new_histogram(),
+        published: 0,
+        publish_failures: 0,
         publish_lateness_ns: new_histogram(),
         emit_lateness_ns: new_histogram(),
         transit_ns: new_histogram(),
@@ -359,6 +426,9 @@ fn empty_outcome() -> Outcome {
         timeline: Vec::new(),
         all_started_ns: 0,
         stalled_closed: 0,
+        asks: false,
+        held_back: 0,
+        waits: Waits::empty(),
         events: 0,
         received: Received::default(),
     }

@@ -2,6 +2,7 @@
 //!
 //! Expected counts are part of a workload, so that loss is a wrong result and not a better number.
 
+pub mod arrivals;
 pub mod bare;
 mod command;
 mod condition;
@@ -13,12 +14,14 @@ pub mod publisher;
 pub mod response;
 pub mod sequence;
 pub mod shape;
+pub mod slo;
 pub mod stamp;
 pub mod stats;
 mod subscriber;
 pub mod timer;
+pub mod waits;
 mod workloads;
 
-pub use self::command::{Args, run};
+pub use self::command::{Args, Page, run};
 pub use self::shape::Shape;
 pub use self::workloads::Workload;

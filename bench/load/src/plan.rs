@@ -5,6 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use wire::publish::Publication;
+use wire::{Request, Tls};
+
+use super::arrivals::Arrivals;
+use super::slo::Slo;
 use super::stamp::StampReader;
 use crate::timer::SECOND_NS;
 
@@ -16,16 +21,23 @@ pub(super) const GRACE_NS: u64 = 2 * SECOND_NS;
 pub struct Plan {
     /// Where the server listens.
     pub addr: SocketAddr,
-    /// The value of the `Host` field.
-    pub host: String,
-    /// Path and query of the stream.
-    pub target: String,
+    /// With TLS, if it is asked for.
+    pub tls: Option<Tls>,
+    /// The request of each subscriber, as it is written.
+    pub request: Vec<u8>,
     /// When each subscriber connects, in rising order.
     pub connect_at_ns: Vec<u64>,
+    /// The most subscribers that wait for their response head at once: a due connection beyond it
+    /// begins when a head has come. A listener's queue is finite, and a connection that finds it full
+    /// waits a second for the kernel to try again.
+    pub unanswered_max: usize,
     /// Every n-th subscriber asks for the stream and never reads; 0 disables.
     pub stalled_each: u64,
     /// When all of them must have their response head; if not, the run ends.
     pub up_by_ns: u64,
+    /// Whether it goes on instead, without those that are late. The window then begins as soon as no
+    /// response head is waited for, so it may be earlier than planned.
+    pub goes_on: bool,
     /// The messages that the generator publishes itself.
     pub publish: Option<Publish>,
     /// Where the times come from that events are due at.
@@ -40,10 +52,35 @@ pub struct Plan {
     pub mark_at_end: bool,
     /// When to stop.
     pub stop: Stop,
+    /// For answers that end: how they are asked for.
+    pub asking: Option<Asking>,
+    /// The data of the event that ends an answer; the connection is closed then.
+    pub until: Option<String>,
+    /// A longer silence after an event is a stall, nanoseconds.
+    pub stall_ns: Option<u64>,
+    /// The limits that make a stream a good one.
+    pub slo: Slo,
     /// Whether the generator asks again and again instead of sleeping until something happens.
     pub stays_awake: bool,
     /// Set from outside, it stops the run.
     pub cancel: Option<Arc<AtomicBool>>,
+}
+
+/// Answers that end: when they are asked for.
+#[derive(Debug, Clone)]
+pub enum Asking {
+    /// Each connection asks again once its answer has ended: a closed loop.
+    Again {
+        /// How often in all.
+        requests: u64,
+    },
+    /// At times that do not wait for answers: an open loop.
+    At {
+        /// When.
+        arrivals: Arrivals,
+        /// The most that are open at once; a further one waits, and its waits count from when it was due.
+        connections: usize,
+    },
 }
 
 /// Messages to publish, where and when.
@@ -51,6 +88,8 @@ pub struct Plan {
 pub struct Publish {
     /// Where the server listens.
     pub addr: SocketAddr,
+    /// With TLS, if it is asked for.
+    pub tls: Option<Tls>,
     /// The value of the `Host` field.
     pub host: String,
     /// Path and query of the POST.
@@ -69,8 +108,10 @@ pub enum Body {
         /// Filler bytes.
         pad_bytes: usize,
     },
-    /// This text, in which `{n}`, `{scheduled_ns}`, `{scheduled_ms}` and `{stamp}` are replaced.
-    Template(String),
+    /// A request with our stamp as its text.
+    Request(Publication),
+    /// Not a request at all: a command with our stamp as its text.
+    Command(Publication),
 }
 
 /// Which events are due, and when.
@@ -118,11 +159,13 @@ impl Plan {
     ) -> Plan {
         Plan {
             addr,
-            host: addr.to_string(),
-            target: target.into(),
+            tls: None,
+            request: stream_request("GET", target, &addr.to_string()).to_bytes(),
             connect_at_ns: (1..=connect.count).map(|n| connect.time_ns(n)).collect(),
+            unanswered_max: usize::MAX,
             stalled_each: 0,
             up_by_ns,
+            goes_on: false,
             publish: None,
             schedule: Schedule::Stamped,
             stamp: StampReader::Ours,
@@ -130,10 +173,29 @@ impl Plan {
             mark_at_end: false,
             stop: Stop::WhenComplete { at_latest_ns: window_ns.end + GRACE_NS },
             window_ns,
+            asking: None,
+            until: None,
+            stall_ns: None,
+            slo: Slo::default(),
             stays_awake: false,
             cancel: None,
         }
     }
+}
+
+impl Plan {
+    /// The most connections that are open at once.
+    pub(super) fn connections(&self) -> usize {
+        match &self.asking {
+            Some(Asking::At { connections, .. }) => *connections,
+            _ => self.connect_at_ns.len(),
+        }
+    }
+}
+
+/// A request for a stream, as a plain client would send it.
+pub(super) fn stream_request(method: &str, target: &str, host: &str) -> Request {
+    Request::new(method, target).header("Host", host).header("Accept", "text/event-stream")
 }
 
 impl Pace {

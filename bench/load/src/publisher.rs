@@ -1,35 +1,23 @@
-//! The paced publisher: one keep-alive connection that POSTs stamped messages.
+//! The paced publisher: stamped messages, one after the other, on one kept connection or each by a command.
 
 use std::io::{self, Read, Write as _};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry, Token, Waker};
+use wire::publish::{Call, CallError, Message};
+use wire::{Channel, Request, tls};
 
 use super::plan::{Body, Publish};
 use super::response::{Piece, ResponseDecoder};
 use super::stamp::Stamp;
 
-impl Body {
-    fn write(&self, stamp: Stamp, out: &mut String) {
-        out.clear();
-        match self {
-            Body::Stamp { pad_bytes } => stamp.write(*pad_bytes, out),
-            Body::Template(text) => {
-                let mut whole = String::new();
-                stamp.write(0, &mut whole);
-                out.push_str(
-                    &text
-                        .replace("{n}", &stamp.n.to_string())
-                        .replace("{scheduled_ns}", &stamp.scheduled_ns.to_string())
-                        .replace("{scheduled_ms}", &(stamp.scheduled_ns / 1_000_000).to_string())
-                        .replace("{stamp}", &whole),
-                );
-            }
-        }
-    }
-}
+/// How long a command may take.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection that publishes one message at a time.
+/// Publishes one message at a time.
 ///
 /// It never pipelines: if an answer is late, so is the next message, and since latency counts from
 /// the schedule, that is seen.
@@ -37,13 +25,39 @@ impl Body {
 pub(super) struct Publisher {
     what: Publish,
     token: Token,
-    stream: Option<TcpStream>,
+    channel: Option<Channel<TcpStream>>,
     decoder: ResponseDecoder,
     status: u16,
     request: Vec<u8>,
     written: usize,
     waiting: bool,
-    body: String,
+    text: String,
+    /// For commands: they run on a thread of their own.
+    caller: Option<Caller>,
+}
+
+/// A thread that runs commands, one after the other.
+#[derive(Debug)]
+struct Caller {
+    calls: mpsc::Sender<Call>,
+    results: mpsc::Receiver<Result<(), CallError>>,
+}
+
+impl Caller {
+    /// Starts the thread; it wakes the poll with this token when a command has ended.
+    fn start(registry: &Registry, token: Token) -> io::Result<Caller> {
+        let waker = Waker::new(registry, token)?;
+        let (calls, to_run) = mpsc::channel::<Call>();
+        let (ended, results) = mpsc::channel();
+        thread::spawn(move || {
+            for call in to_run {
+                if ended.send(call.run(COMMAND_PATIENCE)).is_err() || waker.wake().is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Caller { calls, results })
+    }
 }
 
 impl Publisher {
@@ -51,25 +65,32 @@ impl Publisher {
         Publisher {
             what: what.clone(),
             token,
-            stream: None,
+            channel: None,
             decoder: ResponseDecoder::default(),
             status: 0,
             request: Vec::new(),
             written: 0,
             waiting: false,
-            body: String::new(),
+            text: String::new(),
+            caller: None,
         }
     }
 
     /// Connects, unless it is connected.
     pub(super) fn connect(&mut self, registry: &Registry) -> io::Result<()> {
-        if self.stream.is_none() {
+        if matches!(self.what.body, Body::Command(_)) {
+            if self.caller.is_none() {
+                self.caller = Some(Caller::start(registry, self.token)?);
+            }
+            return Ok(());
+        }
+        if self.channel.is_none() {
             let mut stream = TcpStream::connect(self.what.addr)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut stream, self.token, interest)?;
             let _ = stream.set_nodelay(true);
             self.decoder = ResponseDecoder::default();
-            self.stream = Some(stream);
+            self.channel = Some(Channel::new(stream, self.what.tls.as_ref())?);
         }
         Ok(())
     }
@@ -82,35 +103,59 @@ impl Publisher {
     /// Sends one message.
     pub(super) fn publish(&mut self, stamp: Stamp, registry: &Registry) -> io::Result<()> {
         self.connect(registry)?;
-        self.what.body.write(stamp, &mut self.body);
+        self.text.clear();
+        let pad_bytes = if let Body::Stamp { pad_bytes } = self.what.body { pad_bytes } else { 0 };
+        stamp.write(pad_bytes, &mut self.text);
+        let Stamp { n: number, scheduled_ns, .. } = stamp;
+        let message = Message { text: &self.text, number, scheduled_ns };
         self.request.clear();
         self.written = 0;
         self.waiting = true;
-        write!(
-            self.request,
-            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\n\
-             Content-Length: {}\r\n\r\n{}",
-            self.what.path,
-            self.what.host,
-            self.body.len(),
-            self.body
-        )?;
+        match &self.what.body {
+            Body::Stamp { .. } => write!(
+                self.request,
+                "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\n\
+                 Content-Length: {}\r\n\r\n{}",
+                self.what.path,
+                self.what.host,
+                self.text.len(),
+                self.text
+            )?,
+            Body::Request(publication) => {
+                self.request
+                    .extend(publication.request(message).iter().flat_map(Request::to_bytes));
+            }
+            Body::Command(publication) => {
+                let sent = publication.call(message).zip(self.caller.as_ref());
+                return match sent.map(|(call, caller)| caller.calls.send(call)) {
+                    Some(Ok(())) => Ok(()),
+                    _ => Err(io::Error::other("the thread that runs commands has ended")),
+                };
+            }
+        }
         self.flush()
     }
 
     /// Goes on after the poll said that something is possible.
     pub(super) fn advance(&mut self) -> io::Result<()> {
+        if let Some(caller) = &self.caller {
+            if let Ok(result) = caller.results.try_recv() {
+                self.waiting = false;
+                result.map_err(io::Error::other)?;
+            }
+            return Ok(());
+        }
         self.flush()?;
         let mut buffer = [0; 4096];
-        while let Some(stream) = &mut self.stream {
-            let read = match stream.read(&mut buffer) {
+        while let Some(channel) = &mut self.channel {
+            let read = match channel.read(&mut buffer) {
                 Ok(read) => read,
                 Err(error) if would_wait(&error) => return Ok(()),
                 Err(error) if self.waiting => return Err(error),
                 Err(_) => 0,
             };
             if read == 0 {
-                self.stream = None;
+                self.channel = None;
                 // A server may end a connection between two messages, but not instead of an answer.
                 return if self.waiting {
                     Err(io::Error::other("closed the connection instead of an answer"))
@@ -133,16 +178,29 @@ impl Publisher {
         Ok(())
     }
 
+    /// Gives up the message and its connection; the next message gets a new one.
+    pub(super) fn reset(&mut self) {
+        self.channel = None;
+        self.waiting = false;
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let Some(channel) = &mut self.channel else { return Ok(()) };
+        let shaken = channel.shake_hands();
+        if !shaken.map_err(|error| io::Error::other(tls::words(&error)))? {
+            return Ok(());
+        }
         while self.written < self.request.len() {
-            match stream.write(&self.request[self.written..]) {
+            match channel.write(&self.request[self.written..]) {
                 Ok(written) => self.written += written,
                 Err(error) if would_wait(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        match channel.flush() {
+            Err(error) if !would_wait(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -7,6 +7,13 @@ use memchr::memmem;
 /// Longest response head. All six servers stay under 300 bytes.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 
+/// Most bytes of framing between two pieces of a body: chunk extensions and trailers. Servers send
+/// none.
+const FRAMING_MAX_BYTES: usize = 16 * 1024;
+
+/// The beginning of an alert, as a server with TLS answers to plain text (RFC 8446, 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
+
 /// Digits of a chunk size; more would not fit 64 bits.
 const CHUNK_SIZE_MAX_DIGITS: u32 = 16;
 
@@ -15,6 +22,8 @@ const CHUNK_SIZE_MAX_DIGITS: u32 = 16;
 pub struct ResponseDecoder {
     state: State,
     head: Vec<u8>,
+    /// Bytes of framing since the last piece.
+    framing_bytes: usize,
 }
 
 /// The next part of the response.
@@ -35,6 +44,9 @@ pub struct Head {
     pub status: u16,
     /// `Content-Type` in lower case, or nothing.
     pub content_type: String,
+    /// The coding that hides the body, in lower case: a `Content-Encoding`, or a `Transfer-Encoding`
+    /// besides `chunked`; or nothing.
+    pub coding: String,
 }
 
 /// Why bytes are not an HTTP/1.1 response.
@@ -43,6 +55,9 @@ pub enum ResponseError {
     /// The head is longer than the limit, or no head.
     #[error("answered without a readable HTTP/1.1 response head")]
     Head,
+    /// The first bytes are those of a TLS alert.
+    #[error("speaks TLS on this port; try https://")]
+    Tls,
     /// A chunk size or what ends a chunk is malformed.
     #[error("broke the chunked framing")]
     Chunk,
@@ -89,8 +104,12 @@ impl ResponseDecoder {
         }
         while let Some((&byte, rest)) = input.split_first() {
             match self.state {
-                State::Head => return self.head(input),
+                State::Head => match self.head(input)? {
+                    None => continue,
+                    piece => return Ok(piece),
+                },
                 State::ChunkData { left } => {
+                    self.framing_bytes = 0;
                     let (body, after) = split_at_most(input, left);
                     *input = after;
                     self.state = match left - body.len() as u64 {
@@ -109,6 +128,10 @@ impl ResponseDecoder {
                 _ => {}
             }
             *input = rest;
+            self.framing_bytes += 1;
+            if self.framing_bytes > FRAMING_MAX_BYTES {
+                return Err(ResponseError::Chunk);
+            }
             self.state = match (self.state, byte) {
                 (State::ChunkSize { value, digits }, byte) if byte.is_ascii_hexdigit() => {
                     if digits == CHUNK_SIZE_MAX_DIGITS {
@@ -127,6 +150,7 @@ impl ResponseDecoder {
                 (State::ChunkLineFeed, b'\n') => CHUNK_START,
                 (State::Trailer { line_bytes: 0 }, b'\n') => {
                     self.state = State::Head;
+                    self.framing_bytes = 0;
                     return Ok(Some(Piece::End));
                 }
                 (State::Trailer { .. }, b'\n') => State::Trailer { line_bytes: 0 },
@@ -140,30 +164,58 @@ impl ResponseDecoder {
         Ok(None)
     }
 
+    /// Whether the end of the connection is the end of the body.
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.state, State::UntilClose)
+    }
+
+    /// The head that counts; `None` behind one that does not, or when more input is needed.
     fn head<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Piece<'i>>, ResponseError> {
         let before = self.head.len();
         self.head.extend_from_slice(input);
+        if self.head.starts_with(&TLS_ALERT) {
+            return Err(ResponseError::Tls);
+        }
         let Some(at) = memmem::find(&self.head, b"\r\n\r\n") else {
             *input = &[];
             let too_long = self.head.len() > HEAD_MAX_BYTES;
             return if too_long { Err(ResponseError::Head) } else { Ok(None) };
         };
         *input = &input[at + 4 - before..];
-        let text = std::str::from_utf8(&self.head[..at]).map_err(|_| ResponseError::Head)?;
+        // A value may hold any bytes (RFC 9110, 5.5).
+        let text = String::from_utf8_lossy(&self.head[..at]);
         let mut lines = text.split("\r\n");
         let status_line = lines.next().unwrap_or_default();
         let status = status_line
             .strip_prefix("HTTP/1.")
             .and_then(|rest| rest.split(' ').nth(1)?.parse().ok())
             .ok_or(ResponseError::Head)?;
-        let mut head = Head { status, content_type: String::new() };
-        self.state = State::UntilClose;
+        // An interim response comes before the one that counts (RFC 9110, 15.2).
+        if (100..200).contains(&status) && status != 101 {
+            self.head.clear();
+            return Ok(None);
+        }
+        let mut head = Head { status, content_type: String::new(), coding: String::new() };
+        // These have no body, whatever their fields say (RFC 9112, 6.3).
+        let is_empty = matches!(status, 204 | 304);
+        self.state = if is_empty { State::Length { left: 0 } } else { State::UntilClose };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             let value = value.trim().to_ascii_lowercase();
             match name.to_ascii_lowercase().as_str() {
                 "content-type" => head.content_type = value,
+                "content-encoding" if value != "identity" => head.coding = value,
+                _ if is_empty => {}
                 // RFC 9112, 6.3: the transfer coding wins over a length.
-                "transfer-encoding" if value.ends_with("chunked") => self.state = CHUNK_START,
+                "transfer-encoding" => {
+                    for coding in value.split(',').map(str::trim) {
+                        match coding {
+                            "chunked" => self.state = CHUNK_START,
+                            "" | "identity" => {}
+                            // The chunks hold it, and it hides the events.
+                            other => head.coding = other.to_owned(),
+                        }
+                    }
+                }
                 "content-length" if self.state != CHUNK_START => {
                     let left = value.parse().map_err(|_| ResponseError::Head)?;
                     self.state = State::Length { left };
@@ -213,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn short_chunks_may_go_on_for_ever() {
+        let chunks = "1\r\nx\r\n".repeat(FRAMING_MAX_BYTES);
+        let input = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        let (_, body, _) = decode(input.as_bytes(), 1000).unwrap();
+        assert_eq!(body.len(), FRAMING_MAX_BYTES);
+    }
+
+    #[test]
     fn responses_with_a_length_follow_each_other() {
         let one = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok";
         let none = b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n";
@@ -233,6 +293,41 @@ mod tests {
     }
 
     #[test]
+    fn interim_responses_are_passed_over_and_some_have_no_body() {
+        let input = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n\
+            HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+        for size in 1..=input.len() {
+            let (statuses, body, _) = decode(input, size).unwrap();
+            assert_eq!((statuses, body), (vec![204, 200], b"x".to_vec()), "size {size}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_hold_any_bytes() {
+        let input = b"HTTP/1.1 200 OK\r\nX-Owner: caf\xe9\r\nContent-Type: a/b\r\n\r\n";
+        let head = ResponseDecoder::default().next(&mut &input[..]).unwrap();
+        let expected = Head { status: 200, content_type: "a/b".into(), coding: String::new() };
+        assert_eq!(head, Some(Piece::Head(expected)));
+    }
+
+    #[test]
+    fn what_hides_the_body_is_named() {
+        for (field, coding) in [
+            ("Transfer-Encoding: gzip, chunked", "gzip"),
+            ("Transfer-Encoding: identity, chunked", ""),
+            ("Content-Encoding: GZIP\r\nTransfer-Encoding: chunked", "gzip"),
+            ("Transfer-Encoding: gzip, chunked\r\nContent-Encoding: identity", "gzip"),
+        ] {
+            let input = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n1\r\nx\r\n");
+            let mut input = input.as_bytes();
+            let mut decoder = ResponseDecoder::default();
+            let Some(Piece::Head(head)) = decoder.next(&mut input).unwrap() else { panic!() };
+            assert_eq!(head.coding, coding, "{field}");
+            assert_eq!(decoder.next(&mut input), Ok(Some(Piece::Body(b"x"))), "{field}");
+        }
+    }
+
+    #[test]
     fn malformed_framing_is_an_error() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         for body in
@@ -241,6 +336,10 @@ mod tests {
             let input = format!("{head}{body}");
             assert_eq!(decode(input.as_bytes(), 7), Err(ResponseError::Chunk), "{body:?}");
         }
+        let endless = format!("{head}1;{}", "x".repeat(FRAMING_MAX_BYTES));
+        assert_eq!(decode(endless.as_bytes(), 1000), Err(ResponseError::Chunk), "an extension");
+        let endless = format!("{head}0\r\n{}", "a: b\r\n".repeat(FRAMING_MAX_BYTES));
+        assert_eq!(decode(endless.as_bytes(), 1000), Err(ResponseError::Chunk), "trailers");
         assert_eq!(decode(b"SSH-2.0-x\r\n\r\n", 4), Err(ResponseError::Head));
         assert_eq!(decode(&[b'x'; 20_000], 1000), Err(ResponseError::Head));
     }

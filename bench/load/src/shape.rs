@@ -18,6 +18,10 @@ const LEAD_NS: u64 = 20 * MILLISECOND_NS;
 /// the rate of the slowest server.
 pub(super) const CONNECT_EVERY_NS: u64 = 200_000;
 
+/// Connections that wait for a response head at once, where the workload is not about connecting:
+/// below 128, the shortest queue of a listener that is in wide use.
+const UNANSWERED_MAX: usize = 100;
+
 /// From the last connection to the time when all have to be open. The slowest of the servers opens
 /// 1000 streams in a tenth of this on a quiet host.
 const OPEN_NS: u64 = 250 * MILLISECOND_NS;
@@ -180,14 +184,15 @@ impl Shape {
     /// to be open: for hosts that are not quiet.
     pub fn plan_with_slack(&self, addr: SocketAddr, now_ns: u64, open_ns: u64) -> Plan {
         let start = Start { addr, at_ns: now_ns + LEAD_NS, open_ns };
-        match self {
+        let plan = match self {
             Shape::Broadcast(it) => it.plan(start),
             Shape::Ticks(it) => it.plan(start),
             Shape::Firehose(it) => it.plan(start),
             Shape::Counted(it) => it.plan(start),
-            Shape::ConnectStorm(it) => it.plan(start),
+            Shape::ConnectStorm(it) => return it.plan(start),
             Shape::Idle(it) => it.plan(start),
-        }
+        };
+        Plan { unanswered_max: UNANSWERED_MAX, ..plan }
     }
 }
 
@@ -202,6 +207,7 @@ impl Broadcast {
         let window_ns = pace.time_ns(first)..pace.time_ns(first + self.messages);
         let publish = Publish {
             addr: start.addr,
+            tls: None,
             host: start.addr.to_string(),
             path: TOPIC.into(),
             body: Body::Stamp { pad_bytes: self.pad_bytes },

@@ -3,14 +3,16 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use client::{Item, Parser};
+use client::{Item, Limits, Parser};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
+use wire::{Channel, Tls, tls};
 
-use super::response::{Piece, ResponseDecoder};
+use super::response::{Head, Piece, ResponseDecoder};
 use super::sequence::Sequence;
 use super::stamp::{Stamp, StampReader, number_of_id};
+use super::waits::{End, Refusal, Watch};
 
 /// Loopback addresses that connections come from, in turn: one address has 28 000 ports, and some
 /// of them are still in TIME_WAIT from the window before.
@@ -23,13 +25,33 @@ const READS_AT_ONCE: u32 = 8;
 /// The receive buffer of a subscriber that never reads: small, so that the server soon feels it.
 const STALLED_BUFFER_BYTES: usize = 4096;
 
+/// Data of unfinished events that all subscribers together may hold: a server with endless events
+/// must not take the memory of the host that measures it.
+const EVENTS_MAX_BYTES: usize = 256 << 20;
+
+/// Bytes of a refusal's body that are kept: what a server says first.
+const REFUSAL_MAX_BYTES: usize = 200;
+
+/// Each of many subscribers may at least hold this: four of the largest events of our servers.
+const EVENT_MIN_BYTES: usize = 256 << 10;
+
+/// The limits of the parser of each of so many subscribers.
+pub(super) fn limits(subscribers: usize) -> Limits {
+    let most = Limits::default().max_event_bytes;
+    let share = EVENTS_MAX_BYTES / subscribers.max(1);
+    Limits { max_event_bytes: share.clamp(EVENT_MIN_BYTES, most) }
+}
+
 /// A subscriber's connection.
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    stream: TcpStream,
+    channel: Channel<TcpStream>,
     decoder: ResponseDecoder,
     parser: Parser,
-    requested: bool,
+    /// An answer in place of a stream, and the beginning of its body.
+    refused: Option<(Head, Vec<u8>)>,
+    /// How much of the request has gone.
+    written: usize,
     stalled: bool,
 }
 
@@ -50,14 +72,21 @@ pub(super) struct Book {
     pub(super) delivered: u64,
     /// Everything up to `last` came.
     pub(super) complete: bool,
+    /// The waits of its reader.
+    pub(super) watch: Watch,
+    /// Its end is noted.
+    pub(super) ended: bool,
 }
 
 /// When what happened to one connection, Unix nanoseconds; 0 = not yet.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Times {
+    /// The request was due, where requests are due at times of their own.
+    pub(super) due_ns: u64,
     /// connect() was called.
     pub(super) connect_ns: u64,
-    /// The connection was there, and the whole request was written.
+    /// The connection was there, TLS included, just before the request was written: a server may have
+    /// answered before a write returns.
     pub(super) requested_ns: u64,
     /// The response head was whole.
     pub(super) headers_ns: u64,
@@ -67,19 +96,64 @@ pub(super) struct Times {
     pub(super) first_event_ns: u64,
 }
 
+impl Times {
+    /// From when on its reader waits.
+    pub(super) fn origin_ns(&self) -> u64 {
+        if self.due_ns > 0 { self.due_ns } else { self.requested_ns }
+    }
+}
+
 /// Why a subscriber is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
+    #[error("ended whole; --requests is for answers that end")]
+    Ended,
+    #[error("sent the event of --until")]
+    Marked,
     #[error("closed its stream before the end")]
     Closed,
-    #[error("answered {0} instead of 200 text/event-stream")]
-    Answer(String),
+    #[error("{}", refused(.0))]
+    Answer(Refusal),
     #[error("{0}")]
     Response(#[from] super::response::ResponseError),
+    #[error("sends its stream coded as {0}, which was not asked for")]
+    Coded(String),
+    #[error("{0}")]
+    Handshake(String),
     #[error("sent what cannot be parsed: {0}")]
     Parse(#[from] client::ParseError),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl Failure {
+    /// The end of a stream that was asked for or not, and whose end had to be said by an event or not.
+    pub(super) fn end(&self, was_requested: bool, has_mark: bool) -> End {
+        match self {
+            Failure::Ended if has_mark => End::WithoutMark,
+            Failure::Ended => End::Whole,
+            Failure::Marked => End::UntilMark,
+            Failure::Answer(_) => End::Refused,
+            Failure::Handshake(_) => End::Unreachable,
+            Failure::Io(_) if !was_requested => End::Unreachable,
+            Failure::Closed | Failure::Io(_) => End::Cut,
+            Failure::Response(_) | Failure::Coded(_) | Failure::Parse(_) => End::Malformed,
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> String {
+    let Refusal { status, content_type, body, .. } = refusal;
+    let kind = if content_type.is_empty() { "without a type" } else { content_type };
+    let colon = if body.is_empty() { "" } else { ": " };
+    format!("answered {status} {kind} instead of 200 text/event-stream{colon}{body}")
+}
+
+/// The beginning of a body on one line; nothing in it commands a terminal.
+fn on_one_line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").replace(char::is_control, "\u{fffd}")
 }
 
 /// Reads and bytes of one readiness of the socket.
@@ -99,6 +173,8 @@ pub(super) struct Reading<'a, C> {
     pub(super) clock: &'a C,
     /// How an event says when it was due.
     pub(super) stamp: &'a StampReader,
+    /// The data of the event that ends a stream.
+    pub(super) until: Option<&'a str>,
 }
 
 /// An event as it is handed to the book-keeping.
@@ -116,8 +192,10 @@ impl Subscriber {
     /// Connects from one of many loopback addresses, or from any if it is another host's server.
     pub(super) fn connect(
         addr: SocketAddr,
+        tls: Option<&Tls>,
         token: Token,
         stalled: bool,
+        limits: Limits,
         registry: &Registry,
     ) -> io::Result<Subscriber> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -140,10 +218,11 @@ impl Subscriber {
         let mut stream = TcpStream::from_std(socket.into());
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Subscriber {
-            stream,
+            channel: Channel::new(stream, tls)?,
             decoder: ResponseDecoder::default(),
-            parser: Parser::new(),
-            requested: false,
+            parser: Parser::with_limits(limits),
+            refused: None,
+            written: 0,
             stalled,
         })
     }
@@ -155,26 +234,40 @@ impl Subscriber {
         book: &mut Book,
         clock: &impl Fn() -> u64,
     ) -> Result<(), Failure> {
-        if self.requested {
-            return Ok(());
+        if self.written == request.len() {
+            return self.flush();
         }
-        if let Some(error) = self.stream.take_error()? {
+        if let Some(error) = self.channel.socket().take_error()? {
             return Err(error.into());
         }
-        match self.stream.write(request) {
-            // A new socket takes a few hundred bytes at once.
-            Ok(written) if written == request.len() => {
-                self.requested = true;
-                book.times.requested_ns = clock();
-                // It will not read the answer.
-                book.up = self.stalled;
-            }
-            Ok(_) => return Err(io::Error::other("did not take the request").into()),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+        let shaken = self.channel.shake_hands();
+        if !shaken.map_err(|error| Failure::Handshake(tls::words(&error)))? {
+            return Ok(());
         }
-        Ok(())
+        while self.written < request.len() {
+            let now_ns = clock();
+            match self.channel.write(&request[self.written..]) {
+                Ok(written) => {
+                    if self.written == 0 {
+                        book.times.requested_ns = now_ns;
+                    }
+                    self.written += written;
+                }
+                Err(error) if is_not_now(&error) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // It will not read the answer.
+        book.up = self.stalled;
+        self.flush()
+    }
+
+    /// Sends what TLS holds back.
+    fn flush(&mut self) -> Result<(), Failure> {
+        match self.channel.flush() {
+            Err(error) if !is_not_now(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Receives what is there; `arrive` gets each event, with the time of the read that ended it.
@@ -193,20 +286,25 @@ impl Subscriber {
             return if reading.until_closed { Err(Failure::Closed) } else { Ok(false) };
         }
         for _ in 0..READS_AT_ONCE {
-            let read = match self.stream.read(buffer) {
+            let read = match self.channel.read(buffer) {
+                Ok(0) if self.refused.is_some() => return Err(self.refusal()),
+                // Without the end of TLS anybody may have cut it (RFC 9112, 9.8).
+                Ok(0) if self.decoder.ends_with_connection() && !self.channel.is_cut() => {
+                    return Err(Failure::Ended);
+                }
                 Ok(0) => return Err(Failure::Closed),
                 Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if is_not_now(&error) => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
             let received_ns = (reading.clock)();
             totals.reads += 1;
             totals.bytes += read as u64;
-            self.decode(&buffer[..read], received_ns, reading.stamp, book, &mut arrive)?;
+            self.decode(&buffer[..read], received_ns, reading, book, &mut arrive)?;
             // A short read has emptied the socket: epoll will speak again (epoll(7), question 9),
-            // unless it has said already that the peer closed.
-            if read < buffer.len() && !reading.until_closed {
+            // unless it has said already that the peer closed. TLS hands out record by record.
+            if read < buffer.len() && !reading.until_closed && !self.channel.is_tls() {
                 return Ok(false);
             }
         }
@@ -217,7 +315,7 @@ impl Subscriber {
         &mut self,
         mut input: &[u8],
         received_ns: u64,
-        reader: &StampReader,
+        reading: &Reading<'_, impl Fn() -> u64>,
         book: &mut Book,
         arrive: &mut impl FnMut(&mut Book, &Arrival),
     ) -> Result<(), Failure> {
@@ -226,11 +324,21 @@ impl Subscriber {
                 Piece::Head(head) => {
                     let media_type = head.content_type.split(';').next().unwrap_or_default();
                     if head.status != 200 || media_type.trim_end() != "text/event-stream" {
-                        let answer = format!("{} {}", head.status, head.content_type);
-                        return Err(Failure::Answer(answer));
+                        self.refused = Some((head, Vec::new()));
+                        continue;
+                    }
+                    if !head.coding.is_empty() {
+                        return Err(Failure::Coded(head.coding));
                     }
                     book.up = true;
                     book.times.headers_ns = received_ns;
+                }
+                Piece::Body(bytes) if let Some((_, body)) = &mut self.refused => {
+                    let room = REFUSAL_MAX_BYTES - body.len();
+                    body.extend_from_slice(&bytes[..room.min(bytes.len())]);
+                    if body.len() == REFUSAL_MAX_BYTES {
+                        return Err(self.refusal());
+                    }
                 }
                 Piece::Body(mut bytes) => {
                     if book.times.first_byte_ns == 0 {
@@ -241,7 +349,7 @@ impl Subscriber {
                         if book.times.first_event_ns == 0 {
                             book.times.first_event_ns = received_ns;
                         }
-                        let stamp = reader.read(event.data);
+                        let stamp = reading.stamp.read(event.data);
                         let arrival = Arrival {
                             stamp,
                             id_matches: stamp.is_some_and(|it| it.matches_id(event.last_event_id)),
@@ -250,11 +358,47 @@ impl Subscriber {
                             received_ns,
                         };
                         arrive(book, &arrival);
+                        if reading.until.is_some_and(|it| event.data.trim() == it) {
+                            return Err(Failure::Marked);
+                        }
                     }
                 }
-                Piece::End => return Err(Failure::Closed),
+                Piece::End if self.refused.is_some() => return Err(self.refusal()),
+                Piece::End => return Err(Failure::Ended),
             }
         }
         Ok(())
+    }
+
+    /// Whether the server has answered something else than a stream, and its body is not yet read.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// The answer in place of a stream, as far as it was read.
+    pub(super) fn refusal(&mut self) -> Failure {
+        let Some((head, body)) = self.refused.take() else { return Failure::Closed };
+        let [content_type, body] = [head.content_type.as_bytes(), body.as_slice()].map(on_one_line);
+        let status = head.status;
+        Failure::Answer(Refusal { status, content_type, body, count: 1 })
+    }
+}
+
+/// The poll will say when. A connection that is still being made says `NotConnected`.
+fn is_not_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_subscribers_together_hold_a_bounded_part_of_unfinished_events() {
+        let most = Limits::default().max_event_bytes;
+        for (subscribers, bytes) in [(1, most), (16, most), (100, EVENTS_MAX_BYTES / 100)] {
+            assert_eq!(limits(subscribers).max_event_bytes, bytes, "{subscribers}");
+        }
+        assert_eq!(limits(10_000).max_event_bytes, EVENT_MIN_BYTES);
     }
 }

@@ -46,6 +46,13 @@ impl Workload {
         )
     }
 
+    /// One message for 1000 subscribers, a hundred times a second: closer to what a core can do.
+    pub fn busy_broadcast(messages: u64, rounds: u32) -> Workload {
+        let paced = Workload::broadcast(1000, 10, messages, rounds);
+        let question = "1000 subscribers, a hundred messages a second: what does a delivery cost a busy server?";
+        Workload::new("broadcast-1000-busy", rounds, question, paced.shape)
+    }
+
     /// 1000 streams, each with its own schedule.
     pub fn ticks(events: u64, rounds: u32) -> Workload {
         Workload::new(

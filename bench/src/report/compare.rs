@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use conform::report::Paint;
+use conform::report::table::{Column, Table, Tone};
 use load::stats::{EQUIVALENT, Ratio, Verdict};
 use maud::{Markup, html};
 
 use super::plot::{self, Axis, Dot, Scale};
 use super::render::{self, interval};
 use super::summary::{ratios, used};
-use super::table::Table;
 use super::{Environment, FIGURES, Figure, Report, Row};
 
 /// The confidence of each interval: many are judged at once, and one in a hundred is wrong by
@@ -43,6 +44,9 @@ pub struct Args {
     /// Write a page for a browser to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Print every column of the tables, however narrow the terminal is
+    #[arg(long)]
+    wide: bool,
 }
 
 /// One figure of one server under one workload, in both reports.
@@ -80,12 +84,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if found.is_empty() {
         bail!("the reports have no workload of a server in common; compare runs of one profile");
     }
+    let paint = Paint::for_stdout();
+    let of_tables = if args.wide { paint.unlimited() } else { paint };
     let mut text = heading(&reports);
+    let _ = write!(text, "\n{}", paint.paragraph(&sum(&found)));
     if reports.len() > 2 {
-        let _ = writeln!(text, "\nTrend, medians\n\n{}", trend(&reports).text());
+        let _ =
+            write!(text, "\n{}\n{}", paint.bold("Trend, medians"), trend(&reports).text(of_tables));
     }
-    let _ = writeln!(text, "\n{}", table(&found).text());
-    let _ = writeln!(text, "{}", sum(&found));
+    let _ = write!(text, "\n{}", table(&found).text(of_tables));
     write!(io::stdout(), "{text}")?;
     if let Some(path) = &args.html {
         let page = html(&reports, &found);
@@ -195,16 +202,24 @@ fn word(verdict: Verdict) -> &'static str {
 }
 
 fn table(found: &[Comparison]) -> Table {
-    let header = ["server", "workload", "figure", "verdict", "later ÷ earlier [99 %]"];
-    let mut table = Table::new(4, &header);
+    let header = ["server", "workload", "figure", "verdict", "later ÷ earlier [99\u{a0}%]"];
+    let mut table = Table::new(4, header);
     for it in found {
-        table.row(vec![
-            it.server.clone(),
-            it.workload.clone(),
-            it.figure.name.into(),
-            word(it.verdict).into(),
-            interval(it.ratio),
-        ]);
+        let tone = match it.verdict {
+            Verdict::Better => Tone::Good,
+            Verdict::Worse => Tone::Bad,
+            Verdict::Equivalent | Verdict::Inconclusive => Tone::Plain,
+        };
+        table.row_in(
+            tone,
+            vec![
+                it.server.clone(),
+                it.workload.clone(),
+                it.figure.name.into(),
+                word(it.verdict).into(),
+                interval(it.ratio),
+            ],
+        );
     }
     table
 }
@@ -229,9 +244,13 @@ fn sum(found: &[Comparison]) -> String {
 fn trend(reports: &[Report]) -> Table {
     const LETTERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
     let shown = &reports[reports.len().saturating_sub(LETTERS.len())..];
-    let mut header = vec!["server", "workload", "figure"];
-    header.extend(&LETTERS[..shown.len()]);
-    let mut table = Table::new(3, &header);
+    let mut header: Vec<Column> = ["server", "workload", "figure"].map(Column::from).into();
+    // The first and the last say most; of those between, the latest.
+    let rank = |at: usize| if at == 0 || at + 1 == shown.len() { 0 } else { shown.len() - at };
+    header.extend(
+        LETTERS.into_iter().take(shown.len()).zip(0..).map(|(it, at)| Column::ranked(it, rank(at))),
+    );
+    let mut table = Table::new(3, header);
     let last = &reports[reports.len() - 1];
     for row in last.rows.iter().filter(|it| it.twin_of.is_none()) {
         for cell in &row.cells {
@@ -374,6 +393,18 @@ mod tests {
         let reports = [with(1.0, 0.002), with(1.2, 0.002), with(1.5, 0.002)];
         let page = html(&reports, &compare(&reports[0], &reports[2]));
         assert!(page.contains("1 of 1 are worse") && page.contains("Trend"));
-        assert!(!page.contains("<script") && !page.contains("NaN"));
+        assert!(!page.contains("src=") && !page.split("<script>").next().unwrap().contains("NaN"));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_narrow_terminal() {
+        let reports = [with(1.0, 0.002), with(1.2, 0.002), with(1.5, 0.002)];
+        let paint = Paint::plain().of_columns(80);
+        let text =
+            table(&compare(&reports[0], &reports[2])).text(paint) + &trend(&reports).text(paint);
+        assert!(
+            text.contains("WORSE") && text.lines().all(|it| it.chars().count() <= 80),
+            "{text}"
+        );
     }
 }

@@ -1,11 +1,11 @@
 //! The narrow table of a README: the cost of a delivered event, and the number of failed cases.
 
 use conform::report::Run;
+use conform::report::table::Table;
 use load::stats::CONFIDENCE;
 
 use super::figure::{CPU, LATENCY_P99};
-use super::render::{HEADLINE, NOTHING, broadcast, doubt, memory, name, ratio};
-use super::table::Table;
+use super::render::{HEADLINE, NOTHING, broadcast, doubt, median, memory, name, ratio};
 use super::{Figure, Report, Row};
 
 /// The table and where it was measured. `verdicts` are runs of the whole suite: they replace the counts of the
@@ -13,7 +13,7 @@ use super::{Figure, Report, Row};
 pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
     let header =
         ["server", "encoding", "CPU × floor", "p99 × floor", "KiB a stream", "failed cases"];
-    let mut table = Table::new(2, &header);
+    let mut table = Table::new(2, header);
     let measured: Vec<&Row> = report.rows.iter().filter(|it| it.twin_of.is_none()).collect();
     let mut judged: Vec<&Run> = verdicts.iter().collect();
     for (at, row) in measured.iter().enumerate() {
@@ -76,6 +76,25 @@ pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
         it.rustc,
         it.commit,
     )
+}
+
+/// The cost of a server in each encoding: CPU for an event of a broadcast and its multiple of the floor, that of the
+/// 99th percentile, memory of an idle stream; or why there is no number.
+pub fn cost_rows(report: &Report, server: &str) -> Vec<(String, Result<[String; 4], String>)> {
+    let is_it = |row: &&Row| row.server == server && row.twin_of.is_none();
+    let cost = |row: &Row| {
+        let encoding = row.encoding.clone().unwrap_or_else(|| NOTHING.into());
+        let headline = row.cell(HEADLINE);
+        let fault = row.error.clone().or_else(|| headline.and_then(super::Cell::fault));
+        if let Some(fault) = fault {
+            return (encoding, Err(format!("error: {fault}")));
+        }
+        let summary = headline.and_then(|it| it.summary.as_ref());
+        let of = |figure: &Figure| summary.and_then(|it| it.get(figure));
+        let cpu = median(of(&CPU), CPU.unit);
+        (encoding, Ok([cpu, ratio(of(&CPU)), ratio(of(&LATENCY_P99)), memory(row)]))
+    };
+    report.rows.iter().filter(is_it).map(cost).collect()
 }
 
 /// `1 (+2)`: demands, and recommendations beside them.

@@ -9,11 +9,27 @@ use maud::{Markup, html};
 /// Size of a chart in its own units; the page scales it to its width. Small enough that its text
 /// can be read on a phone, where a unit is three quarters of a pixel.
 const WIDTH: f64 = 480.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 12.0;
+/// Room for the ticks and the label below a chart.
 const BOTTOM: f64 = 44.0;
-const PLOT_HEIGHT: f64 = 230.0;
+
+/// More lines than these hide each other: then each server has a small chart, with the same axes.
+const TOGETHER: usize = 5;
+
+/// The area between the axes.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+const LARGE: Frame = Frame { left: 52.0, right: WIDTH - 12.0, top: 12.0, bottom: 242.0 };
+
+/// Two stand side by side on a phone, without a label at their axes.
+const SMALL: Frame = Frame { left: 34.0, right: 176.0, top: 24.0, bottom: 124.0 };
+const SMALL_WIDTH: f64 = 184.0;
+const SMALL_BOTTOM: f64 = 22.0;
 
 /// Colours that there are; Okabe and Ito's, which colour-blind people can distinguish.
 pub(super) const COLOURS: usize = 7;
@@ -34,11 +50,13 @@ pub(super) struct Axis {
     pub(super) ticks: Vec<(f64, String)>,
     /// Begin at zero.
     pub(super) from_zero: bool,
+    /// A value of it in words.
+    pub(super) words: fn(f64) -> String,
 }
 
 impl Axis {
     pub(super) fn new(label: &str, scale: Scale) -> Axis {
-        Axis { label: label.into(), scale, ticks: Vec::new(), from_zero: false }
+        Axis { label: label.into(), scale, ticks: Vec::new(), from_zero: false, words: number }
     }
 }
 
@@ -160,19 +178,70 @@ fn colour(index: Option<usize>) -> String {
 
 /// Lines over two axes, with a legend below.
 pub(super) fn lines(describes: &str, x: &Axis, y: &Axis, series: &[Series]) -> Markup {
-    let points = || series.iter().flat_map(|it| &it.points);
-    let bottom = TOP + PLOT_HEIGHT;
-    let across = Map::of(points().map(|it| it.0), x, LEFT, WIDTH - RIGHT);
-    let up = Map::of(points().map(|it| it.1), y, bottom, TOP);
+    let drawn = series.iter().enumerate().filter(|(_, it)| !it.points.is_empty());
+    let mut drawn: Vec<(usize, &Series)> = drawn.collect();
     // The floor first: it lies below the others.
-    let mut ordered: Vec<&Series> = series.iter().filter(|it| !it.points.is_empty()).collect();
-    ordered.sort_by_key(|it| it.colour.is_some());
-    let drawing = html! {
-        (x_axis(x, &across, bottom, f64::midpoint(LEFT, WIDTH - RIGHT)))
-        (y_axis(y, &up, bottom))
-        @for it in ordered { (line(it, &across, &up)) }
+    drawn.sort_by_key(|(_, it)| it.colour.is_some());
+    let is_small = drawn.len() > TOGETHER;
+    let frame = if is_small { SMALL } else { LARGE };
+    let points = || drawn.iter().flat_map(|(_, it)| &it.points);
+    let across = Map::of(points().map(|it| it.0), x, frame.left, frame.right);
+    let up = Map::of(points().map(|it| it.1), y, frame.bottom, frame.top);
+    // The floor is in each small chart; its values are written once.
+    let plot = |lines: &[(usize, &Series)], is_first: bool| {
+        html! {
+            (x_axis(x, &across, &frame))
+            (y_axis(y, &up, &frame))
+            @for (number, it) in lines {
+                (line(*number, it, (x, &across), (y, &up), is_first || it.colour.is_some()))
+            }
+        }
     };
-    html! { (svg(describes, bottom + BOTTOM, &drawing)) (legend(series)) }
+    html! {
+        div class="lines" role="group" aria-label=(format!("{describes}; arrow keys show the values"))
+            data-span=(format!("{:.0} {:.0}", frame.top, frame.bottom)) {
+            @if is_small {
+                div class="small" {
+                    @for (index, (name, lines)) in servers(&drawn).into_iter().enumerate() {
+                        (svg(&name, SMALL_WIDTH, frame.bottom + SMALL_BOTTOM, &html! {
+                            (text(frame.left, 14.0, "start", "name", &name))
+                            (plot(&lines, index == 0))
+                        }))
+                    }
+                }
+                p class="axes soft" {
+                    "Across: " (x.label) ". Up: " (y.label) ". All have the same axes."
+                }
+            } @else {
+                (svg(describes, WIDTH, frame.bottom + BOTTOM, &html! {
+                    (plot(&drawn, true))
+                    (axis_labels(x, y, &frame))
+                }))
+            }
+            p class="at soft" {}
+            (legend(series))
+        }
+    }
+}
+
+/// The lines of each server, which have one colour, under its name, each with the floor below them.
+fn servers<'s>(drawn: &[(usize, &'s Series)]) -> Vec<(String, Vec<(usize, &'s Series)>)> {
+    let mut colours: Vec<usize> = Vec::new();
+    for (_, it) in drawn {
+        colours.extend(it.colour.filter(|it| !colours.contains(it)));
+    }
+    let of = |colour| {
+        let own = drawn.iter().filter(move |(_, it)| it.colour == Some(colour));
+        let floor = drawn.iter().filter(|(_, it)| it.colour.is_none());
+        let first = own.clone().next().map_or("", |it| it.1.name.as_str());
+        let mut words: Vec<&str> = first.split(' ').collect();
+        for (_, it) in own.clone() {
+            let same = words.iter().zip(it.name.split(' ')).take_while(|(a, b)| **a == *b).count();
+            words.truncate(same);
+        }
+        (words.join(" "), floor.chain(own).copied().collect())
+    };
+    colours.into_iter().map(of).collect()
 }
 
 /// Values with ranges, a row each; `reference` is drawn as a line, `band` as an area around it.
@@ -187,20 +256,23 @@ pub(super) fn dots(
     const NAMES: f64 = 164.0;
     const LABELS: f64 = 106.0;
     let (start, end) = (NAMES, WIDTH - LABELS);
-    let bottom = TOP + ROW * rows.len() as f64 + 4.0;
+    let top = LARGE.top;
+    let bottom = top + ROW * rows.len() as f64 + 4.0;
+    let frame = Frame { left: start, right: end, top, bottom };
     let values = rows.iter().flat_map(|it| [it.low, it.value, it.high]).chain(reference);
     let across = Map::of(values, x, start, end);
     let band = band.map(|(low, high)| (across.at(low).max(start), across.at(high).min(end)));
     let drawing = html! {
         @if let Some((a, b)) = band {
-            path class="band" d=(format!("M{a:.1} {TOP}H{b:.1}V{bottom:.1}H{a:.1}Z")) {}
+            path class="band" d=(format!("M{a:.1} {top}H{b:.1}V{bottom:.1}H{a:.1}Z")) {}
         }
-        (x_axis(x, &across, bottom, WIDTH / 2.0))
+        (x_axis(x, &across, &frame))
+        (text(WIDTH / 2.0, bottom + 36.0, "middle", "label", &x.label))
         @if let Some(value) = reference {
-            path class="one" d=(format!("M{:.1} {TOP}V{bottom:.1}", across.at(value))) {}
+            path class="one" d=(format!("M{:.1} {top}V{bottom:.1}", across.at(value))) {}
         }
         @for (index, row) in rows.iter().enumerate() {
-            @let middle = TOP + ROW * (index as f64 + 0.5);
+            @let middle = top + ROW * (index as f64 + 0.5);
             @let (low, high) = (across.at(row.low), across.at(row.high));
             @let colour = colour(row.colour);
             (text(start - 8.0, middle + 4.0, "end", "name", &row.name))
@@ -209,12 +281,12 @@ pub(super) fn dots(
             (text(end + 8.0, middle + 4.0, "start", "", &row.label))
         }
     };
-    svg(describes, bottom + BOTTOM, &drawing)
+    svg(describes, WIDTH, bottom + BOTTOM, &drawing)
 }
 
-fn svg(describes: &str, height: f64, drawing: &Markup) -> Markup {
+fn svg(describes: &str, width: f64, height: f64, drawing: &Markup) -> Markup {
     html! {
-        svg viewBox=(format!("0 0 {WIDTH} {height:.0}")) role="img" aria-label=(describes) {
+        svg viewBox=(format!("0 0 {width} {height:.0}")) role="img" aria-label=(describes) {
             title { (describes) }
             (drawing)
         }
@@ -232,47 +304,89 @@ fn circle(x: f64, y: f64, radius: u32, fill: &str) -> Markup {
     html! { circle cx=(x) cy=(y) r=(radius) fill=(fill) {} }
 }
 
-/// The grid, the ticks below it, and the label around `middle`.
-fn x_axis(axis: &Axis, across: &Map, bottom: f64, middle: f64) -> Markup {
+/// The grid, and the ticks below it that have room.
+fn x_axis(axis: &Axis, across: &Map, frame: &Frame) -> Markup {
+    const CHARACTER: f64 = 7.5;
+    let Frame { top, bottom, .. } = frame;
     let mut ticks = if axis.ticks.is_empty() { across.ticks() } else { axis.ticks.clone() };
     ticks.retain(|(value, _)| (across.from..=across.to).contains(value));
+    let mut end = f64::NEG_INFINITY;
+    ticks.retain(|(value, words)| {
+        let half = words.chars().count() as f64 * CHARACTER / 2.0;
+        let has_room = across.at(*value) - half > end + CHARACTER;
+        if has_room {
+            end = across.at(*value) + half;
+        }
+        has_room
+    });
     html! {
         @for (value, words) in ticks {
             @let at = across.at(value);
-            path class="grid" d=(format!("M{at:.1} {TOP}V{bottom:.1}")) {}
+            path class="grid" d=(format!("M{at:.1} {top}V{bottom:.1}")) {}
             (text(at, bottom + 16.0, "middle", "", &words))
         }
-        (text(middle, bottom + 36.0, "middle", "label", &axis.label))
     }
 }
 
-/// The grid, the ticks beside it, and the label, upright.
-fn y_axis(axis: &Axis, up: &Map, bottom: f64) -> Markup {
-    let middle = f64::midpoint(TOP, bottom);
-    html! {
-        @for (value, words) in up.ticks() {
-            @let at = up.at(value);
-            path class="grid" d=(format!("M{LEFT} {at:.1}H{:.1}", WIDTH - RIGHT)) {}
-            (text(LEFT - 6.0, at + 4.0, "end", "", &words))
+/// The grid, and the ticks beside it that have room.
+fn y_axis(axis: &Axis, up: &Map, frame: &Frame) -> Markup {
+    const LINE: f64 = 13.0;
+    let mut last = f64::INFINITY;
+    let mut ticks = if axis.ticks.is_empty() { up.ticks() } else { axis.ticks.clone() };
+    ticks.retain(|(value, _)| {
+        let has_room = last - up.at(*value) > LINE;
+        if has_room {
+            last = up.at(*value);
         }
-        text transform=(format!("translate(13 {middle:.1}) rotate(-90)"))
-            text-anchor="middle" class="label" { (axis.label) }
+        has_room
+    });
+    html! {
+        @for (value, words) in ticks {
+            @let at = up.at(value);
+            path class="grid" d=(format!("M{} {at:.1}H{:.1}", frame.left, frame.right)) {}
+            (text(frame.left - 6.0, at + 4.0, "end", "", &words))
+        }
     }
 }
 
-fn line(series: &Series, across: &Map, up: &Map) -> Markup {
+/// The label below, and the one beside, upright.
+fn axis_labels(x: &Axis, y: &Axis, frame: &Frame) -> Markup {
+    let across = f64::midpoint(frame.left, frame.right);
+    let middle = f64::midpoint(frame.top, frame.bottom);
+    html! {
+        (text(across, frame.bottom + 36.0, "middle", "label", &x.label))
+        text transform=(format!("translate(13 {middle:.1}) rotate(-90)"))
+            text-anchor="middle" class="label" { (y.label) }
+    }
+}
+
+/// One line, `with_values` in words for the page's script.
+fn line(
+    number: usize,
+    series: &Series,
+    x: (&Axis, &Map),
+    y: (&Axis, &Map),
+    with_values: bool,
+) -> Markup {
     let places: Vec<(f64, f64)> =
-        series.points.iter().map(|(x, y)| (across.at(*x), up.at(*y))).collect();
+        series.points.iter().map(|it| (x.1.at(it.0), y.1.at(it.1))).collect();
     let steps: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+    let words = |axis: &Axis, of: fn(&(f64, f64)) -> f64| -> Option<String> {
+        let all: Vec<String> = series.points.iter().map(|it| (axis.words)(of(it))).collect();
+        with_values.then(|| all.join(";"))
+    };
     let colour = colour(series.colour);
     let width = if series.colour.is_none() { 4 } else { 2 };
     html! {
         path d=(format!("M{}", steps.join("L"))) fill="none" stroke=(colour)
-            stroke-width=(width) stroke-dasharray=[series.dashed.then_some("5 3")] {
+            stroke-width=(width) stroke-dasharray=[series.dashed.then_some("5 3")]
+            data-line=(number) data-x=[words(x.0, |it| it.0)] data-y=[words(y.0, |it| it.1)] {
             title { (series.name) }
         }
         @if series.marked {
-            @for (x, y) in places { (circle(x, y, 4, &colour)) }
+            @for (x, y) in places {
+                circle cx=(format!("{x:.1}")) cy=(format!("{y:.1}")) r="4" fill=(colour) data-line=(number) {}
+            }
         }
     }
 }
@@ -280,9 +394,9 @@ fn line(series: &Series, across: &Map, up: &Map) -> Markup {
 fn legend(series: &[Series]) -> Markup {
     html! {
         ul class="legend" {
-            @for it in series {
+            @for (number, it) in series.iter().enumerate() {
                 @let style = if it.dashed { "dashed" } else { "solid" };
-                li {
+                li data-line=(number) {
                     i style=(format!("border-top:3px {style} {}", colour(it.colour))) {}
                     (it.name)
                 }
@@ -308,6 +422,7 @@ mod tests {
         let svg = lines("it rises", &x, &y, &[series]).into_string();
         assert!(svg.contains("latency, ms") && svg.contains("a&lt;b") && svg.contains("it rises"));
         assert_eq!(svg.matches("<circle").count(), 2);
+        assert!(svg.contains("data-x=\"1;100\" data-y=\"10;1000\""), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         // Up is down in SVG: the higher value has the smaller y.
         let y_of = |n: usize| -> f64 {
@@ -315,6 +430,36 @@ mod tests {
             circle.split('"').next().unwrap().parse().unwrap()
         };
         assert!(y_of(1) > y_of(2));
+    }
+
+    #[test]
+    fn lines_that_would_hide_each_other_have_a_small_chart_for_each_server() {
+        let line = |name: &str, colour, dashed| Series {
+            name: name.into(),
+            colour,
+            dashed,
+            points: vec![(1.0, 10.0), (100.0, 1000.0)],
+            marked: false,
+        };
+        let mut all = vec![line("floor", None, false)];
+        for (colour, server) in ["std sockets", "axum"].into_iter().enumerate() {
+            for encoding in ["shared", "native"] {
+                all.push(line(&format!("{server} {encoding}"), Some(colour), encoding == "native"));
+            }
+        }
+        let axis = Axis::new("x", Scale::Log);
+        let svgs =
+            |all: &[Series]| lines("many", &axis, &axis, all).into_string().matches("<svg").count();
+        assert_eq!(svgs(&all), 1, "five have room in one chart");
+        all.push(line("poem shared", Some(2), false));
+        assert_eq!(svgs(&all), 3);
+        let page = lines("many", &axis, &axis, &all).into_string();
+        for name in ["std sockets", "axum", "poem shared"] {
+            assert!(page.contains(&format!("aria-label=\"{name}\"")), "{name}: {page}");
+        }
+        // Each has the floor.
+        assert_eq!(page.matches("<path d").count(), all.len() + 2, "{page}");
+        assert_eq!(page.matches("data-x").count(), all.len(), "{page}");
     }
 
     #[test]

@@ -1,55 +1,59 @@
 //! A report as text and as Markdown.
 
-use load::stats::{CONFIDENCE, Ratio, Spread};
+use conform::report::Paint;
+use conform::report::table::{Column, Table};
+use load::stats::{Ratio, Spread};
 use load::{Shape, Workload};
 
-use super::figure::{CPU, LATENCY_MAX, LATENCY_P50, LATENCY_P99, MEMORY};
-use super::table::Table;
-use super::{Cell, FIGURES, Figure, Generator, Measure, Report, Row, Unit, Window, significant};
+use super::charts::findings;
+use super::figure::{
+    CPU, FIRST_EVENT_P99, LATENCY_MAX, LATENCY_P50, LATENCY_P99, MEMORY, SKEW_P50,
+};
+use super::remarks::{LIMITS, environment, remarks, warnings};
+use super::{Cell, FIGURES, Figure, Measure, Report, Row, Unit, Window, significant};
 
 /// The workload whose figures stand in the summary.
 pub(super) const HEADLINE: &str = "broadcast-1000";
 
-/// The share of a window waited for a core from which a reader is warned; a quiet host stays below
-/// 3 %.
-const BUSY_SHARE: f64 = 0.05;
-
 /// In place of a figure that was not measured.
 pub(super) const NOTHING: &str = "–";
 
-/// Limits of the numbers; the same in every report.
-pub(super) const LIMITS: &[&str] = &[
-    "One host: server and generator talk over loopback, so there is no network in the latency, and \
-     the server's CPU time includes the receiving half of TCP.",
-    "Two cores, shared with the rest of the host (one for the server, one for the generator). A \
-     server that would use eight cores well does not show it here.",
-    "Latency counts from the time an event was scheduled for. In a broadcast it is mostly the time \
-     to write to the subscribers before: read it as a multiple of the floor.",
-    "Paced loads are far below saturation. In the firehose the generator shares the work and may \
-     set the pace: where it did, the report says so, and the number is a lower bound.",
-    "CPU time for an event includes what the server does while it waits, divided by the events of \
-     this rate.",
-    "The range in round brackets is the smallest and largest round, not a confidence interval. \
-     The interval in square brackets is of the ratio to the floor; two servers whose intervals \
-     overlap are not shown to differ.",
-    "Memory is the slope over open idle streams: resident memory of the server, and slabs of the \
-     kernel for both ends of the connection, on a host where others use slabs too.",
-    "The user and system split of CPU time is sampled by the kernel's tick: approximate.",
-    "No TLS, no HTTP/2, no proxy.",
-    "Made and published by the authors of these servers; no one else has reviewed it.",
-];
-
-/// The report for a terminal.
-pub fn text(report: &Report) -> String {
+/// The report for a terminal: what it cannot tell, what was found, the tables, the remarks.
+///
+/// Tables have the columns that there is room for, or with `wide` all.
+pub fn text(report: &Report, paint: Paint, wide: bool) -> String {
+    let of_tables = if wide { paint.unlimited() } else { paint };
     let mut out = String::new();
+    for line in warnings(report) {
+        out.push_str(&coloured(&line, paint, Paint::bad));
+    }
+    out.push_str(&format!("\n{}\n", paint.bold("Findings")));
+    for finding in findings(report) {
+        out.push_str(&paint.hang("- ", 2, &finding));
+    }
+    let mut left_out = 0;
     for (title, table) in tables(report) {
-        out.push_str(&format!("\n{title}\n\n{}", table.text()));
+        let title = coloured(&title, paint, Paint::bold);
+        out.push_str(&format!("\n{title}\n{}", table.text(of_tables)));
+        left_out += table.left_out(of_tables);
     }
     out.push('\n');
+    if left_out > 0 {
+        let columns = paint.columns().unwrap_or_default();
+        out.push_str(&paint.paragraph(&format!(
+            "Columns that have no room in {columns} are left out; --wide prints them, and report.html has them."
+        )));
+    }
     for line in remarks(report) {
-        out.push_str(&format!("{line}\n"));
+        out.push_str(&paint.hang("- ", 2, &line));
     }
     out
+}
+
+/// A paragraph in a colour.
+fn coloured(text: &str, paint: Paint, colour: fn(Paint, &str) -> String) -> String {
+    let text = paint.paragraph(text);
+    text.lines().map(|line| colour(paint, line) + "\n").collect()
 }
 
 /// The report as a Markdown document.
@@ -58,6 +62,13 @@ pub fn markdown(report: &Report) -> String {
         "# SSE servers measured\n\n{}, profile `{}`, `{}`.\n",
         report.began, report.profile, report.command
     );
+    for line in warnings(report) {
+        out.push_str(&format!("\n**{line}**\n"));
+    }
+    out.push_str("\n## Findings\n\n");
+    for finding in findings(report) {
+        out.push_str(&format!("- {finding}\n"));
+    }
     for (title, table) in tables(report) {
         out.push_str(&format!("\n## {title}\n\n{}", table.markdown()));
     }
@@ -105,52 +116,64 @@ pub(super) fn tables(report: &Report) -> Vec<(String, Table)> {
     tables
 }
 
+/// A row for each server; in the order of importance: how dear it is, how late, how large, how right.
 pub(super) fn summary(report: &Report) -> (String, Table) {
     let header = [
-        "server",
-        "encoding",
-        "passed/failed",
-        "delivered",
-        "gaps",
-        "doubled",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-        "CPU ns/event",
-        "KiB/stream",
-        "writes/event",
+        Column::from("server"),
+        Column::from("encoding"),
+        Column::ranked("passed", 10),
+        Column::ranked("failed", 4),
+        Column::ranked("CPU ns/event", 5),
+        Column::ranked("CPU × floor [95\u{a0}%]", 1),
+        Column::ranked("p50 ms", 8),
+        Column::ranked("p50 × floor [95\u{a0}%]", 7),
+        Column::ranked("p99 ms", 6),
+        Column::ranked("p99 × floor [95\u{a0}%]", 2),
+        Column::ranked("max ms", 9),
+        Column::ranked("KiB/stream", 3),
+        Column::ranked("writes/event", 11),
+        Column::ranked("delivered", 12),
+        Column::ranked("gaps", 13),
+        Column::ranked("doubled", 14),
     ];
-    let mut table = Table::new(2, &header);
+    let mut table = Table::new(2, header);
     for row in report.rows.iter().filter(|it| it.twin_of.is_none()) {
         let mut cells = name(row);
-        cells.push(match &row.conformance {
-            Some(it) => format!("{}/{}", it.passed, it.failed),
-            None => NOTHING.into(),
-        });
-        if let Some(fault) = row.fault() {
+        let counts = row.conformance.as_ref().map(|it| [it.passed, it.failed]);
+        cells.extend(
+            counts.map_or([NOTHING; 2].map(str::to_owned), |it| it.map(|it| it.to_string())),
+        );
+        // As in README: a fault of another workload stands in its table and in the remarks.
+        let headline = row.cell(HEADLINE);
+        let here = || headline.map_or_else(|| row.fault(), Cell::fault);
+        if let Some(fault) = row.error.clone().or_else(here) {
             table.error(cells, &format!("error: {fault}"));
             continue;
         }
         let sum = |of: fn(&Window) -> u64| -> u64 {
             row.cells.iter().flat_map(|it| super::used(&it.windows)).map(of).sum()
         };
-        cells.push(format!("{}/{}", sum(|it| it.delivered), sum(|it| it.expected)));
-        cells.push(sum(|it| it.gaps).to_string());
-        cells.push(sum(|it| it.duplicates).to_string());
-        let headline = row.cell(HEADLINE).and_then(|it| it.summary.as_ref());
+        let headline = headline.and_then(|it| it.summary.as_ref());
         let of = |figure: &Figure| headline.and_then(|it| it.get(figure));
-        cells.push(brief(of(&LATENCY_P50), &LATENCY_P50));
-        cells.push(brief(of(&LATENCY_P99), &LATENCY_P99));
+        for figure in [&CPU, &LATENCY_P50, &LATENCY_P99] {
+            cells.extend([median(of(figure), figure.unit), ratio(of(figure))]);
+        }
         cells.push(slowest(of(&LATENCY_MAX)));
-        cells.push(brief(of(&CPU), &CPU));
         cells.push(memory(row));
         cells.push(row.write_calls_per_event.map_or(NOTHING.into(), significant));
+        let (delivered, expected) = (sum(|it| it.delivered), sum(|it| it.expected));
+        cells.push(match delivered == expected {
+            true => format!("all {expected}"),
+            false => format!("{delivered} of {expected}"),
+        });
+        cells.push(sum(|it| it.gaps).to_string());
+        cells.push(sum(|it| it.duplicates).to_string());
         table.row(cells);
     }
     let title = broadcast(report).map_or("Summary".into(), |broadcast| {
         format!(
-            "Summary: conformance; deliveries of all workloads; latency and CPU of {broadcast}; \
-             memory of an idle stream; calls that write"
+            "Summary: conformance; CPU and latency of {broadcast}; memory of an idle stream; calls that write; \
+             deliveries of all workloads"
         )
     });
     (title, table)
@@ -166,7 +189,29 @@ pub(super) fn broadcast(report: &Report) -> Option<String> {
 /// The memory of an idle stream, KiB, from the workload that measures it.
 pub(super) fn memory(row: &Row) -> String {
     let memory = row.cells.iter().find_map(|it| it.summary.as_ref()?.get(&MEMORY));
-    memory.map_or(NOTHING.into(), |it| Unit::Kibibytes.write(it.value.median))
+    median(memory, MEMORY.unit)
+}
+
+/// The title of the multiple of a headline, and how dispensable its column is.
+fn multiple(figure: &Figure) -> Column {
+    match figure.name {
+        name if name == CPU.name => Column::ranked("CPU × floor [95\u{a0}%]", 1),
+        name if name == LATENCY_P99.name => Column::ranked("p99 × floor [95\u{a0}%]", 2),
+        _ => Column::ranked("p50 × floor [95\u{a0}%]", 3),
+    }
+}
+
+/// The figures whose columns stay longest, the most important first; the others go first.
+const IMPORTANT: [&Figure; 7] =
+    [&MEMORY, &FIRST_EVENT_P99, &CPU, &LATENCY_P99, &LATENCY_P50, &LATENCY_MAX, &SKEW_P50];
+
+/// How dispensable the column of a figure is.
+fn rank(figure: &Figure) -> usize {
+    // Behind the multiples of the floor.
+    let first = 4;
+    let important = IMPORTANT.iter().position(|it| it.name == figure.name);
+    let any = || FIGURES.iter().position(|it| it.name == figure.name).unwrap_or(0);
+    important.map_or_else(|| first + IMPORTANT.len() + any(), |at| first + at)
 }
 
 /// The results of each server under one workload.
@@ -178,15 +223,15 @@ fn figures(report: &Report, workload: &Workload) -> (String, Table) {
             cells.any(|(_, it)| it.summary.as_ref().is_some_and(|it| it.get(figure).is_some()))
         })
         .collect();
-    let mut header = vec!["server", "encoding"];
+    let mut header: Vec<Column> = vec!["server".into(), "encoding".into()];
     for figure in &shown {
-        header.push(figure.title);
+        header.push(Column::ranked(figure.title, rank(figure)));
         if figure.is_headline() {
-            header.push("× floor [95 %]");
+            header.push(multiple(figure));
         }
     }
-    header.push("rounds, n");
-    let mut table = Table::new(2, &header);
+    header.push(Column::ranked("rounds, n", 4 + IMPORTANT.len()));
+    let mut table = Table::new(2, header);
     for (mut cells, cell) in cells_of(report, &workload.name) {
         let Some(summary) = &cell.summary else {
             table.error(cells, &error_of(cell));
@@ -209,7 +254,9 @@ fn figures(report: &Report, workload: &Workload) -> (String, Table) {
             it => format!(", {it} disturbed"),
         };
         let bound = if summary.generator_bound { ", generator-bound" } else { "" };
-        cells.push(format!("{}, n {n}{disturbed}{bound}", summary.rounds));
+        // Where nothing is delivered there is nothing to count.
+        let n = if n == 0 { String::new() } else { format!(", n {n}") };
+        cells.push(format!("{}{n}{disturbed}{bound}", summary.rounds));
         table.row(cells);
     }
     (format!("{}: {}", workload.name, workload.question), table)
@@ -234,165 +281,9 @@ pub(super) fn name(row: &Row) -> Vec<String> {
     vec![server, row.encoding.clone().unwrap_or_else(|| NOTHING.into())]
 }
 
-pub(super) fn remarks(report: &Report) -> Vec<String> {
-    let mut lines = report.notes.clone();
-    if report.partial {
-        lines.insert(0, "This run was interrupted: it shows what was measured until then.".into());
-    }
-    for row in &report.rows {
-        if let Some(it) = row.conformance.as_ref().filter(|it| !it.unexpected.is_empty()) {
-            lines.push(format!(
-                "Unexpected: {}: {}. Look closer: sse-bench conform server {}",
-                name(row).join(" "),
-                it.unexpected.join(", "),
-                row.server
-            ));
-        }
-    }
-    lines.extend(trust(report));
-    lines.push(format!(
-        "× is the multiple of the floor: a bare one-thread server, measured in the same rounds; in \
-         square brackets its {:.0} % interval over rounds, with the noise of all servers in them. \
-         Medians over rounds; in round brackets \
-         the smallest and the largest round; max is the slowest of all rounds.",
-        100.0 * CONFIDENCE
-    ));
-    lines.push(
-        "In ticks the timers of the floor, as those of most servers, wake on whole milliseconds, \
-         once for all events of it: half a millisecond of the latency is that choice. One that \
-         wakes for each event alone is earlier than the floor and takes more CPU."
-            .into(),
-    );
-    lines.extend(generator(report));
-    if let Some(share) = busy(report) {
-        lines.insert(
-            0,
-            format!(
-                "The host was busy: in the worst window the generator waited {:.0} % of the time \
-                 for its core, and latencies are wide for that reason. Measure again when it is \
-                 quiet.",
-                100.0 * share
-            ),
-        );
-    }
-    lines
-}
-
-/// The most of one of the generator's own figures, in the windows that count and have latencies.
-fn most(report: &Report, of: fn(&Generator) -> f64) -> f64 {
-    let cells = report.rows.iter().flat_map(|it| &it.cells);
-    cells
-        .filter(|it| it.summary.as_ref().is_some_and(|it| it.get(&LATENCY_P50).is_some()))
-        .flat_map(|it| super::used(&it.windows))
-        .map(|it| of(&it.generator))
-        .max_by(f64::total_cmp)
-        .unwrap_or(0.0)
-}
-
-/// The share of time that the generator waited for its core, if the reader has to know.
-fn busy(report: &Report) -> Option<f64> {
-    Some(most(report, |it| it.waited_share)).filter(|share| *share > BUSY_SHARE)
-}
-
-/// The harness's own share in the numbers.
-fn generator(report: &Report) -> Vec<String> {
-    let mut lines = vec![format!(
-        "The generator used at most {:.0} % of its core (at 90 % it would be the bottleneck), took \
-         at most {:.2} events a read, and its publisher was at most {} ms late (p99 of the worst \
-         window): the harness's own share in the latencies.",
-        100.0 * most(report, |it| it.cpu_share),
-        most(report, |it| it.events_per_read),
-        milliseconds(most(report, |it| it.publish_lateness_p99_ns as f64)),
-    )];
-    for row in &report.rows {
-        let bound = |it: &&Cell| it.summary.as_ref().is_some_and(|it| it.generator_bound);
-        for cell in row.cells.iter().filter(bound) {
-            lines.push(format!(
-                "Generator-bound: {}, {}. Its rate and latency are a bound, not the server's own; \
-                 compare its CPU time.",
-                name(row).join(" "),
-                cell.workload
-            ));
-        }
-    }
-    lines
-}
-
-/// How far the run can be believed, in words.
-pub(super) fn trust(report: &Report) -> Vec<String> {
-    let trust = &report.trust;
-    let mut lines = Vec::new();
-    for why in &trust.cannot_tell {
-        lines.push(format!("THIS RUN CANNOT TELL: {why}."));
-    }
-    for why in &trust.doubts {
-        lines.push(format!("Doubtful: {why}."));
-    }
-    if let Some(twin_of) = &trust.twin_of {
-        let within = trust.twin.iter().filter(|it| it.ratio.contains_one()).count();
-        let found: Vec<String> = trust
-            .twin
-            .iter()
-            .map(|it| {
-                let title = Figure::find(&it.figure).map_or(it.figure.as_str(), |it| it.title);
-                format!("{title} {}, n {}", interval(it.ratio), it.ratio.n)
-            })
-            .collect();
-        lines.push(format!(
-            "Two copies of {twin_of} under two names, over all rounds of all workloads: {}: \
-             {within} of {} intervals ({:.1} % each) contain 1.",
-            found.join("; "),
-            trust.twin.len(),
-            100.0 * trust.twin_confidence
-        ));
-    }
-    lines.push(format!(
-        "{} windows; the host was disturbed in {}, {} were measured again.",
-        trust.windows, trust.poisoned, trust.repeated
-    ));
-    if let Some(it) = &report.bare_loop {
-        let fine = if it.ratio.estimate <= it.limit { "within" } else { "ABOVE" };
-        lines.push(format!(
-            "The generator takes {:.0} ns of CPU for an event, a bare receive loop {:.0} ns: {} \
-             times as much, {fine} the limit of {}.",
-            it.generator_ns,
-            it.bare_ns,
-            interval(it.ratio),
-            it.limit
-        ));
-    }
-    let passed = report.self_check.iter().filter(|it| it.passed).count();
-    lines.push(format!(
-        "Self-check: {passed} of {} known truths were found.",
-        report.self_check.len()
-    ));
-    lines
-}
-
-pub(super) fn environment(report: &Report) -> Vec<(&'static str, String)> {
-    let it = &report.environment;
-    let core = |core: Option<usize>| core.map_or("not pinned".into(), |it| format!("core {it}"));
-    let machine = if it.virtual_machine { ", virtual machine" } else { "" };
-    vec![
-        ("CPU", format!("{}, {} cores{machine}", it.cpu, it.cores)),
-        ("Memory", format!("{:.1} GiB", it.memory_bytes as f64 / f64::from(1 << 30))),
-        ("System", format!("{}, Linux {}, clock {}", it.system, it.kernel, it.clock_source)),
-        ("Limits", format!("{} open files, somaxconn {}", it.open_files, it.somaxconn)),
-        ("Server", core(it.server_core)),
-        ("Generator", core(it.generator_core)),
-        ("Load average at the start", it.load_average.clone()),
-        ("Compiler", it.rustc.clone()),
-        ("Commit", it.commit.clone()),
-        ("Order", format!("random, seed {}", report.seed)),
-        ("Took", format!("{:.0} s", report.took_s)),
-    ]
-}
-
-/// `1.93 ×1.40 [1.22–1.49]`
-fn brief(measure: Option<&Measure>, figure: &Figure) -> String {
-    let Some(measure) = measure else { return NOTHING.into() };
-    let value = figure.unit.write(measure.value.median);
-    measure.ratio.map_or(value.clone(), |ratio| format!("{value} ×{}", interval(ratio)))
+/// `1.93`
+pub(super) fn median(measure: Option<&Measure>, unit: Unit) -> String {
+    measure.map_or(NOTHING.into(), |it| unit.write(it.value.median))
 }
 
 /// `1.93 (1.88–2.04)`
@@ -400,10 +291,11 @@ fn ranged(measure: Option<&Measure>, unit: Unit) -> String {
     let Some(Spread { median, min, max, n }) = measure.map(|it| it.value) else {
         return NOTHING.into();
     };
-    if n == 1 {
-        return unit.write(median);
+    let [median, min, max] = [median, min, max].map(|it| unit.write(it));
+    if n == 1 || min == max {
+        return median;
     }
-    format!("{} ({}–{})", unit.write(median), unit.write(min), unit.write(max))
+    format!("{median} ({min}–{max})")
 }
 
 /// `1.40 [1.22–1.49]`
@@ -423,7 +315,7 @@ fn slowest(measure: Option<&Measure>) -> String {
     measure.map_or(NOTHING.into(), |it| milliseconds(it.value.max))
 }
 
-fn milliseconds(ns: f64) -> String {
+pub(super) fn milliseconds(ns: f64) -> String {
     significant(ns / 1e6)
 }
 
@@ -488,7 +380,8 @@ pub(super) mod tests {
         let report = report();
         assert!(!report.is_as_expected());
         let in_table = |line: &&str| line.contains("lossy") && !line.starts_with("- ");
-        for rendered in [text(&report), markdown(&report), headline_markdown(&report, &[])] {
+        let text = text(&report, Paint::plain(), true);
+        for rendered in [text, markdown(&report), headline_markdown(&report, &[])] {
             let lines: Vec<_> = rendered.lines().filter(in_table).collect();
             assert!(!lines.is_empty());
             for line in lines {
@@ -500,14 +393,33 @@ pub(super) mod tests {
 
     #[test]
     fn a_row_shows_values_and_multiples_of_the_floor() {
-        let text = text(&report());
+        let text = text(&report(), Paint::plain(), true);
         let line = text.lines().find(|it| it.contains("good 1.2.3")).unwrap();
         let words: Vec<_> = line.split_whitespace().collect();
         let expected = [
-            "good", "1.2.3", "shared", "40/1", "100/100", "0", "0", "0.20", "×2.00", "0.40",
-            "×2.00", "0.60", "20", "×2.00", "–", "1.00",
+            "good", "1.2.3", "shared", "40", "1", "20", "2.00", "0.20", "2.00", "0.40", "2.00",
+            "0.60", "–", "1.00", "all", "100", "0", "0",
         ];
         assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn no_table_is_wider_than_the_terminal_and_wide_has_all() {
+        let mut report = report();
+        report.trust.cannot_tell.push("two copies of one server differ".into());
+        let wide = text(&report, Paint::plain().of_columns(80), true);
+        for columns in [80, 100, 160] {
+            let text = text(&report, Paint::plain().of_columns(columns), false);
+            assert!(text.lines().all(|it| it.chars().count() <= columns), "{columns}\n{text}");
+            // First that it cannot tell, then the finding, then the first table.
+            let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}\n{text}"));
+            assert_eq!(at("This run cannot tell: two copies"), 0);
+            assert!(at("Findings\n- broadcast-1000: 20 to 20 ns") < at("Summary"), "{text}");
+            assert!(at("Summary") < at("× is the multiple of the floor"), "{text}");
+        }
+        let narrow = text(&report, Paint::plain().of_columns(80), false);
+        assert!(!narrow.contains("doubled") && narrow.contains("--wide prints them"), "{narrow}");
+        assert!(wide.contains("doubled") && !wide.contains("--wide"), "{wide}");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Rounds<'_> {
             let what = format!("measure round {}/{rounds}  {name}  {key}", turn.round);
             progress.step(&what, takes(workload(turn)));
             left.ahead = left.ahead.saturating_sub(takes(workload(turn)));
-            if !self.take(turn, contestant, &mut left) {
+            if !self.take(turn, contestant, &mut left, progress) {
                 return;
             }
         }
@@ -113,7 +113,13 @@ impl Rounds<'_> {
     }
 
     /// Measures once, and again if the host was disturbed and there is time; `false` if interrupted.
-    fn take(&self, turn: &Turn, contestant: &mut Contestant, left: &mut Left) -> bool {
+    fn take(
+        &self,
+        turn: &Turn,
+        contestant: &mut Contestant,
+        left: &mut Left,
+        progress: &mut Progress,
+    ) -> bool {
         let workload = &self.workloads[turn.workload];
         let Some(launch) = &contestant.launch else { return true };
         let interrupted = || self.interrupted.load(Ordering::Relaxed);
@@ -134,10 +140,13 @@ impl Rounds<'_> {
                 && attempt < ATTEMPTS_MAX
                 && left.repeats > 0
                 && Instant::now() + left.ahead + takes(workload) <= left.until;
+            let why = window.poisoned.clone().unwrap_or_default();
             contestant.measured[turn.workload].push(Measured { window, latencies });
             if !again {
                 break;
             }
+            let (name, key) = (&workload.name, contestant.row.key());
+            progress.again(&format!("again round {round}  {name}  {key}: {why}"));
             left.repeats -= 1;
         }
         true

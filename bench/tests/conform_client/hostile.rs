@@ -17,54 +17,57 @@ fn conform(command: &str, args: &[&str]) -> Said {
 
 /// The same with another patience, in milliseconds: for a client whose end is awaited.
 fn conform_within(patience_ms: &str, command: &str, args: &[&str]) -> Said {
-    let arguments = [&["client", "--cmd", command, "--patience-ms", patience_ms], args].concat();
-    bounded::conform(&arguments, DEADLINE)
+    bounded::conform(&arguments(patience_ms, command, args), DEADLINE)
 }
 
-/// It is blamed once, for what was seen; what depends on that is not judged.
-fn blamed_once(command: &str, words: &str) {
-    let said = conform(command, &["--caps", "none"]);
-    assert_eq!(said.code, Some(1), "{}", said.all());
-    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
+fn arguments<'a>(patience_ms: &'a str, command: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+    [&["client", "--cmd", command, "--patience-ms", patience_ms], args].concat()
+}
+
+/// Before it has asked for anything it fails nothing: its adapter did, once, or it could not be judged.
+/// Cases that depend on it are not judged, either.
+fn not_blamed(verdict: &str, code: i32, command: &str, words: &str) {
+    let said = bounded::run(&arguments("2000", command, &["--caps", "none"]), DEADLINE);
+    assert_eq!(said.code, Some(code), "{}", said.all());
+    assert_eq!(said.verdicts(verdict), ["C1.01"], "{}", said.all());
     assert!(said.actual("C1.01").contains(words), "{words:?} is not in {}", said.actual("C1.01"));
-    assert!(
-        said.verdicts("blocked").len() > 80 && said.verdicts("pass").is_empty(),
-        "{}",
-        said.all()
-    );
+    assert!(said.verdicts("skip").len() > 80, "{}", said.all());
+    for none in ["pass", "fail", "non-strict", "blocked"] {
+        assert_eq!(said.verdicts(none), [""; 0], "{}", said.all());
+    }
 }
 
 #[test]
 fn a_client_that_hangs() {
-    blamed_once("sleep 1000 #", "reported nothing");
+    not_blamed("error", 3, "sleep 1000 #", "--patience-ms");
 }
 
 #[test]
 fn a_client_that_exits_at_once() {
-    blamed_once("true", "exit code 0");
-    blamed_once("sh -c 'echo no such option >&2; exit 3'", "no such option");
+    not_blamed("adapter", 2, "true", "exit code 0");
+    not_blamed("adapter", 2, "sh -c 'echo no such option >&2; exit 3'", "no such option");
 }
 
 #[test]
 fn a_client_that_crashes() {
-    blamed_once("sh -c 'kill -SEGV $$'", "signal 11");
+    not_blamed("adapter", 2, "sh -c 'kill -SEGV $$'", "signal 11");
 }
 
 #[test]
 fn a_client_that_is_no_program() {
-    blamed_once("/no/such/program", "exit code 127");
+    not_blamed("adapter", 2, "/no/such/program", "exit code 127");
 }
 
 #[test]
 fn a_client_that_ignores_the_url() {
-    blamed_once("sh -c 'echo \"{\\\"k\\\":\\\"open\\\"}\"; sleep 1000'", "open");
+    not_blamed("error", 3, "sh -c 'echo \"{\\\"k\\\":\\\"open\\\"}\"; sleep 1000'", "open");
 }
 
 #[test]
 fn a_client_that_prints_garbage() {
-    let said = conform("sh -c 'echo Hello; sleep 1000'", &["--caps", "none"]);
-    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
-    assert!(said.stdout.contains("lines of the protocol"), "{}", said.all());
+    let command = "sh -c 'echo it is lost >&2; sleep 0.1; echo Hello; sleep 1000'";
+    not_blamed("adapter", 2, command, "Hello");
+    not_blamed("adapter", 2, command, "it is lost");
     conform("yes garbage", &["--caps", "none"]);
     conform("sh -c 'cat /dev/urandom'", &["--caps", "none"]);
 }
@@ -72,12 +75,15 @@ fn a_client_that_prints_garbage() {
 #[test]
 fn a_client_that_floods() {
     let event = r#"{"k":"event","type":"message","data":"x","id":""}"#;
-    let said =
-        conform(&format!("sh -c \"yes '{}'\"", event.replace('"', "\\\"")), &["--caps", "none"]);
-    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
-    // One line without an end.
-    let said = conform("sh -c 'cat /dev/zero'", &["--caps", "none"]);
-    assert_eq!(said.verdicts("fail"), ["C1.01"], "{}", said.all());
+    let events = format!("sh -c \"yes '{}'\"", event.replace('"', "\\\""));
+    // The second prints one line without an end.
+    for command in [events.as_str(), "sh -c 'cat /dev/zero'"] {
+        let said = bounded::run(&arguments("2000", command, &["--caps", "none"]), DEADLINE);
+        // A slow host may not see the flood reach its limit in the time for a first request.
+        let none = [said.verdicts("adapter"), said.verdicts("error")].concat();
+        assert_eq!(none, ["C1.01"], "{}", said.all());
+        assert_eq!(said.verdicts("fail"), [""; 0], "{}", said.all());
+    }
     // Its last words are kept, not all of them.
     let complains = "sh -c 'yes complaint | head -c 50000000 >&2; exit 1'";
     let said = conform_within("30000", complains, &["--caps", "none", "--only", "C1.01"]);
@@ -93,14 +99,15 @@ fn a_client_that_reads_but_says_nothing() {
     let said = conform("sh -c 'exec curl -sN \"$0\" >/dev/null'", &args);
     assert!(said.verdicts("pass").contains(&"C1.01"), "{}", said.all());
     assert!(said.verdicts("fail").contains(&"C2.01"), "{}", said.all());
-    assert!(said.verdicts("blocked").len() > 30, "{}", said.all());
+    assert!(said.verdicts("skip").len() > 30, "{}", said.all());
 }
 
 #[test]
 fn a_client_that_never_ends_leaves_nothing_behind() {
     let mark = format!("1000.{}", std::process::id());
     let command = format!("sh -c 'trap \"\" TERM INT; sleep {mark} & sleep {mark}; wait'");
-    conform(&command, &["--caps", "none", "--only", "C1.01,C1.02"]);
+    let args = ["--caps", "none", "--only", "C1.01,C1.02"];
+    bounded::run(&arguments("2000", &command, &args), DEADLINE);
     let processes = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());

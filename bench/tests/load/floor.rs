@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use fleet::{Launch, Server};
 use load::Shape;
@@ -9,9 +10,10 @@ use load::generator::{self, Outcome};
 use load::plan::{Plan, Stop};
 use load::shape::{Broadcast, Counted, Firehose, Ticks};
 use load::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
+use wire::Request;
 
 /// Few subscribers, so that the test runs beside others; the counts are exact all the same.
-const SUBSCRIBERS: u64 = 40;
+pub const SUBSCRIBERS: u64 = 40;
 
 /// From the last connection to the time when all have to be open: this runs beside other tests.
 const OPEN_NS: u64 = 3 * SECOND_NS;
@@ -19,7 +21,7 @@ const OPEN_NS: u64 = 3 * SECOND_NS;
 /// Further time for streams that are not paced: only a stream that never completes uses it up.
 const COMPLETE_NS: u64 = 100 * SECOND_NS;
 
-fn floor(faults: &[&str]) -> Server {
+pub fn floor(faults: &[&str]) -> Server {
     let args = ["floor"].into_iter().chain(faults.iter().copied()).map(str::to_owned).collect();
     let launch = Launch { binary: env!("CARGO_BIN_EXE_sse-bench").into(), args, core: None };
     Server::start(&launch).unwrap()
@@ -43,7 +45,7 @@ fn broadcast() -> Shape {
     Shape::Broadcast(BROADCAST)
 }
 
-fn ticks() -> Shape {
+pub fn ticks() -> Shape {
     Shape::Ticks(TICKS)
 }
 
@@ -130,6 +132,49 @@ fn a_delay_shows_in_the_latency_in_full() {
     }
 }
 
+/// The first of those that are written together waits for the whole budget, and none is lost.
+#[test]
+fn messages_that_wait_for_each_other_all_come() {
+    let outcome = outcome(&broadcast(), &["--coalesce-ms", "60"]);
+    assert_eq!(outcome.fault(), None);
+    assert_eq!(outcome.delivered, outcome.expected);
+    let most = outcome.messages.iter().map(|it| it.first_ns - it.scheduled_ns).max().unwrap();
+    assert!(most >= 59 * MILLISECOND_NS, "{most} ns");
+}
+
+/// With a budget that the test does not live to see: a stream that opens, enough bytes and the end do
+/// not wait for it.
+#[test]
+fn messages_wait_for_no_more_than_a_write_can_hold() {
+    let server = floor(&["--coalesce-ms", "60000"]);
+    let (host, log) = (server.addr().to_string(), wire::Log::new());
+    let request = |method: &str| Request::new(method, "/messages/room").header("Host", &host);
+    let connect = || wire::Connection::open(&host, Duration::from_secs(30), &log).unwrap();
+    let open = || wire::EventStream::open(connect(), &request("GET")).unwrap();
+    let mut publisher = connect();
+    let mut publish = |text: &str| {
+        let (head, mut body) = publisher.ask(&request("POST").body(text)).unwrap();
+        publisher.read_body_to_end(&mut body).unwrap();
+        assert_eq!(head.status, 201);
+    };
+    let mut first = open();
+    publish("before the second stream");
+    let mut second = open();
+    assert_eq!(first.next_event().unwrap().unwrap().data, "before the second stream");
+    let half = "x".repeat(40_000);
+    publish(&half);
+    publish(&half);
+    for stream in [&mut first, &mut second] {
+        assert!(stream.take(2).unwrap().iter().all(|it| it.data == half));
+    }
+    publish("the last");
+    server.stop().unwrap();
+    for mut stream in [first, second] {
+        assert_eq!(stream.next_event().unwrap().unwrap().data, "the last");
+        assert_eq!(stream.next_event().unwrap(), None);
+    }
+}
+
 #[test]
 fn a_server_that_is_not_there_is_a_fault_and_not_a_hang() {
     let server = floor(&[]);
@@ -154,7 +199,7 @@ fn a_server_that_dies_is_a_fault_and_not_a_hang() {
 fn an_answer_that_is_no_stream_is_a_fault() {
     let server = floor(&[]);
     let mut plan = plan(&broadcast(), server.addr());
-    plan.target = "/nothing".into();
+    plan.request = Request::new("GET", "/nothing").header("Host", "floor").to_bytes();
     let fault = generator::run(&plan, unix_ns, |_| {}).unwrap().fault().unwrap();
     assert!(fault.contains("answered 404"), "{fault}");
 }
@@ -251,7 +296,7 @@ fn what_cannot_run_is_one_line_with_advice_and_exit_code_2() {
         (["run", "--profile", "nope"], "choose quick, standard, full"),
         (["report", "--splice=x", "/nope"], "give the folder that a run wrote"),
         (["load", "--duration-s=1", "http://127.0.0.1:1/"], "refused"),
-        (["load", "--duration-s=1", "https://127.0.0.1:1/"], "not an http:// URL"),
+        (["load", "--duration-s=1", "ftp://127.0.0.1:1/"], "no http:// or https:// URL"),
         (["load", "--duration-s=1", no_stream.as_str()], "instead of 200 text/event-stream"),
     ] {
         let (code, words) = command(&args);
@@ -287,7 +332,7 @@ fn load_publishes_writes_files_and_fails_by_condition() {
     let url = format!("http://{}/messages/room", server.addr());
     let run = |conditions: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-            .args(["load", &url, "--connections", "10", "--duration-s", "1"])
+            .args(["load", &url, "--connections", "10", "--duration-s", "60", "--events", "100"])
             .args(["--publish", &url, "--publish-every-ms", "50"])
             .args(["--publish-body", r#"{"at":{"ms":{scheduled_ms}},"n":{n}}"#])
             .args(["--stamp-path", "at.ms", "--json"])
@@ -311,6 +356,53 @@ fn load_publishes_writes_files_and_fails_by_condition() {
     assert_eq!(report["failed_conditions"][0], "p50>1ns");
     assert!(std::fs::read_to_string(&hlog).unwrap().contains("Tag=load"));
     std::fs::remove_dir_all(&folder).unwrap();
+    server.stop().unwrap();
+}
+
+/// `load` on a room of the floor, for a second: exit code and text.
+fn load_room(server: &Server, publishing: &[&str]) -> (i32, String) {
+    let url = format!("http://{}/messages/room", server.addr());
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+        .args(["load", &url, "--connections", "5", "--duration-s", "1"])
+        .args(["--publish-every-ms", "100"])
+        .args(publishing)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_publisher_that_fails_is_counted_and_fails_the_run() {
+    let server = floor(&[]);
+    // Bound, and then closed: no server listens there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("http://{closed}/say");
+    let refusing = format!("http://{}/nowhere", server.addr());
+    for publishing in [
+        &["--publish", &closed][..],
+        &["--publish", &refusing],
+        &["--publish-cmd", "false"],
+        &["--publish-cmd", "no-such-program {text}"],
+    ] {
+        let (code, text) = load_room(&server, &[publishing, &["--fail-if", "errors>0"]].concat());
+        assert_eq!(code, 1, "{publishing:?}: {text}");
+        assert!(text.contains("FAILED         errors>0"), "{publishing:?}: {text}");
+        assert!(text.contains("first failure  publishing: "), "{publishing:?}: {text}");
+        let line = text.lines().find(|line| line.starts_with("published")).unwrap();
+        assert!(!line.contains("which 0 failed"), "{publishing:?}: {text}");
+    }
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_command_publishes() {
+    let server = floor(&[]);
+    let url = format!("http://{}/messages/room", server.addr());
+    let command = format!("curl -fsS --data-binary @- {url}");
+    let (code, text) = load_room(&server, &["--publish-cmd", &command, "--fail-if", "events<5"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("of which 0 failed"), "{text}");
     server.stop().unwrap();
 }
 

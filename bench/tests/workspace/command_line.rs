@@ -50,6 +50,9 @@ fn every_subcommand_has_help_with_examples_a_version_a_manual_page_and_completio
         let has_own = !subcommands(&help).is_empty();
         assert!(has_own || help.contains("Examples:"), "{path}: no examples\n{help}");
         assert!(!help.contains('\x1b'), "{path}: colours in a pipe");
+        // clap makes a line end of a placeholder that is named n.
+        let is_cut = help.lines().any(|line| line.trim_start().starts_with([',', ';', '}']));
+        assert!(!is_cut && !help.contains("{n}"), "{path}: {help}");
         printed(sse_bench(&[&words[..], &["--version"]].concat()));
         let page = directory.join(format!("sse-bench-{}.1", path.replace(' ', "-")));
         assert!(page.exists(), "{}", page.display());
@@ -84,6 +87,11 @@ fn mistakes_get_code_2_and_a_way_out() {
         (&["conform", "server", "--explain", "S99.99"][..], "sse-bench list cases"),
         (&["conform", "server", "no-such-server"], "one of"),
         (&["conform", "serve"], "'server'"),
+        (&["conform", "cluster", "http://127.0.0.1:1/x"], "the URL of each"),
+        (&["conform", "cluster", "--explain", "S1.01"], "no case about nodes"),
+        (&["attack", "no-such-server"], "choose one of"),
+        (&["attack", "--only", "nope"], "sigterm"),
+        (&["attack", "--size", "huge"], "short, medium, long"),
         (&["completions", "tcsh"], "bash"),
         (&["man", "--directory", "/nonexistent"], "does it exist?"),
         (&["report", "/nonexistent"], "/nonexistent"),

@@ -22,18 +22,19 @@ fn the_cases_of_the_guide_exist_and_say_what_the_catalogue_says() {
     let (before, rest) = guide.split_once(START).expect("the guide has a place for the cases");
     let (found, after) = rest.split_once(END).expect("the place has an end");
     let catalogue = catalogue();
-    let mut list = String::from("| case | level | claim |\n| --- | --- | --- |\n");
+    let mut list =
+        String::from("| case | level | judged on | claim |\n| --- | --- | --- | --- |\n");
     let mut links = String::from("\n");
     let mut named: Vec<_> = cases_in(before).into_iter().collect();
     named.sort_by_key(|id| id[1..].split('.').map(|it| it.parse::<u8>().ok()).collect::<Vec<_>>());
     assert!(named.len() > 20, "{named:?}");
     for id in &named {
-        let Some((slug, level, claim)) = catalogue.get(id) else {
+        let Some(Named { slug, level, claim, on }) = catalogue.get(id) else {
             panic!("the guide names {id:?}, which is no case; see sse-bench list cases");
         };
         let level = level.replace("-contract", "\\*").to_uppercase();
         let anchor = format!("{}-{slug}", id.to_lowercase().replace('.', "-"));
-        let _ = writeln!(list, "| <a id=\"{anchor}\"></a>{id}-{slug} | {level} | {claim} |");
+        let _ = writeln!(list, "| <a id=\"{anchor}\"></a>{id}-{slug} | {level} | {on} | {claim} |");
         let _ = writeln!(links, "[{id}]: #{anchor}");
     }
     let expected = format!("\n{list}{links}\n");
@@ -55,6 +56,41 @@ fn every_line_of_the_guide_names_its_source() {
     for item in items {
         assert!(!cases_in(item).is_empty() || item.contains("]("), "no source: {item}");
     }
+}
+
+/// The tests that SECURITY.md names exist, and a cell says yes if a server lists none of them.
+#[test]
+fn the_promises_of_security_are_kept_as_it_says() {
+    let read = |path: &str| std::fs::read_to_string(workspace().join(path)).unwrap_or_default();
+    let tests = git_files("bench/tests/workspace/*.rs");
+    let tests: String = tests.iter().map(|it| read(it)).collect();
+    let (folders, catalogue) = (git_files("*/Cargo.toml"), catalogue());
+    let security = read("SECURITY.md");
+    let mut rows = security
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let servers = rows.next().unwrap().split_off(3);
+    let mut promises = 0;
+    for row in rows.skip(1) {
+        let words = row[2].split(['`', ' ', ',', ';']).filter(|it| it.contains(['-', '.', ':']));
+        let names: Vec<_> = words.filter(|it| !it.contains('/')).collect();
+        for name in &names {
+            let module = name.strip_prefix("feed::").map(|it| format!("feed/src/{it}.rs"));
+            let is_there = tests.contains(&format!("\"{name}\""))
+                || catalogue.contains_key(*name)
+                || module.is_some_and(|it| workspace().join(it).exists());
+            assert!(is_there, "SECURITY.md: {name} is no test");
+        }
+        for (server, cell) in servers.iter().zip(&row[3..]).filter(|_| !names.is_empty()) {
+            let manifest = folders.iter().find(|it| it.contains(&format!("_{server}"))).unwrap();
+            let listed = read(&manifest.replace("Cargo.toml", "deviations.toml"));
+            let is_listed = names.iter().any(|it| listed.contains(&format!("\"{it}\"")));
+            assert_eq!(*cell == "yes", !is_listed, "SECURITY.md: {server}, {names:?}");
+            promises += 1;
+        }
+    }
+    assert!(promises > 90, "{promises}");
 }
 
 /// Files and headings that Markdown points to are there.
@@ -137,7 +173,7 @@ fn cases_in(text: &str) -> BTreeSet<String> {
 }
 
 /// Slug, level and claim of each case, as the command lists them.
-fn catalogue() -> BTreeMap<String, (String, String, String)> {
+fn catalogue() -> BTreeMap<String, Named> {
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
         .args(["list", "cases", "--json"])
         .output()
@@ -146,9 +182,37 @@ fn catalogue() -> BTreeMap<String, (String, String, String)> {
     let cases = json["cases"].as_array().unwrap().iter();
     let text = |case: &Value, name: &str| case[name].as_str().unwrap().to_owned();
     let entry = |case: &Value| {
-        (text(case, "id"), (text(case, "slug"), text(case, "level"), text(case, "claim")))
+        let needs: Vec<_> =
+            case["needs"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+        let [slug, level, claim] = ["slug", "level", "claim"].map(|name| text(case, name));
+        let id = text(case, "id");
+        let on = if id.starts_with("S13.") { "several nodes" } else { judged_on(&needs) };
+        (id, Named { slug, level, claim, on })
     };
     cases.map(entry).collect()
+}
+
+/// A case of the catalogue.
+struct Named {
+    slug: String,
+    level: String,
+    claim: String,
+    on: &'static str,
+}
+
+/// The servers that show what a case with these needs is about.
+fn judged_on(needs: &[&str]) -> &'static str {
+    let needs_one_of = |names: &[&str]| needs.iter().any(|it| names.contains(it));
+    match () {
+        () if needs_one_of(&["topics", "metrics", "endpoints"]) => "our contract",
+        () if needs_one_of(&["script"]) => "the script",
+        () if needs_one_of(&["process"]) => "`--start-cmd`",
+        () if needs_one_of(&["http2"]) => "HTTP/2",
+        () if needs_one_of(&["keep-alive"]) => "`--keep-alive-ms`",
+        () if needs_one_of(&["text"]) => "`--publish`, the script",
+        () if needs_one_of(&["publish"]) => "`--publish`",
+        () => "any URL",
+    }
 }
 
 /// Targets of Markdown's links and pictures, and of its HTML's; code is left out.

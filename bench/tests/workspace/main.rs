@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod action;
+#[path = "../conform_server/chat.rs"]
+mod chat;
 mod command_line;
+mod elsewhere;
+mod empty_root;
+mod foreign;
 mod guide;
 mod servers;
 mod tidy;

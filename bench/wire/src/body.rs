@@ -166,11 +166,15 @@ fn framing(method: &str, head: &Head) -> Result<Framing> {
     if method == "HEAD" || head.status < 200 || matches!(head.status, 204 | 304) {
         return Ok(Framing::None);
     }
-    let codings: Vec<_> = head.values("transfer-encoding").collect();
     let lengths: Vec<_> = head.values("content-length").collect();
-    match (codings.as_slice(), lengths.as_slice()) {
-        ([], []) => Ok(Framing::Close),
-        ([], [length]) => {
+    match (coding(head), lengths.as_slice()) {
+        // It overrides Content-Length. That a server must not send both is for a case to say.
+        (Coding::Chunked, _) => Ok(Framing::Chunked),
+        (Coding::Unknown, _) => {
+            Err(Error::Syntax("a Transfer-Encoding other than chunked".to_owned()))
+        }
+        (Coding::None, []) => Ok(Framing::Close),
+        (Coding::None, [length]) => {
             let digits = std::str::from_utf8(length)
                 .ok()
                 .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -179,10 +183,26 @@ fn framing(method: &str, head: &Head) -> Result<Framing> {
                 Error::Syntax(format!("Content-Length {:?}", lengths[0].escape_ascii().to_string()))
             })
         }
-        ([], _) => Err(Error::Syntax("several Content-Length lines".to_owned())),
-        ([coding], []) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
-        (_, []) => Err(Error::Syntax("a Transfer-Encoding other than chunked".to_owned())),
-        _ => Err(Error::Syntax("both Transfer-Encoding and Content-Length".to_owned())),
+        (Coding::None, _) => Err(Error::Syntax("several Content-Length lines".to_owned())),
+    }
+}
+
+/// The transfer coding of a body as a client reads it.
+enum Coding {
+    None,
+    Chunked,
+    Unknown,
+}
+
+/// Servers that say chunked twice, or `identity`, mean one coding and none: the body is read so, and
+/// a case judges the head.
+fn coding(head: &Head) -> Coding {
+    let value = head.value("transfer-encoding").unwrap_or_default().to_ascii_lowercase();
+    let mut codings = value.split(',').map(str::trim).filter(|it| !matches!(*it, "" | "identity"));
+    match codings.next() {
+        None => Coding::None,
+        Some("chunked") if codings.all(|it| it == "chunked") => Coding::Chunked,
+        Some(_) => Coding::Unknown,
     }
 }
 
@@ -269,10 +289,14 @@ mod tests {
         assert_eq!(framing("GET", "").unwrap(), Framing::Close);
         assert_eq!(framing("GET", "Content-Length: 7\r\n").unwrap(), Framing::Length(7));
         assert_eq!(framing("HEAD", "Content-Length: 7\r\n").unwrap(), Framing::None);
+        let chunked = "Transfer-Encoding: chunked\r\n";
+        for twice in [chunked.repeat(2), format!("Content-Length: 7\r\n{chunked}")] {
+            assert_eq!(framing("GET", &twice).unwrap(), Framing::Chunked);
+        }
+        assert_eq!(framing("GET", "Transfer-Encoding: identity\r\n").unwrap(), Framing::Close);
         for bad in [
             "Content-Length: +7\r\n",
             "Content-Length: 7\r\nContent-Length: 7\r\n",
-            "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: gzip, chunked\r\n",
         ] {
             assert!(framing("GET", bad).is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! One TCP connection with a deadline for each step.
+//! One connection, plain or over TLS, with a deadline for each step.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -6,65 +6,78 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{BODY_LIMIT, Body, Error, HEAD_LIMIT, Head, Log, Request, Result, Side};
+use super::{
+    BODY_LIMIT, Body, Channel, Error, HEAD_LIMIT, Head, Log, RESPONSE_HEAD, Request, Result, Side,
+    Tls, tls,
+};
 
 /// How much one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
+/// RFC 6585, 4.
+pub(super) const TOO_MANY_REQUESTS: u16 = 429;
 /// More interim answers (1xx) to one request than any client has a use for.
 const INTERIM_LIMIT: usize = 16;
 
 /// A client's end of a connection; bytes beyond the current answer stay in its buffer.
 #[derive(Debug)]
 pub struct Connection {
-    socket: TcpStream,
+    channel: Channel<TcpStream>,
     number: usize,
     log: Log,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     patience: Duration,
+    /// Its frames are logged, and not its bytes.
+    is_framed: bool,
+}
+
+/// The peer of a connection, and the way there.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial<'d> {
+    /// `host:port`; all addresses of a name are tried.
+    pub address: &'d str,
+    /// With TLS on it.
+    pub tls: Option<&'d Tls>,
+    /// A fixed receive buffer of this many bytes, as of a client whose system holds little. Without it
+    /// the kernel lets a buffer grow to what the peer sends, tens of megabytes.
+    pub receive_buffer: Option<usize>,
 }
 
 impl Connection {
-    /// Connects; each later step may take as long as `patience`.
+    /// Connects without TLS; each later step may take as long as `patience`.
     ///
     /// # Errors
     /// [`Error::Connect`].
     pub fn open(address: &str, patience: Duration, log: &Log) -> Result<Connection> {
-        Connection::connect(address, patience, log, None)
+        Connection::dial(Dial { address, tls: None, receive_buffer: None }, patience, log)
     }
 
-    /// Connects as a client whose system holds little: a fixed receive buffer of this many bytes.
-    ///
-    /// Without it the kernel lets a buffer grow to what the peer sends, tens of megabytes.
+    /// Connects; this and each later step may take as long as `patience`.
     ///
     /// # Errors
-    /// [`Error::Connect`].
-    pub fn open_narrow(
-        address: &str,
-        patience: Duration,
-        log: &Log,
-        receive_buffer: usize,
-    ) -> Result<Connection> {
-        Connection::connect(address, patience, log, Some(receive_buffer))
-    }
-
-    fn connect(
-        address: &str,
-        patience: Duration,
-        log: &Log,
-        receive_buffer: Option<usize>,
-    ) -> Result<Connection> {
-        let refused = |reason| Error::Connect { address: address.to_owned(), reason };
+    /// [`Error::Connect`], [`Error::Handshake`].
+    pub fn dial(dial: Dial<'_>, patience: Duration, log: &Log) -> Result<Connection> {
+        let refused = |reason| Error::Connect { address: dial.address.to_owned(), reason };
         let number = log.open();
-        let candidates: Vec<SocketAddr> = address.to_socket_addrs().map_err(refused)?.collect();
+        let candidates: Vec<SocketAddr> =
+            dial.address.to_socket_addrs().map_err(refused)?.collect();
         let mut last = std::io::Error::new(ErrorKind::NotFound, "the name has no address");
         for candidate in candidates {
-            match connect(candidate, patience, receive_buffer) {
+            match connect(candidate, patience, dial.receive_buffer) {
                 Ok(socket) => {
                     // Probes are single writes; waiting to fill a segment would only distort times.
                     socket.set_nodelay(true).map_err(refused)?;
                     log.add(number, Side::Note, format!("connected to {candidate}").as_bytes());
                     let log = log.clone();
-                    return Ok(Connection { socket, number, log, buffer: Vec::new(), patience });
+                    let channel = Channel::new(socket, dial.tls).map_err(refused)?;
+                    let buffer = Vec::new();
+                    let is_framed = false;
+                    let mut connection =
+                        Connection { channel, number, log, buffer, patience, is_framed };
+                    connection.shake_hands().map_err(|reason| Error::Handshake {
+                        address: dial.address.to_owned(),
+                        reason,
+                    })?;
+                    return Ok(connection);
                 }
                 Err(error) => last = error,
             }
@@ -72,14 +85,43 @@ impl Connection {
         Err(refused(last))
     }
 
+    fn shake_hands(&mut self) -> std::result::Result<(), String> {
+        let deadline = self.deadline();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let ms = self.patience.as_millis();
+                return Err(format!("no end of the handshake in {ms} ms; is it a port for TLS?"));
+            }
+            let socket = self.channel.socket();
+            let limited = socket.set_read_timeout(Some(left));
+            limited
+                .and_then(|()| socket.set_write_timeout(Some(left)))
+                .map_err(|it| it.to_string())?;
+            match self.channel.shake_hands() {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    let words = tls::words(&error);
+                    self.log.add(self.number, Side::Note, words.as_bytes());
+                    return Err(words);
+                }
+            }
+        }
+        if let Some(facts) = self.channel.facts() {
+            self.log.add(self.number, Side::Note, facts.as_bytes());
+        }
+        Ok(())
+    }
+
     /// Sets how long each later step may take.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
 
-    /// The socket, for tests that reset it or look at its options.
+    /// The TCP socket, below any TLS, for tests that reset it or look at its options.
     pub fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.channel.socket()
     }
 
     /// The log of the dialogue.
@@ -87,16 +129,42 @@ impl Connection {
         &self.log
     }
 
+    /// Its number in the log.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Whether TLS is spoken, and whether it has chosen HTTP/2.
+    pub(super) fn tls_and_http2(&self) -> (bool, bool) {
+        (self.channel.is_tls(), self.channel.is_http2())
+    }
+
+    /// Leaves what is sent and received to its user to log.
+    pub(super) fn log_no_bytes(&mut self) {
+        self.is_framed = true;
+    }
+
     /// Sends all bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the peer is gone, [`Error::Timeout`] if it stopped reading.
+    /// [`Error::Broken`] if the peer is gone, [`Error::Timeout`] if it stopped reading,
+    /// [`Error::Spent`] if no more requests may be sent.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        let awaited = "the request was sent";
+        if !self.log.may_send(bytes) {
+            return Err(Error::Spent { max: self.log.budget().max() });
+        }
         self.log.add(self.number, Side::Sent, bytes);
-        self.socket
+        self.write(bytes)
+    }
+
+    /// Sends all bytes, and logs nothing.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let awaited = "the request was sent";
+        self.channel
+            .socket()
             .set_write_timeout(Some(self.patience))
-            .and_then(|()| self.socket.write_all(bytes))
+            .and_then(|()| self.channel.write_all(bytes))
+            .and_then(|()| self.channel.flush())
             .map_err(|reason| match reason.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                     Error::Timeout { awaited: "room to send the request", patience: self.patience }
@@ -116,7 +184,11 @@ impl Connection {
             if let Some(end) = memchr::memmem::find(&self.buffer[searched..], b"\r\n\r\n") {
                 let rest = self.buffer.split_off(searched + end + 4);
                 let head = std::mem::replace(&mut self.buffer, rest);
-                return Head::parse(&head[..head.len() - 2]);
+                let head = Head::parse(&head[..head.len() - 2])?;
+                if head.status == TOO_MANY_REQUESTS {
+                    self.log.note_too_many(head.value("retry-after"));
+                }
+                return Ok(head);
             }
             // A peer that does not speak HTTP at all should not cost the whole patience.
             let start = &self.buffer[..self.buffer.len().min(7)];
@@ -130,7 +202,7 @@ impl Connection {
                 return Err(Error::TooLong { what: "the response head", limit: HEAD_LIMIT });
             }
             searched = self.buffer.len().saturating_sub(3);
-            if self.fill(deadline, "response head")? == 0 {
+            if self.fill(deadline, RESPONSE_HEAD)? == 0 {
                 return Err(Error::Closed { awaited: "a response head" });
             }
         }
@@ -143,6 +215,9 @@ impl Connection {
     /// a server may answer before it has read everything.
     pub fn ask(&mut self, request: &Request) -> Result<(Head, Body)> {
         let sent = self.send(&request.to_bytes());
+        if let Err(error @ Error::Spent { .. }) = sent {
+            return Err(error);
+        }
         let mut interim = 0;
         let head = loop {
             match self.read_head() {
@@ -233,7 +308,7 @@ impl Connection {
     }
 
     /// Reads once into the buffer; 0 at the end of the connection.
-    fn fill(&mut self, deadline: Instant, awaited: &'static str) -> Result<usize> {
+    pub(super) fn fill(&mut self, deadline: Instant, awaited: &'static str) -> Result<usize> {
         let broken = |reason| Error::Broken { awaited, reason };
         let mut bytes = [0; READ_BYTES];
         loop {
@@ -242,14 +317,20 @@ impl Connection {
                 self.log.add(self.number, Side::Note, format!("waited for {awaited}").as_bytes());
                 return Err(Error::Timeout { awaited, patience: self.patience });
             }
-            self.socket.set_read_timeout(Some(left)).map_err(broken)?;
-            match self.socket.read(&mut bytes) {
+            self.channel.socket().set_read_timeout(Some(left)).map_err(broken)?;
+            match self.channel.read(&mut bytes) {
                 Ok(0) => {
-                    self.log.add(self.number, Side::Note, b"closed by the peer");
+                    let how: &[u8] = match self.channel.is_cut() {
+                        true => b"closed by the peer, without close_notify",
+                        false => b"closed by the peer",
+                    };
+                    self.log.add(self.number, Side::Note, how);
                     return Ok(0);
                 }
                 Ok(count) => {
-                    self.log.add(self.number, Side::Received, &bytes[..count]);
+                    if !self.is_framed {
+                        self.log.add(self.number, Side::Received, &bytes[..count]);
+                    }
                     self.buffer.extend_from_slice(&bytes[..count]);
                     return Ok(count);
                 }

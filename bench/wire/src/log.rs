@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,47 @@ pub enum Side {
 
 /// A log that all connections of one dialogue share; clones write to the same log.
 #[derive(Clone, Debug)]
-pub struct Log(Arc<Mutex<Entries>>);
+pub struct Log {
+    entries: Arc<Mutex<Entries>>,
+    budget: Budget,
+}
+
+/// How many requests may be sent, by all dialogues that share it; clones do.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Spending>);
+
+#[derive(Debug)]
+struct Spending {
+    max: u64,
+    sent: AtomicU64,
+}
+
+impl Budget {
+    /// At most this many.
+    pub fn new(max: u64) -> Budget {
+        Budget(Arc::new(Spending { max, sent: AtomicU64::new(0) }))
+    }
+
+    /// As many as one likes; they are counted.
+    pub fn unlimited() -> Budget {
+        Budget::new(u64::MAX)
+    }
+
+    /// The most that may be sent.
+    pub fn max(&self) -> u64 {
+        self.0.max
+    }
+
+    /// How many were sent.
+    pub fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, count: u64) -> bool {
+        let add = |sent: u64| sent.checked_add(count).filter(|it| *it <= self.0.max);
+        self.0.sent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+}
 
 /// Bytes that this side sent in one go.
 #[derive(Clone, Debug)]
@@ -53,6 +94,8 @@ struct Entries {
     dropped: usize,
     watched: Option<Duration>,
     waited_in_vain: Option<Duration>,
+    is_spent: bool,
+    too_many: Option<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -62,12 +105,19 @@ struct Entry {
     side: Side,
     bytes: Vec<u8>,
     total: usize,
+    /// They are words of ours for it, on one line.
+    is_described: bool,
 }
 
 impl Log {
     /// An empty log; its clock starts now.
     pub fn new() -> Log {
-        Log(Arc::new(Mutex::new(Entries {
+        Log::within(Budget::unlimited())
+    }
+
+    /// An empty log of a dialogue that has to keep within a budget.
+    pub fn within(budget: Budget) -> Log {
+        let entries = Entries {
             start: Instant::now(),
             sent: Vec::new(),
             sent_bytes: 0,
@@ -77,7 +127,42 @@ impl Log {
             dropped: 0,
             watched: None,
             waited_in_vain: None,
-        })))
+            is_spent: false,
+            too_many: None,
+        };
+        Log { entries: Arc::new(Mutex::new(entries)), budget }
+    }
+
+    /// Asks for leave to send these bytes; whether the budget has it, for each request line in them.
+    pub(super) fn may_send(&self, bytes: &[u8]) -> bool {
+        self.may_ask(memchr::memmem::find_iter(bytes, b" HTTP/1.").count() as u64)
+    }
+
+    /// Asks for leave to send so many requests.
+    pub(super) fn may_ask(&self, requests: u64) -> bool {
+        let may = requests == 0 || self.budget.take(requests);
+        self.lock().is_spent |= !may;
+        may
+    }
+
+    /// The budget that this dialogue has to keep within.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Whether a request of this dialogue was not sent for want of a budget.
+    pub fn is_spent(&self) -> bool {
+        self.lock().is_spent
+    }
+
+    /// Says that the server asked for fewer requests (429), with its `Retry-After`.
+    pub(super) fn note_too_many(&self, retry_after: Option<String>) {
+        self.lock().too_many = Some(retry_after);
+    }
+
+    /// Whether the server asked for fewer requests (429), and its last `Retry-After`.
+    pub fn too_many(&self) -> Option<Option<String>> {
+        self.lock().too_many.clone()
     }
 
     /// Says that something rests on what did not happen within this time.
@@ -110,16 +195,26 @@ impl Log {
 
     /// Adds an entry; keeps the beginning and the end of a long dialogue.
     pub fn add(&self, connection: usize, side: Side, bytes: &[u8]) {
+        self.push(connection, side, bytes, false);
+    }
+
+    /// Adds what was sent or received in words, one line without control characters, where the bytes themselves
+    /// say little.
+    pub fn describe(&self, connection: usize, side: Side, words: &str) {
+        self.push(connection, side, words.as_bytes(), true);
+    }
+
+    fn push(&self, connection: usize, side: Side, bytes: &[u8], is_described: bool) {
         let mut entries = self.lock();
         let at = entries.start.elapsed();
-        if side == Side::Sent {
+        if side == Side::Sent && !is_described {
             entries.sent_bytes = entries.sent_bytes.saturating_add(bytes.len());
             if entries.sent_bytes <= SENT_BYTES {
                 entries.sent.push(Sent { connection, at, bytes: bytes.to_vec() });
             }
         }
         let kept = bytes[..bytes.len().min(ENTRY_BYTES)].to_vec();
-        let entry = Entry { connection, at, side, bytes: kept, total: bytes.len() };
+        let entry = Entry { connection, at, side, bytes: kept, total: bytes.len(), is_described };
         if entries.first.len() < FIRST_ENTRIES {
             entries.first.push(entry);
             return;
@@ -160,7 +255,7 @@ impl Log {
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // A case that panicked while it logged leaves entries that are still whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,8 +276,16 @@ impl Entry {
         if several {
             let _ = write!(prefix, "#{} ", self.connection);
         }
+        if self.is_described {
+            let _ = writeln!(text, "{prefix}{mark} {}", String::from_utf8_lossy(&self.bytes));
+            return;
+        }
         for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
-            let _ = writeln!(text, "{prefix}{mark} {}", line.escape_ascii());
+            let secret = if self.side == Side::Sent { secret_name(line) } else { None };
+            let _ = match secret {
+                Some(name) => writeln!(text, "{prefix}{mark} {}: (not shown)", name.escape_ascii()),
+                None => writeln!(text, "{prefix}{mark} {}", line.escape_ascii()),
+            };
         }
         if self.total > self.bytes.len() {
             let _ = writeln!(text, "{prefix}{mark} … {} more bytes", self.total - self.bytes.len());
@@ -190,9 +293,33 @@ impl Entry {
     }
 }
 
+/// The name of a header whose value a report must not give away.
+fn secret_name(line: &[u8]) -> Option<&[u8]> {
+    let name = &line[..memchr::memchr(b':', line)?];
+    is_secret(name).then_some(name)
+}
+
+/// Whether a report must not give away the value of this field.
+pub(super) fn is_secret(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] =
+        [b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key"];
+    NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_sent_and_not_shown() {
+        let log = Log::new();
+        log.add(1, Side::Sent, b"GET / HTTP/1.1\r\nAuthorization: Bearer s3cret\r\nA: b\r\n\r\n");
+        let text = log.render();
+        assert!(text.contains("Authorization: (not shown)") && text.contains("A: b"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        let sent = log.sent().unwrap();
+        assert!(memchr::memmem::find(&sent[0].bytes, b"s3cret").is_some());
+    }
 
     #[test]
     fn keeps_the_beginning_and_the_end() {
@@ -205,6 +332,18 @@ mod tests {
         assert!(text.contains("< chunk 0\\r\\n"), "{text}");
         assert!(text.contains("… 152 entries left out …"), "{text}");
         assert!(text.contains("chunk 199\\r\\n") && !text.contains("chunk 100\\r\\n"), "{text}");
+    }
+
+    #[test]
+    fn a_budget_is_one_for_all_dialogues_and_counts_request_lines() {
+        let budget = Budget::new(3);
+        let (one, two) = (Log::within(budget.clone()), Log::within(budget.clone()));
+        assert!(one.may_send(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"));
+        assert!(!two.may_send(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"));
+        assert!(two.is_spent() && !one.is_spent());
+        assert!(one.may_send(b"no request") && one.may_send(b"GET / HTTP/1.0\r\n\r\n"));
+        assert!(!one.may_send(b"GET / HTTP/1.1\r\n\r\n"));
+        assert_eq!(budget.sent(), 3);
     }
 
     #[test]

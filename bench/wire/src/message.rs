@@ -11,6 +11,8 @@ pub struct Request {
     target: String,
     version: &'static str,
     headers: Vec<(String, Vec<u8>)>,
+    /// Header lines that are none, perhaps, each with its CR LF.
+    raw_lines: Vec<u8>,
     body: Option<Vec<u8>>,
 }
 
@@ -22,6 +24,7 @@ impl Request {
             target: target.to_owned(),
             version: "HTTP/1.1",
             headers: Vec::new(),
+            raw_lines: Vec::new(),
             body: None,
         }
     }
@@ -37,6 +40,14 @@ impl Request {
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Request {
         self.headers.push((name.to_owned(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// Adds bytes where a header line belongs, and a line end.
+    #[must_use]
+    pub fn raw_line(mut self, line: &[u8]) -> Request {
+        self.raw_lines.extend_from_slice(line);
+        self.raw_lines.extend_from_slice(b"\r\n");
         self
     }
 
@@ -59,6 +70,21 @@ impl Request {
         &self.method
     }
 
+    /// Its target, as it stands in the request line.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Its header lines, but for what is written by hand.
+    pub(super) fn headers(&self) -> &[(String, Vec<u8>)] {
+        &self.headers
+    }
+
+    /// Its body, if it has one.
+    pub(super) fn body_bytes(&self) -> Option<&[u8]> {
+        self.body.as_deref()
+    }
+
     /// The bytes as they go out.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes =
@@ -72,6 +98,7 @@ impl Request {
         if let Some(body) = &self.body {
             bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
         }
+        bytes.extend_from_slice(&self.raw_lines);
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
         bytes
@@ -81,7 +108,7 @@ impl Request {
 /// The head of a response: status line and header lines, in order, values as sent.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// The minor version: 1 for `HTTP/1.1`.
+    /// The minor version: 1 for `HTTP/1.1`, 0 for HTTP/2.
     pub minor_version: u8,
     /// The status.
     pub status: u16,
@@ -152,31 +179,6 @@ impl Head {
     }
 }
 
-/// `http://host[:port]/path?query` in its parts: `host:port` to dial, the `Host` value, the target.
-///
-/// # Errors
-/// One line that says what to write instead.
-pub fn base_url(url: &str) -> std::result::Result<(String, String, String), String> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return Err(format!(
-            "{url:?} is not an http:// URL; for https put a proxy that ends TLS before the server"
-        ));
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    if authority.is_empty() || authority.contains('@') {
-        return Err(format!("{url:?} needs the form http://host:port/path"));
-    }
-    let target = target.split('#').next().unwrap_or_default();
-    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    if target.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        return Err(format!("{url:?} holds characters that must be percent-encoded"));
-    }
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let dialled = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-    Ok((dialled, authority.to_owned(), target))
-}
-
 fn parse_status_line(line: &[u8]) -> Result<(u8, u16)> {
     let bad = || Error::Syntax(format!("status line \"{}\"", line.escape_ascii()));
     let rest = line.strip_prefix(b"HTTP/1.").ok_or_else(bad)?;
@@ -233,24 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn urls_split() {
-        let parts = |url| base_url(url).unwrap();
-        let owned = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
-        assert_eq!(parts("http://a:1/x?y#z"), owned("a:1", "a:1", "/x?y"));
-        assert_eq!(parts("http://a"), owned("a:80", "a", "/"));
-        assert_eq!(parts("http://[::1]?q"), owned("[::1]:80", "[::1]", "/?q"));
-        for bad in ["https://a/", "a/b", "http://", "http://u@a/", "http://a/b c"] {
-            assert!(base_url(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn requests_write_what_they_were_given() {
         let request =
             Request::new("POST", "/x").header("Host", "a").header("B", [0xff]).without("host");
         assert_eq!(
-            request.http10().body("hi").to_bytes(),
-            b"POST /x HTTP/1.0\r\nB: \xff\r\nContent-Length: 2\r\n\r\nhi"
+            request.http10().body("hi").raw_line(b"C : d").to_bytes(),
+            b"POST /x HTTP/1.0\r\nB: \xff\r\nContent-Length: 2\r\nC : d\r\n\r\nhi"
         );
     }
 }

@@ -167,6 +167,9 @@ impl RequestReader {
             let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
             let digits = line.split(|it| !it.is_ascii_hexdigit()).next().unwrap_or_default();
             let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+            if size > self.body_limit {
+                return None;
+            }
             while self.buffer.len() < size + 2 {
                 self.more(self.body_limit).ok()?;
             }

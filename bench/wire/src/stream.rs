@@ -29,11 +29,17 @@ pub struct EventStream {
     connection: Connection,
     head: Head,
     body: Body,
+    read: Reading,
+}
+
+/// The part of a stream that was read: its bytes, and what they mean.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
     parser: Parser,
-    ready: VecDeque<Event>,
+    pub(super) ready: VecDeque<Event>,
     comments: usize,
     retries: Vec<Duration>,
-    raw: Vec<u8>,
+    pub(super) raw: Vec<u8>,
 }
 
 /// The bytes and events of a stream during some time.
@@ -49,6 +55,19 @@ pub struct Window {
     pub events: Vec<Event>,
     /// How long the window was open.
     pub length: Duration,
+    /// How the stream stood when the window closed.
+    pub end: End,
+}
+
+/// The state of a stream at the end of a window.
+#[derive(Debug)]
+pub enum End {
+    /// It goes on.
+    Open,
+    /// It has ended whole.
+    Whole,
+    /// Its connection ended before it did.
+    Cut(Error),
 }
 
 impl EventStream {
@@ -67,16 +86,7 @@ impl EventStream {
 
     /// Reads a body as an event stream whatever its head says.
     pub fn new(connection: Connection, head: Head, body: Body) -> EventStream {
-        EventStream {
-            connection,
-            head,
-            body,
-            parser: Parser::new(),
-            ready: VecDeque::new(),
-            comments: 0,
-            retries: Vec::new(),
-            raw: Vec::new(),
-        }
+        EventStream { connection, head, body, read: Reading::default() }
     }
 
     /// The head of the response.
@@ -91,17 +101,22 @@ impl EventStream {
 
     /// The first bytes of the stream, decoded from the framing only.
     pub fn raw(&self) -> &[u8] {
-        &self.raw
+        &self.read.raw
+    }
+
+    /// Drops the raw bytes so far: those that come next are kept, however many there were before.
+    pub fn forget_raw(&mut self) {
+        self.read.raw.clear();
     }
 
     /// How many comments came so far.
     pub fn comments(&self) -> usize {
-        self.comments
+        self.read.comments
     }
 
     /// The valid `retry` values so far.
     pub fn retries(&self) -> &[Duration] {
-        &self.retries
+        &self.read.retries
     }
 
     /// Sets how long each later step may take.
@@ -116,7 +131,7 @@ impl EventStream {
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         let deadline = self.connection.deadline();
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            if let Some(event) = self.read.ready.pop_front() {
                 return Ok(Some(event));
             }
             match self.advance(deadline) {
@@ -142,7 +157,7 @@ impl EventStream {
 
     /// Whether an event has arrived that was not taken yet.
     pub fn has_event(&self) -> bool {
-        !self.ready.is_empty()
+        !self.read.ready.is_empty()
     }
 
     /// The connection, to send on it or to close a side of it while the stream goes on.
@@ -159,7 +174,7 @@ impl EventStream {
         let deadline = Instant::now() + length;
         loop {
             match self.advance(deadline) {
-                Ok(Some(_)) => self.ready.clear(),
+                Ok(Some(_)) => self.read.ready.clear(),
                 Ok(None) => return Ok(false),
                 Err(Error::Timeout { .. }) => return Ok(true),
                 Err(error) => return Err(error),
@@ -191,38 +206,41 @@ impl EventStream {
         let mut read = 0;
         while let Some(piece) = self.advance(deadline)? {
             read += piece.len();
-            if read > BODY_LIMIT || self.ready.len() > EVENTS_LIMIT {
+            if read > BODY_LIMIT || self.read.ready.len() > EVENTS_LIMIT {
                 return Err(Error::TooLong { what: "the stream", limit: BODY_LIMIT });
             }
         }
-        Ok(self.ready.drain(..).collect())
+        Ok(self.read.ready.drain(..).collect())
     }
 
     /// All that arrives while the window is open, or until the stream ends.
     ///
     /// # Errors
-    /// As for [`EventStream::next_event`], but the end of the time is none.
+    /// As for [`EventStream::next_event`], but the end of the time is none, and neither is the end of
+    /// the connection: see [`Window::end`].
     pub fn watch(mut self, length: Duration) -> Result<Window> {
         self.connection.log().watched(length);
         let start = Instant::now();
         let mut pieces = Vec::new();
         let mut read = 0;
-        loop {
+        let end = loop {
             match self.advance(start + length) {
                 Ok(Some(piece)) => {
                     read += piece.len();
                     pieces.push((start.elapsed(), piece));
                     if read > RAW_LIMIT {
-                        break;
+                        break End::Open;
                     }
                 }
-                Ok(None) | Err(Error::Timeout { .. }) => break,
+                Ok(None) => break End::Whole,
+                Err(Error::Timeout { .. }) => break End::Open,
+                Err(error) if error.is_end() => break End::Cut(error),
                 Err(error) => return Err(error),
             }
-        }
-        let events = self.ready.drain(..).collect();
+        };
+        let events = self.read.ready.drain(..).collect();
         let chunks = self.body.chunk_sizes().len();
-        Ok(Window { head: self.head, pieces, chunks, events, length: start.elapsed() })
+        Ok(Window { head: self.head, pieces, chunks, events, length: start.elapsed(), end })
     }
 
     /// Gives the connection back, for a further request on it.
@@ -235,9 +253,20 @@ impl EventStream {
         let Some(piece) = self.connection.read_body_until(&mut self.body, deadline)? else {
             return Ok(None);
         };
+        self.read.push(&piece)?;
+        Ok(Some(piece))
+    }
+}
+
+impl Reading {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// [`Error::Parse`].
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<()> {
         let room = RAW_LIMIT - self.raw.len();
         self.raw.extend_from_slice(&piece[..piece.len().min(room)]);
-        self.parser.push(&piece);
+        self.parser.push(piece);
         while let Some(item) = self.parser.next_item()? {
             match item {
                 Item::Event(event) => self.ready.push_back(Event {
@@ -251,7 +280,7 @@ impl EventStream {
                 Item::Retry(_) => {}
             }
         }
-        Ok(Some(piece))
+        Ok(())
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 
 use self::lane::Runner;
 use self::state::{App, Effect, Message};
+use super::print::notice;
 
 /// Messages on their way to the screen. More than one screen of them waits in the pipes and sockets
 /// they come from.
@@ -46,16 +47,27 @@ const FRAME: Duration = Duration::from_millis(33);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sse demo axum          one server; press ? for the keys
+  sse demo               axum; press ? for the keys
+  sse demo poem          another one
   sse demo --all         all servers at once, on the same scenario
   NO_COLOR=1 sse demo poem")]
 pub(super) struct Demo {
-    /// The server: a name without `sse-`, or a folder
-    #[arg(required_unless_present = "all")]
+    /// The server: a name without `sse-`, or a folder [default: axum]
     server: Option<String>,
     /// All servers in a grid
     #[arg(long, conflicts_with = "server")]
     all: bool,
+}
+
+/// The server that starts where none is named.
+const DEFAULT: &str = "axum";
+
+/// Which server was chosen for the user, and what else there is.
+fn starting(packages: &[servers::Package], first: usize) -> String {
+    let others = packages.iter().enumerate().filter(|(number, _)| *number != first);
+    let others: Vec<&str> = others.map(|(_, it)| it.short_name()).collect();
+    let name = packages[first].short_name();
+    format!("starting {name}; sse demo NAME starts another one ({}), --all all", others.join(", "))
 }
 
 impl Demo {
@@ -63,7 +75,12 @@ impl Demo {
         let packages = servers::discover().await?;
         let first = match &self.server {
             Some(name) => servers::position(&packages, name)?,
-            None => 0,
+            None if self.all => 0,
+            None => {
+                let first = servers::position(&packages, DEFAULT).unwrap_or(0);
+                notice(&starting(&packages, first));
+                first
+            }
         };
         if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
             bail!("the demo needs a terminal; in a pipe, use sse tail");

@@ -146,7 +146,7 @@ fn replaced(text: &str, show: impl Fn(char, &mut String)) -> Cow<'_, str> {
 /// Whether a terminal may act on a character: C0 but for LF and HT, DEL, C1, and what turns the
 /// direction of text ([Bidi_Control](https://www.unicode.org/reports/tr44/#Bidi_Control)), so that it
 /// reads otherwise than it is.
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
         '\u{61c}' | '\u{200e}' | '\u{200f}' => true,

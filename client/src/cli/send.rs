@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::print::visible;
 use super::tail::check;
+use super::without_scheme;
 
 /// How long one message may take from connecting to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +42,9 @@ pub(super) struct Send {
 
 impl Send {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        if let Some(whole) = without_scheme(&self.url) {
+            bail!("a URL begins with its scheme; write {whole}");
+        }
         let url = parse_url(&self.url).map_err(|error| {
             anyhow!("{error}; give it whole, as in http://127.0.0.1:8003/messages/news")
         })?;

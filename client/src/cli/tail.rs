@@ -1,21 +1,20 @@
 //! `sse tail`: shows the events of a stream as they come.
 
-use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use client::event_source::{Builder, Head, codings, http_client, parse_url, refusal, root_cause};
-use client::{Error, EventSource, Update};
+use client::arguments::RequestArgs;
+use client::event_source::{Builder, Head, codings, refusal};
+use client::{Error, EventSource, MessageEvent, Reason, Update};
 use futures_util::TryStreamExt;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use tokio::time::{Instant, timeout_at};
 
+use super::Unmet;
 use super::print::{Printer, Style, notice};
-
-/// A server that has not answered for this long may be thinking; silence looks like a fault of ours.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::wish::{PATIENCE, Wish, cannot_read, remedy, say_if_late};
 
 /// Show the events of a stream as they come, across reconnections
 ///
@@ -29,8 +28,13 @@ Examples:
   sse tail --last-event-id 41 http://127.0.0.1:8003/ticks
   sse tail --event progress --event close http://127.0.0.1:8003/tasks
   sse tail --raw http://127.0.0.1:8003/ticks
+  sse tail --once --until '[DONE]' -H @token.txt -d @prompt.json https://HOST/v1/chat/completions
+  sse tail --http2 http://127.0.0.1:8080/events
+  sse tail --expect 1 --timeout 5s --once https://HOST/events          in a script
 
-Ends with 0 when the server has nothing more (204) or after --max-events, with 2 when there is no
+Exit codes: 0 when the stream came to its end: the server has nothing more (204), the one stream of --once
+ended whole, --until, --until-event or --max-events was there, or --timeout passed and none of them was
+asked for; 1 when it was read and did not come to that, or --expect saw fewer events; 2 when there is no
 event stream to read.")]
 pub(super) struct Tail {
     /// The stream
@@ -39,7 +43,8 @@ pub(super) struct Tail {
     #[arg(long)]
     json: bool,
     /// Print the bytes of the stream as they come, of one connection
-    #[arg(long, conflicts_with_all = ["json", "event", "max_events", "comments", "retry_unavailable"])]
+    #[arg(long, conflicts_with_all = ["json", "event", "max_events", "comments", "retry_unavailable", "once", "until",
+        "until_event", "expect", "timeout"])]
     raw: bool,
     /// Show only events of this type; may be given more than once
     #[arg(long, value_name = "TYPE")]
@@ -53,23 +58,44 @@ pub(super) struct Tail {
     /// Print comments too
     #[arg(long)]
     comments: bool,
-    /// Send this header field with each request; may be given more than once
-    #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = parse_header)]
-    header: Vec<(HeaderName, HeaderValue)>,
+    /// Read one stream, and end with it; a method other than GET is sent only once anyway
+    #[arg(long)]
+    once: bool,
+    /// End at the event whose data is this text, for instance `[DONE]`
+    #[arg(long, value_name = "TEXT")]
+    until: Option<String>,
+    /// End at an event of this type
+    #[arg(long, value_name = "TYPE")]
+    until_event: Option<String>,
+    /// Fail unless at least this many events were shown
+    #[arg(long, value_name = "N")]
+    expect: Option<u64>,
+    /// End after this time, for instance 30s, 500ms or 2m
+    #[arg(long, value_name = "TIME", value_parser = client::arguments::time)]
+    timeout: Option<Duration>,
     /// Reconnect after this many milliseconds without a byte
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     read_timeout_ms: Option<u64>,
     /// Reconnect after 429, 502, 503 and 504 as well, when Retry-After says
     #[arg(long)]
     retry_unavailable: bool,
+    /// Speak HTTP/2 and nothing else, without TLS too (prior knowledge); with https it is spoken anyway where
+    /// the server has it
+    #[arg(long, conflicts_with = "server_name")]
+    http2: bool,
+    /// The request, and the certificates to trust
+    #[command(flatten)]
+    request: RequestArgs,
 }
 
 impl Tail {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        let wish = Wish::of(&self.request, &self.url, self.http2)?;
         if self.raw {
-            return self.copy().await;
+            return self.copy(wish).await;
         }
-        let mut source = self.builder().build().map_err(advise)?;
+        let deadline = self.timeout.map(|it| Instant::now() + it);
+        let mut source = self.builder(wish)?.build().map_err(|error| self.advise(error))?;
         let stdout = io::stdout();
         let style = if self.json { Style::Json } else { Style::columns(&stdout) };
         let mut printer = Printer::new(stdout.lock(), style);
@@ -77,67 +103,105 @@ impl Tail {
         let mut events = 0;
         // How long until an answer is late; none is due while a stream is open.
         let mut patience = Some(PATIENCE);
-        loop {
+        let end = loop {
             let late = patience.take();
-            let update = say_if_late(late, &self.url, source.try_next()).await;
-            let Some(update) = update.map_err(advise)? else { break };
+            let update = say_if_late(late, &self.url, source.try_next());
+            let update = match deadline {
+                None => update.await,
+                Some(deadline) => match timeout_at(deadline, update).await {
+                    Ok(update) => update,
+                    Err(_) if opened => break End::Timeout,
+                    Err(_) => {
+                        let time = self.timeout.unwrap_or_default();
+                        bail!("no stream at {} within {time:?}; is the server alive?", self.url);
+                    }
+                },
+            };
+            let update = match update {
+                // Once it was read it is no failure to read it.
+                Err(error @ Error::NotRepeated(_)) if opened => break End::Cut(error.to_string()),
+                result => result.map_err(|error| self.advise(error))?,
+            };
+            let Some(update) = update else { break End::Whole };
             match update {
                 Update::Open(head) => {
                     notice(&describe_open(&head, opened, source.last_event_id()));
                     opened = true;
                 }
-                Update::Event(event) if self.shows(&event.event) => {
-                    printer.event(&event)?;
-                    events += 1;
-                    if self.max_events == Some(events) {
-                        return Ok(());
+                Update::Event(event) => {
+                    if self.shows(&event.event) {
+                        printer.event(&event)?;
+                        events += 1;
+                    }
+                    if self.max_events == Some(events) || self.is_last(&event) {
+                        break End::Wanted;
                     }
                 }
                 Update::Comment(text) if self.comments => printer.comment(&text)?,
+                Update::Reconnecting { reason: Reason::Ended, .. } if opened && self.once => {
+                    break End::Whole;
+                }
+                Update::Reconnecting { reason, .. } if opened && self.once => {
+                    break End::Cut(reason.to_string());
+                }
                 Update::Reconnecting { reason, after } if opened || self.waits_for(&reason) => {
                     notice(&format!("{reason}; trying again in {}", seconds(after)));
                     patience = Some(after + PATIENCE);
                 }
                 Update::Reconnecting { reason, .. } => {
                     let reason = reason.to_string();
-                    return Err(anyhow!("cannot read {}: {reason}; {}", self.url, check(&reason)));
+                    let advice = remedy(&reason);
+                    return Err(anyhow!("cannot read {}: {reason}; {advice}", self.url));
                 }
+                // A request that is sent once has no 204 to wait for: its stream is over.
+                Update::Closed if opened && self.request.data.is_some() => {}
                 Update::Closed => notice("the server has nothing more (204)"),
                 _ => {}
             }
+        };
+        self.judge(&end, events)
+    }
+
+    /// Whether the end is the one that was asked for.
+    fn judge(&self, end: &End, events: u64) -> anyhow::Result<()> {
+        let unmet = |words: String| Err(anyhow::Error::new(Unmet(words)));
+        let wants = self.until.is_some() || self.until_event.is_some() || self.max_events.is_some();
+        match end {
+            End::Cut(reason) => return unmet(format!("{reason}, after {events} events")),
+            End::Timeout if wants => {
+                let time = self.timeout.unwrap_or_default();
+                return unmet(format!("the wanted event did not come within {time:?}"));
+            }
+            End::Whole if self.until.is_some() || self.until_event.is_some() => {
+                return unmet("the stream ended before the wanted event".to_owned());
+            }
+            _ => {}
         }
-        Ok(())
+        match self.expect.filter(|expected| events < *expected) {
+            Some(expected) => unmet(format!("{events} events came, and {expected} were expected")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it is the event to end at.
+    fn is_last(&self, event: &MessageEvent) -> bool {
+        self.until.as_deref() == Some(event.data.trim())
+            || self.until_event.as_deref() == Some(event.event.as_str())
     }
 
     /// Copies the body of one response, as it comes.
     ///
     /// There is no reconnection: the bytes of two streams in a row are no event stream.
-    async fn copy(&self) -> anyhow::Result<()> {
-        let url = parse_url(&self.url).map_err(advise)?;
-        let client = http_client(&url).map_err(|error| advise(Error::Client(error)))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.extend(self.header.iter().cloned());
-        if let Some(id) = &self.last_event_id {
-            let id = HeaderValue::from_bytes(id.as_bytes());
-            let id = id.map_err(|_| anyhow!("HTTP cannot carry this id; leave it out"))?;
-            headers.insert("last-event-id", id);
-        }
-        let request = client.get(url.clone()).headers(headers);
-        let cannot_read = |error: &reqwest::Error| {
-            let cause = root_cause(error);
-            anyhow!("cannot read {url}: {cause}; {}", check(&cause))
-        };
-        let response = say_if_late(Some(PATIENCE), &self.url, request.send()).await;
-        let mut response = response.map_err(|error| cannot_read(&error))?;
+    async fn copy(&self, wish: Wish) -> anyhow::Result<()> {
+        let url = wish.url.clone();
+        let mut response = wish.send(self.last_event_id.as_deref()).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NO_CONTENT => {
                 notice("the server has nothing more (204)");
                 return Ok(());
             }
-            _ => return Err(advise(refusal(response).await)),
+            _ => return Err(self.advise(refusal(response).await)),
         }
         let codings = codings(response.headers());
         if !codings.is_empty() {
@@ -152,7 +216,9 @@ impl Tail {
                     Err(_) => bail!("nothing came for {limit:?}; is the server alive?"),
                 },
             };
-            let Some(bytes) = chunk.map_err(|error| cannot_read(&error))? else { return Ok(()) };
+            let Some(bytes) = chunk.map_err(|error| cannot_read(&url, &error))? else {
+                return Ok(());
+            };
             stdout.write_all(&bytes)?;
             stdout.flush()?;
         }
@@ -162,10 +228,13 @@ impl Tail {
         self.event.is_empty() || self.event.iter().any(|wanted| wanted == event)
     }
 
-    fn builder(&self) -> Builder {
-        let mut builder = EventSource::builder(&self.url).retry_unavailable(self.retry_unavailable);
-        for (name, value) in &self.header {
-            builder = builder.header(name.clone(), value.clone());
+    fn builder(&self, wish: Wish) -> anyhow::Result<Builder> {
+        let mut builder = EventSource::builder(wish.url.as_str())
+            .client(wish.client)
+            .request(wish.method, wish.body)
+            .retry_unavailable(self.retry_unavailable);
+        for (name, value) in wish.fields {
+            builder = builder.header(name, value);
         }
         if let Some(id) = &self.last_event_id {
             builder = builder.last_event_id(id);
@@ -173,29 +242,31 @@ impl Tail {
         if let Some(timeout_ms) = self.read_timeout_ms {
             builder = builder.read_timeout(Duration::from_millis(timeout_ms));
         }
-        builder
+        Ok(builder)
     }
 
     /// A server that answers “not now” is there; one that does not answer may be a wrong address.
-    fn waits_for(&self, reason: &client::Reason) -> bool {
-        self.retry_unavailable && matches!(reason, client::Reason::Unavailable(_))
+    fn waits_for(&self, reason: &Reason) -> bool {
+        self.retry_unavailable && matches!(reason, Reason::Unavailable(_))
+    }
+
+    /// Adds what to do about it.
+    fn advise(&self, error: Error) -> anyhow::Error {
+        advise(error, self.request.data.is_some())
     }
 }
 
-/// The output of `answer`, with a remark if it has not come after this time.
-async fn say_if_late<T>(
-    patience: Option<Duration>,
-    url: &str,
-    answer: impl Future<Output = T>,
-) -> T {
-    let mut answer = std::pin::pin!(answer);
-    if let Some(patience) = patience {
-        match tokio::time::timeout(patience, &mut answer).await {
-            Ok(output) => return output,
-            Err(_) => notice(&format!("waiting for an answer from {url}")),
-        }
-    }
-    answer.await
+/// How the reading ended.
+#[derive(Debug)]
+enum End {
+    /// The event that was waited for, or enough of them.
+    Wanted,
+    /// The server has nothing more.
+    Whole,
+    /// The stream broke.
+    Cut(String),
+    /// The time was over.
+    Timeout,
 }
 
 fn describe_open(head: &Head, again: bool, last_event_id: &str) -> String {
@@ -213,13 +284,17 @@ fn seconds(wait: Duration) -> String {
 }
 
 /// Adds what to do about it.
-fn advise(error: Error) -> anyhow::Error {
+pub(super) fn advise(error: Error, has_body: bool) -> anyhow::Error {
     let advice = match &error {
         Error::Url { .. } => "give it whole, as in http://127.0.0.1:8003/ticks",
         Error::Status { status, .. } => match *status {
+            StatusCode::BAD_REQUEST if has_body => "check the body and its Content-Type",
             StatusCode::BAD_REQUEST => "check the query and the last event id",
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 "give credentials with --header 'Authorization: Bearer …'"
+            }
+            StatusCode::METHOD_NOT_ALLOWED if !has_body => {
+                "give the request that opens it, for instance with --data"
             }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "check the path",
             StatusCode::TOO_MANY_REQUESTS
@@ -242,36 +317,23 @@ fn advise(error: Error) -> anyhow::Error {
 pub(super) fn check(reason: &str) -> &'static str {
     if reason.contains("certificate") {
         "check its certificate, and this system's root certificates"
+    } else if reason.contains("InvalidContentType") {
+        "it does not speak TLS on this port; try http://"
+    } else if reason.contains("frame with invalid size") || reason.contains("NoApplicationProtocol")
+    {
+        // An answer of HTTP/1.1 read as HTTP/2, and TLS without it.
+        "it does not speak HTTP/2; leave --http2 out"
+    } else if reason.contains("invalid HTTP version") {
+        // The bytes of a TLS alert, or of another protocol.
+        "it does not speak HTTP on this port; if it speaks TLS, try https://"
     } else {
         "is the server running, and at this address?"
     }
-}
-
-fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
-    let name = name.trim().parse().map_err(|_| "the name is not one that HTTP allows")?;
-    let value = HeaderValue::from_bytes(value.trim().as_bytes())
-        .map_err(|_| "the value has a control character")?;
-    Ok((name, value))
 }
 
 impl Style {
     /// Columns, in colour on a terminal that wants it.
     fn columns(stdout: &impl IsTerminal) -> Self {
         Self::Columns { colour: super::print::wants_colour(stdout) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn header_fields_are_split_at_the_first_colon() {
-        let (name, value) = parse_header("Authorization:  Bearer a:b ").unwrap();
-        assert_eq!((name.as_str(), value.as_bytes()), ("authorization", &b"Bearer a:b"[..]));
-        assert!(parse_header("no colon").is_err());
-        assert!(parse_header("a b: c").is_err());
-        assert!(parse_header("a: b\r\nc: d").is_err());
     }
 }

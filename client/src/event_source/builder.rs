@@ -88,16 +88,24 @@ impl Builder {
         self
     }
 
+    /// Sends this method, and this body if there is one; set its `Content-Type` yourself. GET if not set.
+    ///
+    /// A method other than GET and HEAD is sent once, as [`post`](Self::post) is.
+    #[must_use]
+    pub fn request(mut self, method: Method, body: Option<Bytes>) -> Self {
+        self.method = method;
+        self.body = body;
+        self
+    }
+
     /// Sends POST with this body instead of GET; set its `Content-Type` yourself.
     ///
     /// Browsers cannot do this; streams of language models ask for it. It is sent once: when its
     /// stream ends, that is the end ([`Update::Closed`](super::Update::Closed)); when it breaks, an
     /// error. Only a request that found no connection is tried again. See [`repeat`](Self::repeat).
     #[must_use]
-    pub fn post(mut self, body: impl Into<Bytes>) -> Self {
-        self.method = Method::POST;
-        self.body = Some(body.into());
-        self
+    pub fn post(self, body: impl Into<Bytes>) -> Self {
+        self.request(Method::POST, Some(body.into()))
     }
 
     /// Sends a POST again whenever its stream ends or breaks, as a GET is. Not if not set.
@@ -207,7 +215,7 @@ impl Builder {
         self.repeat || matches!(self.method, Method::GET | Method::HEAD)
     }
 
-    pub(super) fn request(&self, client: &Client, url: &Url) -> RequestBuilder {
+    pub(super) fn request_to(&self, client: &Client, url: &Url) -> RequestBuilder {
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 3);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         // Without it a server may choose any coding.
@@ -243,24 +251,23 @@ pub fn parse_url(text: &str) -> Result<Url, Error> {
 ///
 /// If TLS cannot be set up, for instance for lack of root certificates.
 pub fn http_client(url: &Url) -> reqwest::Result<Client> {
-    // An error says that the program has chosen a provider before us, which is its right.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let build = |adapt: fn(ClientBuilder) -> ClientBuilder| {
-        let mut builder = Client::builder()
-            .redirect(Policy::limited(MAX_REDIRECTS))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(TCP_KEEPALIVE);
-        // A proxy cannot reach the loopback interface of this machine.
-        if is_loopback(url) {
-            builder = builder.no_proxy();
-        }
-        adapt(builder).build()
-    };
-    match build(|builder| builder) {
+    match http_client_builder(url).build() {
         // Without root certificates (small containers) plain HTTP works still.
-        Err(_) if url.scheme() == "http" => build(|builder| builder.tls_certs_only([])),
+        Err(_) if url.scheme() == "http" => http_client_builder(url).tls_certs_only([]).build(),
         result => result,
     }
+}
+
+/// The options of [`http_client`], for one that differs in others.
+pub fn http_client_builder(url: &Url) -> ClientBuilder {
+    // An error says that the program has chosen a provider before us, which is its right.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder()
+        .redirect(Policy::limited(MAX_REDIRECTS))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(TCP_KEEPALIVE);
+    // A proxy cannot reach the loopback interface of this machine.
+    if is_loopback(url) { builder.no_proxy() } else { builder }
 }
 
 fn is_loopback(url: &Url) -> bool {

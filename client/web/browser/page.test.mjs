@@ -9,8 +9,8 @@ import axe from "axe-core";
 
 import { bytesOf, files, textOf, vectorsOf, withLineEnd } from "../../node/vectors.mjs";
 import { launch } from "./chromium.mjs";
-import { Server, artefacts, build, servers } from "./servers.mjs";
-import { NARROW, PATIENCE_MS, Visit, WIDE, messages, state, ticks } from "./visit.mjs";
+import { PATIENCE_MS, Server, artefacts, build, servers } from "./servers.mjs";
+import { NARROW, Visit, WIDE, messages, state, ticks } from "./visit.mjs";
 
 /** Fast enough for a test, slow enough for two cores. */
 const ARGS = ["--tick-interval-ms", "200"];
@@ -18,8 +18,13 @@ const ARGS = ["--tick-interval-ms", "200"];
 /** Chromium comes back after 3 s, unless a server says `retry`. */
 const RECONNECTION_S = 3;
 
-/** One test, in a debug build, beside all others. */
-const TEST_MS = 80_000;
+/** Windows of the page at once: one more than a browser has connections to a server. */
+const WINDOWS = 7;
+/** Streams of all of them together. */
+const MAX_STREAMS = 4;
+
+/** One test, in a debug build, beside all others: seven windows at each server took 78 s on a busy machine. */
+const TEST_MS = 160_000;
 
 /** Text that runs as code in a page that does not treat it as text. */
 const HOSTILE = [
@@ -75,6 +80,7 @@ describe("the page", { concurrency: fleet.length }, () => {
         const page = await visit.open();
         assert.equal(visit.answer.status(), 200);
         assertConsecutive(await ticks(page, 5));
+        await page.getByRole("button", { name: "Open Clock" }).click();
         for (const panel of ["messages", "time", "simulation"]) await state(page, panel, /^Open/);
         await page.locator("#server", { hasText: "shared encoding" }).waitFor();
         assert.equal(await page.locator("#server strong").textContent(), package_);
@@ -85,63 +91,53 @@ describe("the page", { concurrency: fleet.length }, () => {
         await visit.picture(name);
       });
 
-      test("two windows exchange messages and share five streams", async (visit) => {
-        const one = await visit.open();
-        for (const panel of ["messages", "ticks", "time", "simulation"]) await state(one, panel, /^Open/);
-        const two = await visit.open();
-        await state(two, "messages", /^Open/);
-        await say(one, "Is anybody there?");
-        assert.deepEqual(await messages(two, 1), ["Is anybody there?"]);
-        await say(two, "Yes ✓");
-        for (const page of [one, two]) assert.deepEqual(await messages(page, 2), ["Is anybody there?", "Yes ✓"]);
-        // Four streams of the first window, one of the second: the sixth connection is for sending.
-        await state(two, "ticks", /^Waiting: five streams/);
-        await one.getByRole("button", { name: "Close Clock" }).click();
-        await state(two, "ticks", /^Open/);
-        assertConsecutive(await ticks(two, 2));
+      test("seven windows live on four connections, and outlive the one that reads for all", async (visit) => {
+        const windows = [];
+        for (let n = 1; n <= WINDOWS; n++) {
+          const page = await visit.open();
+          await state(page, "messages", /^Open/);
+          windows.push(page);
+        }
+        const [first, latest] = [windows[0], windows.at(-1)];
+        assertConsecutive(await ticks(latest, 2));
+        for (const panel of ["simulation", "wire"]) await state(latest, panel, /^Open/);
+        for (const panel of ["ticks", "wire"]) await state(first, panel, /^Paused/);
+        await server.streams(MAX_STREAMS);
+        // The windows' own requests still come through.
+        await say(latest, "1");
+        assert.equal(visit.asked("/messages/lobby").length, 1, "one stream for all");
+        // The first window has the streams; messages go on while it is closed.
+        const texts = ["1"];
+        const publish = async (count) => {
+          for (let n = 0; n < count; n++) {
+            texts.push(`${texts.length + 1}`);
+            await server.publish("lobby", texts.at(-1));
+          }
+        };
+        await publish(2);
+        for (const page of windows) assert.deepEqual(await messages(page, texts.length), texts);
+        const closed = windows.shift().close();
+        await publish(20);
+        await closed;
+        await publish(2);
+        for (const page of windows) assert.deepEqual(await messages(page, texts.length), texts);
+        assert.match(visit.asked("/messages/lobby").at(-1).path, /\?last_event_id=/);
+        await server.streams(MAX_STREAMS);
         assert.deepEqual(visit.said, []);
-      });
-
-      test("messages sent while its stream was closed come when it is opened again", async (visit) => {
-        const page = await visit.open();
-        await page.locator("#topic").fill("missed");
-        await page.locator("#topic").press("Tab");
-        await state(page, "messages", /^Open/);
-        await server.publish("missed", "before");
-        await messages(page, 1);
-        await page.getByRole("button", { name: "Close Messages" }).click();
-        await server.publish("missed", "meanwhile");
-        await page.getByRole("button", { name: "Open Messages" }).click();
-        assert.deepEqual(await messages(page, 2), ["before", "meanwhile"]);
-        assert.deepEqual(visit.said, []);
-      });
+      }, { viewport: NARROW });
 
       test("tasks run to close and do not come back", async (visit) => {
         await visit.reroute("/tasks", "step_ms=40");
         const page = await visit.open();
         await page.getByRole("button", { name: "Start Tasks" }).click();
         await state(page, "tasks", /^Done/);
+        await page.getByRole("button", { name: "Open Clock" }).click();
         assert.deepEqual(await page.getByRole("progressbar", { name: /^Task [12]$/ }).evaluateAll((bars) => bars.map((bar) => bar.value)), [100, 100]);
         assert.deepEqual(await page.locator(".task .done").allTextContents(), ["done", "done"]);
         // On the page's clock one sees when an EventSource that was not closed would have been back.
         await clockMoves(page, RECONNECTION_S + 2);
         assert.equal(visit.asked("/tasks").length, 1);
         await state(page, "tasks", /^Done/);
-        assert.deepEqual(visit.said, []);
-      });
-
-      test("the drop button resumes, and nothing is lost", async (visit) => {
-        const page = await visit.open();
-        await ticks(page, 3);
-        await page.getByRole("button", { name: "Drop the connection of Ticks" }).click();
-        // The state lasts for two seconds; its lines in the log stay.
-        const lifecycle = page.locator("#lifecycle-log");
-        const last = Number((await lifecycle.getByText(/as if the network had failed/).textContent()).match(/after (\d+)/)[1]);
-        await state(page, "ticks", new RegExp(`^Open, resumed after ${last}$`));
-        assertConsecutive(await ticks(page, last + 3));
-        assert.equal(visit.asked("/ticks").at(-1).path, `/ticks?last_event_id=${last}`);
-        assert.match(await page.locator("#tally").textContent(), /over 2 connections, 0 lost$/);
-        await lifecycle.getByText(`event ${last + 1} follows ${last}: nothing is missing.`).waitFor();
         assert.deepEqual(visit.said, []);
       });
 
@@ -175,8 +171,10 @@ describe("the page", { concurrency: fleet.length }, () => {
           for (const words of ["connection lost", "connected again", "gap"]) assert.match(news, new RegExp(words));
           const other = visit.said.filter((it) => !/^Failed to load resource: net::ERR_/.test(it));
           assert.deepEqual(other, []);
+        } catch (error) {
+          await visit.picture(`${name} failed - restarted`).catch(() => {});
+          throw error;
         } finally {
-          await visit.picture(`${name} restarted`).catch(() => {});
           await visit.end();
           await mortal.kill();
         }
@@ -186,7 +184,6 @@ describe("the page", { concurrency: fleet.length }, () => {
         const page = await visit.open();
         await state(page, "messages", /^Open/);
         await page.locator("#wire-stream").selectOption("messages");
-        await page.getByRole("button", { name: "Open On the wire" }).click();
         await state(page, "wire", /^Open/);
         for (const text of HOSTILE) await server.publish("lobby", text);
         assert.deepEqual(await messages(page, HOSTILE.length), HOSTILE);
@@ -245,6 +242,155 @@ describe("the page", { concurrency: fleet.length }, () => {
   }
 });
 
+// Tests that do not depend on the server, and mostly wait: several at a time, each with a server of its own.
+describe("the page and its windows", { concurrency: fleet.length }, () => {
+  async function visiting({ before, ...options }, run) {
+    const server = await Server.start(fleet[0].binary, { args: ARGS });
+    const visit = await Visit.begin(browser, server, options);
+    try {
+      if (before) await visit.before(before);
+      await run({ visit, server, page: await visit.open() });
+    } finally {
+      await visit.end();
+      await server.kill();
+    }
+  }
+
+  it("messages sent while its stream was closed come when it is opened again", { timeout: TEST_MS }, () => visiting({}, async ({ visit, page, server }) => {
+    await page.locator("#topic").fill("missed");
+    await page.locator("#topic").press("Tab");
+    await state(page, "messages", /^Open/);
+    await server.publish("missed", "before");
+    await messages(page, 1);
+    await page.getByRole("button", { name: "Close Messages" }).click();
+    await server.publish("missed", "meanwhile");
+    await page.getByRole("button", { name: "Open Messages" }).click();
+    assert.deepEqual(await messages(page, 2), ["before", "meanwhile"]);
+    assert.deepEqual(visit.said, []);
+  }));
+
+  it("the drop button resumes, and nothing is lost", { timeout: TEST_MS }, () => visiting({}, async ({ visit, page, server }) => {
+    await ticks(page, 3);
+    await page.getByRole("button", { name: "Drop the connection of Ticks" }).click();
+    // The state lasts for two seconds; its lines in the log stay.
+    const lifecycle = page.locator("#lifecycle-log");
+    const last = Number((await lifecycle.getByText(/as if the network had failed/).textContent()).match(/after (\d+)/)[1]);
+    await state(page, "ticks", new RegExp(`^Open, resumed after ${last}$`));
+    assertConsecutive(await ticks(page, last + 3));
+    assert.equal(visit.asked("/ticks").at(-1).path, `/ticks?last_event_id=${last}`);
+    assert.match(await page.locator("#tally").textContent(), /over 2 connections, 0 lost$/);
+    await lifecycle.getByText(`event ${last + 1} follows ${last}: nothing is missing.`).waitFor();
+    assert.deepEqual(visit.said, []);
+  }));
+
+  it("runs a window's own streams where the focus was last, and elsewhere when that window is closed", { timeout: TEST_MS }, () => visiting({}, async ({ visit, page: one }) => {
+    const seen = (await ticks(one, 2)).length;
+    const two = await visit.open();
+    await ticks(two, 2);
+    for (const panel of ["ticks", "wire"]) await state(one, panel, /^Paused/);
+    await one.evaluate(() => dispatchEvent(new Event("focus")));
+    await state(one, "ticks", /^Open, resumed after/);
+    assertConsecutive(await ticks(one, seen + 2));
+    await state(two, "ticks", /^Paused/);
+    await one.close();
+    await state(two, "ticks", /^Open, resumed after/);
+    assertConsecutive(await ticks(two, 4));
+    assert.deepEqual(visit.said, []);
+  }));
+
+  it("gives the connection of On the wire to a panel that has none, and has it back", { timeout: TEST_MS }, () => visiting({}, async ({ visit, page: one, server }) => {
+    await visit.reroute("/tasks", "step_ms=40");
+    await state(one, "wire", /^Open/);
+    await one.getByRole("button", { name: "Open Clock" }).click();
+    await state(one, "time", /^Open/);
+    await state(one, "wire", /^Waiting: another panel/);
+    await one.getByRole("button", { name: "Start Tasks" }).click();
+    await state(one, "tasks", /^Waiting: four streams/);
+    await one.getByRole("button", { name: "Close Clock" }).click();
+    await state(one, "tasks", /^Done/);
+    await state(one, "wire", /^Open/);
+    // In another window too: a stream for all comes before it.
+    const two = await visit.open();
+    await state(two, "wire", /^Open/);
+    await one.evaluate(() => time.open());
+    await state(two, "wire", /^Waiting: another panel/);
+    for (const page of [one, two]) await page.evaluate(() => time.open());
+    await state(two, "time", /^Open, in another window/);
+    assert.deepEqual(visit.said, []);
+  }));
+
+  it("brings a window up to date that was away, and tells no other window twice", { timeout: TEST_MS }, () => visiting({}, async ({ visit, page: one, server }) => {
+    await state(one, "messages", /^Open/);
+    for (const text of ["1", "2"]) await server.publish("lobby", text);
+    await messages(one, 2);
+    await one.getByRole("button", { name: "Close Messages" }).click();
+    for (const text of ["3", "4"]) await server.publish("lobby", text);
+    // The second window has the stream now, and has never heard of these.
+    const two = await visit.open();
+    await state(two, "messages", /^Open$/);
+    await server.publish("lobby", "5");
+    assert.deepEqual(await messages(two, 1), ["5"]);
+    await one.getByRole("button", { name: "Open Messages" }).click();
+    assert.deepEqual(await messages(one, 5), ["1", "2", "3", "4", "5"]);
+    await server.publish("lobby", "6");
+    assert.deepEqual(await messages(two, 2), ["5", "6"]);
+    assert.deepEqual(await messages(one, 6), ["1", "2", "3", "4", "5", "6"]);
+    // A window that has seen nothing yet takes over where the others are.
+    const three = await visit.open();
+    await state(three, "messages", /^Open, in another window/);
+    await one.close();
+    await two.close();
+    await state(three, "messages", /^Open, resumed after/);
+    assert.deepEqual(visit.said, []);
+  }));
+
+  it("has streams of its own in each window where the browser has no locks", { timeout: TEST_MS }, () => {
+    const before = () => Object.defineProperty(Navigator.prototype, "locks", { value: undefined });
+    return visiting({ before }, async ({ visit, page: one, server }) => {
+      await state(one, "messages", /^Open$/);
+      const two = await visit.open();
+      await state(two, "messages", /^Open$/);
+      // Not by a window: its request would wait for one of six connections.
+      await server.publish("lobby", "Is anybody there?");
+      for (const page of [one, two]) assert.deepEqual(await messages(page, 1), ["Is anybody there?"]);
+      assert.equal(visit.asked("/messages/lobby").length, 2);
+      assert.deepEqual(visit.said, []);
+    });
+  });
+
+  it("shows a message as sent until it comes back", { timeout: TEST_MS }, () => visiting({}, async ({ visit, page, server }) => {
+    await state(page, "messages", /^Open/);
+    await say(page, "one");
+    assert.deepEqual(await messages(page, 1), ["one"]);
+    await page.getByRole("button", { name: "Close Messages" }).click();
+    for (const text of ["two", "three"]) await say(page, text);
+    assert.deepEqual(await page.locator("#log .sent").allTextContents(), ["senttwo", "sentthree"]);
+    await server.publish("lobby", "four");
+    await page.getByRole("button", { name: "Open Messages" }).click();
+    assert.deepEqual(await messages(page, 4), ["one", "two", "three", "four"]);
+    assert.equal(await page.locator("#log .sent").count(), 0);
+    assert.deepEqual(visit.said, []);
+  }));
+
+  it("counts each of its five EventSources once", { timeout: TEST_MS }, () => visiting({}, async ({ visit, page }) => {
+    const counts = async (...expected) => {
+      await page.waitForFunction((expected) => {
+        const boxes = [...document.querySelectorAll(".states .count")];
+        return boxes.map((it) => it.textContent).join() === expected;
+      }, expected.join());
+    };
+    await counts(2, 0, 3, 0);
+    await page.getByRole("button", { name: "Close Ticks" }).click();
+    await counts(2, 0, 2, 1);
+    const two = await visit.open();
+    await state(two, "simulation", /^Open, in another window/);
+    await page.getByRole("button", { name: "Close Simulation" }).click();
+    await state(two, "simulation", /^Open, resumed/);
+    await page.getByRole("button", { name: "Open Simulation" }).click();
+    await counts(3, 0, 1, 1);
+  }));
+});
+
 // Tests that do not depend on the server, and need the machine for themselves.
 describe("the page itself", () => {
   let server;
@@ -301,7 +447,7 @@ describe("the page itself", () => {
     await state(page, "messages", /^Open/);
     await page.getByRole("button", { name: "Start Tasks" }).click();
     await state(page, "tasks", /^Done/);
-    await page.getByRole("button", { name: "Open On the wire" }).click();
+    await state(page, "wire", /^Open/);
     await say(page, "Does it fit? A line that is long enough to be broken somewhere: " + "word ".repeat(20));
     await messages(page, 1);
     await ticks(page, 3);
@@ -359,8 +505,9 @@ describe("the page itself", () => {
   }));
 
   it("does not read every event to a screen reader", { timeout: TEST_MS }, () => visiting({}, async (visit, page) => {
-    for (const panel of ["messages", "ticks", "time", "simulation"]) await state(page, panel, /^Open/);
-    await page.getByRole("button", { name: "Start Tasks" }).click();
+    // Four streams, so that none waits.
+    for (const name of ["Close On the wire", "Close Simulation", "Open Clock", "Start Tasks"]) await page.getByRole("button", { name }).click();
+    for (const panel of ["messages", "ticks", "time"]) await state(page, panel, /^Open/);
     await state(page, "tasks", /^(Open|Done)/);
     await page.evaluate(listen);
     await clockMoves(page, 3);

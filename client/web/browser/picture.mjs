@@ -1,6 +1,6 @@
 // Takes the pictures of the page that the README shows: node client/web/browser/picture.mjs
 //
-// After one drop of the connection of Ticks, and with tasks that are half done.
+// After one drop of the connection of Ticks, and with tasks that are done, so that On the wire has its connection back.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -21,7 +21,7 @@ let bytes = 0;
 for (const colorScheme of ["light", "dark"]) {
   const visit = await Visit.begin(browser, server, { colorScheme, viewport: { width: 1280, height: 1000 } });
   const page = await visit.open();
-  for (const panel of ["messages", "ticks", "time", "simulation"]) await state(page, panel, /^Open/);
+  for (const panel of ["messages", "ticks", "wire", "simulation"]) await state(page, panel, /^Open/);
   await page.locator("#topic").fill(`lobby-${colorScheme}`);
   await page.locator("#topic").press("Tab");
   await state(page, "messages", /^Open/);
@@ -32,11 +32,12 @@ for (const colorScheme of ["light", "dark"]) {
   for (const text of talk) await server.publish(`lobby-${colorScheme}`, text);
   await messages(page, talk.length);
   await state(page, "ticks", /^Open, resumed/);
-  await page.waitForFunction(() => document.getElementById("task-2").value >= 60);
+  await state(page, "tasks", /^Done/);
+  await page.waitForFunction(() => document.querySelectorAll("#wire-lines .dispatch").length > 4);
   await page.evaluate(() => scrollTo(0, 0));
   const devtools = await page.context().newCDPSession(page);
   // WebP is a third of PNG here.
-  const image = { format: "webp", quality: 85, captureBeyondViewport: true, clip: await visible(page) };
+  const image = { format: "webp", quality: 75, captureBeyondViewport: true, clip: await visible(page) };
   const { data } = await devtools.send("Page.captureScreenshot", image);
   const picture = Buffer.from(data, "base64");
   writeFileSync(`${folder}page-${colorScheme}.webp`, picture);

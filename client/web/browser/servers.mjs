@@ -4,12 +4,18 @@ import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("../../../", import.meta.url));
+export const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 /** How long a server may take until it listens: a debug build on a busy machine. */
 const READY_MS = 20_000;
 
+/** The deadline of every wait: debug builds and a software-drawn browser on two busy cores. */
+export const PATIENCE_MS = 30_000;
+
 const metadata = JSON.parse(cargo("metadata", "--no-deps", "--locked", "--format-version", "1"));
+
+/** Where cargo puts what it makes. */
+export const target = metadata.target_directory;
 
 /** Screenshots go here, beside what cargo makes. */
 export const artefacts = `${metadata.target_directory}/page`;
@@ -28,7 +34,7 @@ export function build(server) {
   return built.findLast((it) => it.executable).executable;
 }
 
-function cargo(...args) {
+export function cargo(...args) {
   const stdio = ["ignore", "pipe", "inherit"];
   return execFileSync("cargo", args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 26, stdio });
 }
@@ -74,6 +80,16 @@ export class Server {
     const ended = await this.ended;
     running.delete(this.#child);
     return ended;
+  }
+
+  /** Waits until it has so many open streams. */
+  async streams(count) {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (let open; open !== count; ) {
+      const answer = await fetch(`${this.url}/metrics`);
+      open = Number((await answer.text()).match(/^sse_open_streams (\d+)/m)[1]);
+      if (Date.now() > deadline) throw new Error(`${open} open streams, not ${count}`);
+    }
   }
 
   async publish(topic, body) {

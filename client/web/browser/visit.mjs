@@ -1,9 +1,6 @@
 // A visitor of the page: a browser context with its windows, and their messages on the console.
 
-import { artefacts } from "./servers.mjs";
-
-/** The deadline of every wait: debug builds and a software-drawn browser on two busy cores. */
-export const PATIENCE_MS = 30_000;
+import { PATIENCE_MS, artefacts } from "./servers.mjs";
 
 export const WIDE = { width: 1400, height: 1000 };
 export const NARROW = { width: 390, height: 844 };
@@ -24,6 +21,11 @@ export class Visit {
     visit.#context.setDefaultTimeout(PATIENCE_MS);
     await visit.#context.addInitScript(watch);
     return visit;
+  }
+
+  /** Runs this in each window before the page's own script. */
+  async before(script) {
+    await this.#context.addInitScript(script);
   }
 
   /** Opens the page in one more window. */
@@ -47,9 +49,9 @@ export class Visit {
     return page;
   }
 
-  /** How often a path was asked for, whatever the query. */
+  /** How often an EventSource asked for a path, whatever the query. */
   asked(path) {
-    return this.requests.filter((request) => request.path?.split("?")[0] === path);
+    return this.requests.filter((it) => it.path?.split("?")[0] === path && it.request.resourceType() === "eventsource");
   }
 
   /** Changes the interval or the step in the page's requests. */
@@ -95,8 +97,9 @@ export async function state(page, panel, words) {
   return line.textContent();
 }
 
-/** Waits until the log of messages shows `count`; returns their texts. */
+/** Waits until the log shows `count` messages that have come; returns their texts. */
 export async function messages(page, count) {
-  await page.waitForFunction((count) => document.querySelectorAll("#log .data").length >= count, count);
-  return page.locator("#log .data").allTextContents();
+  const come = "#log :not(.sent) > .data";
+  await page.waitForFunction(([come, count]) => document.querySelectorAll(come).length >= count, [come, count]);
+  return page.locator(come).allTextContents();
 }

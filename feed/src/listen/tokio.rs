@@ -7,8 +7,9 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -85,6 +86,8 @@ pub struct Connection {
 struct State {
     pending: Arc<Pending>,
     timeout: Duration,
+    /// Beside the lock, since each event looks whether there is one.
+    open_streams: AtomicUsize,
     phase: Mutex<Phase>,
 }
 
@@ -92,7 +95,6 @@ struct State {
 struct Phase {
     /// The start of the time for the next request.
     since: Instant,
-    open_streams: usize,
     /// Its place among the pending connections; none while a stream is open.
     place: Option<Place>,
 }
@@ -101,8 +103,9 @@ impl Connection {
     /// A connection that was just accepted.
     pub fn new(pending: &Arc<Pending>, timeout: Duration) -> Connection {
         let place = Some(pending.place());
-        let phase = Mutex::new(Phase { since: Instant::now(), open_streams: 0, place });
-        Connection { state: Arc::new(State { pending: Arc::clone(pending), timeout, phase }) }
+        let phase = Mutex::new(Phase { since: Instant::now(), place });
+        let (pending, open_streams) = (Arc::clone(pending), AtomicUsize::new(0));
+        Connection { state: Arc::new(State { pending, timeout, open_streams, phase }) }
     }
 
     /// Reports an answer: the time for the next request begins. Only a handler may report it, since
@@ -114,15 +117,20 @@ impl Connection {
     /// Reports a stream: as long as the returned one lives, there is no deadline.
     pub fn streaming<S>(&self, stream: S) -> Streaming<S> {
         let mut phase = self.phase();
-        phase.open_streams += 1;
+        self.state.open_streams.fetch_add(1, SeqCst);
         phase.place = None;
         Streaming { stream, _open: OpenStream(self.clone()) }
     }
 
     /// The time at which the connection has to end; `None` while a stream is open.
     pub fn due(&self) -> Option<Instant> {
+        let is_streaming = || self.state.open_streams.load(SeqCst) > 0;
+        if is_streaming() {
+            return None;
+        }
         let phase = self.phase();
-        (phase.open_streams == 0).then(|| phase.since + self.state.timeout)
+        // One may have begun or ended meanwhile.
+        (!is_streaming()).then(|| phase.since + self.state.timeout)
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -158,12 +166,13 @@ struct OpenStream(Connection);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
+        let Connection { state } = &self.0;
         let mut phase = self.0.phase();
-        phase.open_streams -= 1;
-        if phase.open_streams == 0 {
+        if state.open_streams.load(SeqCst) == 1 {
             phase.since = Instant::now();
-            phase.place = Some(self.0.state.pending.place());
+            phase.place = Some(state.pending.place());
         }
+        state.open_streams.fetch_sub(1, SeqCst);
     }
 }
 
@@ -177,12 +186,14 @@ pub struct RequestDeadline<S> {
     stream: S,
     connection: Connection,
     timer: Option<Pin<Box<Sleep>>>,
+    /// A read waits for the client, and so shows that it leaves.
+    reads: bool,
 }
 
 impl<S> RequestDeadline<S> {
     /// The bytes of this connection.
     pub fn new(stream: S, connection: Connection) -> RequestDeadline<S> {
-        RequestDeadline { stream, connection, timer: None }
+        RequestDeadline { stream, connection, timer: None, reads: false }
     }
 
     /// The connection, for its handlers.
@@ -219,6 +230,22 @@ impl<S> RequestDeadline<S> {
     }
 }
 
+/// A connection that shows its end without being read.
+pub trait Left {
+    /// Ready when the client has left; or else it wakes the task when that may be so. Bytes that the
+    /// kernel still holds hide the end.
+    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Left for TcpStream {
+    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.poll_peek(cx, &mut ReadBuf::new(&mut [0]))) {
+            Ok(1..) => Poll::Pending,
+            Ok(0) | Err(_) => Poll::Ready(()),
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for RequestDeadline<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -226,14 +253,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestDeadline<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // First, so that a client that always has another byte ready is no exception.
-        match self.poll_due(cx) {
-            Poll::Ready(error) => Poll::Ready(Err(error)),
-            Poll::Pending => Pin::new(&mut self.stream).poll_read(cx, buf),
+        if let Poll::Ready(error) = self.poll_due(cx) {
+            return Poll::Ready(Err(error));
         }
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.reads = read.is_pending();
+        read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for RequestDeadline<S> {
+impl<S: AsyncWrite + Left + Unpin> AsyncWrite for RequestDeadline<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -257,6 +286,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for RequestDeadline<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper reads nothing behind a next request that it holds already, so it would not see that
+        // the client has left this stream.
+        if !self.reads && self.connection.due().is_none() && self.stream.poll_left(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.or_due(flushed, cx)
     }
@@ -275,6 +309,12 @@ mod tests {
     use super::*;
 
     const LONGER: Duration = Duration::from_secs(3600);
+
+    impl Left for DuplexStream {
+        fn poll_left(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+    }
 
     /// A client, and the server's side of its connection.
     fn pair() -> (DuplexStream, RequestDeadline<DuplexStream>) {

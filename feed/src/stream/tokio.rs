@@ -1,33 +1,39 @@
 //! An open event stream as an async `Stream`.
 //!
-//! A stream that always has another event ready must yield its thread now and then. Or else one
-//! fast reader of `/ticks?interval_ms=0` would hold up other streams and new connections for
-//! seconds: the frameworks write on as long as the socket takes bytes. So every item is charged to
-//! the task's budget in the runtime ([`coop`]).
+//! Little happens for each event, since there are many: one look at the clock, no change of the
+//! runtime's timer, no waker that is set anew.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::task::coop;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 use super::{EventPoll, EventStream, FramePoll};
-use crate::clock::{self, wait};
+use crate::clock::{self, Now, SECOND};
 use crate::event::Event;
+
+/// Items of a stream until other tasks have their turn. A stream that always has another one ready
+/// must yield its thread now and then. Or else one fast reader of `/ticks?interval_ms=0` would hold up
+/// other streams and new connections for seconds: the frameworks write on as long as the socket takes
+/// bytes. Half of what tokio gives a task ([`tokio::task::coop`]), since each item is written, too.
+const ITEMS_PER_TURN: u8 = 64;
+
+/// A timer of a year is long enough, and the runtime's arithmetic stays far from its limits.
+const LONGEST_NS: u64 = 31_536_000 * SECOND;
 
 impl EventStream {
     /// The stream as bytes for a raw response body: one item, one write.
     pub fn frames(self) -> Frames {
-        Frames { stream: self, timer: Timer::default() }
+        Frames { stream: self, pace: Pace::default() }
     }
 
     /// The stream as events for a framework's own SSE type. That type keeps the connection alive by
     /// itself, so no comment comes.
     pub fn events(mut self) -> Events {
         self.keep_alive_ns = u64::MAX;
-        Events { stream: self, timer: Timer::default() }
+        Events { stream: self, pace: Pace::default() }
     }
 }
 
@@ -35,24 +41,24 @@ impl EventStream {
 #[derive(Debug)]
 pub struct Frames {
     stream: EventStream,
-    timer: Timer,
+    pace: Pace,
 }
 
 impl Stream for Frames {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Frames { stream, timer } = &mut *self;
-        let turn = ready!(coop::poll_proceed(cx));
+        let Frames { stream, pace } = &mut *self;
+        ready!(pace.poll_turn(stream, cx));
         loop {
-            let now = clock::now();
+            let now = pace.now();
             match stream.poll_frame(now, cx.waker()) {
                 FramePoll::Frame(frame) => {
-                    turn.made_progress();
+                    pace.passed(now, !stream.may_have_more());
                     return Poll::Ready(Some(frame));
                 }
                 FramePoll::End => return Poll::Ready(None),
-                FramePoll::Wait(until) => ready!(timer.poll(now.monotonic, until, cx)),
+                FramePoll::Wait(until) => ready!(pace.poll_wait(now, until, cx)),
             }
         }
     }
@@ -62,53 +68,103 @@ impl Stream for Frames {
 #[derive(Debug)]
 pub struct Events {
     stream: EventStream,
-    timer: Timer,
+    pace: Pace,
 }
 
 impl Stream for Events {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Events { stream, timer } = &mut *self;
-        let turn = ready!(coop::poll_proceed(cx));
+        let Events { stream, pace } = &mut *self;
+        ready!(pace.poll_turn(stream, cx));
         loop {
-            let now = clock::now();
-            let event = match stream.poll_event(now, cx.waker()) {
-                EventPoll::Event(event) => event,
-                EventPoll::Shared(encoded) => encoded.event(),
-                EventPoll::End => return Poll::Ready(None),
-                EventPoll::Wait(until) => {
-                    ready!(timer.poll(now.monotonic, until, cx));
-                    continue;
+            let now = pace.now();
+            match stream.poll_event(now, cx.waker()) {
+                EventPoll::Event(event) => {
+                    pace.passed(now, false);
+                    return Poll::Ready(Some(event));
                 }
-            };
-            turn.made_progress();
-            return Poll::Ready(Some(event));
+                EventPoll::Shared(encoded) => {
+                    // Events that are shared show no time of their own.
+                    pace.passed(now, true);
+                    return Poll::Ready(Some(encoded.event()));
+                }
+                EventPoll::End => return Poll::Ready(None),
+                EventPoll::Wait(until) => ready!(pace.poll_wait(now, until, cx)),
+            }
         }
     }
 }
 
-/// The runtime's timer, made when it is first needed and then only moved.
+/// When a stream goes on: turns, the time, the timer.
 #[derive(Debug, Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
+struct Pace {
+    /// Items since it last waited.
+    items: u8,
+    /// The time of the last item, for the look whether there is another. It may have become old
+    /// meanwhile: then a timer is set for a time that has passed, and the next look has a new time.
+    now: Option<Now>,
+    /// Made when it is first needed and then only moved.
+    timer: Option<Pin<Box<Sleep>>>,
     set_for: u64,
+    /// The waker that the timer has.
+    waker: Option<Waker>,
 }
 
-impl Timer {
-    fn poll(&mut self, now: u64, until: u64, cx: &mut Context<'_>) -> Poll<()> {
-        if self.set_for != until || self.sleep.is_none() {
+impl Pace {
+    /// Pending if nothing can have happened: frameworks poll two or three times for each event. And
+    /// after many items in a row; then the task is woken at once, behind the others.
+    #[inline]
+    fn poll_turn(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_set(stream.sleeps_until(cx.waker()), cx.waker()) {
+            (self.items, self.now) = (0, None);
+            return Poll::Pending;
+        }
+        if self.items < ITEMS_PER_TURN {
+            return Poll::Ready(());
+        }
+        self.items = 0;
+        // A plain call of the waker would keep the runtime from its sockets: it looks at them when no task
+        // is ready, and otherwise only after many of such turns.
+        std::pin::pin!(tokio::task::yield_now()).poll(cx)
+    }
+
+    /// True if the timer will call this waker, until then at the latest.
+    #[inline]
+    fn is_set(&self, until: u64, waker: &Waker) -> bool {
+        self.set_for != 0
+            && self.set_for <= until
+            && self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+            && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed())
+    }
+
+    fn now(&mut self) -> Now {
+        self.now.take().unwrap_or_else(clock::now)
+    }
+
+    /// An item passes; `again`: its time will do for the next look.
+    fn passed(&mut self, now: Now, again: bool) {
+        self.items += 1;
+        self.now = again.then_some(now);
+    }
+
+    /// Ready when it is time to look again. That may be too early: each event moves the keep-alive,
+    /// and to move the timer would cost more than the event, so the timer keeps an earlier time.
+    fn poll_wait(&mut self, now: Now, until: u64, cx: &mut Context<'_>) -> Poll<()> {
+        self.items = 0;
+        if self.is_set(until, cx.waker()) {
+            return Poll::Pending;
+        }
+        if self.set_for == 0 || self.set_for > until {
             self.set_for = until;
-            // A year is long enough, and the runtime's arithmetic stays far from its limits.
-            let at =
-                Instant::now() + wait(now, until).min(std::time::Duration::from_secs(31_536_000));
-            match &mut self.sleep {
-                Some(sleep) => sleep.as_mut().reset(at),
-                None => self.sleep = Some(Box::pin(sleep_until(at))),
+            let at = clock::instant(until.min(now.monotonic.saturating_add(LONGEST_NS))).into();
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(at),
+                None => self.timer = Some(Box::pin(sleep_until(at))),
             }
         }
-        let sleep = self.sleep.as_mut().expect("set just above");
-        ready!(sleep.as_mut().poll(cx));
+        self.waker = Some(cx.waker().clone());
+        ready!(self.timer.as_mut().expect("set just above").as_mut().poll(cx));
         // Timers may fire a little early by that clock; the next round sets a new one then.
         self.set_for = 0;
         Poll::Ready(())
@@ -118,9 +174,11 @@ impl Timer {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use futures_util::StreamExt;
 
+    use super::ITEMS_PER_TURN;
     use crate::Feed;
     use crate::settings::Settings;
 
@@ -132,6 +190,28 @@ mod tests {
         let tick = |n| format!("id: {n}\ndata: Hello! This is event {n}\n\n");
         let expected: String = (1..=3).map(tick).collect();
         assert_eq!(frames.concat(), expected.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_never_waits_keeps_the_runtime_from_no_socket() {
+        let feed = Feed::new(Settings::for_tests());
+        let stream = feed.ticks("interval_ms=0", None).expect("open").expect("a stream");
+        let mut frames = stream.frames();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while frames.next().await.is_some() {
+                counted.fetch_add(1, Relaxed);
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        for _ in 0..5 {
+            let _client = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
+            let before = seen.load(Relaxed);
+            listener.accept().await.expect("a connection");
+            let turns = (seen.load(Relaxed) - before) / usize::from(ITEMS_PER_TURN);
+            assert!(turns < 8, "{turns} turns of the stream before the runtime saw a connection");
+        }
     }
 
     #[tokio::test]

@@ -1,21 +1,27 @@
 //! `sse-bench conform client`.
 
+mod baseline;
+mod progress;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use self::baseline::baseline_text;
+use self::progress::Progress;
 use super::cases::is_case;
 use super::driver::{Capability, Driver};
 use super::exec::{Description, Exec};
-use super::run::{PARALLEL, Plan, check};
-use super::{cases, explain, folder};
-use crate::command::{Outputs, Progress, could_not_run, factor, finish, print};
-use crate::report::{Paint, Run, run_text};
-use crate::{Deviations, SUITE_VERSION, Summary};
+use super::run::{CASE_LIMIT, PARALLEL, Plan, check};
+use super::{adapter_check, cases, explain, folder};
+use crate::Deviations;
+use crate::command::{Outputs, could_not_run, factor, finish, print};
+use crate::report::{Paint, Run, run_text, write};
 
 /// Which client to check, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,7 +30,9 @@ use crate::{Deviations, SUITE_VERSION, Summary};
 #[command(after_help = "\
 Examples:
   sse-bench conform client --cmd './adapter'          the URL comes behind it, SSE_CASE in its environment
+  sse-bench conform client --cmd './adapter' --check-adapter     is the adapter itself right?
   sse-bench conform client --cmd './adapter' --only C3,C6.05 --verbose
+  sse-bench conform client --cmd './adapter' --write-baseline known.toml    what fails today is known
   sse-bench conform client --cmd './adapter' --caps R,Cm     instead of asking ./adapter --describe
   sse-bench conform client --service http://localhost:8000   a test service of sse-contract-tests
   sse-bench conform client --serve                    any browser: open the page that it names
@@ -36,8 +44,8 @@ A command prints what it sees, a JSON object a line: {\"k\":\"open\"}, {\"k\":\"
 {\"cmd\":\"close\"} on its stdin closes it. bench/clients/README.md has all of it.
 
 Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
-SKIP, the client does not offer what the case needs; BLOCKED, a case that it depends on failed; ERROR of
-the harness. KNOWN is a failure that is listed.
+SKIP, the client does not offer what the case needs, or a case that it rests on failed; ADAPTER, the
+adapter crashed or printed rubbish; ERROR of the harness. KNOWN is a failure that is listed.
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
 pub struct ClientArgs {
@@ -75,12 +83,21 @@ pub struct ClientArgs {
     /// not, and neither is a listed case that passes
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+    /// Write the failures of this run as such a list
+    #[arg(long, value_name = "FILE")]
+    pub write_baseline: Option<PathBuf>,
+    /// Check the adapter instead of the client: what it prints for one event, for close, at the end
+    #[arg(long)]
+    pub check_adapter: bool,
     /// Multiply every wait and every threshold by this factor, for a slow machine
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
     pub time_scale: f64,
     /// How long to wait for each step of the client, milliseconds [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     pub patience_ms: Option<u64>,
+    /// How long one case may take, seconds [default: 300]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub case_limit_s: Option<u64>,
     /// How many clients may run at a time [default: 8, 1 with --service, or what client.toml says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
@@ -131,6 +148,8 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
         skip: args.skip.clone(),
         patience: Duration::from_millis(args.patience_ms.unwrap_or(PATIENCE_MS)),
         scale: args.time_scale,
+        case_limit: args.case_limit_s.map_or(CASE_LIMIT, Duration::from_secs),
+        stopped: stopped_by_signals()?,
         again: String::new(),
     };
     let plan = match plan.checked() {
@@ -142,13 +161,61 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
         Ok(subjects) => subjects,
         Err(error) => return could_not_run(&format!("{error:#}")),
     };
-    let mut runs = Vec::new();
+    if args.write_baseline.is_some() && subjects.len() > 1 {
+        return could_not_run("--write-baseline is for one client; name it instead of all");
+    }
+    if args.check_adapter {
+        let outcomes: Vec<_> = subjects.iter().map(|it| adapter_is_right(&plan, it)).collect();
+        let all = outcomes.into_iter().collect::<Result<Vec<_>>>()?.into_iter().all(|it| it);
+        return Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let (mut runs, mut planned) = (Vec::new(), 0);
     for subject in &subjects {
         let run = checked(args, &plan, subject);
         print(&run_text(&run, args.verbose, paint))?;
         runs.push(run);
+        planned += plan.cases().len();
     }
-    finish(runs, &args.outputs, paint)
+    if let Some(path) = &args.write_baseline {
+        let results = runs.iter().flat_map(|run| &run.results);
+        let version = runs.iter().find_map(|run| run.framework.clone()).unwrap_or_default();
+        write(path, &baseline_text(results, &version)?)?;
+    }
+    let ended: usize = runs.iter().map(|run| run.results.len()).sum();
+    let exit = finish(runs, &args.outputs, paint)?;
+    if plan.stopped.load(Ordering::Relaxed) {
+        return could_not_run(&format!("stopped after {ended} of {planned} cases; they are kept"));
+    }
+    Ok(exit)
+}
+
+/// A flag that SIGINT and SIGTERM set; a second one ends the process at once.
+fn stopped_by_signals() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stopped))?;
+        signal_hook::flag::register(signal, Arc::clone(&stopped))?;
+    }
+    Ok(stopped)
+}
+
+/// Checks the adapter of a client, and prints each step.
+fn adapter_is_right(plan: &Plan, subject: &Subject) -> Result<bool> {
+    let capabilities = subject.driver.capabilities().iter().map(ToString::to_string);
+    let capabilities: Vec<_> = capabilities.collect();
+    let version = subject.version.as_deref().unwrap_or("of no version");
+    print(&format!("ok    describe: {} {version}, {}\n", subject.name, capabilities.join(", ")))?;
+    let mut is_right = true;
+    for step in adapter_check::steps(&subject.driver, plan) {
+        let line = match &step.outcome {
+            Ok(()) => format!("ok    {}: {}\n", step.name, step.demand),
+            Err(words) => format!("WRONG {}: {}; {words}\n", step.name, step.demand),
+        };
+        is_right &= step.outcome.is_ok();
+        print(&line)?;
+    }
+    Ok(is_right)
 }
 
 fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
@@ -264,24 +331,15 @@ fn checked(args: &ClientArgs, plan: &Plan, subject: &Subject) -> Run {
         plan.patience = Duration::from_millis(patience_ms);
     }
     plan.again = format!("sse-bench conform client {}", subject.argument);
-    let progress = Progress::on_terminal(&subject.name, plan.cases().len());
-    let began = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let start = Instant::now();
-    let results = check(&subject.driver, &plan, &subject.deviations, &|| progress.step());
-    progress.end();
-    Run {
-        name: subject.name.clone(),
-        server: None,
+    let progress = Progress::new(&subject.name, &plan.cases());
+    let begun = Run {
         client: Some(subject.by.clone()),
-        encoding: None,
         framework: subject.version.as_ref().map(|it| format!("{} {it}", subject.name)),
-        suite_version: SUITE_VERSION,
-        profile: None,
-        strict: args.strict,
-        time_scale: args.time_scale,
-        began,
-        took_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-        summary: Summary::of(&results, args.strict),
-        results,
-    }
+        ..Run::begun(subject.name.clone(), args.strict, args.time_scale)
+    };
+    let start = Instant::now();
+    let results =
+        check(&subject.driver, &plan, &subject.deviations, &|result| progress.step(result));
+    progress.end();
+    begun.ended(start, results)
 }

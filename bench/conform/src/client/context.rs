@@ -1,38 +1,44 @@
-//! The tools of a case: a client to start, a scripted server for it to ask, and its reports.
+//! The tools of a case: a client to start, a scripted server for it to ask, and how long things may take.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wire::Log;
 
 use super::Fault;
+use super::cases::PREREQUISITES;
 use super::driver::{Capability, Client, Driver, Options};
-use super::expect::miss;
-use super::reports::{ClientReport, Event, TimedReport};
+use super::reports::Event;
 use super::scripted_server::{PendingRequest, RefusingPort, ScriptedServer};
+pub(super) use super::session::{ClientSession, MARK};
 use crate::judge::{self, Subject};
 
-/// The data of the event that ends a case's stream: all before it has been reported by then.
-pub(super) const MARK: &str = "the end of this case";
-/// How long the answer to a failure is watched for a second request.
-const AFTERWARDS: Duration = Duration::from_secs(3);
-/// How long a client may take to close.
-const CLOSING: Duration = Duration::from_secs(2);
-/// Things that a client may report in one case; those with more do not keep them.
-const SEEN: usize = 200_000;
 /// Clients that one case has at a time: other cases run beside it.
 const VARIANTS: usize = 4;
-/// The last reports that a failure shows.
-const SHOWN: usize = 6;
 /// The reconnection time that cases ask for: soon, and above the least that clients wait.
 pub(super) const RETRY_MS: u64 = 200;
+
+/// Common to the cases of a run: how long they may take, and a finding that others build on.
+pub(super) struct Conditions {
+    /// How long a step may take.
+    pub(super) patience: Duration,
+    /// The factor of every time.
+    pub(super) scale: f64,
+    /// How long one case may take.
+    pub(super) case_limit: Duration,
+    /// Set when the run should end.
+    pub(super) stopped: Arc<AtomicBool>,
+    /// The client hands events out when its stream ends, and not before.
+    pub(super) holds_back: AtomicBool,
+}
 
 /// A client under test, for one case.
 pub struct CaseContext {
     case: &'static str,
     driver: Arc<dyn Driver>,
-    patience: Duration,
-    scale: f64,
+    pub(super) conditions: Arc<Conditions>,
+    deadline: Instant,
     log: Log,
 }
 
@@ -42,23 +48,31 @@ impl Subject for CaseContext {
     }
 }
 
-/// A client that runs, and the scripted server that it asks.
-pub(super) struct ClientSession<'t> {
-    pub(super) context: &'t CaseContext,
-    pub(super) server: ScriptedServer,
-    pub(super) client: Client,
-    /// All that the client has reported so far.
-    pub(super) reports: Vec<TimedReport>,
+impl Conditions {
+    pub(super) fn new(
+        patience: Duration,
+        scale: f64,
+        case_limit: Duration,
+        stopped: &Arc<AtomicBool>,
+    ) -> Arc<Conditions> {
+        let (stopped, holds_back) = (Arc::clone(stopped), AtomicBool::new(false));
+        Arc::new(Conditions { patience, scale, case_limit, stopped, holds_back })
+    }
 }
 
 impl CaseContext {
     pub(super) fn new(
         case: &'static str,
         driver: &Arc<dyn Driver>,
-        patience: Duration,
-        scale: f64,
+        conditions: &Arc<Conditions>,
     ) -> CaseContext {
-        CaseContext { case, driver: Arc::clone(driver), patience, scale, log: Log::new() }
+        let conditions = Arc::clone(conditions);
+        if case == "C2.01" {
+            // Which finds out anew with each attempt.
+            conditions.holds_back.store(false, Ordering::Relaxed);
+        }
+        let deadline = Instant::now() + conditions.case_limit;
+        CaseContext { case, driver: Arc::clone(driver), conditions, deadline, log: Log::new() }
     }
 
     /// The id of the case at hand.
@@ -77,12 +91,36 @@ impl CaseContext {
 
     /// How long a step may take.
     pub(super) fn patience(&self) -> Duration {
-        self.patience.mul_f64(self.scale)
+        self.conditions.patience.mul_f64(self.conditions.scale)
     }
 
     /// A time of this length, or as much longer as the user asks for.
     pub(super) fn ms(&self, ms: u64) -> Duration {
-        Duration::from_millis(ms).mul_f64(self.scale)
+        Duration::from_millis(ms).mul_f64(self.conditions.scale)
+    }
+
+    /// The same for a constant.
+    pub(super) fn scaled(&self, time: Duration) -> Duration {
+        time.mul_f64(self.conditions.scale)
+    }
+
+    /// Whether the case at hand is one that others rest on.
+    pub(super) fn is_prerequisite(&self) -> bool {
+        PREREQUISITES.contains(&self.case)
+    }
+
+    /// An error when the case has to end now.
+    pub(super) fn may_go_on(&self) -> Result<(), Fault> {
+        if self.conditions.stopped.load(Ordering::Relaxed) {
+            return Err(Fault::Harness("the run was stopped".to_owned()));
+        }
+        if Instant::now() >= self.deadline {
+            let limit = self.conditions.case_limit.as_secs();
+            return Err(Fault::Harness(format!(
+                "the case did not end within {limit} s, its limit (--case-limit-s)"
+            )));
+        }
+        Ok(())
     }
 
     pub(super) fn server(&self) -> Result<ScriptedServer, Fault> {
@@ -129,239 +167,33 @@ impl CaseContext {
         Ok((session, pending))
     }
 
-    /// Tries each of these with separate clients; the first that fails counts.
+    /// Tries each of these with separate clients, up to one that fails: a failure takes the whole
+    /// patience, and one says enough.
     pub(super) fn each<V: Sync>(
         &self,
         variants: &[V],
         attempt: impl Fn(&V) -> Result<(), Fault> + Sync,
     ) -> Result<(), Fault> {
-        let outcomes = judge::parallel_map(variants, self.driver.parallel().min(VARIANTS), attempt);
-        outcomes.into_iter().collect()
+        let has_failed = AtomicBool::new(false);
+        let tried = |variant: &V| {
+            if has_failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let outcome = attempt(variant);
+            has_failed.fetch_or(matches!(outcome, Err(Fault::Miss { .. })), Ordering::Relaxed);
+            outcome
+        };
+        let outcomes = judge::parallel_map(variants, self.driver.parallel().min(VARIANTS), tried);
+        // A variant that could not be judged hides no failure of another.
+        let (failed, others): (Vec<_>, Vec<_>) =
+            outcomes.into_iter().partition(|it| matches!(it, Err(Fault::Miss { .. })));
+        failed.into_iter().chain(others).collect()
     }
 }
 
-impl ClientSession<'_> {
-    /// The next request.
-    pub(super) fn request(&mut self) -> Result<PendingRequest, Fault> {
-        self.request_within(self.context.patience())
-    }
-
-    /// The next request, if it comes within this time.
-    pub(super) fn request_within(&mut self, within: Duration) -> Result<PendingRequest, Fault> {
-        let deadline = Instant::now() + within;
-        let expected = format!("request {} within {within:?}", self.server.count() + 1);
-        // In steps, so that the end of the client is noticed.
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
-                return Ok(pending);
-            }
-            while Instant::now() < deadline && self.next_report(Instant::now())?.is_some() {}
-            if self.client.ended.is_some() {
-                // It may have asked in its last moment.
-                if let Some(pending) = self.server.request(Duration::from_millis(50)) {
-                    return Ok(pending);
-                }
-            }
-            if self.client.ended.is_some() {
-                return Err(miss(expected, format!("none; {}", self.reported())));
-            }
-            if Instant::now() >= deadline {
-                let fault = miss(expected, format!("none; {}", self.reported()));
-                return Err(fault.too_slow(within));
-            }
-        }
-    }
-
-    /// Holds if no request comes within this time; at once if the client has ended.
-    pub(super) fn no_request(&mut self, within: Duration) -> Result<(), Fault> {
-        self.context.log.watched(within);
-        self.stays_away(within)
-    }
-
-    /// The same where the time is a pace of the case, and no silence that proves something.
-    pub(super) fn stays_away(&mut self, within: Duration) -> Result<(), Fault> {
-        let deadline = Instant::now() + within;
-        let expected = format!("no further request within {within:?}");
-        while Instant::now() < deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
-                let it = &pending.request;
-                return Err(miss(
-                    expected,
-                    format!("{} {}; {}", it.method, it.target, self.reported()),
-                ));
-            }
-            while Instant::now() < deadline && self.next_report(Instant::now())?.is_some() {}
-            if self.client.ended.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The next report of the client.
-    pub(super) fn next_report(&mut self, deadline: Instant) -> Result<Option<TimedReport>, Fault> {
-        let Some(timed) = self.client.next(deadline)? else { return Ok(None) };
-        self.reports.push(timed.clone());
-        if self.reports.len() > SEEN {
-            let words = format!("it floods: more than {SEEN} things");
-            return Err(miss("a client that reports what it saw", words));
-        }
-        if let ClientReport::Garbage(words) = &timed.report {
-            return Err(miss("lines of the protocol on stdout", words));
-        }
-        Ok(Some(timed))
-    }
-
-    /// Waits until the client reports this; what it reports before is kept.
-    pub(super) fn until(
-        &mut self,
-        what: &str,
-        is_it: impl Fn(&ClientReport) -> bool,
-    ) -> Result<TimedReport, Fault> {
-        self.until_within(self.context.patience(), what, is_it)
-    }
-
-    /// The same within a given time.
-    pub(super) fn until_within(
-        &mut self,
-        within: Duration,
-        what: &str,
-        is_it: impl Fn(&ClientReport) -> bool,
-    ) -> Result<TimedReport, Fault> {
-        let deadline = Instant::now() + within;
-        while let Some(timed) = self.next_report(deadline)? {
-            if is_it(&timed.report) {
-                return Ok(timed);
-            }
-        }
-        let fault = miss(what, self.reported());
-        Err(if self.client.ended.is_some() { fault } else { fault.too_slow(within) })
-    }
-
-    /// Waits until the client reports that the stream is open, if it reports such things.
-    pub(super) fn until_open(&mut self) -> Result<(), Fault> {
-        if self.context.has(Capability::Op) {
-            self.until("open reported", |report| *report == ClientReport::Open)?;
-        }
-        Ok(())
-    }
-
-    /// Waits for one event with this data.
-    pub(super) fn until_data(&mut self, data: &str) -> Result<Event, Fault> {
-        let what = format!("an event with the data {data:?}");
-        match self
-            .until(&what, |report| matches!(report, ClientReport::Event(it) if it.data == data))?
-            .report
-        {
-            ClientReport::Event(event) => Ok(event),
-            _ => unreachable!("it was asked for an event"),
-        }
-    }
-
-    /// Ends the case's stream with a mark, and takes what was reported before it.
-    pub(super) fn events_to_mark(
-        &mut self,
-        stream: &mut PendingRequest,
-    ) -> Result<Vec<Event>, Fault> {
-        stream.chunk(format!("data: {MARK}\n\n").as_bytes());
-        let marked = self.until(
-            "an event behind the others",
-            |report| matches!(report, ClientReport::Event(it) if it.data == MARK),
-        );
-        // The events that came instead say more than the missing mark.
-        let mut events = self.events();
-        match marked {
-            Err(_) if self.client.ended.is_none() && !events.is_empty() => {
-                // The missing events may only be late.
-                self.context.log.waited_in_vain(self.context.patience());
-                return Ok(events);
-            }
-            outcome => outcome?,
-        };
-        events.pop();
-        Ok(events)
-    }
-
-    /// Whether the client has said that its stream is over: an error, closed, its own end.
-    pub(super) fn is_over(report: &ClientReport) -> bool {
-        matches!(
-            report,
-            ClientReport::Error { .. }
-                | ClientReport::Closed
-                | ClientReport::Exit(_)
-                | ClientReport::State(2)
-        )
-    }
-
-    /// Holds if the client gives up for good: says so, makes no event of it, asks no second time.
-    ///
-    /// `requests` is how many there were up to now.
-    pub(super) fn gives_up(&mut self) -> Result<(), Fault> {
-        let from = self.reports.len();
-        let over = |report: &ClientReport| {
-            matches!(
-                report,
-                ClientReport::Error { .. }
-                    | ClientReport::Closed
-                    | ClientReport::Exit(_)
-                    | ClientReport::State(2)
-            )
-        };
-        // A client behind the REST protocol does not say that it has given up.
-        if self.context.has(Capability::Op) {
-            self.until("an error, and the end", over)?;
-        }
-        self.no_request(AFTERWARDS.mul_f64(self.context.scale))?;
-        let wrong = self.reports[from..]
-            .iter()
-            .find(|it| matches!(it.report, ClientReport::Open | ClientReport::Event(_)));
-        match wrong {
-            Some(timed) => Err(miss("an error, and no stream", timed.report.shown())),
-            None => Ok(()),
-        }
-    }
-
-    /// Asks the client to close and waits until it has; what it reports afterwards.
-    pub(super) fn close(&mut self) -> Result<Vec<ClientReport>, Fault> {
-        self.client.close();
-        let over =
-            |report: &ClientReport| matches!(report, ClientReport::Closed | ClientReport::Exit(_));
-        self.until("closed reported", over)?;
-        let at = self.reports.len();
-        let length = CLOSING.mul_f64(self.context.scale).min(self.context.ms(500));
-        self.context.log.watched(length);
-        let deadline = Instant::now() + length;
-        while self.next_report(deadline)?.is_some() {}
-        let later = self.reports[at..].iter().map(|it| it.report.clone());
-        Ok(later
-            .filter(|report| !matches!(report, ClientReport::Exit(_) | ClientReport::State(2)))
-            .collect())
-    }
-
-    /// The events so far.
-    pub(super) fn events(&self) -> Vec<Event> {
-        let events = self.reports.iter().filter_map(|it| match &it.report {
-            ClientReport::Event(event) => Some(event.clone()),
-            _ => None,
-        });
-        events.collect()
-    }
-
-    /// The last things that it reported, in words.
-    pub(super) fn reported(&self) -> String {
-        let last: Vec<_> =
-            self.reports.iter().rev().take(SHOWN).map(|it| it.report.shown()).collect();
-        match last.as_slice() {
-            [] => "the client reported nothing".to_owned(),
-            last => {
-                let more = if self.reports.len() > SHOWN { "…, " } else { "" };
-                let words: Vec<_> = last.iter().rev().cloned().collect();
-                format!("the client reported {more}{}", words.join(", "))
-            }
-        }
-    }
+/// It was not judged, because another case has failed.
+pub(super) fn because_of(case: &str) -> Fault {
+    Fault::Skip(judge::because(case))
 }
 
 /// A message with this data and id.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use wire::{Log, Side};
@@ -125,6 +125,11 @@ pub(super) trait Driver: Send + Sync {
     /// How many clients may run at a time.
     fn parallel(&self) -> usize;
 
+    /// Whether the process that is started is the client: its memory is the client's then.
+    fn is_one_process(&self) -> bool {
+        true
+    }
+
     /// Starts a client on this URL; what it sees goes into the inbox.
     fn start(
         &self,
@@ -142,6 +147,19 @@ pub(super) trait Handle: Send {
 
     /// The most memory it has had so far, KiB, where that can be known.
     fn peak_kib(&self) -> Option<u64>;
+
+    /// The CPU time that it has used so far, where that can be known.
+    fn cpu(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Its last words on stderr, where it has one.
+    fn last_words(&self) -> Option<String> {
+        None
+    }
+
+    /// Lets it know that the case is over, and that it should end by itself.
+    fn end(&mut self) {}
 }
 
 /// A client that runs, as a case sees it.
@@ -167,8 +185,7 @@ impl Client {
         let inbox = Arc::new(Inbox::default());
         let handle = driver.start(case, url, options, &inbox)?;
         let log = log.clone();
-        // A browser is driven by a process that holds nothing of what the browser holds.
-        let memory_is_its_own = !driver.capabilities().contains(&Capability::Br);
+        let memory_is_its_own = driver.is_one_process();
         let (read_bytes, logged, ended) = (0, 0, None);
         Ok(Client { handle, inbox, log, read_bytes, logged, memory_is_its_own, ended })
     }
@@ -188,10 +205,7 @@ impl Client {
             self.log.add(0, Side::Note, format!("client: {}", timed.report.shown()).as_bytes());
         }
         if self.read_bytes > READ_BYTES {
-            return Err(super::expect::miss(
-                "a client that reports what it saw",
-                format!("it floods: more than {READ_BYTES} bytes"),
-            ));
+            return Err(Fault::Adapter(format!("it floods: more than {READ_BYTES} bytes")));
         }
         if let ClientReport::Exit(how) = &timed.report {
             self.ended = Some(how.clone());
@@ -208,6 +222,21 @@ impl Client {
     /// The most memory it has had so far, KiB.
     pub(super) fn peak_kib(&self) -> Option<u64> {
         self.memory_is_its_own.then(|| self.handle.peak_kib()).flatten()
+    }
+
+    /// The CPU time that it has used so far.
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        self.memory_is_its_own.then(|| self.handle.cpu()).flatten()
+    }
+
+    /// Its last words on stderr.
+    pub(super) fn last_words(&self) -> Option<String> {
+        self.handle.last_words()
+    }
+
+    /// Lets it know that it should end by itself.
+    pub(super) fn end(&mut self) {
+        self.handle.end();
     }
 }
 

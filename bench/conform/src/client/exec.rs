@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fleet::{Program, eventually};
+use fleet::{Program, Tail, cpu_of, eventually};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde::Deserialize;
 
@@ -48,6 +48,7 @@ pub(super) struct Exec {
     typed: String,
     capabilities: Vec<Capability>,
     parallel: usize,
+    elsewhere: bool,
 }
 
 impl Exec {
@@ -61,6 +62,7 @@ impl Exec {
             typed: command.to_owned(),
             capabilities: vec![Capability::Op],
             parallel,
+            elsewhere: false,
         }
     }
 
@@ -81,7 +83,14 @@ impl Exec {
             folder: Some(folder),
             capabilities: vec![Capability::Op],
             parallel,
+            elsewhere: false,
         })
+    }
+
+    /// Whether another process than the command is the client.
+    pub(super) fn elsewhere(mut self, elsewhere: bool) -> Exec {
+        self.elsewhere = elsewhere;
+        self
     }
 
     pub(super) fn with_capabilities(mut self, capabilities: &[Capability]) -> Exec {
@@ -98,9 +107,10 @@ impl Exec {
     /// Asks it what it is.
     pub(super) fn describe(&self) -> Result<Description> {
         let mut command = self.command("--describe");
-        let mut program = Program::start(command.stdin(Stdio::null()).stderr(Stdio::null()))
+        let mut program = Program::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
             .with_context(|| format!("cannot run {}", self.typed))?;
         let stdout = program.stdout().context("it has no stdout")?;
+        let stderr = program.stderr(STDERR_BYTES).context("it has no stderr")?;
         let reading = thread::spawn(move || {
             let mut text = String::new();
             let _ = stdout.take(DESCRIBE_BYTES).read_to_string(&mut text);
@@ -108,15 +118,36 @@ impl Exec {
         });
         let is_read = || reading.is_finished().then_some(()).ok_or(());
         let read = eventually(DESCRIBE_PATIENCE, LOOK, is_read);
+        let words = stderr.text_at_end(if read.is_ok() { EXIT_PATIENCE } else { Duration::ZERO });
+        let how = if read.is_ok() { ended(program.pid()) } else { String::new() };
         drop(program);
         let advice = "say what it offers with --caps, for instance --caps R,Cm";
         let command = &self.typed;
+        let said = match words.trim() {
+            "" => String::new(),
+            words => {
+                format!("; it says: {}", words.split_whitespace().collect::<Vec<_>>().join(" "))
+            }
+        };
+        // As shells say it (POSIX, 2.8.2).
+        match how.as_str() {
+            "exit code 127" => {
+                bail!(
+                    "{command}: command not found{said}; give one that runs here, as in --cmd ./my-client"
+                )
+            }
+            "exit code 126" => bail!("{command} cannot be run{said}; make it executable: chmod +x"),
+            _ => {}
+        }
         if read.is_err() {
-            bail!("{command} --describe does not end; {advice}");
+            bail!("{command} --describe does not end within {DESCRIBE_PATIENCE:?}{said}; {advice}");
         }
         let text = reading.join().unwrap_or_default();
+        if text.trim().is_empty() {
+            bail!("{command} --describe prints nothing{said}; {advice}");
+        }
         serde_json::from_str(text.trim())
-            .with_context(|| format!("{command} --describe prints no description; {advice}"))
+            .with_context(|| format!("{command} --describe prints no description{said}; {advice}"))
     }
 
     fn command(&self, last: &str) -> Command {
@@ -138,6 +169,11 @@ impl Driver for Exec {
         self.parallel
     }
 
+    fn is_one_process(&self) -> bool {
+        // A browser is driven by a process that holds nothing of what the browser holds.
+        !self.elsewhere && !self.capabilities.contains(&Capability::Br)
+    }
+
     fn start(
         &self,
         case: &str,
@@ -153,23 +189,25 @@ impl Driver for Exec {
             .map_err(|error| Fault::Harness(format!("cannot run {}: {error}", self.typed)))?;
         let stdin = program.stdin();
         let stdout = program.stdout().expect("it was asked for");
-        let stderr = program.stderr(STDERR_BYTES).expect("it was asked for");
+        let stderr = Arc::new(program.stderr(STDERR_BYTES).expect("it was asked for"));
+        let words = Arc::clone(&stderr);
         let (pid, inbox) = (program.pid(), Arc::clone(inbox));
         thread::spawn(move || {
             read_lines(BufReader::new(stdout), &inbox);
             let how = ended(pid);
-            let words = stderr.text_at_end(EXIT_PATIENCE);
+            let words = words.text_at_end(EXIT_PATIENCE);
             let words = words.trim();
             let how = if words.is_empty() { how } else { format!("{how}, saying: {words}") };
             inbox.put(ClientReport::Exit(how));
         });
-        Ok(Box::new(Process { program, stdin }))
+        Ok(Box::new(Process { program, stdin, stderr }))
     }
 }
 
 struct Process {
     program: Program,
     stdin: Option<ChildStdin>,
+    stderr: Arc<Tail>,
 }
 
 impl Handle for Process {
@@ -185,6 +223,21 @@ impl Handle for Process {
         let status = status.ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.trim().trim_end_matches(" kB").parse().ok()
+    }
+
+    fn cpu(&self) -> Option<Duration> {
+        let pid = u32::try_from(self.program.pid().as_raw_nonzero().get()).ok()?;
+        cpu_of(pid).ok().map(|(cpu_ns, _)| Duration::from_nanos(cpu_ns))
+    }
+
+    fn last_words(&self) -> Option<String> {
+        let words = self.stderr.text();
+        let words = words.trim();
+        (!words.is_empty()).then(|| words.to_owned())
+    }
+
+    fn end(&mut self) {
+        self.stdin = None;
     }
 }
 

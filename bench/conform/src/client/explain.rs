@@ -1,6 +1,6 @@
 //! `--explain C4.01`: what a case sends, and how to fix a client that fails it.
 
-use super::{Case, RULES, vectors};
+use super::{Case, RULES, streams_of};
 use crate::explain::Facts;
 
 /// All there is to say of a case.
@@ -10,9 +10,8 @@ pub(super) fn explain(case: &Case) -> String {
         case.needs.iter().map(|need| format!("{need} ({})", need.meaning())).collect();
     facts.line("needs", &if needs.is_empty() { "any client".into() } else { needs.join(", ") });
     facts.rests_on(case, RULES);
-    let names: Vec<_> = vectors::of_case(case.id).iter().map(|it| it.name.as_str()).collect();
-    if !names.is_empty() {
-        facts.line("vectors", &format!("{} in client/vectors/", names.join(", ")));
+    for (name, bytes) in streams_of(case.id) {
+        facts.line("bytes", &format!("{name}: {bytes}"));
     }
     facts.advice(case)
 }
@@ -29,5 +28,12 @@ mod tests {
         for words in [case.claim, case.source, "MUST", "R (reconnects", "to fix", "C6.01"] {
             assert!(text.contains(words), "{words}: {text}");
         }
+        // A vector with its bytes: the folder that it lies in is not at hand everywhere.
+        let case = cases().find(|case| case.id == "C4.02").unwrap();
+        assert!(
+            explain(case).contains(r"two-boms: \xef\xbb\xbf\xef\xbb\xbfdata: a\n"),
+            "{}",
+            explain(case)
+        );
     }
 }

@@ -46,6 +46,9 @@ struct Manifest {
     parallel: Option<usize>,
     /// How long each step of it may take.
     patience_ms: Option<u64>,
+    /// The client is another process than the command: its memory and CPU time are not seen.
+    #[serde(default)]
+    elsewhere: bool,
     #[serde(default)]
     deviation: Vec<Deviation>,
 }
@@ -88,12 +91,11 @@ impl Folder {
         let manifest = &self.manifest;
         if let Some((program, arguments)) = manifest.build.split_first() {
             eprintln!("building {}", self.name);
-            let output = Command::new(program)
-                .args(arguments)
-                .current_dir(&self.path)
-                .stdin(Stdio::null())
-                .output()
-                .with_context(|| format!("{}: cannot run {program}", self.name))?;
+            let mut build = Command::new(program);
+            build.args(arguments).current_dir(&self.path).stdin(Stdio::null());
+            fleet::outside_of_cargo(&mut build);
+            let output =
+                build.output().with_context(|| format!("{}: cannot run {program}", self.name))?;
             if !output.status.success() {
                 // Its last line seldom says why: what a compiler or a full disk said stands above it.
                 let words = String::from_utf8_lossy(&output.stderr);
@@ -113,7 +115,8 @@ impl Folder {
         let parallel = parallel.map(usize::from).or(manifest.parallel).unwrap_or(PARALLEL);
         ensure!(parallel > 0, "{}: parallel is at least 1", self.name);
         let exec = Exec::words(&manifest.command, self.path.clone(), parallel)
-            .with_context(|| self.name.clone())?;
+            .with_context(|| self.name.clone())?
+            .elsewhere(manifest.elsewhere);
         let mut description = match &manifest.capabilities {
             Some(capabilities) => {
                 Description { capabilities: capabilities.clone(), ..Description::default() }

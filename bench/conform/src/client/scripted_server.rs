@@ -149,6 +149,11 @@ impl Drop for ScriptedServer {
 }
 
 impl PendingRequest {
+    /// A remark on this connection, for the reader of the dialogue.
+    pub(super) fn note(&self, words: &str) {
+        self.log.add(self.number, Side::Note, words.as_bytes());
+    }
+
     /// Sends these bytes in one write; a client that has gone is no fault of the case.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.log.add(self.number, Side::Sent, bytes);
@@ -233,6 +238,11 @@ impl PendingRequest {
     pub(super) fn answer(&mut self, lines: &str) {
         self.head(&format!("{lines}\r\nContent-Length: 0"));
         self.is_whole = true;
+    }
+
+    /// Ends the connection in good order, behind an answer that is whole.
+    pub(super) fn close(self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// Breaks the connection with RST.

@@ -56,7 +56,7 @@ pub fn merge_reports(args: &ReportArgs) -> Result<ExitCode> {
             .with_context(|| format!("cannot splice into {shown}"))?;
         write(path, &new)?;
     }
-    print(&summary_table(&document.runs, Paint::for_stdout()))?;
+    print(&summary_table(&document.runs, args.outputs.paint(Paint::for_stdout())))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,42 +1,86 @@
-//! The matrix as one HTML file: no script, no request to anywhere, light and dark, narrow and
-//! printed.
+//! The matrix as one HTML file: no request to anywhere, light and dark, narrow and printed; without its script
+//! it is whole, with it it can be searched. Its parts are those of the site, too.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
 
-use super::{Document, Run, level_word, subjects};
+use super::{Document, Run, level_word, subjects, table};
 use crate::{CaseResult, Verdict};
 
 const STYLE: &str = include_str!("matrix.css");
+
+/// Searches the matrix, and hides rows that do not differ.
+pub const SCRIPT: &str = include_str!("matrix.js");
+
+/// The style of the parts of this module, and of tables.
+pub fn style() -> String {
+    format!("{STYLE}{}", table::style())
+}
+
+/// Where the links of a matrix lead.
+pub struct Places<'p> {
+    /// The place of the case with this id.
+    pub case: &'p dyn Fn(&str) -> String,
+    /// The place of a result; the run has this number in the document.
+    pub result: &'p dyn Fn(&Run, usize, &CaseResult) -> String,
+    /// The place of a run, if there is one.
+    pub run: &'p dyn Fn(&Run) -> Option<String>,
+}
+
+/// All on one page.
+const HERE: Places<'_> = Places {
+    case: &|id| format!("#{id}"),
+    result: &|_, index, result| format!("#{}", anchor(result, index)),
+    run: &|_| None,
+};
 
 /// One page: summary, matrix, and below it each case with what was found.
 ///
 /// A cell links to the case's result, with expected, actual, the dialogue and how to see it again.
 pub fn html(document: &Document) -> String {
+    let script = format!("{SCRIPT}{}", table::SCRIPT);
+    // Even a text of a server that got into the page as HTML could run nothing.
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{}'",
+        STANDARD.encode(Sha256::digest(&script))
+    );
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             meta charset="utf-8";
             meta name="viewport" content="width=device-width, initial-scale=1";
             meta name="color-scheme" content="light dark";
-            meta http-equiv="Content-Security-Policy"
-                content="default-src 'none'; style-src 'unsafe-inline'";
+            meta http-equiv="Content-Security-Policy" content=(policy);
             title { "SSE conformance" }
-            style { (PreEscaped(STYLE)) }
+            style { (PreEscaped(style())) }
             body {
                 (top(document))
-                (summary(document))
-                (matrix(document))
-                h2 { "Cases" }
-                @for (category, rows) in document.categories() {
-                    "\n" h3 { (category) }
-                    @for row in rows { (case(document, row)) }
+                main {
+                    (summary(document))
+                    h2 #matrix { "Matrix" }
+                    (matrix(document, &HERE))
+                    h2 { "Cases" }
+                    @for (category, rows) in document.categories() {
+                        "\n"
+                        section.of-category {
+                            h3 { (category) }
+                            @for row in rows { (case(document, row)) }
+                        }
+                    }
                 }
+                script { (PreEscaped(script)) }
             }
         }
     };
-    // Markup has no other control characters than these, text of a server may have any.
+    visible(&page)
+}
+
+/// The text of a page. Markup has no other control characters than these, text of a server may have any.
+pub fn visible(page: &Markup) -> String {
     let visible = |it: char| if it.is_control() && !"\n\t".contains(it) { '\u{fffd}' } else { it };
-    page.into_string().chars().map(visible).collect()
+    page.0.chars().map(visible).collect()
 }
 
 fn top(document: &Document) -> Markup {
@@ -48,14 +92,21 @@ fn top(document: &Document) -> Markup {
                 code { "sse-bench conform" }
                 ". Follow a letter to the expected result, the actual one, and the bytes."
             }
-            ul.legend {
-                @for verdict in Verdict::ALL {
-                    li { (mark(verdict, "")) " " b { (verdict.word()) } " " (verdict.meaning()) }
-                }
-                li {
-                    (mark(Verdict::Fail, " known")) " " b { "†" }
-                    " a failure that is known and listed, with its reason"
-                }
+            (legend())
+        }
+    }
+}
+
+/// The letters of a matrix, and what each means.
+pub fn legend() -> Markup {
+    html! {
+        ul.legend {
+            @for verdict in Verdict::ALL {
+                li { (mark(verdict, "")) " " b { (verdict.word()) } " " (verdict.meaning()) }
+            }
+            li {
+                (mark(Verdict::Fail, " known")) " " b { "†" }
+                " a failure that is known and listed, with its reason"
             }
         }
     }
@@ -76,9 +127,12 @@ fn summary(document: &Document) -> Markup {
         "took",
     ];
     html! {
-        div.scroll { table.summary {
-            thead { tr { th {} @for word in WORDS { th { (word) } } } }
-            @for run in &document.runs {
+        div.table { table class={ "summary sortable " (table::size_class(WORDS.len() + 1)) } {
+            thead { tr {
+                th scope="col" { (subjects(document)) }
+                @for word in WORDS { th.n scope="col" { (word) } }
+            } }
+            tbody { @for run in &document.runs {
                 "\n"
                 tr {
                     th scope="row" {
@@ -86,40 +140,61 @@ fn summary(document: &Document) -> Markup {
                         @if let Some(framework) = &run.framework { " " small { (framework) } }
                     }
                     @let it = &run.summary;
-                    @for number in [
-                        it.passed,
-                        it.non_strict,
-                        it.failed,
-                        it.deviations,
-                        it.info,
-                        it.skipped,
-                        it.not_judged,
-                    ] {
-                        td class=[(number == 0).then_some("zero")] { (number) }
+                    @for (number, word) in it.columns().iter().chain([&it.not_judged]).zip(WORDS) {
+                        td class={ "n" @if *number == 0 { " zero" } } data-title=(word) { (number) }
                     }
-                    td {
+                    td.n data-title="profile" {
                         (run.profile.map_or_else(|| "–".to_owned(), |it| it.to_string()))
                         @if run.strict { ", strict" }
                         @if (run.time_scale - 1.0).abs() > f64::EPSILON {
                             ", times × " (run.time_scale)
                         }
                     }
-                    td { (run.suite_version) }
-                    td { (run.began.get(..16).unwrap_or(&run.began)) }
-                    td { (format!("{:.1} s", run.took_ms as f64 / 1e3)) }
+                    td.n data-title="suite" { (run.suite_version) }
+                    td.n data-title="began (UTC)" { (run.began.get(..16).unwrap_or(&run.began)) }
+                    td.n data-title="took" { (format!("{:.1} s", run.took_ms as f64 / 1e3)) }
                 }
-            }
+            } }
         } }
     }
 }
 
-fn matrix(document: &Document) -> Markup {
+/// The question to the matrix; a script shows it and answers.
+fn filter(document: &Document) -> Markup {
     html! {
-        h2 #matrix { "Matrix" }
+        form.filter role="search" aria-label="Cases" hidden {
+            label { "Search " input type="search" placeholder="id, slug or word" autocomplete="off"; }
+            @if document.runs.len() > 1 {
+                label { input type="checkbox"; " only rows that differ" }
+            }
+            output role="status" {}
+        }
+    }
+}
+
+/// Whether all runs that were judged in this case have the same verdict.
+fn is_same(document: &Document, id: &str) -> bool {
+    let verdicts = document.runs.iter().filter_map(|run| Some(run.result(id)?.verdict));
+    let mut verdicts = verdicts.filter(|it| *it != Verdict::Skip);
+    let first = verdicts.next();
+    verdicts.all(|it| Some(it) == first)
+}
+
+/// The matrix, with the question to it above.
+pub fn matrix(document: &Document, places: &Places<'_>) -> Markup {
+    html! {
+        (filter(document))
         div.scroll { table.matrix {
             thead { tr {
                 th.case { "case" }
-                @for run in &document.runs { th.run scope="col" { span { (run.label()) } } }
+                @for run in &document.runs {
+                    th.run scope="col" { span {
+                        @match (places.run)(run) {
+                            Some(place) => a href=(place) { (run.label()) },
+                            None => (run.label()),
+                        }
+                    } }
+                }
                 th.claim { "claim" }
             } }
             @for (category, rows) in document.categories() {
@@ -131,15 +206,15 @@ fn matrix(document: &Document) -> Markup {
                     }
                     @for row in rows {
                         "\n"
-                        tr {
+                        tr data-case=(row.id) data-same[is_same(document, &row.id)] {
                             th.case scope="row" {
-                                a href={ "#" (row.id) } { b { (row.id) } " " (row.slug) }
+                                a href=((places.case)(&row.id)) { b { (row.id) } " " (row.slug) }
                                 " " small { (level_word(row.level)) }
                             }
                             @for (index, run) in document.runs.iter().enumerate() {
                                 td {
                                     @if let Some(result) = run.result(&row.id) {
-                                        (cell(run, index, result))
+                                        (cell(run, index, result, places))
                                     }
                                 }
                             }
@@ -152,12 +227,18 @@ fn matrix(document: &Document) -> Markup {
     }
 }
 
-fn cell(run: &Run, index: usize, result: &CaseResult) -> Markup {
-    let anchor = if is_told(result) { anchor(result, index) } else { result.id.clone() };
+fn cell(run: &Run, index: usize, result: &CaseResult, places: &Places<'_>) -> Markup {
+    let place = match is_told(result) {
+        true => (places.result)(run, index, result),
+        false => (places.case)(&result.id),
+    };
+    // Heads stay in sight, and most cells pass: their titles would be a third of the page.
+    let is_plain = matches!(result.verdict, Verdict::Pass | Verdict::Skip) && !result.is_stale();
     let title = format!("{} · {}: {}", result.id, run.label(), words(result));
+    let title = (!is_plain).then_some(title);
     let class = format!("v {}{}", class(result.verdict), more_class(result));
     html! {
-        a class=(class) href={ "#" (anchor) } title=(title) { (letter(result.verdict)) }
+        a class=(class) href=(place) title=[title] { (letter(result.verdict)) }
     }
 }
 
@@ -201,42 +282,58 @@ fn told(run: &Run, index: usize, result: &CaseResult) -> Markup {
         "\n"
         details.result id=(anchor(result, index)) open[result.is_miss()] {
             summary {
-                (mark(result.verdict, more_class(result)))
+                (mark_of(result))
                 " " b { (run.label()) } " " (words(result))
             }
-            dl {
-                @for (what, text) in [("expected", &result.expected), ("actual", &result.actual)] {
-                    @if let Some(text) = text { dt { (what) } dd { code { (text) } } }
-                }
-                @if let Some(known) = &result.deviation {
-                    dt { "known" }
-                    dd {
-                        (known.reason) " (" (known.version) ")"
-                        // A link, and only if it is one: the text comes from any user's file.
-                        @let link = known.upstream.as_ref();
-                        @if let Some(link) = link.filter(|it| it.starts_with("https://")) {
-                            " " a href=(link) { (link) }
-                        }
-                    }
-                }
-                @if let Some(line) = &result.reproduce { dt { "again" } dd { code { (line) } } }
-            }
+            (details(result))
             @if let Some(dialogue) = &result.dialogue { pre tabindex="0" { (dialogue) } }
         }
     }
 }
 
+/// Everything that is known of a result beside its bytes: expected, actual, why it is known, how to see it again.
+pub fn details(result: &CaseResult) -> Markup {
+    html! {
+        dl {
+            @for (what, text) in [("expected", &result.expected), ("actual", &result.actual)] {
+                @if let Some(text) = text { dt { (what) } dd { code { (text) } } }
+            }
+            @if let Some(known) = &result.deviation {
+                dt { "known" }
+                dd {
+                    (known.reason) " (" (known.version) ")"
+                    // A link, and only if it is one: the text comes from any user's file.
+                    @let link = known.upstream.as_ref();
+                    @if let Some(link) = link.filter(|it| it.starts_with("https://")) {
+                        " " a href=(link) { (link) }
+                    }
+                }
+            }
+            @if let Some(place) = result.fixed_in().filter(|_| result.is_miss()) {
+                dt { "to fix in" } dd { (place) }
+            }
+            @if let Some(line) = &result.reproduce { dt { "again" } dd { code { (line) } } }
+        }
+    }
+}
+
+/// The letter of a result in its colour.
+pub fn mark_of(result: &CaseResult) -> Markup {
+    mark(result.verdict, more_class(result))
+}
+
 /// The letter of a verdict in its colour.
-fn mark(verdict: Verdict, more: &str) -> Markup {
+pub fn mark(verdict: Verdict, more: &str) -> Markup {
     html! { span class={ "v " (class(verdict)) (more) } { (letter(verdict)) } }
 }
 
 /// Whether there is more to say of it than the verdict.
-fn is_told(result: &CaseResult) -> bool {
+pub fn is_told(result: &CaseResult) -> bool {
     result.actual.is_some() || result.is_stale()
 }
 
-fn words(result: &CaseResult) -> String {
+/// The verdict in words.
+pub fn words(result: &CaseResult) -> String {
     let word = result.verdict.word();
     if result.is_known() {
         format!("{word}, known")
@@ -260,7 +357,8 @@ fn letter(verdict: Verdict) -> char {
     }
 }
 
-fn class(verdict: Verdict) -> &'static str {
+/// The class of a verdict's letter.
+pub fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "pass",
         Verdict::NonStrict => "nonstrict",
@@ -268,6 +366,7 @@ fn class(verdict: Verdict) -> &'static str {
         Verdict::Info => "info",
         Verdict::Skip => "skip",
         Verdict::Blocked => "blocked",
+        Verdict::Adapter => "adapter",
         Verdict::Error => "error",
     }
 }
@@ -290,7 +389,7 @@ mod tests {
     #[test]
     fn nothing_of_a_server_is_markup() {
         let text = html(&sample());
-        for bad in ["<expected>", "<actual>", "one <&>", "<x>", "</script>", "\u{1b}", "<does>"] {
+        for bad in ["<expected>", "<actual>", "one <&>", "<x>", "& </script>", "\u{1b}", "<does>"] {
             assert!(!text.contains(bad), "{bad}");
         }
         assert!(text.contains("one &lt;&amp;&gt;") && text.contains("&quot;quotes&quot;"));
@@ -300,10 +399,24 @@ mod tests {
     #[test]
     fn it_needs_nothing_but_itself() {
         let text = html(&sample());
-        for bad in ["<script", "src=", "<link", "url(", "@import", "javascript:"] {
+        for bad in ["<script ", "src=", "<link", "url(", "@import", "javascript:", "fetch("] {
             assert!(!text.contains(bad), "{bad}");
         }
+        assert_eq!(text.matches("<script>").count(), 1);
         assert!(text.len() < 60_000, "{} bytes", text.len());
+    }
+
+    #[test]
+    fn rows_that_do_not_differ_are_marked() {
+        let text = html(&sample());
+        let row = |id: &str| {
+            let at = text.find(&format!("<tr data-case=\"{id}\"")).unwrap();
+            text[at..].split('>').next().unwrap().to_owned()
+        };
+        // One run passes S1.01, the other misses it; S10.03 has one result only.
+        assert!(!row("S1.01").contains("data-same") && row("S10.03").contains("data-same"));
+        let one = Document::new(vec![sample().runs[0].clone()]);
+        assert!(!html(&one).contains("only rows that differ"));
     }
 
     #[test]

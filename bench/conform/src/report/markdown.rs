@@ -68,17 +68,8 @@ pub fn summary_markdown(document: &Document) -> String {
             0 => String::new(),
             count => format!(" + {count} not judged"),
         };
-        let _ = writeln!(
-            out,
-            "| {}{encoding} | {} | {} | {} | {} | {} | {}{not_judged} |",
-            escaped(&name),
-            it.passed,
-            it.non_strict,
-            it.failed,
-            it.deviations,
-            it.info,
-            it.skipped,
-        );
+        let numbers = it.columns().map(|number| number.to_string()).join(" | ");
+        let _ = writeln!(out, "| {}{encoding} | {numbers}{not_judged} |", escaped(&name));
     }
     let _ = writeln!(out, "\n{}", provenance(document));
     out
@@ -108,7 +99,7 @@ fn provenance(document: &Document) -> String {
 fn legend() -> String {
     let words: Vec<_> = [Verdict::Pass, Verdict::NonStrict, Verdict::Fail, Verdict::Info]
         .iter()
-        .chain(&[Verdict::Skip, Verdict::Blocked, Verdict::Error])
+        .chain(&[Verdict::Skip, Verdict::Blocked, Verdict::Adapter, Verdict::Error])
         .map(|verdict| format!("{} {}", sign(*verdict), verdict.word()))
         .collect();
     format!("{}; † known deviation; empty: not run.", words.join(", "))
@@ -123,6 +114,7 @@ fn sign(verdict: Verdict) -> &'static str {
         Verdict::Info => "i",
         Verdict::Skip => "–",
         Verdict::Blocked => "**B**",
+        Verdict::Adapter => "**A**",
         Verdict::Error => "**E**",
     }
 }
@@ -139,7 +131,7 @@ fn cell(result: &CaseResult) -> String {
 fn is_shown(result: &CaseResult) -> bool {
     result.is_miss()
         || result.is_stale()
-        || matches!(result.verdict, Verdict::Blocked | Verdict::Error)
+        || matches!(result.verdict, Verdict::Blocked | Verdict::Adapter | Verdict::Error)
 }
 
 fn miss(result: &CaseResult, out: &mut String) {
@@ -156,6 +148,10 @@ fn miss(result: &CaseResult, out: &mut String) {
         if let Some(text) = text {
             let _ = writeln!(out, "  - {what}: {}", code(text));
         }
+    }
+    if result.is_miss() && !result.fix.is_empty() {
+        let place = result.fixed_in().map(|it| format!(" ({it})")).unwrap_or_default();
+        let _ = writeln!(out, "  - to fix: {}{place}", escaped(&result.fix));
     }
     if let Some(known) = &result.deviation {
         let link = known.upstream.as_ref().map(|it| format!(", <{it}>")).unwrap_or_default();

@@ -2,43 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 
 use super::markdown::summary_words;
+use super::paint::Paint;
+use super::table::{Column, Table, Tone};
 use super::{Document, Run, counted};
-use crate::{CaseResult, Verdict};
-
-/// Colours, or none.
-#[derive(Clone, Copy, Debug)]
-pub struct Paint {
-    is_on: bool,
-}
+use crate::{CaseResult, Scope, Side, Summary, Verdict};
 
 impl Paint {
-    /// No colours.
-    pub fn plain() -> Paint {
-        Paint { is_on: false }
-    }
-
-    /// Colours if stdout is a terminal that wants them (<https://no-color.org>).
-    pub fn for_stdout() -> Paint {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty())
-            || std::env::var_os("TERM").is_some_and(|it| it == "dumb");
-        Paint { is_on: std::io::stdout().is_terminal() && !refused }
-    }
-
-    fn with(self, code: &str, text: &str) -> String {
-        if self.is_on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.with("1", text)
-    }
-
-    fn faint(self, text: &str) -> String {
-        self.with("2", text)
-    }
-
     /// The verdict's word, padded before it is coloured.
     fn verdict(self, result: &CaseResult) -> String {
         let known = result.is_known();
@@ -55,7 +26,7 @@ impl Paint {
             Verdict::Fail => "1;31",
             Verdict::Info => "36",
             Verdict::Skip => "2",
-            Verdict::Blocked | Verdict::Error => "1;35",
+            Verdict::Blocked | Verdict::Adapter | Verdict::Error => "1;35",
         };
         self.with(code, &format!("{word:<10}"))
     }
@@ -75,70 +46,69 @@ pub fn run_text(run: &Run, verbose: bool, paint: Paint) -> String {
                 (count > 0).then(|| format!("{count} {}", verdict.word().to_lowercase()))
             })
             .collect();
-        let title = format!("{category:<14}");
-        let _ = writeln!(out, "{} {}", paint.bold(&title), paint.faint(&counts.join(", ")));
+        let title = format!("{category:<14} ");
+        out += &paint.hang(&paint.bold(&title), title.chars().count(), &counts.join(", "));
         for result in rows {
             result_text(result, run.strict, verbose, paint, &mut out);
         }
     }
     if !verbose {
-        skips(&run.results, paint, &mut out);
+        reasons(&run.results, paint, &mut out);
+    }
+    for (scope, name) in SCOPES {
+        scope_line(run, scope, name, paint, &mut out);
     }
     let took = format!(", {:.1} s", run.took_ms as f64 / 1e3);
     let words = summary_words(run) + &took;
     let code = if run.summary.unexpected > 0 { "1;31" } else { "1;32" };
-    let _ = writeln!(out, "{}: {}", paint.bold(&run.label()), paint.with(code, &words));
+    for line in paint.paragraph(&format!("{}: {words}", run.label())).lines() {
+        let _ = writeln!(out, "{}", paint.with(code, line));
+    }
     out
 }
 
 /// The runs as a table, one row each.
 pub fn summary_table(runs: &[Run], paint: Paint) -> String {
-    let header =
-        ["", "passed", "non-strict", "failed", "known", "facts", "skipped", "unexpected", "s"];
-    let rows: Vec<[String; 9]> = runs
-        .iter()
-        .map(|run| {
-            let it = &run.summary;
-            [
-                run.label(),
-                it.passed.to_string(),
-                it.non_strict.to_string(),
-                it.failed.to_string(),
-                it.deviations.to_string(),
-                it.info.to_string(),
-                it.skipped.to_string(),
-                it.unexpected.to_string(),
-                format!("{:.1}", run.took_ms as f64 / 1e3),
-            ]
-        })
-        .collect();
-    let mut widths = header.map(|it| it.chars().count());
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+    let header = [
+        Column::from(""),
+        Column::ranked("passed", 2),
+        Column::ranked("non-strict", 3),
+        Column::from("failed"),
+        Column::ranked("known", 5),
+        Column::ranked("facts", 6),
+        Column::ranked("skipped", 4),
+        Column::ranked("unexpected", 1),
+        Column::ranked("s", 7),
+    ];
+    let mut table = Table::new(1, header);
+    for run in runs {
+        let it = &run.summary;
+        let mut cells = vec![run.label()];
+        cells.extend(it.columns().iter().chain([&it.unexpected]).map(ToString::to_string));
+        cells.push(format!("{:.1}", run.took_ms as f64 / 1e3));
+        table.row_in(if it.unexpected > 0 { Tone::Bad } else { Tone::Plain }, cells);
     }
-    let line = |cells: [&str; 9]| {
-        let mut line = format!("{:<width$}", cells[0], width = widths[0]);
-        for (cell, width) in cells.iter().zip(widths).skip(1) {
-            let _ = write!(line, "  {cell:>width$}");
-        }
-        line
-    };
-    let mut out = paint.bold(&line(header)) + "\n";
-    for (run, row) in runs.iter().zip(&rows) {
-        let text = line(row.each_ref().map(String::as_str));
-        let is_bad = run.summary.unexpected > 0;
-        let _ = writeln!(out, "{}", if is_bad { paint.with("1;31", &text) } else { text });
+    let mut text = table.text(paint);
+    match table.left_out(paint) {
+        0 => {}
+        1 => text += "one column has no room here; --wide prints it\n",
+        count => text += &format!("{count} columns have no room here; --wide prints them\n"),
     }
-    out
+    text
 }
+
+/// Behind the time of a line of the dialogue.
+const MS: &str = " ms ";
 
 /// A failure as text: claim and source, expected, actual, how to see it again, the dialogue.
 pub fn failure_text(result: &CaseResult, paint: Paint) -> String {
     let mut out = String::new();
     let mut line = |what: &str, text: &str| {
-        let _ = writeln!(out, "{} {text}", paint.faint(&format!("{what:<9}")));
+        let lead = format!("{what:<9} ");
+        // A command line that is broken in two is no command line.
+        let paint = if what == "again" { paint.unlimited() } else { paint };
+        out += paint.hang(&paint.faint(&lead), lead.len(), text).trim_end();
+        out.push('\n');
     };
     line("claim", &result.claim);
     line("source", &format!("{} ({})", result.source, result.level));
@@ -155,50 +125,130 @@ pub fn failure_text(result: &CaseResult, paint: Paint) -> String {
     if let Some(known) = &result.deviation {
         line("known", &known.reason);
     }
+    if !result.fix.is_empty() {
+        line("to fix", &result.fix);
+    }
+    if let Some(place) = result.fixed_in() {
+        line("in", place);
+    }
     if let Some(reproduce) = &result.reproduce {
         line("again", reproduce);
     }
     if let Some(dialogue) = &result.dialogue {
         line("dialogue", "");
         for text in dialogue.lines() {
-            let _ = writeln!(out, "  {}", paint.faint(text));
+            // Behind the time and the arrow.
+            let at = text.find(MS).map_or(0, |it| it + MS.len() + "< ".len());
+            let (lead, bytes) = text.split_at_checked(at).unwrap_or(("", text));
+            for line in paint.hang(&format!("  {lead}"), lead.len() + 2, bytes).lines() {
+                let _ = writeln!(out, "{}", paint.faint(line));
+            }
         }
     }
     out
 }
 
+/// Columns before what is said of a failure.
+const INDENT: usize = 6;
+/// Columns before the name of a case.
+const REMARK: usize = 13;
+
 fn result_text(result: &CaseResult, strict: bool, verbose: bool, paint: Paint, out: &mut String) {
     let is_loud = result.is_unexpected(strict) || (result.is_miss() && !result.is_known());
-    let is_quiet = matches!(result.verdict, Verdict::Pass | Verdict::Skip);
-    if is_quiet && !is_loud && !verbose {
+    let is_quiet = matches!(result.verdict, Verdict::Pass | Verdict::Skip) && !is_loud;
+    // One reason blocks many: see `reasons`.
+    if (is_quiet || result.verdict == Verdict::Blocked) && !verbose {
         return;
     }
-    let mut line = format!("  {} {:<7}{:<20}", paint.verdict(result), result.id, result.slug);
+    let lead = format!("  {} {:<7}{:<20} ", paint.verdict(result), result.id, result.slug);
     let remark = match &result.deviation {
         Some(known) if result.is_known() => Some(&known.reason),
         _ => result.actual.as_ref(),
     };
-    if let Some(remark) = remark.filter(|_| !is_loud || result.expected.is_none()) {
-        let _ = write!(line, " {remark}");
+    match remark.filter(|_| !is_loud || result.expected.is_none()) {
+        Some(remark) => *out += &remark_text(&lead, result, remark, paint),
+        None => *out += &format!("{}\n", lead.trim_end()),
     }
-    let _ = writeln!(out, "{}", line.trim_end());
     if is_loud && result.expected.is_some() || result.is_stale() || (verbose && result.is_miss()) {
-        for text in failure_text(result, paint).lines() {
-            let _ = writeln!(out, "      {text}");
+        for text in failure_text(result, paint.indented(INDENT)).lines() {
+            let _ = writeln!(out, "{:INDENT$}{text}", "");
         }
     }
 }
 
-/// The reasons for skips with their numbers: most cases of a foreign server share one.
-fn skips(results: &[CaseResult], paint: Paint, out: &mut String) {
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for result in results.iter().filter(|result| result.verdict == Verdict::Skip) {
-        *reasons.entry(result.actual.as_deref().unwrap_or_default()).or_default() += 1;
+/// A remark behind the name of its case; its further lines begin below the name.
+fn remark_text(lead: &str, result: &CaseResult, remark: &str, paint: Paint) -> String {
+    let name = format!("{:<7}{:<20} ", result.id, result.slug);
+    let text = paint.indented(REMARK).paragraph(&format!("{name}{remark}"));
+    let lead = lead.strip_suffix(&name).unwrap_or(lead);
+    let mut lines = text.lines();
+    let mut out = format!("{lead}{}\n", lines.next().unwrap_or_default().trim_end());
+    for line in lines {
+        let _ = writeln!(out, "{:REMARK$}{line}", "");
     }
-    for (reason, count) in reasons {
-        let text = format!("SKIP       {}: {reason}", counted(count, "case", "cases"));
-        let _ = writeln!(out, "  {}", paint.faint(&text));
+    out
+}
+
+/// The two subjects of a server's cases.
+const SCOPES: [(Scope, &str); 2] =
+    [(Scope::Sse, "your stream (SSE)"), (Scope::Http, "the HTTP library below it")];
+
+/// The line of one subject, where a run has both.
+fn scope_line(run: &Run, scope: Scope, name: &str, paint: Paint, out: &mut String) {
+    let has = |scope| run.results.iter().any(|it| it.scope == Some(scope));
+    if run.side() != Side::Server || !SCOPES.iter().all(|(scope, _)| has(*scope)) {
+        return;
     }
+    let of_it: Vec<_> = run.results.iter().filter(|it| it.scope == Some(scope)).cloned().collect();
+    let is_outside = of_it.iter().all(|it| it.outside_scope);
+    let summary = Summary::of(&of_it, run.strict);
+    let part = Run { summary, results: Vec::new(), ..run.clone() };
+    let is_failed = summary.failed + summary.non_strict > 0;
+    let more = match is_outside && is_failed {
+        true => "; fails no run without --scope all",
+        false => "",
+    };
+    let lead = format!("{name:<26} ");
+    *out += &paint.hang(&lead, lead.len(), &format!("{}{more}", summary_words(&part)));
+}
+
+/// The reasons for skips and blocks with their numbers: most cases of a foreign server share one.
+fn reasons(results: &[CaseResult], paint: Paint, out: &mut String) {
+    let mut reasons: BTreeMap<(u8, String), (usize, &str)> = BTreeMap::new();
+    for result in results {
+        let rank = match result.verdict {
+            Verdict::Skip => 0,
+            Verdict::Blocked => 1,
+            _ => continue,
+        };
+        let reason = result.actual.as_deref().unwrap_or_default();
+        // The same reason has other milliseconds each time, and another end behind the case it follows from.
+        let key: String = match &result.because {
+            Some(case) => case.clone(),
+            None => without_numbers(reason),
+        };
+        reasons.entry((rank, key)).or_insert((0, reason)).0 += 1;
+    }
+    for ((rank, _), (count, reason)) in reasons {
+        let cases = counted(count, "case", "cases");
+        let (word, code) = if rank == 0 { ("SKIP", "2") } else { ("BLOCKED", "1;35") };
+        let lead = paint.with(code, &format!("  {word:<10} "));
+        *out += &paint.hang(&lead, REMARK, &format!("{cases}: {reason}"));
+    }
+}
+
+/// The reason without its numbers, 2554 and 12.5 alike.
+fn without_numbers(reason: &str) -> String {
+    let is_digit = |it: Option<&u8>| it.is_some_and(u8::is_ascii_digit);
+    let bytes = reason.as_bytes();
+    let is_of_number = |at: usize| {
+        is_digit(bytes.get(at))
+            || bytes[at] == b'.'
+                && at > 0
+                && is_digit(bytes.get(at - 1))
+                && is_digit(bytes.get(at + 1))
+    };
+    reason.char_indices().filter(|(at, _)| !is_of_number(*at)).map(|(_, it)| it).collect()
 }
 
 #[cfg(test)]
@@ -223,9 +273,57 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_aligned() {
-        let text = summary_table(&sample().runs, Paint::plain());
-        let widths: Vec<_> = text.lines().map(|line| line.chars().count()).collect();
-        assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
+    fn the_table_fits() {
+        let mut runs = sample().runs;
+        runs[0].name = "a server with a long name".to_owned();
+        let wide = summary_table(&runs, Paint::plain());
+        let widths: Vec<_> = wide.lines().skip(1).map(|line| line.chars().count()).collect();
+        assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{wide}");
+        let narrow = summary_table(&runs, Paint::plain().of_columns(80));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(narrow.contains("failed") && narrow.contains("--wide"), "{narrow}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_words_stay_whole() {
+        let mut document = sample();
+        for result in document.runs.iter_mut().flat_map(|run| &mut run.results) {
+            result.actual = result.actual.take().map(|it| {
+                format!("{it} as an answer that takes so many words that no line could hold it")
+            });
+            result.reproduce = None;
+        }
+        for run in &document.runs {
+            for verbose in [false, true] {
+                let text = run_text(run, verbose, Paint::plain().of_columns(80));
+                assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+                let words = |text: &str| -> Vec<String> {
+                    text.split_whitespace().map(str::to_owned).collect()
+                };
+                assert_eq!(words(&text), words(&run_text(run, verbose, Paint::plain())));
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_to_repeat_is_never_broken() {
+        let mut result = sample().runs[0].results[1].clone();
+        let command = "nc 127.0.0.1 8003 ".repeat(8);
+        result.reproduce = Some(command.trim().to_owned());
+        let text = failure_text(&result, Paint::plain().of_columns(80));
+        assert!(text.contains(command.trim()), "{text}");
+    }
+
+    #[test]
+    fn reasons_that_differ_in_a_number_are_one() {
+        let mut results = sample().runs[1].results.clone();
+        results.truncate(3);
+        for (result, time) in results.iter_mut().zip(["2554", "2.5", "12"]) {
+            result.verdict = Verdict::Skip;
+            result.actual = Some(format!("the stream said nothing for {time} ms."));
+        }
+        let mut out = String::new();
+        reasons(&results, Paint::plain(), &mut out);
+        assert_eq!(out, "  SKIP       3 cases: the stream said nothing for 2554 ms.\n");
     }
 }

@@ -11,8 +11,13 @@ impl Case {
         self.cost.iter().any(|cost| match cost {
             Cost::Long => true,
             Cost::KeepAlive => target.keep_alive().is_none(),
-            Cost::Flood | Cost::Alone | Cost::Timed => false,
+            Cost::Flood | Cost::Alone | Cost::Timed | Cost::Watch => false,
         })
+    }
+
+    /// Whether it does nothing but watch, for longer than all others together may take.
+    pub fn is_watch(&self, target: &Target) -> bool {
+        self.cost.contains(&Cost::Watch) && target.keep_alive().is_none()
     }
 
     /// Whether it sends enough to disturb another operator's server.

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use client::arguments::{RequestArgs, time};
+use wire::publish::PublishArgs;
 
-use super::{Selection, cases, explain};
-use crate::Profile;
-use crate::command::{Outputs, could_not_run, factor, finish, print};
-use crate::report::Paint;
+use super::{Selection, cases, deviations, explain};
+use crate::command::{Kept, Outputs, could_not_run, factor, finish, print};
+use crate::report::{Document, Paint, Run, write};
+use crate::{Deviation, Deviations, Profile, Scope};
 
 /// Which server to check, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,18 +21,26 @@ use crate::report::Paint;
 Examples:
   sse-bench conform server http://127.0.0.1:3000/events         any server, in any language
   sse-bench conform server URL --only S9,S1.02 --verbose        some cases, each with its line
-  sse-bench conform server URL --header 'Authorization: Bearer …' --wait 30s
+  sse-bench conform server URL --header @token.txt --wait 30s
+  sse-bench conform server https://HOST/v1/chat/completions -H @token.txt -d @prompt.json
   sse-bench conform server URL --start-cmd 'node server.js'     also the cases on shutdown
+  sse-bench conform server URL --http2 --only S12               HTTP/2 without TLS
+  sse-bench conform server URL --scope all --write-baseline known.toml         what fails today
+  sse-bench conform server http://HOST/room --publish http://HOST/say --publish-body '{\"text\":{json}}'
   sse-bench conform server URL --junit conform.xml --baseline known.toml       in CI
   sse-bench conform server axum --encoding native               a server of this workspace
   sse-bench conform server all --html matrix.html               all of them
   sse-bench conform server --explain S4.07                      what a case is about
 
 Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
-SKIP, the server does not offer what the case needs; BLOCKED, a case that it depends on failed, or the
-server stopped answering; ERROR of the harness. KNOWN is a failure that is listed.
+SKIP, the server does not offer what the case needs; BLOCKED, not judged because of another failure, or
+because the server stopped answering; ERROR of the harness. KNOWN is a failure that is listed.
 
-Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
+Failures are of the stream (sse) or of the HTTP library below it (http); all are shown, and --scope says which
+of them fail the run.
+
+Exit codes: 0 all as expected, 1 an unexpected result or ended by Ctrl-C, 2 could not run or judged
+nothing, 3 self-check failed.")]
 pub struct ServerArgs {
     /// The URL of a stream, the name of a server of this workspace, or `all` of them
     #[arg(value_name = "URL|NAME|all", required_unless_present = "explain")]
@@ -44,7 +54,7 @@ pub struct ServerArgs {
     /// [default: full if there is a process to stop, else contract]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "generic|contract|full")]
     pub profile: Option<Profile>,
-    /// Only these cases: an id (S9.10), a category (S3 or grammar) or a slug
+    /// Only these cases: a category (S3 or grammar), or an id (S9.10) or a slug, whatever the profile
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Not these cases
@@ -53,14 +63,18 @@ pub struct ServerArgs {
     /// A failed recommendation (SHOULD) is an unexpected result, too
     #[arg(long)]
     pub strict: bool,
+    /// Which failures fail the run: those of the stream, of the HTTP library below it, or all
+    /// [default: sse for a URL, all for a server of this workspace]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "sse|http|all")]
+    pub scope: Option<FailScope>,
     /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
     /// not, and neither is a listed case that passes
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+    /// Write the failures of this run as known ones, for --baseline; entries that still fail keep their words
+    #[arg(long, value_name = "FILE")]
+    pub write_baseline: Option<PathBuf>,
 
-    /// A header line for every request; may be given several times
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    pub headers: Vec<(String, String)>,
     /// How long to wait until the server answers, for instance 30s
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub wait: Option<Duration>,
@@ -75,13 +89,23 @@ pub struct ServerArgs {
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub keep_alive_ms: Option<u64>,
 
+    /// The server speaks HTTP/2 without TLS, too, to a client that begins with it (prior knowledge): opens
+    /// category S12. With https it is found out
+    #[arg(long)]
+    pub http2: bool,
+
+    /// How to publish where this stream shows it: opens the cases on flush, fidelity, injection and
+    /// broadcast
+    #[command(flatten)]
+    pub publishing: PublishArgs,
+
     /// Start the server with this shell command, and again after each case that stops it
     #[arg(long, value_name = "COMMAND", conflicts_with = "pid")]
     pub start_cmd: Option<String>,
     /// The server's process, for the cases that stop it; it is not started again
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
     pub pid: Option<i32>,
-    /// Floods and stops may be sent though the host is not this one
+    /// Hostile bytes, floods and stops may be sent though the host is not this one, and any number of requests
     #[arg(long)]
     pub i_own_this_server: bool,
     /// Only this encoding of a server of this workspace; smallest is its examples/smallest.rs, which
@@ -98,9 +122,38 @@ pub struct ServerArgs {
     /// Show every case, and the dialogues of known failures too
     #[arg(long)]
     pub verbose: bool,
+    /// Keep the bytes of cases that pass in the JSON, too: the site shows them beside those of a failure
+    #[arg(long)]
+    pub keep_bytes: bool,
+    /// Send no more requests than this [default: 300 to another host, 40 with a method other than GET]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_requests: Option<u64>,
+    /// The request that opens the stream
+    #[command(flatten)]
+    pub request: RequestArgs,
     /// Where else the results go
     #[command(flatten)]
     pub outputs: Outputs,
+}
+
+/// The failures that fail a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailScope {
+    /// Of the event stream
+    Sse,
+    /// Of the HTTP library below it
+    Http,
+    /// All
+    All,
+}
+
+impl FailScope {
+    fn has(self, scope: Scope) -> bool {
+        matches!(
+            (self, scope),
+            (FailScope::All, _) | (FailScope::Sse, Scope::Sse) | (FailScope::Http, Scope::Http)
+        )
+    }
 }
 
 /// Checks one server, or all of the workspace, and prints a report.
@@ -122,57 +175,51 @@ pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
         Err(words) => return could_not_run(&words),
     };
     let paint = Paint::for_stdout();
+    let kept = match Kept::on_signals(&args.outputs, args.verbose, paint) {
+        Ok(kept) => kept,
+        Err(error) => return could_not_run(&format!("{error:#}")),
+    };
     let runs = if server.contains("://") {
-        check::url(args, server, &selection, paint)
+        check::url(args, server, &selection, paint, &kept)
     } else {
-        check::packages(args, server, &selection, paint)
+        check::packages(args, server, &selection, paint, &kept)
     };
     let runs = match runs {
         Ok(runs) => runs,
-        Err(error) => return could_not_run(&format!("{error:#}")),
+        Err(error) => {
+            // That it could not run is a result, too, for a report that is read later.
+            if let Some(check::NoStream(words)) = error.downcast_ref()
+                && args.outputs.is_any()
+            {
+                let run = check::not_run(args, server, words);
+                args.outputs.write(&Document::new(vec![run]))?;
+            }
+            return could_not_run(&format!("{error:#}"));
+        }
     };
+    if let Some(path) = &args.write_baseline {
+        write(path, &baseline_of(&runs)?)?;
+    }
     finish(runs, &args.outputs, paint)
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
-    let is_token = |it: u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it);
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(format!("{name:?} is no header name"));
-    }
-    if value.bytes().any(|it| it.is_ascii_control() && it != b'\t') {
-        return Err("the value has control characters".to_owned());
-    }
-    Ok((name.to_owned(), value.trim().to_owned()))
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
-    let number: f64 = digits.parse().map_err(|_| "write it as 30s, 500ms or 2m")?;
-    let seconds = match &text[digits.len()..] {
-        "ms" => number / 1e3,
-        "s" | "" => number,
-        "m" => number * 60.0,
-        unit => return Err(format!("{unit:?} is no unit; write 30s, 500ms or 2m")),
-    };
-    let seconds = Some(seconds).filter(|it| (0.0..=3600.0).contains(it));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "at most an hour".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_of_options_are_read_and_mistakes_named() {
-        assert_eq!(header("X-A:  b: c "), Ok(("X-A".to_owned(), "b: c".to_owned())));
-        assert!(
-            header("X A: b").is_err() && header("X").is_err() && header("X: a\r\nB: c").is_err()
-        );
-        assert_eq!(time("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
-        assert!(time("30x").is_err() && time("-1s").is_err() && time("").is_err());
-        assert!(time("NaNs").is_err() && time("2000m").is_err());
-    }
+/// The failures of these runs in the form of deviations.toml.
+fn baseline_of(runs: &[Run]) -> Result<String> {
+    let entries = runs.iter().flat_map(|run| {
+        let version = || match &run.framework {
+            Some(framework) => framework.clone(),
+            None => {
+                format!("{}, suite {}", run.began.get(..10).unwrap_or_default(), run.suite_version)
+            }
+        };
+        let failed = run.results.iter().filter(|it| it.is_miss());
+        failed.map(move |result| {
+            let known = result.deviation.as_ref().map(|it| it.version.clone());
+            Deviation::seen(result, run.encoding.clone(), known.unwrap_or_else(version))
+        })
+    });
+    let entries: Vec<Deviation> = entries.collect();
+    let words = "two servers have failures of their own; give each a file";
+    let deviations = Deviations::of(entries, deviations::is_case);
+    Ok(deviations.map_err(anyhow::Error::msg).context(words)?.to_toml())
 }

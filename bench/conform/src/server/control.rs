@@ -1,11 +1,18 @@
 //! How the harness gets a process of the server under test.
 
 use std::io;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use fleet::{Launch, Program};
+use fleet::{Launch, Program, Tail};
 use rustix::process::{Pid, test_kill_process};
+
+/// The part of a command's errors that is kept, and the part that is shown.
+const ERROR_BYTES: usize = 4096;
+const ERROR_LINES: usize = 3;
+/// How long its last words may take to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How the harness gets a process that it may stop.
 #[derive(Clone, Debug)]
@@ -23,6 +30,8 @@ pub enum Control {
 pub struct Shell {
     command: String,
     running: Mutex<Option<Program>>,
+    /// Its errors, since it was started last.
+    errors: Mutex<Option<Tail>>,
 }
 
 impl Control {
@@ -31,8 +40,12 @@ impl Control {
     /// # Errors
     /// When there is no shell.
     pub fn shell(command: &str) -> io::Result<Control> {
-        let running = Mutex::new(Some(start(command)?));
-        Ok(Control::Shell(Arc::new(Shell { command: command.to_owned(), running })))
+        let (program, errors) = start(command)?;
+        Ok(Control::Shell(Arc::new(Shell {
+            command: command.to_owned(),
+            running: Mutex::new(Some(program)),
+            errors: Mutex::new(errors),
+        })))
     }
 
     /// The process with this id, which the harness has not started.
@@ -52,10 +65,24 @@ impl Control {
         matches!(self, Control::Launch(_))
     }
 
-    /// How a started command ended, if it did: the reason why no server answers.
-    pub fn ended(&self) -> Option<ExitStatus> {
+    /// How a started command ended, if it did, with its last words: the reason why no server answers.
+    pub fn ended(&self) -> Option<String> {
         let Control::Shell(shell) = self else { return None };
-        lock(&shell.running).as_mut()?.ended().ok()?
+        let status = lock(&shell.running).as_mut()?.ended().ok()??;
+        Some(match self.errors() {
+            Some(errors) => format!("{status}: {errors}"),
+            None => format!("{status}, without a word on stderr"),
+        })
+    }
+
+    /// The last lines that a started command wrote as errors, as one.
+    pub fn errors(&self) -> Option<String> {
+        let Control::Shell(shell) = self else { return None };
+        let text = lock(&shell.errors).as_ref()?.text_at_end(LAST_WORDS);
+        let lines: Vec<_> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
+        let last = lines.iter().rev().take(ERROR_LINES).rev();
+        let words = last.copied().collect::<Vec<_>>().join(" | ");
+        (!words.is_empty()).then(|| words.chars().filter(|it| !it.is_control()).collect())
     }
 }
 
@@ -63,16 +90,27 @@ impl Shell {
     /// The program that runs, or after a stop the next one.
     pub(super) fn program(&self) -> io::Result<Program> {
         let running = lock(&self.running).take();
-        running.map_or_else(|| start(&self.command), Ok)
+        running.map_or_else(
+            || {
+                let (program, errors) = start(&self.command)?;
+                *lock(&self.errors) = errors;
+                Ok(program)
+            },
+            Ok,
+        )
     }
 }
 
 /// Starts the command of `--start-cmd`.
-fn start(command: &str) -> io::Result<Program> {
+fn start(command: &str) -> io::Result<(Program, Option<Tail>)> {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("exec {command}")]);
-    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Program::start(&mut shell)?.kill_on_exit()
+    // As a user would type it, `X=1 cd app && node app.js` too. SIGTERM goes to all of the group: a shell with a
+    // trap waits for its command, and ends as that does; its commands do not inherit the trap.
+    shell.args(["-c", &format!("trap : TERM INT\n{command}")]);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut program = Program::start(&mut shell)?.kill_on_exit()?;
+    let errors = program.stderr(ERROR_BYTES);
+    Ok((program, errors))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

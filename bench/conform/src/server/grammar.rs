@@ -23,6 +23,41 @@ pub(super) fn blocks(bytes: &[u8]) -> Vec<Vec<&[u8]>> {
     blocks
 }
 
+/// A word of this suite's own texts: `t` and twelve hexadecimal digits.
+const WORD_DIGITS: usize = 12;
+
+/// The bytes without the blocks that have a text of this suite: a room with a history says again what an
+/// earlier case, or an earlier run, has published there.
+pub(super) fn without_own(bytes: &[u8]) -> Vec<u8> {
+    if !has_own_word(bytes) {
+        return bytes.to_vec();
+    }
+    let (mut kept, mut block, mut rest) = (Vec::new(), 0, 0);
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', &bytes[rest..]).map(|at| rest + at) {
+        let is_blank = end == rest;
+        rest = end + if bytes[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        if is_blank {
+            kept.extend_from_slice(unless_own(&bytes[block..rest]));
+            block = rest;
+        }
+    }
+    kept.extend_from_slice(unless_own(&bytes[block..]));
+    kept
+}
+
+fn unless_own(block: &[u8]) -> &[u8] {
+    if has_own_word(block) { b"" } else { block }
+}
+
+/// Whether they have a text of this suite.
+pub(super) fn has_own_word(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b't', bytes).any(|at| {
+        let digits =
+            bytes[at + 1..].iter().take_while(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+        digits.count() == WORD_DIGITS
+    })
+}
+
 /// The name of a line's field; empty for a comment.
 pub(super) fn name(line: &[u8]) -> &[u8] {
     line.split(|&byte| byte == b':').next().unwrap_or_default()
@@ -48,6 +83,19 @@ pub(super) fn show(block: &[&[u8]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_with_a_text_of_this_suite_are_left_out() {
+        let own = crate::server::room::word();
+        let bytes =
+            format!("id: 1\ndata: a\n\ndata: {own}\nevent: injected\n\n: t0123\n\ndata: {own}");
+        let kept = without_own(bytes.as_bytes());
+        assert_eq!(String::from_utf8(kept).unwrap(), "id: 1\ndata: a\n\n: t0123\n\n");
+        assert_eq!(
+            without_own(format!("data: {own}\r\n\r\ndata: b\r\n").as_bytes()),
+            b"data: b\r\n"
+        );
+    }
 
     #[test]
     fn blocks_end_at_blank_lines_whatever_the_line_ends() {

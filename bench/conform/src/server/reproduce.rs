@@ -6,14 +6,14 @@ use super::{Case, Need, Target};
 
 /// A longer pause between two writes is part of the request.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the line listens after it has sent all: streams do not end.
-const LISTEN_S: u64 = 3;
+/// How long the line listens longer than the case did: streams do not end, and it shows no less.
+const LONGER_S: u64 = 2;
 
 /// Writes the bytes of the dialogue to a file of the target's folder; the line that sends them.
 ///
 /// `None` if there is no folder, or if these bytes alone are not the dialogue: it had several
 /// connections or pauses, or stopped a process. Then the case itself is the better advice.
-pub(super) fn line(case: &Case, target: &Target) -> Option<String> {
+pub(super) fn line(case: &Case, target: &Target, took: Duration) -> Option<String> {
     let folder = target.requests()?;
     let sent = target.log().sent()?;
     let connection = sent.first()?.connection;
@@ -28,10 +28,18 @@ pub(super) fn line(case: &Case, target: &Target) -> Option<String> {
     std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, bytes)).ok()?;
     let (host, port) = target.address().rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
+    let listen_s = took.as_secs() + LONGER_S;
     // A pipe that stays open, because some versions of nc close the sending side at the end of a
     // file, and some servers take that for a disconnect.
-    let source = format!("(cat {}; sleep {LISTEN_S})", file.display());
-    Some(format!("{source} | timeout {LISTEN_S} nc {host} {port}"))
+    let source = format!("(cat {}; sleep {listen_s})", file.display());
+    let peer = match target.tls() {
+        Some(tls) => {
+            let name = tls.name();
+            format!("openssl s_client -quiet -connect {host}:{port} -servername {name}")
+        }
+        None => format!("nc {host} {port}"),
+    };
+    Some(format!("{source} | timeout {listen_s} {peer}"))
 }
 
 #[cfg(test)]
@@ -55,7 +63,8 @@ mod tests {
         let mut connection = simple.connect().unwrap();
         connection.send(&all).unwrap();
         connection.send(b"GET").unwrap();
-        let line_of_it = line(case, &simple).unwrap();
+        let line_of_it = line(case, &simple, Duration::from_millis(5100)).unwrap();
+        assert!(line_of_it.contains("timeout 7 nc"), "longer than the case took: {line_of_it}");
         let file = folder.join("S1.01.txt");
         assert!(line_of_it.contains(&format!("cat {};", file.display())), "{line_of_it}");
         let nc = format!("nc {} {}", address.ip(), address.port());
@@ -65,12 +74,12 @@ mod tests {
 
         thread::sleep(PAUSE);
         connection.send(b" /").unwrap();
-        assert_eq!(line(case, &simple), None);
+        assert_eq!(line(case, &simple, PAUSE), None);
         let twice = target.for_case();
         for _ in 0..2 {
             twice.connect().unwrap().send(b"GET").unwrap();
         }
-        assert_eq!(line(case, &twice), None);
+        assert_eq!(line(case, &twice, PAUSE), None);
         assert!(!folder.exists());
     }
 }

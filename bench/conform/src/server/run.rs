@@ -1,14 +1,18 @@
 //! Runs cases and judges what they find.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{
-    Case, CaseResult, Deviations, Fault, HANDSHAKE, Need, Selection, Target, Verdict, reproduce,
+    Case, CaseResult, Deviations, EARLY_HEAD, Fault, HANDSHAKE, Need, Selection, Target, Verdict,
+    care, reproduce, watching,
 };
 use crate::judge::{self, Attempt, Beside};
 use crate::{Profile, host};
 
+/// How often a server is asked whether it still answers, while the host is busy.
+const SANITY_TRIES: usize = 4;
 /// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
 const PARALLEL_LONG: usize = 16;
 
@@ -17,9 +21,26 @@ pub fn check(target: &Target) -> Vec<CaseResult> {
     check_each(target, &Selection::default(), &Deviations::default(), &|_| {})
 }
 
+/// The course of a run, for the user who waits.
+pub(super) trait Observer: Sync {
+    /// A case begins.
+    fn begins(&self, case: &Case);
+    /// It is judged; a server that then falls silent takes a failure back.
+    fn ended(&self, result: &CaseResult);
+}
+
+impl<F: Fn(&CaseResult) + Sync> Observer for F {
+    fn begins(&self, _: &Case) {}
+
+    fn ended(&self, result: &CaseResult) {
+        self(result);
+    }
+}
+
 /// Runs the selected cases, several at a time; results in the order of the ids.
 ///
-/// `deviations` are those for the encoding at hand. `ended` gets each result, group by group:
+/// `deviations` are those for the encoding at hand. `ended` gets each result as soon as there is one.
+/// First runs
 /// the handshake, then the other categories, then cases that must be alone, that are long, that stop
 /// the process. Before, between and after groups the server is asked whether it still answers. If
 /// it does not, the rest is blocked, and so are the failures of the group in which it fell silent:
@@ -30,12 +51,37 @@ pub fn check_each(
     deviations: &Deviations,
     ended: &(dyn Fn(&CaseResult) + Sync),
 ) -> Vec<CaseResult> {
+    check_observed(target, selection, deviations, &|result: &CaseResult| ended(result))
+}
+
+/// The same, with each beginning.
+pub(super) fn check_observed(
+    target: &Target,
+    selection: &Selection,
+    deviations: &Deviations,
+    observer: &dyn Observer,
+) -> Vec<CaseResult> {
     let _watch = host::Watch::start();
-    let selected = selection.cases(target);
+    let mut results = watching::beside(target, selection, deviations, observer, || {
+        check_in_groups(target, selection, deviations, observer)
+    });
+    rest_on_failures(&mut results);
+    results
+}
+
+fn check_in_groups(
+    target: &Target,
+    selection: &Selection,
+    deviations: &Deviations,
+    observer: &dyn Observer,
+) -> Vec<CaseResult> {
+    let mut selected = selection.cases(target);
+    selected.retain(|case| !watching::is_beside(case, target));
     let mut run = Run {
         target,
         selection,
         deviations,
+        observer,
         alone: selected.len() == 1,
         silent: Mutex::new(None),
         verdicts: HashMap::new(),
@@ -46,7 +92,8 @@ pub fn check_each(
         let begins = results.len();
         for wave in waves(&group.cases) {
             let wave = run.wave(&wave, group.parallel);
-            run.verdicts.extend(wave.iter().map(|it| (it.id.clone(), it.verdict)));
+            let verdicts = wave.iter().map(|it| (it.id.clone(), (it.verdict, it.because.clone())));
+            run.verdicts.extend(verdicts);
             results.extend(wave);
         }
         // A process that a case has stopped answers no more, and should not.
@@ -54,10 +101,37 @@ pub fn check_each(
             run.sanity();
             run.doubt(&mut results[begins..]);
         }
-        results[begins..].iter().for_each(ended);
     }
     judge::in_order(&mut results);
     results
+}
+
+/// A case that is not judged because of another one is no finding only if that one is: else the fault would
+/// be reported by neither.
+pub(super) fn rest_on_failures(results: &mut [CaseResult]) {
+    let failed: HashSet<String> = results
+        .iter()
+        .filter(|it| it.is_miss() || matches!(it.verdict, Verdict::Error))
+        .map(|it| it.id.clone())
+        .collect();
+    for result in results {
+        let Some(id) = result.because.as_deref() else { continue };
+        let is_late_head = id == EARLY_HEAD;
+        if !failed.contains(id) {
+            result.because = None;
+            if is_late_head {
+                // As many streams as a run has open may be more than a server has threads.
+                result.verdict = Verdict::Skip;
+                let seen = result.actual.take().unwrap_or_default();
+                result.actual = Some(format!(
+                    "{seen}; where {EARLY_HEAD} looked, it was not late: the server may have been busy"
+                ));
+            }
+        } else if is_late_head && result.id == HANDSHAKE[0] {
+            // A recommendation failed, and no stream opened at all: such a run is no success.
+            result.because = None;
+        }
+    }
 }
 
 /// Runs one case, whatever the profile, until it is judged.
@@ -68,20 +142,20 @@ pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) ->
 }
 
 fn run_once(case: &Case, target: &Target, deviations: &Deviations, beside: Beside) -> Attempt {
-    let target = target.for_case();
-    let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
-    let unmet = missing.map(|need| {
-        Fault::Skip(match need {
-            Need::Process => "no process to stop: give --start-cmd or --pid".to_owned(),
-            need => format!("the server does not offer: {need}"),
-        })
-    });
-    let mut attempt = judge::attempt(case, &target, deviations, unmet, beside);
-    if attempt.result.is_miss() {
-        attempt.result.dialogue = Some(target.log().render());
-        attempt.result.reproduce = reproduce::line(case, &target);
-    }
-    attempt
+    care::tried(target, case.is_flood(), |target, skip| {
+        let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
+        let unmet = missing.map(|need| Fault::Skip(need.advice()));
+        let mut attempt = judge::attempt(case, target, deviations, unmet.or(skip), beside);
+        if target.keeps_bytes() && attempt.result.verdict == Verdict::Pass {
+            attempt.result.dialogue = Some(target.log().render());
+        }
+        if attempt.result.is_miss() {
+            attempt.result.dialogue = Some(target.log().render());
+            let took = Duration::from_secs_f64(attempt.result.took_ms / 1e3);
+            attempt.result.reproduce = reproduce::line(case, target, took);
+        }
+        attempt
+    })
 }
 
 /// Cases that run together.
@@ -148,22 +222,38 @@ struct Run<'r> {
     target: &'r Target,
     selection: &'r Selection,
     deviations: &'r Deviations,
+    observer: &'r dyn Observer,
     /// One case is all there is: what happens to the server is its doing.
     alone: bool,
     /// Why the server counts as gone.
     silent: Mutex<Option<String>>,
-    verdicts: HashMap<String, Verdict>,
+    /// Of a blocked case also the one that it follows from.
+    verdicts: HashMap<String, (Verdict, Option<String>)>,
 }
 
 impl Run<'_> {
     fn wave(&self, cases: &[&Case], parallel: usize) -> Vec<CaseResult> {
         let beside = if cases.len() > 1 { Beside::Cases } else { Beside::Nothing };
-        let attempts = judge::parallel_map(cases, parallel, |case| self.attempt(case, beside));
+        let attempts = judge::parallel_map(cases, parallel, |case| {
+            self.observer.begins(case);
+            let attempt = self.attempt(case, beside);
+            if attempt.doubt.is_none() {
+                self.observer.ended(&attempt.result);
+            }
+            attempt
+        });
         // The only process is stopped once.
         let is_last = matches!(self.target.control(), Some(super::Control::Pid(_)));
-        let settled = |(case, first): (&&Case, Attempt)| match case.needs.contains(&Need::Process) {
-            true if is_last => judge::settled_at_once(first),
-            _ => judge::settled(first, || self.attempt(case, Beside::Nothing)),
+        let settled = |(case, first): (&&Case, Attempt)| {
+            let is_reported = first.doubt.is_none();
+            let result = match case.needs.contains(&Need::Process) {
+                true if is_last => judge::settled_at_once(first),
+                _ => judge::settled(first, || self.attempt(case, Beside::Nothing)),
+            };
+            if !is_reported {
+                self.observer.ended(&result);
+            }
+            result
         };
         cases.iter().zip(attempts).map(settled).collect()
     }
@@ -181,17 +271,23 @@ impl Run<'_> {
             return other(Verdict::Blocked, format!("the server no longer answers: {words}"));
         }
         let broken = case.after.iter().find_map(|id| {
-            let verdict = self.verdicts.get(*id)?;
+            let (verdict, because) = self.verdicts.get(*id)?;
             let says_nothing = matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error);
-            says_nothing.then(|| format!("{id}, which it depends on, is {}", verdict.word()))
+            says_nothing.then(|| because.clone().unwrap_or_else(|| (*id).to_owned()))
         });
-        if let Some(words) = broken {
-            return other(Verdict::Blocked, words);
+        if let Some(id) = broken {
+            let mut blocked = other(Verdict::Blocked, judge::because(&id));
+            blocked.result.because = Some(id);
+            return blocked;
         }
         let attempt = run_once(case, self.target, self.deviations, beside);
         let is_suspect = attempt.result.is_miss() || attempt.result.verdict == Verdict::Blocked;
         if is_suspect && !case.needs.contains(&Need::Process) {
             self.sanity();
+        }
+        let is_late = attempt.result.because.as_deref() == Some(EARLY_HEAD);
+        if let Some(words) = lock(&self.silent).as_ref().filter(|_| is_late) {
+            return other(Verdict::Blocked, format!("the server no longer answers: {words}"));
         }
         attempt
     }
@@ -200,22 +296,27 @@ impl Run<'_> {
     fn left_out(&self, case: &Case) -> Option<String> {
         let profile = self.selection.profile();
         let least = Profile::of(case, self.target);
-        if least > profile {
+        if least > profile && !self.selection.names(case) {
             return Some(format!("part of --profile {least}, not of {profile}"));
         }
-        let is_rough = case.is_flood() || case.needs.contains(&Need::Process);
-        let is_allowed = self.target.is_own() || self.target.is_loopback();
-        (is_rough && !is_allowed).then(|| {
-            "floods and stops are not sent to other hosts without --i-own-this-server".to_owned()
-        })
+        care::spared(case, self.target)
     }
 
-    /// Asks whether the server still answers; it gets one patience.
+    /// Asks whether the server still answers; it gets one patience, and more where the host was busy.
     fn sanity(&self) {
         let mut silent = lock(&self.silent);
-        if silent.is_none() {
-            *silent = self.target.for_case().answers_within(self.target.patience()).err();
+        let patience = self.target.patience();
+        for _ in 0..SANITY_TRIES {
+            if silent.is_some() {
+                return;
+            }
+            let begin = Instant::now();
+            let Err(words) = self.target.for_case().answers_within(patience) else { return };
+            if host::worst_since(begin) < patience / 4 {
+                *silent = Some(words);
+            }
         }
+        silent.get_or_insert_with(|| "and this host is busy".to_owned());
     }
 
     /// Takes back the failures of a group at whose end the server is silent.
@@ -241,8 +342,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::super::Known;
     use super::super::cases;
     use super::*;

@@ -26,22 +26,26 @@ pub enum Pace {
     Busy,
 }
 
+/// All needs. The process comes last: only the full profile stops it.
+const NEEDS: &[Need] = &[
+    Need::Script,
+    Need::Topics,
+    Need::Text,
+    Need::Publish,
+    Need::Metrics,
+    Need::Endpoints,
+    Need::KeepAlive,
+    Need::Http2,
+    Need::Process,
+];
+
 impl Profile {
     /// The needs that the cases may have.
     pub fn needs(self) -> &'static [Need] {
         match self {
             Profile::Generic => &[],
-            Profile::Contract => {
-                &[Need::Script, Need::Topics, Need::Metrics, Need::Endpoints, Need::KeepAlive]
-            }
-            Profile::Full => &[
-                Need::Script,
-                Need::Topics,
-                Need::Metrics,
-                Need::Endpoints,
-                Need::KeepAlive,
-                Need::Process,
-            ],
+            Profile::Contract => &NEEDS[..NEEDS.len() - 1],
+            Profile::Full => NEEDS,
         }
     }
 
@@ -105,6 +109,22 @@ impl Selection {
         cases().filter(|case| self.has(case) && fits(case)).collect()
     }
 
+    /// Whether a case is asked for by its own name, and so runs whatever the profile.
+    pub fn names(&self, case: &Case) -> bool {
+        self.only.iter().any(|word| case.is_named(word))
+    }
+
+    /// The questions of a probe: the needs of the profile, and of the cases that are named.
+    pub fn needs(&self) -> Vec<Need> {
+        let mut needs = self.profile.needs().to_vec();
+        for need in cases().filter(|case| self.names(case)).flat_map(|case| case.needs) {
+            if !needs.contains(need) {
+                needs.push(*need);
+            }
+        }
+        needs
+    }
+
     /// Whether a case is selected by the filters.
     pub fn has(&self, case: &Case) -> bool {
         is_selected(&self.only, &self.skip, |word| case.matches(word))
@@ -128,6 +148,15 @@ mod tests {
         );
         assert_eq!(names(&["resume"], &[]), names(&["S6"], &[]));
         assert!(Selection::new(&words(&["S99"]), &[]).unwrap_err().contains("\"S99\""));
+    }
+
+    #[test]
+    fn a_case_that_is_named_is_asked_for_whatever_the_profile() {
+        let only = ["S4.01", "resume"].map(str::to_owned);
+        let selection = Selection::new(&only, &[]).unwrap().with_profile(Profile::Generic);
+        let named: Vec<_> = cases().filter(|case| selection.names(case)).map(|it| it.id).collect();
+        assert_eq!(named, ["S4.01"], "the others belong to a category");
+        assert_eq!(selection.needs(), [Need::Script]);
     }
 
     #[test]

@@ -1,13 +1,26 @@
 //! The server under test and how cases talk to it.
 
+mod http2;
+mod request;
+
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use client::arguments::Wanted;
 use fleet::{Launch, eventually};
-use wire::{Connection, Event, EventStream, Head, Log, Request, base_url};
+use wire::{
+    Budget, Connection, Dial, Event, EventStream, Head, Location, Log, Request, Tls, Trust,
+};
 
+use super::care::Gate;
+use super::concurrency::Concurrency;
+use super::late_head::Heads;
+use super::room::Room;
 use super::{Control, Fault, Need, script};
+use crate::Profile;
 use crate::judge::Subject;
 
 /// How long a step of a dialogue may take; a conforming server never makes it wait so long.
@@ -35,19 +48,33 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Target {
     address: String,
     host: String,
+    tls: Option<Tls>,
+    /// The user says that it speaks HTTP/2.
+    knows_http2: bool,
     path: String,
     capabilities: Vec<Need>,
+    /// Where the author's code publishes, if the user said how.
+    pub(super) room: Option<Arc<Room>>,
     control: Option<Control>,
-    /// Header lines of the user's, part of every request: a token, for instance.
-    headers: Vec<(String, String)>,
+    /// The request that opens the stream; its header lines are part of every request: a token, for
+    /// instance.
+    wanted: Wanted,
+    budget: Budget,
+    gate: Gate,
     patience: Duration,
     window: Duration,
     keep_alive: Option<Duration>,
     scale: f64,
     own: bool,
     parallel: usize,
+    concurrency: Concurrency,
+    pub(super) heads: Heads,
+    /// Whether a plain request for the stream was not answered in time.
+    pub(super) is_late: Arc<AtomicBool>,
     /// Where the request bytes of failed cases go.
     requests: Option<PathBuf>,
+    /// Whether the bytes of cases that pass are kept, too.
+    keeps_bytes: bool,
     log: Log,
 }
 
@@ -62,23 +89,33 @@ impl Target {
     ///
     /// With a launch the cases on shutdown start a process of their own.
     pub fn contract(address: SocketAddr, launch: Option<Launch>) -> Target {
-        let mut capabilities =
-            vec![Need::Script, Need::Topics, Need::Metrics, Need::Endpoints, Need::KeepAlive];
+        let mut capabilities = Profile::Contract.needs().to_vec();
+        // A proxy speaks it for servers of the contract.
+        capabilities.retain(|need| *need != Need::Http2);
         capabilities.extend(launch.is_some().then_some(Need::Process));
         Target {
             address: address.to_string(),
             host: address.to_string(),
+            tls: None,
+            knows_http2: false,
             path: "/ticks?interval_ms=50".to_owned(),
             capabilities,
+            room: None,
             control: launch.map(Control::Launch),
-            headers: Vec::new(),
+            wanted: Wanted::default(),
+            budget: Budget::unlimited(),
+            gate: Gate::default(),
             patience: PATIENCE,
             window: WINDOW,
             keep_alive: Some(CONFORMANCE_KEEP_ALIVE),
             scale: 1.0,
             own: true,
             parallel: PARALLEL,
+            concurrency: Concurrency::Many,
+            heads: Heads::Usual,
+            is_late: Arc::default(),
             requests: None,
+            keeps_bytes: false,
             log: Log::new(),
         }
     }
@@ -100,21 +137,39 @@ impl Target {
     /// # Errors
     /// One line with advice: the URL cannot be used.
     pub fn url(url: &str, patience: Duration) -> Result<Target, String> {
-        let (address, host, path) = base_url(url)?;
+        Target::trusting(url, patience, &Trust::default())
+    }
+
+    /// The same, with a choice of the certificates to accept.
+    ///
+    /// # Errors
+    /// One line with advice: the URL or the choice cannot be used.
+    pub fn trusting(url: &str, patience: Duration, trust: &Trust) -> Result<Target, String> {
+        let location = Location::parse(url)?;
+        let tls = location.is_tls.then(|| Tls::new(location.name(), trust)).transpose()?;
         Ok(Target {
-            address,
-            host,
-            path,
+            address: location.address,
+            host: location.host,
+            tls,
+            knows_http2: false,
+            path: location.target,
             capabilities: Vec::new(),
+            room: None,
             control: None,
-            headers: Vec::new(),
+            wanted: Wanted::default(),
+            budget: Budget::unlimited(),
+            gate: Gate::default(),
             patience,
             window: WINDOW.max(patience / 2),
             keep_alive: None,
             scale: 1.0,
             own: false,
             parallel: PARALLEL_FOREIGN,
+            concurrency: Concurrency::Many,
+            heads: Heads::Usual,
+            is_late: Arc::default(),
             requests: None,
+            keeps_bytes: false,
             log: Log::new(),
         })
     }
@@ -126,36 +181,100 @@ impl Target {
     /// # Errors
     /// One line with advice: there is no answer, or the answer is no event stream.
     pub fn probe(mut self, wanted: &[Need]) -> Result<Target, String> {
-        let url = format!("http://{}{}", self.host, self.path);
-        let unreachable = |error: wire::Error| format!("{error}; is the server running?");
+        let url = self.absolute(&self.path);
+        let unreachable = |error: wire::Error| match error {
+            // It has its own advice.
+            wire::Error::Handshake { .. } => error.to_string(),
+            error => format!("{error}; is the server running?"),
+        };
         self.connect().map_err(unreachable)?;
-        let head = self
-            .head(&self.get(&self.path))
-            .map_err(|error| format!("{url} does not answer: {error}{}", hint(&error)))?;
+        let silent = |error: &wire::Error| format!("{url} does not answer: {error}{}", hint(error));
+        match self.head(&self.get(&self.path)) {
+            Ok(head) => self.expect_stream(&head)?,
+            Err(error @ wire::Error::LateHead { .. }) => match self.with_late_head() {
+                Ok(Some(head)) => self.expect_stream(&head)?,
+                Ok(None) => {}
+                Err(_) => return Err(silent(&error)),
+            },
+            Err(error) => return Err(silent(&error)),
+        }
+        // These two are offered by what the room, the script or the topics are there for.
+        let mut wanted = wanted.to_vec();
+        for (need, by) in [(Need::Text, Need::Script), (Need::Publish, Need::Topics)] {
+            if wanted.contains(&need) && !wanted.contains(&by) {
+                wanted.insert(0, by);
+            }
+        }
+        let is_wanted = wanted.contains(&Need::Publish) || wanted.contains(&Need::Text);
+        if is_wanted && self.heads != Heads::Awaited {
+            self.learn_room()?;
+        }
+        let asks_with_get = self.asks_with_get();
+        for need in wanted {
+            let is_endpoint =
+                matches!(need, Need::Script | Need::Topics | Need::Metrics | Need::Endpoints);
+            // The contract has no stream that answers another method.
+            if is_endpoint && !asks_with_get {
+                continue;
+            }
+            let offered = match need {
+                Need::Script => self.offers_script(),
+                Need::Topics => self.offers_topics(),
+                Need::Text => self.room().is_some() || self.capabilities.contains(&Need::Script),
+                Need::Publish => self.room().is_some() || self.capabilities.contains(&Need::Topics),
+                Need::Metrics => self.offers_metrics(),
+                Need::Endpoints => self.offers_endpoints(),
+                Need::KeepAlive => self.keep_alive.is_some(),
+                Need::Http2 => self.offers_http2()?,
+                Need::Process => self.control.is_some(),
+            };
+            self.capabilities.extend(offered.then_some(need));
+        }
+        Ok(self)
+    }
+
+    /// The answer opens a stream, or one line says what to try instead.
+    fn expect_stream(&self, head: &Head) -> Result<(), String> {
         if !head.is_event_stream() {
             let advice = match head.value("location") {
                 Some(location) if (300..400).contains(&head.status) => {
                     format!("it redirects to {location}; give the URL that answers itself")
+                }
+                _ if head.status == 429 => {
+                    let wait = head.value("retry-after");
+                    let wait = wait.map_or_else(String::new, |it| format!(" (Retry-After: {it})"));
+                    format!("it has had too many requests; try later{wait}")
+                }
+                _ if head.status == 405 && self.wanted.body.is_none() => {
+                    "give the request that opens it, for instance with --data".to_owned()
                 }
                 _ if matches!(head.status, 401 | 403) => {
                     "give what it asks for with --header 'Authorization: …'".to_owned()
                 }
                 _ => "give the URL of a stream, for instance …/ticks".to_owned(),
             };
+            let url = self.absolute(&self.path);
             return Err(format!("{url} is no event stream ({}); {advice}", head.summary()));
         }
-        for &need in wanted {
-            let offered = match need {
-                Need::Script => self.offers_script(),
-                Need::Topics => self.offers_topics(),
-                Need::Metrics => self.offers_metrics(),
-                Need::Endpoints => self.offers_endpoints(),
-                Need::KeepAlive => self.keep_alive.is_some(),
-                Need::Process => self.control.is_some(),
-            };
-            self.capabilities.extend(offered.then_some(need));
+        Ok(())
+    }
+
+    /// The same server, having learnt whether it serves several streams at a time.
+    ///
+    /// # Errors
+    /// One line: it serves one, and then no other.
+    pub fn with_its_concurrency(mut self) -> Result<Target, String> {
+        // Where each request has its price, none is spent on this.
+        let is_cheap = self.asks_with_get() && self.budget.max() >= Concurrency::LEAST_BUDGET;
+        if is_cheap && self.heads != Heads::Awaited {
+            self.concurrency = Concurrency::of(&self.for_case())?;
         }
         Ok(self)
+    }
+
+    /// A sentence for the user, if the server serves one stream at a time.
+    pub fn one_at_a_time(&self) -> Option<String> {
+        self.concurrency.words()
     }
 
     /// The same server, whose process the harness may stop.
@@ -172,16 +291,11 @@ impl Target {
         self
     }
 
-    /// The same server; every request has these header lines. `Host` replaces the usual one.
+    /// The same server, which gets no more requests than the budget has.
     #[must_use]
-    pub fn with_headers(mut self, headers: &[(String, String)]) -> Target {
-        for (name, value) in headers {
-            if name.eq_ignore_ascii_case("host") {
-                self.host.clone_from(value);
-            } else {
-                self.headers.push((name.clone(), value.clone()));
-            }
-        }
+    pub fn with_budget(mut self, budget: Budget) -> Target {
+        self.log = Log::within(budget.clone());
+        self.budget = budget;
         self
     }
 
@@ -218,10 +332,28 @@ impl Target {
         self
     }
 
+    /// The same server; the results of cases that pass have their bytes, too.
+    #[must_use]
+    pub fn keeping_bytes(mut self, keeps_bytes: bool) -> Target {
+        self.keeps_bytes = keeps_bytes;
+        self
+    }
+
+    /// Whether the bytes of cases that pass are kept, too.
+    pub(super) fn keeps_bytes(&self) -> bool {
+        self.keeps_bytes
+    }
+
     /// The same server with an empty log, for one case.
     #[must_use]
     pub fn for_case(&self) -> Target {
-        Target { log: Log::new(), ..self.clone() }
+        Target { log: Log::within(self.budget.clone()), ..self.clone() }
+    }
+
+    /// The same server, whose dialogue goes to this log: one case may talk to several.
+    #[must_use]
+    pub(super) fn logging_to(&self, log: &Log) -> Target {
+        Target { log: log.clone(), ..self.clone() }
     }
 
     /// The target (path and query) of the stream under test.
@@ -243,6 +375,37 @@ impl Target {
     /// `host:port` as dialled.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The URL of another target of the same server.
+    pub fn absolute(&self, target: &str) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{target}", self.host)
+    }
+
+    /// How TLS is spoken, if it is.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Whether the stream is asked for with GET.
+    pub fn asks_with_get(&self) -> bool {
+        self.wanted.method == "GET"
+    }
+
+    /// The method that the stream is asked for with.
+    pub fn method(&self) -> &str {
+        &self.wanted.method
+    }
+
+    /// How many requests it may get, and has got.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// When it may be asked again.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Its offers beyond the URL of a stream, which cases may need.
@@ -276,13 +439,25 @@ impl Target {
         })
     }
 
-    /// Asks until the server answers with any head.
+    /// Asks until the server answers with any head, or takes a connection if each request has its price.
     ///
     /// # Errors
     /// The words of the last try.
     pub fn answers_within(&self, time: Duration) -> Result<(), String> {
-        let asked = || self.head(&self.get(&self.path)).map(|_| ());
-        eventually(time, RETRY, asked).map_err(|error| error.to_string())
+        let asked = || {
+            if !self.asks_with_get() {
+                return self.connect().map(|_| ());
+            }
+            if self.has_late_head() {
+                return self.answers_elsewhere();
+            }
+            match self.connect()?.ask(&self.get(&self.path)) {
+                Ok(_) | Err(wire::Error::Spent { .. }) => Ok(()),
+                Err(wire::Error::Timeout { .. }) => self.answers_elsewhere(),
+                Err(error) => Err(error),
+            }
+        };
+        eventually(time, RETRY, asked).map_err(|error: wire::Error| error.to_string())
     }
 
     /// How long a step may take.
@@ -297,7 +472,7 @@ impl Target {
 
     /// How many cases may run at a time.
     pub fn parallel(&self) -> usize {
-        self.parallel
+        if self.concurrency == Concurrency::Many { self.parallel } else { 1 }
     }
 
     /// From SIGTERM to the exit, at most.
@@ -332,42 +507,26 @@ impl Target {
         Target { host: address.clone(), address, ..self.clone() }
     }
 
-    /// A request as a plain client would send it: `Host`, and `Accept` for event streams.
-    pub fn get(&self, target: &str) -> Request {
-        self.request("GET", target).header("Accept", "text/event-stream")
-    }
-
-    /// A request with `Host` and the user's headers only.
-    pub fn request(&self, method: &str, target: &str) -> Request {
-        let request = Request::new(method, target).header("Host", &self.host);
-        self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
-    }
-
-    /// A request written by hand, with the user's headers after its request line.
-    pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
-        let version = memchr::memmem::find(bytes, b" HTTP/1.");
-        let Some(end) = version.and_then(|at| Some(at + memchr::memchr(b'\n', &bytes[at..])? + 1))
-        else {
-            return bytes.to_vec();
-        };
-        let lines: String = self.headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-        [&bytes[..end], lines.as_bytes(), &bytes[end..]].concat()
-    }
-
     /// A new connection.
     ///
     /// # Errors
-    /// [`wire::Error::Connect`].
+    /// [`wire::Error::Connect`], [`wire::Error::Handshake`].
     pub fn connect(&self) -> wire::Result<Connection> {
-        Connection::open(&self.address, self.patience, &self.log)
+        self.concurrency.wait_for_place();
+        self.dial(None)
     }
 
     /// A new connection of a client whose system holds little of what it does not read.
     ///
     /// # Errors
-    /// [`wire::Error::Connect`].
+    /// [`wire::Error::Connect`], [`wire::Error::Handshake`].
     pub fn connect_narrow(&self) -> wire::Result<Connection> {
-        Connection::open_narrow(&self.address, self.patience, &self.log, NARROW_BYTES)
+        self.dial(Some(NARROW_BYTES))
+    }
+
+    fn dial(&self, receive_buffer: Option<usize>) -> wire::Result<Connection> {
+        let dial = Dial { address: &self.address, tls: self.tls.as_ref(), receive_buffer };
+        Connection::dial(dial, self.patience, &self.log)
     }
 
     /// Asks on a new connection and keeps only the head: for answers that may never end.
@@ -375,7 +534,9 @@ impl Target {
     /// # Errors
     /// Any of [`wire::Error`].
     pub fn head(&self, request: &Request) -> wire::Result<Head> {
-        Ok(self.connect()?.ask(request)?.0)
+        let status = |answer: &wire::Result<Head>| Some(answer.as_ref().ok()?.status);
+        let ask = || self.asking(request, || Ok(self.connect()?.ask(request)?.0));
+        self.concurrency.in_turn(status, ask)
     }
 
     /// Sends raw bytes on a new connection and reads one head.
@@ -383,10 +544,12 @@ impl Target {
     /// # Errors
     /// Any of [`wire::Error`].
     pub fn head_of_raw(&self, bytes: &[u8]) -> wire::Result<Head> {
-        let mut connection = self.connect()?;
-        // A server may refuse before it has read all; what counts is whether its answer arrives.
-        let sent = connection.send(&self.raw(bytes));
-        connection.read_head().map_err(|error| sent.err().unwrap_or(error))
+        self.asking_raw(bytes, || {
+            let mut connection = self.connect()?;
+            // A server may refuse before it has read all; what counts is whether its answer arrives.
+            let sent = connection.send(&self.raw(bytes));
+            connection.read_head().map_err(|error| sent.err().unwrap_or(error))
+        })
     }
 
     /// Asks on a new connection and reads the whole answer.
@@ -405,7 +568,24 @@ impl Target {
     /// # Errors
     /// Any of [`wire::Error`].
     pub fn open(&self, request: &Request) -> wire::Result<EventStream> {
-        EventStream::open(self.connect()?, request)
+        self.in_turn(|| self.asking(request, || EventStream::open(self.connect()?, request)))
+    }
+
+    /// Opens a stream, and again where it is refused as a second one would be.
+    pub(super) fn in_turn(
+        &self,
+        open: impl Fn() -> wire::Result<EventStream>,
+    ) -> wire::Result<EventStream> {
+        let status = |stream: &wire::Result<EventStream>| match stream {
+            Err(wire::Error::NotAStream { status, .. }) => Some(*status),
+            _ => None,
+        };
+        self.concurrency.in_turn(status, open)
+    }
+
+    /// How it treats several streams at a time.
+    pub(super) fn concurrency(&self) -> Concurrency {
+        self.concurrency
     }
 
     /// Opens the stream under test.
@@ -423,7 +603,9 @@ impl Target {
     /// [`Fault::Skip`] if it says none in time.
     pub fn speaking(&self) -> Result<EventStream, Fault> {
         let mut stream = self.stream()?;
+        stream.set_patience(self.window);
         first_event(&mut stream)?;
+        stream.set_patience(self.patience);
         Ok(stream)
     }
 
@@ -476,21 +658,25 @@ impl Target {
 fn hint(error: &wire::Error) -> &'static str {
     match error {
         wire::Error::Syntax(words) if words.contains("\\x15\\x03") => {
-            "; it speaks TLS: put a proxy that ends TLS before it, and give the proxy's http:// URL"
+            "; it speaks TLS: give its https:// URL"
         }
         // A SETTINGS frame begins with its length, 24 bits, and type 4.
         wire::Error::Syntax(words) if words.contains("\"\\x00\\x00") => {
-            "; it speaks HTTP/2 only: the suite is for HTTP/1.1"
+            "; it speaks HTTP/2 only, and most of the suite is about HTTP/1.1"
         }
         wire::Error::Syntax(_) => "; is it an HTTP server?",
-        wire::Error::Timeout { .. } => "; a stream sends its head at once (or raise --patience-ms)",
+        wire::Error::Timeout { .. } | wire::Error::LateHead { .. } => {
+            "; a stream sends its head at once (or raise --patience-ms)"
+        }
         _ => "; look at the server's log",
     }
 }
 
-/// The first event of a stream, `None` if it ends before; a silent stream cannot be judged.
+/// The first event of a stream, `None` if it ends before; a silent stream cannot be judged, and the judgement
+/// on one that is cut off is that of S2.04.
 pub(super) fn first_event(stream: &mut EventStream) -> Result<Option<Event>, Fault> {
     stream.next_event().map_err(|error| match error {
+        error if error.is_end() => Fault::from(error).follows("S2.04"),
         wire::Error::Timeout { patience, .. } => {
             Fault::Skip(format!("the stream said no event for {} ms", patience.as_millis()))
         }
@@ -501,16 +687,6 @@ pub(super) fn first_event(stream: &mut EventStream) -> Result<Option<Event>, Fau
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_users_headers_are_in_every_request() {
-        let headers = [("X-A".to_owned(), "1".to_owned()), ("host".to_owned(), "b".to_owned())];
-        let target = Target::url("http://127.0.0.1:1/x", PATIENCE).unwrap().with_headers(&headers);
-        let expected = "GET /x HTTP/1.1\r\nHost: b\r\nX-A: 1\r\nAccept: text/event-stream\r\n\r\n";
-        assert_eq!(target.get("/x").to_bytes(), expected.as_bytes());
-        assert_eq!(target.raw(b"GET / HTTP/1.1\r\n\r\n"), b"GET / HTTP/1.1\r\nX-A: 1\r\n\r\n");
-        assert_eq!(target.raw(b"no request"), b"no request");
-    }
 
     #[test]
     fn only_this_machine_is_loopback() {

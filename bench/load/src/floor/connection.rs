@@ -27,6 +27,8 @@ pub(super) struct Ticks {
     pub(super) interval_ns: u64,
     pub(super) count: u64,
     pub(super) stamp: bool,
+    /// It ends within its second event.
+    pub(super) is_cut: bool,
     pub(super) digits: Digits,
     pub(super) held: Vec<u8>,
 }

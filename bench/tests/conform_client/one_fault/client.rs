@@ -22,6 +22,8 @@ const REDIRECTS: usize = 20;
 const DEFAULT_RETRY_MS: u64 = 900;
 /// A wait that is no loop.
 const LEAST_RETRY_MS: u64 = 30;
+/// The time that a busy host adds to a wait of nothing.
+const HOST_LATE_MS: u64 = 150;
 const MOST_RETRY_MS: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(Default, Deserialize)]
@@ -54,6 +56,19 @@ struct Client {
     first_id: Option<String>,
     sent_id: Option<String>,
     cookie: Option<String>,
+    /// Whether the body of the last connection was whole.
+    is_whole: bool,
+    /// Streams in a row that ended without an event.
+    empty: u32,
+    /// Connections that a fault opened beside its own.
+    others: Vec<Answer>,
+}
+
+/// The cases for clients that do not reconnect: in them it is one.
+pub const LONE: &[&str] = &["C7.18", "C7.19"];
+
+fn is_lone() -> bool {
+    std::env::var("SSE_CASE").is_ok_and(|case| LONE.contains(&case.as_str()))
 }
 
 /// Why a connection is over.
@@ -84,6 +99,9 @@ pub fn run(url: &str) -> ! {
         first_id: None,
         sent_id: None,
         cookie: None,
+        is_whole: true,
+        empty: 0,
+        others: Vec::new(),
     };
     client.run()
 }
@@ -109,8 +127,11 @@ fn close_on_command() {
 
 /// Says that it is over; from then on nothing is said.
 fn closed() {
-    say(&json!({ "k": "closed" }));
-    *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    // Under the lock: another thread may be about to say something.
+    let mut closed = CLOSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !std::mem::replace(&mut *closed, true) {
+        println!("{}", json!({ "k": "closed" }));
+    }
 }
 
 /// Waits for the end of stdin, and thus of the process.
@@ -151,7 +172,11 @@ fn say_state(state: u8) {
 impl Client {
     fn run(&mut self) -> ! {
         say_state(0);
+        if fault("C5.01-early") {
+            self.open(&mut false);
+        }
         loop {
+            let before = self.events;
             let over = self.connection();
             if is_closed() {
                 wait_for_end();
@@ -164,18 +189,41 @@ impl Client {
             }
             self.parser.end();
             self.report(&mut false);
+            if is_lone() {
+                if !self.is_whole && !fault("C7.18") {
+                    say_event(json!({ "k": "error", "fatal": true }));
+                }
+                closed();
+                wait_for_end();
+            }
             if !fault("C5.03") {
                 say_state(0);
             }
-            say_event(json!({ "k": "error", "fatal": false }));
+            if !fault("C6.28") {
+                say_event(json!({ "k": "error", "fatal": false }));
+            }
             let default_ms = self.options.initial_delay_ms.unwrap_or(DEFAULT_RETRY_MS);
-            let wait_ms = self.parser.retry_ms.unwrap_or(default_ms);
-            let least_ms = if fault("C6.10") { 0 } else { LEAST_RETRY_MS };
+            let asked_ms = self.parser.retry_ms.unwrap_or(default_ms);
+            let wait_ms = if fault("C8.13") { 0 } else { asked_ms };
+            self.empty = if self.events == before { self.empty + 1 } else { 0 };
+            let is_loop = fault("C6.10") || fault("C6.10-host");
+            let least_ms = match is_loop {
+                true if fault("C6.10-host") && self.requests == 1 => HOST_LATE_MS,
+                true => 0,
+                // Twice as long after each stream that was empty.
+                false if fault("C6.27") || fault("C8.13") => LEAST_RETRY_MS,
+                false => LEAST_RETRY_MS << self.empty.min(7),
+            };
             thread::sleep(Duration::from_millis(wait_ms.clamp(least_ms, MOST_RETRY_MS)));
             if is_closed() {
                 wait_for_end();
             }
             self.parser.reset();
+            if fault("C6.26") {
+                let url = self.url.clone();
+                let other = self.ask(&url).ok();
+                self.others.extend(other);
+            }
         }
     }
 
@@ -217,7 +265,10 @@ impl Client {
     fn ask(&mut self, url: &Url) -> std::io::Result<Answer> {
         let is_first = self.requests == 0;
         let is_elsewhere = *url.authority != *self.url.authority;
-        let has_body = self.options.body.is_some() && (is_first || !fault("C1.10"));
+        let is_redirected = *url != self.url;
+        let has_body = self.options.body.is_some()
+            && (is_first || !fault("C1.10"))
+            && !(is_redirected && fault("C7.22"));
         let method = match &self.options.method {
             Some(method) if has_body => method.as_str(),
             _ if fault("C1.01") => "POST",
@@ -239,12 +290,11 @@ impl Client {
         if !fault("C1.03") {
             head += "Cache-Control: no-cache\r\n";
         }
-        if !fault("C4.09") {
-            head += "Accept-Encoding: gzip\r\n";
-        }
+        head += "Accept-Encoding: gzip\r\n";
         for (name, value) in &self.options.headers {
             let is_secret = matches!(name.as_str(), "Authorization" | "Cookie");
             let stays = !is_elsewhere || !is_secret || fault("C8.09");
+            let stays = stays && !(is_redirected && fault("C7.20"));
             if stays && (is_first || is_elsewhere || !fault("C1.09")) {
                 head += &format!("{name}: {value}\r\n");
             }
@@ -256,7 +306,7 @@ impl Client {
             head += &format!("Cookie: {cookie}\r\n");
         }
         let mut request = head.into_bytes();
-        let id = self.id_to_send();
+        let id = self.id_to_send().filter(|_| !(is_redirected && fault("C7.21")));
         if let Some(id) = &id {
             let is_safe = id.len() <= 128
                 && !id.iter().any(|it| {
@@ -370,6 +420,7 @@ impl Client {
         }
         let mut gunzip = answer.header("content-encoding").map(|_| Gunzip::default());
         let origin = if fault("C5.10") { self.url.origin() } else { url.origin() };
+        self.is_whole = true;
         let mut heard = Instant::now();
         loop {
             let part = answer.part();
@@ -379,7 +430,7 @@ impl Client {
                     self.parser.push(&bytes);
                     if self.report_from(&origin, &mut is_open) {
                         answer.close();
-                        return Over::Failed;
+                        return if fault("C8.13") { Over::Again } else { Over::Failed };
                     }
                     // Comments are silence to it.
                     let is_comment = bytes.starts_with(b":");
@@ -395,7 +446,10 @@ impl Client {
                 }
                 Part::End if fault("C6.01") => return Over::Failed,
                 Part::Broken if fault("C6.02") || fault("C6.03") => return Over::Failed,
-                Part::End | Part::Broken | Part::Silent => return Over::Again,
+                part => {
+                    self.is_whole = matches!(part, Part::End);
+                    return Over::Again;
+                }
             }
         }
     }
@@ -433,7 +487,7 @@ impl Client {
                 Item::Event { kind, data, id } => {
                     self.open(is_open);
                     if data == "x" && (fault("C2.08") || fault_in_every_second("C2.08")) {
-                        thread::sleep(Duration::from_millis(400));
+                        thread::sleep(Duration::from_millis(1500));
                     }
                     if fault("C8.06") && data == "5000" {
                         continue;

@@ -39,6 +39,9 @@ pub fn encode(item: &Value) -> Vec<u8> {
         if fault("S4.06") && data.is_empty() {
             return Vec::new();
         }
+        if fault("S4.06-block") && data.is_empty() {
+            return (out + "\n").into_bytes();
+        }
         for line in data_lines(&data) {
             let separator = if fault("S4.07") { ":" } else { ": " };
             let name = if fault("S4.08") && line.starts_with(':') { "" } else { "data" };
@@ -54,7 +57,15 @@ fn data_lines(data: &str) -> Vec<String> {
         if fault("S4.03") { data.replace("\r\n", "\n\n") } else { data.replace("\r\n", "\n") };
     let keeps_cr = fault("S4.04") || fault("S10.03");
     let data = if keeps_cr { data } else { data.replace('\r', "\n") };
-    let data = if fault("S4.05") { data.trim_end_matches('\n') } else { &data };
+    if fault("S4.02-raw") {
+        return vec![data];
+    }
+    let data = if fault("S4.09-lines") { data.replace(['\u{2028}', '\u{85}'], "\n") } else { data };
+    let data = match () {
+        () if fault("S4.05") => data.trim_end_matches('\n'),
+        () if fault("S4.05-one") => data.strip_suffix('\n').unwrap_or(&data),
+        () => &data,
+    };
     let limit = match () {
         () if fault("S4.02") => 2,
         () if fault("S4.11") => 1000,

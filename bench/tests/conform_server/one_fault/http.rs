@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::fault;
+use crate::stream::is_room;
 
 /// The longest head that is taken.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -58,8 +59,11 @@ impl Request {
                 let mut request = Request::parse(&head[..end])?;
                 request.read_body(socket, buffer)?;
                 return Ok(request);
-            } else if buffer.len() > HEAD_LIMIT && !fault("S9.21") {
+            } else if buffer.len() > HEAD_LIMIT {
                 let in_target = !buffer.contains(&b'\r');
+                if fault("S9.21") && !in_target {
+                    return Err(Refusal::Gone);
+                }
                 return Err(Refusal::Status(if in_target && !fault("S9.22") { 414 } else { 431 }));
             } else {
                 fill(socket, buffer).map_err(|_| Refusal::Gone)?;
@@ -130,8 +134,8 @@ impl Request {
         for line in lines {
             headers.push(parse_header(&line)?);
         }
-        if headers.len() > HEADERS_LIMIT && !fault("S9.21-many") {
-            return Err(Refusal::Status(431));
+        if headers.len() > HEADERS_LIMIT {
+            return Err(Refusal::Status(if fault("S9.21-many") { 500 } else { 431 }));
         }
         let request = Request {
             method: method.to_owned(),
@@ -176,7 +180,8 @@ impl Request {
             socket.write_all(b"HTTP/1.1 100 \r\n\r\n")?;
         }
         let body = match codings {
-            0 if length > BODY_LIMIT && !fault("S7.09") => {
+            // The author's room takes longer texts.
+            0 if length > BODY_LIMIT && !fault("S7.09") && !is_room(&self.path) => {
                 return Err(Refusal::Status(413));
             }
             0 => exactly(length, socket, buffer),

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 
 use crate::http::{Refusal, Request, head, percent_decoded};
 use crate::topics::LOOK;
-use crate::{fault, stream, topics};
+use crate::{fault, http2, stream, topics};
 
 /// The endpoints of the contract, beside topics.
 const STREAMS: [&str; 5] = ["/ticks", "/time", "/tasks", "/simulation", "/script"];
@@ -50,12 +50,20 @@ pub fn serve() -> ! {
     std::process::exit(if failed { 3 } else { 0 })
 }
 
+/// Whether this server is one that knows nothing of scripts.
+fn is_stranger() -> bool {
+    std::env::args().any(|it| it == "--stranger")
+}
+
 /// Whether the signal has come.
 pub fn is_stopping() -> bool {
     STOPPING.load(SeqCst)
 }
 
 fn connection(mut socket: TcpStream) {
+    if http2::is_begun(&socket) {
+        return http2::connection(socket);
+    }
     let mut buffer = Vec::new();
     loop {
         let answered = match Request::read(&mut socket, &mut buffer) {
@@ -97,11 +105,20 @@ fn answer(socket: &mut TcpStream, request: &Request) -> io::Result<bool> {
     if is_stopping() && fault("S11.05") {
         return status(socket, request, 500, &[]);
     }
-    if !known && !fault("S9.09") {
+    if path == "/script" && is_stranger() {
         return status(socket, request, 404, &[]);
+    }
+    if !known {
+        let of_a_stream = fault("S9.09").then(|| "Content-Type: text/event-stream".to_owned());
+        return status(socket, request, 404, &Vec::from_iter(of_a_stream));
     }
     if request.method == "HEAD" {
         return answer_head(socket, request, is_stream);
+    }
+    if request.method == "OPTIONS" && is_stranger() {
+        let length = fault("S2.11").then(|| "Content-Length: 0".to_owned());
+        socket.write_all(&head(204, &Vec::from_iter(length)))?;
+        return Ok(true);
     }
     let is_publish = request.method == "POST" && topic.is_some();
     if !is_get && !is_publish {
@@ -167,7 +184,7 @@ fn answer_head(socket: &mut TcpStream, request: &Request, is_stream: bool) -> io
         _ => head(404, &[]),
     };
     socket.write_all(&[&head, body].concat())?;
-    Ok(true)
+    Ok(!(fault("S9.01-deaf") && request.path == "/ticks" && !request.query.is_empty()))
 }
 
 fn document(socket: &mut TcpStream, content_type: &str, text: &str) -> io::Result<bool> {
@@ -204,7 +221,8 @@ fn status(
     status: u16,
     lines: &[String],
 ) -> io::Result<bool> {
-    let closes = request.minor_version == 0 && !fault("S9.14");
+    let is_asked = wants_close(request) && !fault("S2.06");
+    let closes = is_asked || (request.minor_version == 0 && !fault("S9.14"));
     let mut lines = lines.to_vec();
     lines.push("Content-Length: 0".to_owned());
     lines.extend(closes.then(|| "Connection: close".to_owned()));
@@ -219,7 +237,15 @@ fn publish(socket: &mut TcpStream, request: &Request, topic: &str) -> io::Result
     if is_foreign && !fault("S10.10") {
         return status(socket, request, 403, &[]);
     }
-    let id = topics::publish(topic, String::from_utf8_lossy(&request.body).into_owned());
+    let mut text = String::from_utf8_lossy(&request.body).into_owned();
+    if topic.starts_with("room-json") {
+        let json: Value = serde_json::from_str(&text).unwrap_or_default();
+        text = json["text"].as_str().unwrap_or_default().to_owned();
+    }
+    if topic.starts_with("room") && fault("S10.06-500") && text.contains('\0') {
+        return status(socket, request, 500, &[]);
+    }
+    let id = topics::publish(topic, text);
     let body = json!({ "id": id }).to_string();
     let lines =
         ["Content-Type: application/json".to_owned(), format!("Content-Length: {}", body.len())];
@@ -248,8 +274,15 @@ pub fn stream_head(request: &Request) -> Vec<u8> {
         lines.extend((!fault("S1.11-vary")).then(|| "Vary: Origin".to_owned()));
     }
     let is_upgrade = request.value("upgrade").is_some();
+    if stream::is_coded(request) {
+        lines.push("Content-Encoding: gzip".to_owned());
+    }
     if is_chunked(request) || (fault("S9.24") && is_upgrade) {
         lines.push("Transfer-Encoding: chunked".to_owned());
+        if is_plain_ticks(request) && request.minor_version == 1 {
+            lines.extend(fault("S2.01-twice").then(|| "Transfer-Encoding: chunked".to_owned()));
+            lines.extend(fault("S2.01-length").then(|| "Content-Length: 7".to_owned()));
+        }
     } else if fault("S1.08") && is_plain_ticks(request) {
         lines.push("Content-Length: 1000000".to_owned());
     } else if fault("S2.04-length") && is_three(request) {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use socket2::SockRef;
 
@@ -50,11 +52,17 @@ pub struct Stream<'s> {
     /// Since the last byte.
     quiet_since: Instant,
     opened: Instant,
+    /// How many periods of a layer that is flushed by a timer are over.
+    flushed: u128,
     last_event: Instant,
     events: usize,
     is_plain_ticks: bool,
     /// It stays in the counts when its client has left.
     leaks: bool,
+    /// A published text comes back, as in the room of an author who knows nothing of the contract.
+    is_room: bool,
+    /// Compresses what is written.
+    coder: Option<GzEncoder<Vec<u8>>>,
     /// Its events come in slots, on a busy host with longer pauses than an impatient server allows.
     in_slots: bool,
 }
@@ -74,7 +82,8 @@ pub fn serve(socket: &mut TcpStream, request: &Request) -> io::Result<bool> {
     OPEN.fetch_add(1, SeqCst);
     PRODUCERS.fetch_add(1, SeqCst);
     let items = script(request);
-    let waits = items.first().is_some_and(|item| item.get("delay_ms").is_some());
+    let waits = request.parameter("wait_ms").is_some()
+        || items.first().is_some_and(|item| item.get("delay_ms").is_some());
     let head = stream_head(request);
     let mut stream = Stream {
         socket,
@@ -85,10 +94,13 @@ pub fn serve(socket: &mut TcpStream, request: &Request) -> io::Result<bool> {
         held: Vec::new(),
         quiet_since: Instant::now(),
         opened: Instant::now(),
+        flushed: 0,
         last_event: Instant::now(),
         events: 0,
         is_plain_ticks: is_plain_ticks(request),
         leaks: false,
+        is_room: is_room(&request.path),
+        coder: is_coded(request).then(|| GzEncoder::new(Vec::new(), Compression::default())),
         in_slots: items.len() == SLOT_ITEMS
             && items.iter().filter(|it| it["delay_ms"].as_u64() >= Some(SLOT_MS)).count() == 5,
     };
@@ -109,6 +121,16 @@ pub fn serve(socket: &mut TcpStream, request: &Request) -> io::Result<bool> {
         };
     }
     outcome
+}
+
+/// Whether this is the room, or its stream.
+pub fn is_room(path: &str) -> bool {
+    path.starts_with("/messages/room")
+}
+
+/// Whether the stream is compressed: only where the URL says that this server does so.
+pub fn is_coded(request: &Request) -> bool {
+    request.parameter("gz").is_some() && request.has_token("accept-encoding", "gzip")
 }
 
 /// How many streams there were until now.
@@ -163,6 +185,7 @@ impl Stream<'_> {
     fn ticks(&mut self, request: &Request) -> io::Result<()> {
         let number_of = |name: &str| request.parameter(name).and_then(|it| it.parse::<u64>().ok());
         let interval = Duration::from_millis(number_of("interval_ms").unwrap_or(1000));
+        self.waits(Duration::from_millis(number_of("wait_ms").unwrap_or(0)))?;
         // A stream with an end is asked for what it says, not for how.
         let (count, plain) = match number_of("count") {
             Some(count) => (count, false),
@@ -170,6 +193,9 @@ impl Stream<'_> {
         };
         let mut number: u64 = match request.last_event_id().map(|id| id.parse::<u64>()) {
             None => 0,
+            Some(Ok(_)) if fault("S6.01-forgetful") => 0,
+            Some(Ok(number)) if fault("S6.02-again") => number - 1,
+            Some(Ok(number)) if fault("S6.03-ticks") && number % 4 == 3 => number + 1,
             Some(Ok(number)) => number + u64::from(fault("S6.11") && !plain),
             Some(Err(_)) => {
                 self.write(&encode(&json!({ "event": "gap", "data": "{\"reset\":true}" })))?;
@@ -192,10 +218,20 @@ impl Stream<'_> {
                 ("S3.01", &b": \xff\n"[..]),
                 ("S3.05", b"time: 1\n"),
                 ("S3.06", b"event: update\n\n"),
+                ("S3.14", b"data: half\nevent: error\n"),
             ] {
                 if fault(id) {
                     event.splice(0..0, line.iter().copied());
                 }
+            }
+            if fault("S3.12") && sent == count && request.last_event_id().is_none() {
+                event.pop();
+            }
+            if fault("S3.13") && plain {
+                event = format!("{{\"tick\":{number}}}\n").into_bytes();
+            }
+            if fault("S3.13-open") && plain {
+                event.pop();
             }
             if fault("S3.03") && plain {
                 // The blank line comes with the next event.
@@ -283,6 +319,7 @@ impl Stream<'_> {
                 0
             }
         };
+        let mut gathered = Vec::new();
         while !is_stopping() {
             if fault("S6.03") && resumes && last == known {
                 // Messages published between the replay and the subscription are lost.
@@ -309,7 +346,9 @@ impl Stream<'_> {
                     let is_hit = last % 10 == 9 && message.data.starts_with('m');
                     is_hit && self.number.is_multiple_of(2)
                 }
+                () if fault("S7.01-room") => self.is_room && (last + self.number).is_multiple_of(7),
                 () if fault("S7.05") => self.number > 900 && last == 7,
+                () if fault("S7.05-room") => self.number > 900 && last.is_multiple_of(3),
                 () => false,
             };
             if fault("S6.10") && message.number > known {
@@ -321,8 +360,53 @@ impl Stream<'_> {
             if is_lost {
                 continue;
             }
-            let event =
+            let lines = message.data.matches('\n').count();
+            if (fault("S4.10-cut") && message.data.len() > LARGE_BYTES)
+                || (fault("S4.11-cut") && lines > 1000)
+                || (fault("S10.06") && self.is_room && message.data.contains(['\r', '\0']))
+            {
+                return Err(io::Error::other("the encoder panicked"));
+            }
+            let wrapped = |data: String| match topic.starts_with("room-json") {
+                true => json!({ "from": "ada", "text": data }).to_string(),
+                false => data,
+            };
+            message.data = wrapped(message.data);
+            let mut event =
                 encode(&json!({ "id": message.id, "event": "message", "data": message.data }));
+            if fault("S6.01-no-ids") {
+                event = encode(&json!({ "data": message.data }));
+            }
+            if fault("S7.04-room") {
+                // The third text of a publisher comes behind the fifth of any.
+                match message.data.ends_with("-5.") {
+                    true => event.append(&mut gathered),
+                    false if message.data.ends_with("-3.") => gathered.append(&mut event),
+                    false => {}
+                }
+            }
+            if fault("S5.02-room") {
+                std::mem::swap(&mut event, &mut gathered);
+            }
+            if fault("S5.03-room") {
+                self.waits(Duration::from_millis(30))?;
+            }
+            if fault("S5.02-clumps") {
+                // Until the next full 1.2 s, as a layer does that is flushed by a timer.
+                gathered.extend(event);
+                let period = Duration::from_millis(1200);
+                while self.opened.elapsed().as_millis() / 1200 == self.flushed {
+                    let left = topics::next(topic, last);
+                    if let Next::Message(message) = left {
+                        last = message.number;
+                        let json = json!({ "id": message.id, "data": wrapped(message.data) });
+                        gathered.extend(encode(&json));
+                    }
+                    self.waits(period / 60)?;
+                }
+                self.flushed = self.opened.elapsed().as_millis() / 1200;
+                event = std::mem::take(&mut gathered);
+            }
             let writing = fault("S7.06").then(|| topics::writing(topic));
             let _guard = writing.as_ref().map(|it| it.lock());
             self.write(&event)?;
@@ -335,6 +419,18 @@ impl Stream<'_> {
             self.socket.write_all(&head)?;
         }
         self.quiet_since = Instant::now();
+        let coded;
+        let bytes = match &mut self.coder {
+            None => bytes,
+            Some(coder) => {
+                coder.write_all(bytes)?;
+                if !fault("S5.04-held") {
+                    coder.flush()?;
+                }
+                coded = std::mem::take(coder.get_mut());
+                &coded
+            }
+        };
         let late = self.is_plain_ticks && self.opened.elapsed() > LATE && !is_stopping();
         match self.chunked {
             true if bytes.is_empty() => Ok(()),
@@ -375,11 +471,12 @@ impl Stream<'_> {
         if self.quiet_since.elapsed() < keep_alive || self.head.is_some() {
             return Ok(());
         }
-        if self.is_script && self.events == 0 && fault("S5.05") {
+        if (self.is_room || (self.is_script && self.events == 0)) && fault("S5.05") {
             return Ok(());
         }
         let idle = self.events > 0 && self.last_event.elapsed() > IDLE;
-        if self.is_script && idle && fault("S5.08") && !self.in_slots {
+        let is_old = self.is_room && self.opened.elapsed() > IDLE * 2;
+        if fault("S5.08") && ((self.is_script && idle && !self.in_slots) || is_old) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         match () {

@@ -64,7 +64,8 @@ pub fn publish(topic: &str, data: String) -> String {
     let id = format!("0000cafe-{}", ring.published);
     ring.bytes += data.len();
     let message = Message { number: ring.published, id: id.clone(), data };
-    let earlier = ring.messages.iter().rposition(|it| it.data.starts_with(&message.data[..1]));
+    let first = message.data.chars().next();
+    let earlier = ring.messages.iter().rposition(|it| it.data.chars().next() == first);
     match earlier {
         Some(index) if fault("S7.04") && message.data.contains(' ') => {
             // Before the other message of this publisher, under its number.
@@ -96,7 +97,10 @@ pub fn start(topic: &str, last_id: Option<&str>) -> Start {
     };
     match id.strip_prefix("0000cafe-").and_then(|number| number.parse::<usize>().ok()) {
         Some(number) if fault("S6.01") => Start::After(number + 1),
-        Some(number) if fault("S6.02") && topic.starts_with("resume-no-dup") => {
+        Some(number)
+            if fault("S6.02")
+                && (topic.starts_with("resume-no-dup") || topic.starts_with("room")) =>
+        {
             Start::After(number - 1)
         }
         Some(number) if number <= published => Start::After(number),

@@ -4,6 +4,7 @@
 //! of the tests are `axum::ends-1000-streams` and the like. A check that a framework cannot pass is
 //! a `[[lifecycle]]` entry in the server's `deviations.toml`; a listed check must fail.
 
+mod clocks;
 mod pipelines;
 mod process;
 #[path = "../servers.rs"]
@@ -50,7 +51,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("limits-pending-connections", slow_clients::limits_pending_connections),
     ("answers-nothing-behind-a-close", pipelines::answers_nothing_behind_a_close),
     ("keeps-no-queue-of-requests", pipelines::keeps_no_queue_of_requests),
+    ("bounds-the-kernel-memory-of-a-reader", bounds_the_kernel_memory_of_a_reader),
     ("keeps-no-queue-for-slow-readers", keeps_no_queue_for_slow_readers),
+    ("lets-the-clock-be-set", clocks::lets_the_clock_be_set),
     ("prints-one-line", prints_one_line),
     ("fails-in-one-line", fails_in_one_line),
 ];
@@ -205,12 +208,7 @@ fn exits_at_the_second_signal(package: &Package) -> Result<(), Failed> {
     let mut server = servers::start(package, &["--stall-timeout-ms", "60000"])?;
     let stalled = open(&server, "/ticks?interval_ms=0&pad=65536")?;
     let mut healthy = open(&server, "/ticks?interval_ms=60000")?;
-    // The stall has begun when nothing more goes out.
-    let mut sent = 0;
-    until(PATIENCE, "stall", || {
-        let before = std::mem::replace(&mut sent, metric(&server, "sse_events_sent_total")?);
-        Ok(sent > 2 && sent == before)
-    })?;
+    stalls(&server)?;
     let asked = Instant::now();
     server.signal(Signal::TERM)?;
     // The end of a healthy stream shows that the shutdown has begun.
@@ -251,6 +249,27 @@ fn closes_a_stalled_reader(package: &Package) -> Result<(), Failed> {
         return Err("the slow reader was closed, too".into());
     }
     drop(stalled);
+    Ok(())
+}
+
+/// A reader that reads nothing holds little memory of the kernel.
+fn bounds_the_kernel_memory_of_a_reader(package: &Package) -> Result<(), Failed> {
+    const LIMIT_BYTES: u64 = 256 * 1024;
+    let server = servers::start(package, &["--stall-timeout-ms", "60000"])?;
+    let _stalled = open(&server, "/ticks?interval_ms=0&pad=65536")?;
+    stalls(&server)?;
+    // 0: 0100007F:1F43 0100007F:D2F0 01 00010000:00000000 …, in hex; the bytes to send stand last.
+    let (sockets, port) = (std::fs::read_to_string("/proc/net/tcp")?, server.addr().port());
+    let queues = sockets.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_it = fields.next()?.ends_with(&format!(":{port:04X}"));
+        let (queue, _) = fields.nth(2)?.split_once(':')?;
+        u64::from_str_radix(queue, 16).ok().filter(|_| is_it)
+    });
+    let queued = queues.max().ok_or("no socket of the server")?;
+    if queued > LIMIT_BYTES {
+        return Err(format!("{queued} bytes wait in the kernel").into());
+    }
     Ok(())
 }
 
@@ -357,6 +376,16 @@ fn fails_in_one_line(package: &Package) -> Result<(), Failed> {
         return Err(format!("{}: {stderr}", output.status).into());
     }
     Ok(())
+}
+
+/// Waits until nothing more goes out, in as many looks as show that the server is not just slow.
+fn stalls(server: &Server) -> Result<(), Failed> {
+    let (mut sent, mut looks) = (0, 0);
+    until(PATIENCE, "stall", || {
+        let before = std::mem::replace(&mut sent, metric(server, "sse_events_sent_total")?);
+        looks = if sent > 2 && sent == before { looks + 1 } else { 0 };
+        Ok(looks == 10)
+    })
 }
 
 fn connect(server: &Server) -> wire::Result<Connection> {

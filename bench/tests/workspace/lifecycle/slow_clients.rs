@@ -301,7 +301,7 @@ fn ask_first(address: SocketAddr, patience: Duration) -> std::io::Result<TcpStre
 }
 
 /// Publishes a message; it is accepted.
-fn publish(address: SocketAddr) -> std::io::Result<()> {
+pub fn publish(address: SocketAddr) -> std::io::Result<()> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.write_all(&[POST, b"Content-Length: 5\r\n\r\nhello"].concat())?;

@@ -76,7 +76,13 @@ static BUILDING: Mutex<()> = Mutex::const_new(());
 
 /// Builds a server if need be, and says where its binary is; cargo's own words go to `progress`.
 pub(super) async fn build(package: &Package, progress: impl Fn(String)) -> anyhow::Result<PathBuf> {
-    let _alone = BUILDING.lock().await;
+    let _alone = match BUILDING.try_lock() {
+        Ok(alone) => alone,
+        Err(_) => {
+            progress("waits for its turn: one is built at a time".to_owned());
+            BUILDING.lock().await
+        }
+    };
     let mut child = Command::new(cargo())
         .args(["build", "--message-format", "json-render-diagnostics", "--package", &package.name])
         .arg("--manifest-path")

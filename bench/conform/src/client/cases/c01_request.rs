@@ -1,5 +1,7 @@
 //! Category 1: the request.
 
+use std::time::Duration;
+
 use wire::server::ReceivedRequest;
 
 use super::{CASE, ID};
@@ -14,6 +16,8 @@ use Capability::{Bd, Hd, Id, R};
 /// Two headers that no client sends by default.
 const HEADERS: [(&str, &str); 2] = [("X-Conformance", "one, two"), ("Authorization", "Bearer abc")];
 const BODY: &str = "{\"question\": \"é?\"}";
+/// How long a repetition of a POST is waited for: ten times the reconnection time that was asked for.
+const AFTER_POST: Duration = Duration::from_millis(10 * RETRY_MS);
 
 pub(super) static CASES: &[Case] = &[
     Case {
@@ -190,16 +194,18 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "practice: APIs that stream answers",
         needs: &[Bd],
-        claim: "Method and body of the caller's go with each request, reconnections too.",
+        claim: "Method and body of the caller's go with the request, and with each repetition of it.",
         sends: "A stream that ends, after a POST with a body.",
-        fix: "Keep method and body with the event source, and send them with each request.",
+        fix: "Send method and body; a request that is repeated is repeated whole, or not at all.",
         run: |context| {
-            let (method, body) = (Some("POST".to_owned()), Some(BODY.to_owned()));
-            repeated(context, &Options { method, body, ..Options::default() }, |request| {
-                equal("method", request.method.as_str(), "POST")?;
-                let body = String::from_utf8_lossy(&request.body);
-                equal("body", &*body, BODY)
-            })
+            let (mut session, mut stream) = context.asked_with(&post())?;
+            is_posted(&stream.request)?;
+            stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
+            match session.request_within(context.scaled(AFTER_POST)) {
+                Ok(again) => is_posted(&again.request).and_then(|()| fact("it is repeated, whole")),
+                Err(Fault::Miss { .. }) => fact("it is not repeated"),
+                Err(fault) => Err(fault),
+            }
         },
         ..CASE
     },
@@ -209,6 +215,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "HTML 9.2.4, practice",
         needs: &[Id],
+        after: &["C1.01", "C2.01", "C3.16"],
         claim: "An id to begin with is sent at once, and is the last event id until one comes.",
         sends: "A stream without ids, after a request with an id of the caller's.",
         fix: "Begin with that id as the last event id: send it, and report it until another comes.",
@@ -228,7 +235,43 @@ pub(super) static CASES: &[Case] = &[
         },
         ..CASE
     },
+    Case {
+        id: "C1.12",
+        slug: "post-again",
+        level: Level::Info,
+        source: "RFC 9110 9.2.2, HTML 9.2.3",
+        needs: &[Bd],
+        since: "2026-11-29",
+        claim: "Whether a POST is sent again when its stream has ended, without and with an id.",
+        sends: "Streams that end, one without ids and one with an id, each after a POST.",
+        fix: "Nothing has to change; a POST that asks for work should be repeated only where its caller \
+              says so.",
+        run: |context| {
+            let repeats = |id: &str| -> Result<String, Fault> {
+                let (mut session, mut stream) = context.asked_with(&post())?;
+                stream.stream(format!("retry: {RETRY_MS}\n{id}data: a\n\n").as_bytes());
+                match session.request_within(context.scaled(AFTER_POST)) {
+                    Ok(again) => Ok(format!("{} follows", again.request.method)),
+                    Err(Fault::Miss { .. }) => Ok("no request follows".to_owned()),
+                    Err(fault) => Err(fault),
+                }
+            };
+            fact(format!("without an id {}, with an id {}", repeats("")?, repeats("id: 1\n")?))
+        },
+        ..CASE
+    },
 ];
+
+/// A request that is not idempotent.
+fn post() -> Options {
+    let (method, body) = (Some("POST".to_owned()), Some(BODY.to_owned()));
+    Options { method, body, ..Options::default() }
+}
+
+fn is_posted(request: &ReceivedRequest) -> Result<(), Fault> {
+    equal("method", request.method.as_str(), "POST")?;
+    equal("body", &*String::from_utf8_lossy(&request.body), BODY)
+}
 
 /// The first request of a client.
 fn first(context: &CaseContext) -> Result<ReceivedRequest, Fault> {

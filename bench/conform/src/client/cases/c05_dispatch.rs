@@ -1,9 +1,9 @@
 //! Category 5: what is reported, when, and what is not.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{CASE, RECONNECTED};
+use super::CASE;
 use crate::client::Case;
 use crate::client::context::{CaseContext, ClientSession, RETRY_MS, message, same_events};
 use crate::client::driver::{Capability, Options};
@@ -15,6 +15,8 @@ use crate::{Cost, Level, Outcome};
 
 use Capability::{Br, Ch, Op, R, St};
 
+/// How long an answer is withheld to see whether a client says that it is there.
+const WITHHELD: Duration = Duration::from_secs(1);
 /// How soon the connection has to end when a client is closed.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Events that are under way when a client is closed: at once, and then one a millisecond.
@@ -28,11 +30,17 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "HTML 9.2.3",
         needs: &[Op],
-        claim: "The stream is reported open with its head, before any event.",
-        sends: "A head, and no body yet.",
+        claim: "The stream is reported open with its head: not before it, and before any event.",
+        sends: "Nothing for a while, then a head, and no body yet.",
         fix: "Announce the connection when the head has come.",
         run: |context| {
             let (mut session, mut stream) = context.asked()?;
+            let withheld = context.scaled(WITHHELD);
+            context.log().watched(withheld);
+            let deadline = Instant::now() + withheld;
+            while session.next_report(deadline)?.is_some() {}
+            let early = session.reports.iter().any(|it| it.report == ClientReport::Open);
+            ensure(!early, "nothing reported open before the server has answered", "open")?;
             stream.open();
             // Nothing but the head is there, so it is all that can be meant.
             session.until("open reported, before any event was sent", |report| {
@@ -50,6 +58,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "HTML 9.2.3",
         needs: &[Op],
+        after: &["C1.01", "C2.01", "C5.01"],
         claim: "Each connection is reported open once.",
         sends: "Many events and comments.",
         fix: "Announce the connection once.",
@@ -73,7 +82,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "HTML 9.2.3",
         needs: &[St, R],
-        after: RECONNECTED,
+        after: &["C1.01", "C2.01", "C6.01", "C7.03"],
         claim: "readyState is 1 when open, 0 while it reconnects, 2 after a failure.",
         sends: "A stream that ends, then 404.",
         fix: "Set 1 with open, 0 before the wait, 2 when it fails.",
@@ -127,7 +136,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "HTML 9.2.6",
         needs: &[R],
-        after: RECONNECTED,
+        after: &["C1.01", "C2.01", "C6.01", "C3.04"],
         claim: "Nothing of a block that was cut off mixes into the next connection.",
         sends: "A block that is cut off, and another connection.",
         fix: "Start each connection with empty buffers; keep the last event id only.",
@@ -137,18 +146,24 @@ pub(super) static CASES: &[Case] = &[
                 b"event: left\ndata: le",
                 b"data: left\ndata: \xe2\x82",
             ];
-            context.each(&left, |left| {
+            // A blank line ends what was left; half a character mixes with the very next byte.
+            let pairs =
+                left.map(|left| [(left, &b"\ndata: right\n\n"[..]), (left, b"data: right\n\n")]);
+            context.each(&pairs.concat(), |(left, right)| {
                 let (event_types, options) = (vec!["left".to_owned()], Options::default());
                 let (mut session, mut stream) =
                     context.asked_with(&Options { event_types, ..options })?;
                 stream.open();
-                stream.chunk(format!("retry: {RETRY_MS}\n\n").as_bytes());
+                stream.chunk(format!("retry: {RETRY_MS}\ndata: first\n\n").as_bytes());
                 stream.chunk(left);
                 drop(stream);
                 let mut stream = session.request()?;
                 stream.open();
-                stream.chunk(b"\ndata: right\n\n");
-                same_events(&session.events_to_mark(&mut stream)?, &[message("right", "")])
+                stream.chunk(right);
+                let events = session.events_to_mark(&mut stream)?;
+                let same = same_events(&events, &[message("first", ""), message("right", "")]);
+                let words = format!("{}, then {}: ", left.escape_ascii(), right.escape_ascii());
+                same.map_err(|fault| fault.within("", &words))
             })?;
             pass()
         },
@@ -188,8 +203,8 @@ pub(super) static CASES: &[Case] = &[
             stream.chunk(b"data: a\n\n");
             session.until_data("a")?;
             session.client.close();
-            let began = std::time::Instant::now();
-            let within = CLOSING.mul_f64(context.ms(1000).as_secs_f64());
+            let began = Instant::now();
+            let within = context.scaled(CLOSING);
             match stream.gone_within(within) {
                 Some(at) => fact(format!("{:.1} ms", at.duration_since(began).as_secs_f64() * 1e3)),
                 None => Err(miss(format!("its end within {within:?}"), "it is still open")),
@@ -216,9 +231,9 @@ pub(super) static CASES: &[Case] = &[
                 matches!(report, ClientReport::Closed | ClientReport::Exit(_))
             };
             session.until("closed reported", over)?;
-            while session.next_report(std::time::Instant::now() + context.ms(300))?.is_some() {}
+            while session.next_report(Instant::now() + context.ms(300))?.is_some() {}
             same_events(&session.events(), &[message("a", ""), message("b", "")])?;
-            let gone = stream.gone_within(CLOSING.mul_f64(context.ms(1000).as_secs_f64()));
+            let gone = stream.gone_within(context.scaled(CLOSING));
             ensure(gone.is_some(), "the connection ended", "it is still open")?;
             pass()
         },
@@ -234,6 +249,31 @@ pub(super) static CASES: &[Case] = &[
         sends: "A redirection to another origin.",
         fix: "Take the origin from the URL of the response.",
         run: origin,
+        ..CASE
+    },
+    Case {
+        id: "C5.11",
+        slug: "done",
+        level: Level::Info,
+        source: "HTML 9.2.6; practice: APIs that stream answers",
+        since: "2026-11-29",
+        claim: "Whether an event with the data [DONE], by which some APIs end an answer, is an event.",
+        sends: "An event, one with the data [DONE], and one behind it.",
+        fix: "Nothing has to change in a client of such an API; to the standard it is data.",
+        run: |context| {
+            let (mut session, mut stream) = context.asked()?;
+            stream.open();
+            stream.chunk(b"data: a\n\ndata: [DONE]\n\ndata: b\n\n");
+            stream.end();
+            let deadline = Instant::now() + context.patience();
+            let is_last = |report: &ClientReport| {
+                matches!(report, ClientReport::Event(it) if it.data == "b")
+                    || ClientSession::is_over(report)
+            };
+            while session.next_report(deadline)?.is_some_and(|it| !is_last(&it.report)) {}
+            let data: Vec<_> = session.events().into_iter().map(|it| it.data).collect();
+            fact(format!("events {data:?}; {}", session.reported()))
+        },
         ..CASE
     },
 ];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CASE, RECONNECTED};
+use super::{CASE, PUNCTUAL, RECONNECTED};
 use crate::client::context::{CaseContext, ClientSession, RETRY_MS};
 use crate::client::driver::Capability::R;
 use crate::client::driver::Options;
@@ -14,9 +14,11 @@ use crate::{Cost, Level, Outcome};
 const EARLY_MS: f64 = 15.0;
 /// A client that waits this long does not loop.
 const NO_LOOP_MS: f64 = 100.0;
+/// The reconnections of C6.10.
+const HUGE_WAITS: usize = 3;
 /// How much later than asked for a client may come: 300 ms, as the catalogue has it for 700 ms.
 const LATE_MS: f64 = 300.0;
-/// Far from all valid values of these cases; bogus ones ask for 5 s, or for nothing.
+/// Far from all valid values of these cases; bogus ones ask for 4.3 s, or for nothing.
 const BOGUS_MS: f64 = 2000.0;
 /// A valid reconnection time, in an event: that it counts without one is another case.
 const SET: &str = "retry: 700\ndata: a\n\n";
@@ -45,7 +47,7 @@ pub(super) static CASES: &[Case] = &[
         source: "HTML 9.2.6",
         needs: &[R],
         cost: &[Cost::Timed],
-        after: RECONNECTED,
+        after: PUNCTUAL,
         claim: "retry counts in a block without data, and without its blank line.",
         sends: "retry: 700 in a block without data, and without a blank line.",
         fix: "Take retry over when its line is read.",
@@ -62,7 +64,7 @@ pub(super) static CASES: &[Case] = &[
         source: "HTML 9.2.3",
         needs: &[R],
         cost: &[Cost::Timed],
-        after: RECONNECTED,
+        after: PUNCTUAL,
         claim: "A reconnection time stays in force for later connections.",
         sends: "retry: 400 once, and four ends.",
         fix: "Keep the time with the event source, not with the connection.",
@@ -89,12 +91,13 @@ pub(super) static CASES: &[Case] = &[
         source: "HTML 9.2.6, WPT format-field-retry-bogus",
         needs: &[R],
         cost: &[Cost::Timed],
-        after: RECONNECTED,
+        after: PUNCTUAL,
         claim: "A retry that is not of ASCII digits alone is ignored; the valid one before it stays.",
         sends: "retry: 700, then values that are not digits alone.",
         fix: "Check that all are ASCII digits first: number parsers accept signs, spaces and more.",
         run: |context| {
-            let bogus = ["5000x", "+5000", " 5000", "٥", "-1", "5e3", "5 ", "0x10"];
+            // No client has such a time by default, so taking it differs from forgetting the one before.
+            let bogus = ["4321x", "+4321", " 4321", "٤", "-1", "4e3", "4321 ", "0x10e1"];
             let lines: String = bogus.iter().map(|it| format!("retry: {it}\n")).collect();
             if ignored(context, &format!("{SET}{lines}data: b\n\n")).is_err() {
                 // Which one was it?
@@ -124,7 +127,7 @@ pub(super) static CASES: &[Case] = &[
         source: "HTML 9.2.6, WPT format-field-retry",
         needs: &[R],
         cost: &[Cost::Timed],
-        after: RECONNECTED,
+        after: PUNCTUAL,
         claim: "Leading zeros do not matter.",
         sends: "retry: 00700.",
         fix: "Read it as a decimal number.",
@@ -145,27 +148,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "A number of thirty digits is ignored or capped: no crash, no loop.",
         sends: "retry with thirty digits.",
         fix: "Saturate, or ignore what does not fit.",
-        run: |context| {
-            let (mut session, mut stream) = context.asked()?;
-            stream.stream(
-                b"retry: 300\ndata: a\n\nretry: 999999999999999999999999999999\ndata: b\n\n",
-            );
-            let ended = Instant::now();
-            match delay(&mut session, ended, context.ms(3000)) {
-                Ok((delay, mut again)) => {
-                    ensure(
-                        // How exactly the 300 ms are kept, jitter and all, is C6.05's claim.
-                        delay >= NO_LOOP_MS,
-                        "a wait of 100 ms or more, or a very long one",
-                        format!("{delay:.0} ms"),
-                    )?;
-                    again.open();
-                    fact(format!("{delay:.0} ms: it was ignored"))
-                }
-                Err(_) if session.client.ended.is_none() => fact("no attempt in 3 s: a long wait"),
-                Err(fault) => Err(fault),
-            }
-        },
+        run: retry_huge,
         ..CASE
     },
     Case {
@@ -209,7 +192,7 @@ pub(super) static CASES: &[Case] = &[
         run: |context| {
             let (mut session, mut stream) = context.asked()?;
             stream.stream(b"data: a\n\n");
-            let within = DEFAULT.mul_f64(context.ms(1000).as_secs_f64());
+            let within = context.scaled(DEFAULT);
             match delay(&mut session, Instant::now(), within) {
                 Ok((delay, _)) => fact(format!("{delay:.0} ms")),
                 Err(_) => fact(format!("more than {within:?}")),
@@ -247,6 +230,32 @@ pub(super) static CASES: &[Case] = &[
         ..CASE
     },
 ];
+
+/// A host that is late once makes one attempt at once look like a wait, so there are several; and a wait
+/// counts only where the host was not late by half of it.
+fn retry_huge(context: &CaseContext) -> Outcome {
+    let (mut session, mut stream) = context.asked()?;
+    stream.stream(b"retry: 300\ndata: a\n\nretry: 999999999999999999999999999999\ndata: b\n\n");
+    let mut waits = Vec::new();
+    while waits.len() < HUGE_WAITS {
+        match delay(&mut session, Instant::now(), context.ms(3000)) {
+            Ok((wait, mut again)) => {
+                waits.push(wait);
+                // How exactly the 300 ms are kept, jitter and all, is C6.05's claim.
+                let expected = "each wait 100 ms or more, or a very long one";
+                ensure(wait >= NO_LOOP_MS, expected, shown(&waits))?;
+                again.stream(b"data: c\n\n");
+            }
+            Err(_) if session.client.ended.is_none() => {
+                return fact("no attempt in 3 s: a long wait");
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    let least = waits.iter().copied().fold(f64::INFINITY, f64::min);
+    context.log().watched(Duration::from_secs_f64(least / 1e3));
+    fact(format!("{}: it was ignored", shown(&waits)))
+}
 
 /// Milliseconds until the next request.
 fn delay(

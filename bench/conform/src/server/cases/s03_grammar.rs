@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
-use wire::Window;
+use wire::{End, Window};
 
 use super::CASE;
 use crate::expect::{ensure, fact, miss, pass};
-use crate::server::grammar::{blocks, has, lines, name, show, value};
+use crate::server::grammar::{blocks, has, lines, name, show, value, without_own};
 use crate::server::script::data;
 use crate::server::{Case, Fault, Level, Need, Outcome, Target};
 
 /// Silence shorter than this may be one event still on its way.
 const QUIET: Duration = Duration::from_millis(20);
+/// A line that comes in pieces may take so long between two of them: it is on its way.
+const WITHIN_A_LINE: Duration = Duration::from_millis(500);
 /// Lines beyond this meet limits of clients.
 const LONG_LINE_BYTES: usize = 64 * 1024;
 /// A client with a longer `retry` is not back when it is needed.
@@ -108,7 +110,7 @@ pub(super) static CASES: &[Case] = &[
         fix: "Add a data line, empty if need be: without one no event is dispatched.",
         run: |target| {
             // An id alone moves the resume point and a retry alone sets the delay: both have a use.
-            let bytes = watch(target)?.bytes();
+            let bytes = own_words(target)?;
             let blocks = blocks(&bytes);
             for block in &blocks {
                 let is_dead = has(block, b"event") && !has(block, b"data");
@@ -138,7 +140,7 @@ pub(super) static CASES: &[Case] = &[
         sends: "GET of the stream; its ids.",
         fix: "Keep U+0000 out of ids: clients ignore the field.",
         run: |target| {
-            for id in ids(&watch(target)?)? {
+            for id in ids(target)? {
                 ensure(!id.contains(&0), "no NUL in an id", format!("\"{}\"", id.escape_ascii()))?;
             }
             pass()
@@ -154,7 +156,7 @@ pub(super) static CASES: &[Case] = &[
         sends: "GET of the stream; its ids.",
         fix: "Use ids without control characters: they come back as a header value.",
         run: |target| {
-            let ids = ids(&watch(target)?)?;
+            let ids = ids(target)?;
             for id in &ids {
                 // NUL is the claim of S3.08.
                 let is_safe = id.iter().all(|byte| !byte.is_ascii_control() || *byte == 0);
@@ -198,10 +200,26 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// The stream's own bytes; a silent stream cannot be judged.
+/// The bytes that the stream says by itself, without texts of this suite.
+fn own_words(target: &Target) -> Result<Vec<u8>, Fault> {
+    let all = watch(target)?.bytes();
+    let bytes = without_own(&all);
+    if bytes.is_empty() && !all.is_empty() {
+        return Err(Fault::Skip(
+            "the stream said only texts of this suite, from its past".to_owned(),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// The stream's own bytes; a silent stream cannot be judged. A stream that is cut off is judged by what
+/// came: the cut is the claim of S2.04.
 fn watch(target: &Target) -> Result<Window, Fault> {
     let window = target.watch()?;
     if window.pieces.is_empty() {
+        if let End::Cut(error) = window.end {
+            return Err(Fault::from(error).follows("S2.04"));
+        }
         let length = window.length.as_millis();
         return Err(Fault::Skip(format!("the stream said nothing for {length} ms")));
     }
@@ -219,6 +237,9 @@ fn terminated(target: &Target) -> Outcome {
     let before: Vec<u8> =
         window.pieces[..=index].iter().flat_map(|(_, piece)| piece).copied().collect();
     let (lines, rest) = lines(&before);
+    if !rest.is_empty() && silence < WITHIN_A_LINE {
+        return Err(Fault::Skip("the stream was never quiet, but within a line".to_owned()));
+    }
     // The lines after the last blank line; comments may stand alone.
     let pending = lines.rsplit(|line| line.is_empty()).next().unwrap_or_default();
     let pending = pending.iter().chain(std::iter::once(&rest));
@@ -230,8 +251,7 @@ fn terminated(target: &Target) -> Outcome {
 }
 
 fn known_fields(target: &Target) -> Outcome {
-    let window = watch(target)?;
-    let bytes = window.bytes();
+    let bytes = own_words(target)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     for line in lines(bytes).0 {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
@@ -243,7 +263,7 @@ fn known_fields(target: &Target) -> Outcome {
 }
 
 fn retry_digits(target: &Target) -> Outcome {
-    let mut bytes = target.watch()?.bytes();
+    let mut bytes = without_own(&target.watch()?.bytes());
     if target.capabilities().contains(&Need::Script) {
         // Few streams say retry by themselves, so a script asks for it.
         let mut stream = target.script(&[json!({ "retry": 1500 }), data("x")])?;
@@ -271,8 +291,8 @@ fn retry_digits(target: &Target) -> Outcome {
 }
 
 /// The ids in the window, each line's value as it stands.
-fn ids(window: &Window) -> Result<Vec<Vec<u8>>, Fault> {
-    let bytes = window.bytes();
+fn ids(target: &Target) -> Result<Vec<Vec<u8>>, Fault> {
+    let bytes = own_words(target)?;
     let (lines, _) = lines(&bytes);
     let ids = lines.iter().filter(|line| name(line) == b"id").map(|line| value(line).to_vec());
     let ids: Vec<_> = ids.collect();
@@ -281,19 +301,16 @@ fn ids(window: &Window) -> Result<Vec<Vec<u8>>, Fault> {
 }
 
 fn id_distinct(target: &Target) -> Outcome {
-    let window = watch(target)?;
-    let bytes = window.bytes();
-    let (lines, _) = lines(&bytes);
-    let mut seen: HashMap<Vec<u8>, Vec<&[u8]>> = HashMap::new();
+    let bytes = own_words(target)?;
+    let mut seen: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
     let mut events = 0;
-    for block in lines.split(|line| line.is_empty()) {
-        let has_data = block.iter().any(|line| line.starts_with(b"data"));
-        let id = block.iter().rev().find_map(|line| line.strip_prefix(b"id:"));
-        let (true, Some(id)) = (has_data, id) else { continue };
+    for block in blocks(&bytes) {
+        let id = block.iter().rev().find(|line| name(line) == b"id").map(|line| value(line));
+        // An empty id names nothing: it takes back the one before.
+        let Some(id) = id.filter(|id| !id.is_empty() && has(&block, b"data")) else { continue };
         events += 1;
-        if let Some(earlier) = seen.insert(id.trim_ascii().to_vec(), block.to_vec()) {
-            let text = |block: &[&[u8]]| block.join(&b"\n"[..]).escape_ascii().to_string();
-            let actual = format!("\"{}\" and \"{}\"", text(&earlier), text(block));
+        if let Some(earlier) = seen.insert(id, block.clone()) {
+            let actual = format!("{} and {}", show(&earlier), show(&block));
             ensure(earlier == block, "a different id for each event", actual)?;
         }
     }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{CASE, SIMPLE_EVENT};
+use super::{CASE, SIMPLE_EVENT, published_text};
 use crate::expect::{equal, pass};
+use crate::server::room::Room;
 use crate::server::script::data;
 use crate::server::{Case, Level, Need, Outcome, Target};
 
@@ -30,12 +31,16 @@ pub(super) static CASES: &[Case] = &[
         slug: "multi-line",
         level: Level::MustContract,
         source: "HTML 9.2.5",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "Data of several lines arrives with the same lines.",
-        sends: "A script with three lines of data.",
+        sends: "A script, or a published text, with three lines of data.",
         fix: "Write a data line for each line of the value.",
-        run: |target| data_becomes(target, "a\nb\nc", "a\nb\nc"),
+        run: |target| {
+            by_room_or(target, published_text::multi_line, |target| {
+                data_becomes(target, "a\nb\nc", "a\nb\nc")
+            })
+        },
         ..CASE
     },
     Case {
@@ -43,12 +48,16 @@ pub(super) static CASES: &[Case] = &[
         slug: "crlf-in-data",
         level: Level::Should,
         source: "HTML 9.2.5",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "CRLF in data is one line end: two lines arrive, not three.",
-        sends: "A script with CRLF in data.",
+        sends: "A script, or a published text, with CRLF in data.",
         fix: "Split data at CRLF, LF and CR, CRLF first: it is one line end, not two.",
-        run: |target| data_becomes(target, "a\r\nb", "a\nb"),
+        run: |target| {
+            by_room_or(target, published_text::crlf, |target| {
+                data_becomes(target, "a\r\nb", "a\nb")
+            })
+        },
         ..CASE
     },
     Case {
@@ -56,12 +65,14 @@ pub(super) static CASES: &[Case] = &[
         slug: "cr-in-data",
         level: Level::MustContract,
         source: "HTML 9.2.5",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "CR in data is a line end: two lines arrive and nothing is lost.",
-        sends: "A script with a lone CR in data.",
+        sends: "A script, or a published text, with a lone CR in data.",
         fix: "Split data at CR too: for a client it ends the line, and what follows is lost.",
-        run: |target| data_becomes(target, "a\rb", "a\nb"),
+        run: |target| {
+            by_room_or(target, published_text::cr, |target| data_becomes(target, "a\rb", "a\nb"))
+        },
         ..CASE
     },
     Case {
@@ -69,12 +80,16 @@ pub(super) static CASES: &[Case] = &[
         slug: "trailing-newline",
         level: Level::Should,
         source: "HTML 9.2.6",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "A newline at the end of data arrives.",
-        sends: "A script with data that ends in LF.",
+        sends: "A script, or a published text, with data that ends in LF.",
         fix: "Write one more, empty data line: a client removes exactly one LF at the end.",
-        run: |target| data_becomes(target, "x\n", "x\n"),
+        run: |target| {
+            by_room_or(target, published_text::trailing_newline, |target| {
+                data_becomes(target, "x\n", "x\n")
+            })
+        },
         ..CASE
     },
     Case {
@@ -82,12 +97,14 @@ pub(super) static CASES: &[Case] = &[
         slug: "empty-data",
         level: Level::MustContract,
         source: "HTML 9.2.6",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "An event with empty data arrives: it needs a data line all the same.",
-        sends: "A script with empty data.",
+        sends: "A script, or a published text, with empty data.",
         fix: "Write an empty data line: data: and a blank line dispatch an event, a blank line alone does not.",
-        run: |target| data_becomes(target, "", ""),
+        run: |target| {
+            by_room_or(target, published_text::empty, |target| data_becomes(target, "", ""))
+        },
         ..CASE
     },
     Case {
@@ -95,14 +112,16 @@ pub(super) static CASES: &[Case] = &[
         slug: "leading-space",
         level: Level::MustContract,
         source: "HTML 9.2.6",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "Data that begins with spaces keeps them: a parser takes one away.",
-        sends: "A script with data that begins with one and with two spaces.",
+        sends: "A script, or a published text, with data that begins with one and with two spaces.",
         fix: "Always write a space after the colon: a client removes one.",
         run: |target| {
-            data_becomes(target, " x", " x")?;
-            data_becomes(target, "  x", "  x")
+            by_room_or(target, published_text::leading_space, |target| {
+                data_becomes(target, " x", " x")?;
+                data_becomes(target, "  x", "  x")
+            })
         },
         ..CASE
     },
@@ -111,14 +130,16 @@ pub(super) static CASES: &[Case] = &[
         slug: "colon-first",
         level: Level::MustContract,
         source: "HTML 9.2.5",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "Data that looks like a comment or a field is data.",
-        sends: "A script with data :x and data: y.",
+        sends: "A script, or a published text, with data :x and data: y.",
         fix: "Write the value after data: and a space, whatever it looks like.",
         run: |target| {
-            data_becomes(target, ":x", ":x")?;
-            data_becomes(target, "data: y", "data: y")
+            by_room_or(target, published_text::colon_first, |target| {
+                data_becomes(target, ":x", ":x")?;
+                data_becomes(target, "data: y", "data: y")
+            })
         },
         ..CASE
     },
@@ -127,15 +148,17 @@ pub(super) static CASES: &[Case] = &[
         slug: "unicode",
         level: Level::MustContract,
         source: "HTML 9.2.5",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "Any character other than CR and LF arrives, in data and in the event type.",
-        sends: "A script with characters beyond the BMP, U+2028, U+0085, U+FEFF, NUL, and a non-ASCII type.",
+        sends: "A script, or a published text, with characters beyond the BMP, U+2028, U+0085, U+FEFF, NUL, and a non-ASCII type.",
         fix: "Split at CR and LF only, and pass everything else on as UTF-8.",
         run: |target| {
-            let text = "😀 \u{2028} \u{2029} \u{85} \u{b} \u{feff} \0 é";
-            let item = json!({ "event": "naïve-✓", "data": text });
-            emits(target, &[item], &[("naïve-✓", text, "")])
+            by_room_or(target, published_text::unicode, |target| {
+                let text = "😀 \u{2028} \u{2029} \u{85} \u{b} \u{feff} \0 é";
+                let item = json!({ "event": "naïve-✓", "data": text });
+                emits(target, &[item], &[("naïve-✓", text, "")])
+            })
         },
         ..CASE
     },
@@ -144,14 +167,20 @@ pub(super) static CASES: &[Case] = &[
         slug: "large-line",
         level: Level::Should,
         source: "practice",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "A line of 1 MiB arrives.",
-        sends: "A script with one line of 1 MiB.",
+        sends: "A script, or a published text, with one line of 1 MiB.",
         fix: "Raise or remove the limit of the encoder's buffer.",
         run: |target| {
-            let item = json!({ "data": "x", "times": LINE_BYTES });
-            emits(target, &[item], &[("message", &"x".repeat(LINE_BYTES), "")])
+            by_room_or(
+                target,
+                |target, room| published_text::large(target, room, &"x".repeat(LINE_BYTES)),
+                |target| {
+                    let item = json!({ "data": "x", "times": LINE_BYTES });
+                    emits(target, &[item], &[("message", &"x".repeat(LINE_BYTES), "")])
+                },
+            )
         },
         ..CASE
     },
@@ -160,15 +189,21 @@ pub(super) static CASES: &[Case] = &[
         slug: "many-lines",
         level: Level::Should,
         source: "practice",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "Data of 20 000 lines arrives.",
-        sends: "A script with 20 000 lines of one byte.",
+        sends: "A script, or a published text, with 20 000 lines of one byte.",
         fix: "Look for a quadratic loop or a limit in the encoder.",
         run: |target| {
-            // The line end comes first: one at the end is the claim of S4.05.
-            let item = json!({ "data": "\nx", "times": LINES });
-            emits(target, &[item], &[("message", &"\nx".repeat(LINES), "")])
+            by_room_or(
+                target,
+                |target, room| published_text::large(target, room, &"\nx".repeat(LINES)),
+                |target| {
+                    // The line end comes first: one at the end is the claim of S4.05.
+                    let item = json!({ "data": "\nx", "times": LINES });
+                    emits(target, &[item], &[("message", &"\nx".repeat(LINES), "")])
+                },
+            )
         },
         ..CASE
     },
@@ -193,18 +228,32 @@ pub(super) static CASES: &[Case] = &[
         slug: "pretty-json",
         level: Level::MustContract,
         source: "HTML 9.2.5",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "JSON written over several lines arrives byte by byte.",
-        sends: "A script with JSON over several lines.",
+        sends: "A script, or a published text, with JSON over several lines.",
         fix: "As S4.02; or send the JSON on one line.",
         run: |target| {
-            let text = "{\n  \"a\": [\n    1,\n    2\n  ]\n}";
-            data_becomes(target, text, text)
+            by_room_or(target, published_text::pretty_json, |target| {
+                let text = "{\n  \"a\": [\n    1,\n    2\n  ]\n}";
+                data_becomes(target, text, text)
+            })
         },
         ..CASE
     },
 ];
+
+/// The script where there is one, because it shows most; else a text in the author's room.
+fn by_room_or(
+    target: &Target,
+    by_room: impl Fn(&Target, &Room) -> Outcome,
+    by_script: impl Fn(&Target) -> Outcome,
+) -> Outcome {
+    match target.room().filter(|_| !target.capabilities().contains(&Need::Script)) {
+        Some(room) => by_room(target, room),
+        None => by_script(target),
+    }
+}
 
 /// An event with this data only arrives with that data.
 fn data_becomes(target: &Target, input: &str, arrives: &str) -> Outcome {

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::CASE;
+use super::{CASE, observed, published_flow};
 use crate::expect::{ensure, equal, fact, in_time, miss};
 use crate::host;
 use crate::server::dedicated_server::DedicatedServer;
-use crate::server::grammar::{blocks, has, lines, show};
+use crate::server::grammar::{blocks, has, lines, name, show, value, without_own};
 use crate::server::script::{self, data, hold};
 use crate::server::target::first_event;
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Target};
@@ -31,11 +31,11 @@ const GROUPS: usize = 20;
 const GROUP_EVENTS: usize = 50;
 const BURST: Duration = Duration::from_secs(2);
 /// HTML 9.2.7 advises a comment every 15 s or so; proxies cut after 30 s or 60 s.
-const HEARTBEAT_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(20);
 /// How long S5.05 watches where the keep-alive is not known.
 const HEARTBEAT_WATCH: Duration = Duration::from_secs(35);
 /// Time that a busy machine may add to a known keep-alive.
-const HEARTBEAT_SLACK: Duration = Duration::from_secs(2);
+pub(super) const HEARTBEAT_SLACK: Duration = Duration::from_secs(2);
 /// The silence of S5.08 where the keep-alive is not known: past the two minutes of many timeouts.
 const LONG_IDLE: Duration = Duration::from_secs(130);
 /// S5.07: events that take several writes, with pauses in which a heartbeat of 5 ms falls due.
@@ -53,9 +53,9 @@ pub(super) static CASES: &[Case] = &[
         slug: "early-head",
         level: Level::Should,
         source: "HTML 9.2.3; practice: a client is open when it has the head",
-        needs: &[Need::Script],
         claim: "The head of a stream arrives at once, not with the first event.",
-        sends: "GET of a stream that says nothing for a while.",
+        after: &[],
+        sends: "GET of a stream that says nothing for a while, scripted or as it is.",
         fix: "Flush the response head before the first event, or open() comes late.",
         run: early_head,
         ..CASE
@@ -65,11 +65,14 @@ pub(super) static CASES: &[Case] = &[
         slug: "per-event-flush",
         level: Level::Should,
         source: "HTML 9.2.7",
-        needs: &[Need::Script],
         claim: "Each event arrives before the next one is due.",
-        sends: "A script of events at intervals.",
+        sends: "A script of events at intervals, or texts published at intervals; else the stream is watched.",
         fix: "Flush after each event; look for buffering middleware and for Nagle's algorithm (TCP_NODELAY).",
-        run: |target| in_their_slots(target, None),
+        run: |target| match target.room() {
+            Some(room) => published_flow::apart(target, room),
+            None if has_script(target) => in_their_slots(target, None),
+            None => observed::rhythm(target),
+        },
         ..CASE
     },
     Case {
@@ -77,24 +80,30 @@ pub(super) static CASES: &[Case] = &[
         slug: "burst",
         level: Level::Should,
         source: "HTML 9.2.7",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         claim: "A thousand events without a pause arrive in order within two seconds.",
-        sends: "A script of 1000 events at once.",
+        sends: "A script of 1000 events at once, or a hundred texts published one after the other.",
         fix: "Look for a delay or a small queue between the producer and the socket.",
-        run: burst,
+        run: |target| match target.room() {
+            Some(room) => published_flow::burst(target, room),
+            None => burst(target),
+        },
         ..CASE
     },
-    // A coded body is not decoded here: a coder that is flushed writes something for each event.
     Case {
         id: "S5.04",
         slug: "gzip-flush",
         level: Level::Should,
         source: "HTML 9.2.7; RFC 9110 8.4",
-        needs: &[Need::Script],
         claim: "Each event arrives before the next one is due for clients that accept gzip, too.",
-        sends: "As S5.02, with Accept-Encoding: gzip, br, zstd.",
+        sends: "As S5.02, with Accept-Encoding: gzip; events are decoded.",
         fix: "Exclude text/event-stream from compression, or flush the encoder with each event.",
-        run: |target| in_their_slots(target, Some("gzip, br, zstd")),
+        run: |target| match target.room() {
+            Some(room) => published_flow::gzip(target, room),
+            // A coded body is not decoded here: a coder that is flushed writes something for each event.
+            None if has_script(target) => in_their_slots(target, Some("gzip, br, zstd")),
+            None => observed::gzip(target),
+        },
         ..CASE
     },
     Case {
@@ -102,7 +111,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "heartbeat",
         level: Level::Should,
         source: "HTML 9.2.7",
-        cost: &[Cost::KeepAlive],
+        cost: &[Cost::Watch],
         claim: "A stream at rest says something at least every 20 seconds, as proxies want it.",
         sends: "GET of a stream that stays quiet, for longer than a proxy would wait.",
         fix: "Write a comment (a line with a colon, and a blank line) every 15 seconds or so.",
@@ -137,13 +146,18 @@ pub(super) static CASES: &[Case] = &[
         slug: "long-idle",
         level: Level::Should,
         source: "practice: timeouts of servers that cut quiet streams",
-        needs: &[Need::Script],
         cost: &[Cost::KeepAlive],
         claim: "A stream that was quiet for long is still open and delivers.",
-        sends: "GET of a stream that stays quiet for minutes, then speaks.",
+        sends: "GET of a stream that stays quiet for minutes, then speaks; or that is quiet by itself.",
         fix: "Exempt streams from write and idle timeouts of the server.",
         run: |target| {
             let idle = target.keep_alive().map_or(LONG_IDLE, |it| target.scaled(it * 5));
+            if let Some(room) = target.room().filter(|_| !has_script(target)) {
+                return published_flow::long_idle(target, room, idle);
+            }
+            if !has_script(target) {
+                return observed::long_idle(target, idle);
+            }
             let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
             let items = [data("before"), json!({ "data": "after", "delay_ms": idle_ms })];
             let mut stream = target.script(&items)?;
@@ -173,11 +187,18 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn has_script(target: &Target) -> bool {
+    target.capabilities().contains(&Need::Script)
+}
+
 fn early_head(target: &Target) -> Outcome {
+    if !has_script(target) {
+        return observed::early_head(target);
+    }
     let silence = target.scaled(SILENCE);
     let items = [json!({ "data": "late", "delay_ms": ms(silence) })];
     let asked = Instant::now();
-    let mut stream = target.script(&items)?;
+    let mut stream = target.script(&items).map_err(observed::no_head)?;
     let head_at = asked.elapsed();
     stream.take(1)?;
     let ahead = asked.elapsed() - head_at;
@@ -194,7 +215,7 @@ fn early_head(target: &Target) -> Outcome {
 /// The first event is due one slot after the head, and each may be a slot late but no more.
 fn in_their_slots(target: &Target, accept_encoding: Option<&str>) -> Outcome {
     // On a busy host the schedule is wider, so that the host's delays stay small beside it.
-    let slot = target.scaled(SLOT.max(host::recent() * 8).min(WIDEST_SLOT));
+    let slot = target.scaled(host::widened(SLOT, WIDEST_SLOT));
     let event = |n| json!({ "data": format!("{n}"), "delay_ms": ms(slot) });
     let mut items: Vec<Value> = (0..SLOTS).map(event).collect();
     // The end of a stream would flush what was held back.
@@ -243,7 +264,10 @@ fn burst(target: &Target) -> Outcome {
 }
 
 fn heartbeat(target: &Target) -> Outcome {
-    let scripted = target.capabilities().contains(&Need::Script);
+    let scripted = has_script(target);
+    if !scripted && target.keep_alive().is_none() {
+        return observed::heartbeat(target);
+    }
     let idle = if scripted { script::target(&[hold()]) } else { target.path().to_owned() };
     let mut stream = target.open(&target.get(&idle))?;
     let (limit, watched) = match target.keep_alive() {
@@ -269,7 +293,7 @@ fn heartbeat_silent(target: &Target) -> Outcome {
     let Some(keep_alive) =
         target.keep_alive().filter(|_| target.capabilities().contains(&Need::Script))
     else {
-        return heartbeat_seen(&target.watch()?.bytes());
+        return heartbeat_seen(&without_own(&target.watch()?.bytes()));
     };
     let mut stream = target.script(&[json!({ "id": "7", "data": "a" }), hold()])?;
     equal("data", stream.take(1)?[0].data.as_str(), "a")?;
@@ -285,17 +309,24 @@ fn heartbeat_silent(target: &Target) -> Outcome {
     fact(format!("heartbeat {actual}"))
 }
 
-/// Judges the heartbeats of a stream that goes on: a comment may stand with an event.
+/// Judges the heartbeats of a stream that goes on: a comment may stand with an event, or with an id that
+/// is a point to resume from. Only an id that comes back behind another one is that of a heartbeat.
 fn heartbeat_seen(bytes: &[u8]) -> Outcome {
     let blocks = blocks(bytes);
-    let heartbeats: Vec<_> = blocks.iter().filter(|it| has(it, b"") && !has(it, b"data")).collect();
-    let Some(first) = heartbeats.first() else {
-        return Err(Fault::Skip("no heartbeat was seen".to_owned()));
-    };
-    for block in &heartbeats {
-        ensure(!has(block, b"id") && !has(block, b"event"), "a comment alone", show(block))?;
+    let (mut current, mut heartbeat) = (None, None);
+    for block in &blocks {
+        let id = block.iter().rev().find(|line| name(line) == b"id").map(|line| value(line));
+        let is_comment = has(block, b"")
+            && ![&b"data"[..], b"event", b"retry"].iter().any(|field| has(block, field));
+        if is_comment && id.is_none_or(|id| current.is_some_and(|it| it != id)) {
+            let is_said_again = blocks.iter().filter(|it| *it == block).count() > 1;
+            ensure(id.is_none() || !is_said_again, "a comment alone", show(block))?;
+            heartbeat = heartbeat.or(id.is_none().then_some(block));
+        }
+        current = id.or(current);
     }
-    fact(format!("heartbeat {}", show(first)))
+    let none = || Fault::Skip("no heartbeat was seen".to_owned());
+    fact(format!("heartbeat {}", show(heartbeat.ok_or_else(none)?)))
 }
 
 fn heartbeat_atomic(target: &Target) -> Outcome {
@@ -319,8 +350,12 @@ fn first_event_latency(target: &Target) -> Outcome {
         let asked = Instant::now();
         let mut stream = target.stream()?;
         heads.push(asked.elapsed());
-        if first_event(&mut stream)?.is_some() {
-            events.push(asked.elapsed());
+        stream.set_patience(target.window());
+        match first_event(&mut stream) {
+            Ok(Some(_)) => events.push(asked.elapsed()),
+            // Silence is no fault, and the time to the head is known.
+            Ok(None) | Err(Fault::Skip(_)) => {}
+            Err(fault) => return Err(fault),
         }
     }
     let describe = |times: &mut Vec<Duration>| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fleet::raise_fd_limit;
 use wire::{Event, EventStream};
 
-use super::{BROADCAST, CASE};
+use super::{BROADCAST, CASE, author_room, published_broadcast, published_requests};
 use crate::expect::{ensure, equal, fact, in_time, pass, status_in};
 use crate::server::dedicated_server::DedicatedServer;
 use crate::server::topic::{Publisher, Topic};
@@ -34,11 +34,14 @@ pub(super) static CASES: &[Case] = &[
         slug: "two-equal",
         level: Level::MustContract,
         source: "contract: every open stream of a topic gets every message",
-        needs: &[Need::Topics],
+        needs: &[Need::Publish],
         claim: "Two streams of a topic get the same 100 events under the same ids.",
         sends: "Two subscribers, 100 messages.",
         fix: "Give every subscriber each message once, in the order of publication.",
         run: |target| {
+            if let Some(room) = author_room(target) {
+                return published_broadcast::two_equal(target, room);
+            }
             let topic = Topic::new(target, "two-equal");
             let mut streams = [topic.subscribe(None)?, topic.subscribe(None)?];
             topic.publish((0..100).map(|n| format!("m{n}")))?;
@@ -99,7 +102,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "publisher-order",
         level: Level::MustContract,
         source: "contract: one order for a topic",
-        needs: &[Need::Topics],
+        needs: &[Need::Publish],
         after: BROADCAST,
         claim: "The messages of each of four parallel publishers arrive in the order it sent them.",
         sends: "Four publishers at the same time.",
@@ -112,7 +115,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "thousand",
         level: Level::Should,
         source: "practice: one message, many streams",
-        needs: &[Need::Topics],
+        needs: &[Need::Publish],
         cost: &[Cost::Flood, Cost::Alone],
         hostile: true,
         after: BROADCAST,
@@ -127,7 +130,7 @@ pub(super) static CASES: &[Case] = &[
         slug: "slow-neighbour",
         level: Level::Should,
         source: "practice: back-pressure of one stream is not felt by others",
-        needs: &[Need::Topics],
+        needs: &[Need::Publish],
         cost: &[Cost::Flood],
         hostile: true,
         after: BROADCAST,
@@ -143,12 +146,12 @@ pub(super) static CASES: &[Case] = &[
         slug: "torn-body",
         level: Level::MustContract,
         source: "RFC 9112 8: an incomplete message; contract: a message is whole",
-        needs: &[Need::Topics],
+        needs: &[Need::Publish],
         scope: Scope::Http,
         hostile: true,
         after: BROADCAST,
         claim: "A message whose body was cut short, by length or by chunk, is never published.",
-        sends: "POST with a body that is cut short, by Content-Length and in chunks.",
+        sends: "POST with a body that is cut short, by Content-Length and in chunks; or what publishes, cut short.",
         fix: "Publish only what was read to its end; an error while reading is not the end.",
         run: torn_body,
         ..CASE
@@ -158,13 +161,16 @@ pub(super) static CASES: &[Case] = &[
         slug: "chunked-body",
         level: Level::Must,
         source: "RFC 9112 7.1",
-        needs: &[Need::Topics],
+        needs: &[Need::Publish],
         scope: Scope::Http,
         after: BROADCAST,
         claim: "A message that is sent in chunks arrives as one.",
-        sends: "POST with a body in several chunks.",
+        sends: "POST with a body in several chunks; or what publishes, in chunks.",
         fix: "Read the whole body before it is published.",
         run: |target| {
+            if let Some(room) = author_room(target) {
+                return published_requests::chunked_body(target, room);
+            }
             let topic = Topic::new(target, "chunked-body");
             let mut stream = topic.subscribe(None)?;
             let request = target.request("POST", topic.path());
@@ -200,6 +206,9 @@ pub(super) static CASES: &[Case] = &[
 ];
 
 fn publisher_order(target: &Target) -> Outcome {
+    if let Some(room) = author_room(target) {
+        return published_broadcast::publisher_order(target, room);
+    }
     let topic = Topic::new(target, "publisher-order");
     let mut stream = topic.subscribe(None)?;
     thread::scope(|scope| {
@@ -227,6 +236,9 @@ fn publisher_order(target: &Target) -> Outcome {
 }
 
 fn thousand(target: &Target) -> Outcome {
+    if let Some(room) = author_room(target) {
+        return published_broadcast::thousand(target, room);
+    }
     // This side needs as many descriptors as the server; a limit that is too low shows as an error.
     let _ = raise_fd_limit();
     let dedicated = DedicatedServer::or_shared(target)?;
@@ -255,6 +267,9 @@ fn thousand(target: &Target) -> Outcome {
 /// one delivery it does to the next. The bound is generous, because a neighbour that is waited for
 /// takes as long as its stall.
 fn slow_neighbour(target: &Target) -> Outcome {
+    if let Some(room) = author_room(target) {
+        return published_broadcast::slow_neighbour(target, room, deliveries() * MESSAGE_BYTES);
+    }
     let topics = ["slow-neighbour", "no-neighbour"].map(|name| Topic::new(target, name));
     let [mut beside, mut without] = [Delivery::on(&topics[0])?, Delivery::on(&topics[1])?];
     let unread = topics[0].subscribe_unread()?;
@@ -312,6 +327,9 @@ impl<'t> Delivery<'t> {
 }
 
 fn torn_body(target: &Target) -> Outcome {
+    if let Some(room) = author_room(target) {
+        return published_requests::torn_body(target, room);
+    }
     let topic = Topic::new(target, "torn-body");
     let mut stream = topic.subscribe(None)?;
     let request = || target.request("POST", topic.path());

@@ -5,7 +5,8 @@ use std::time::Duration;
 use wire::{Body, Error, Head};
 
 use super::CASE;
-use crate::expect::{ensure, fact, miss, pass, status_in};
+use super::s02_framing::will_close;
+use crate::expect::{ensure, fact, miss, miss_of, pass, status_in};
 use crate::server::dedicated_server::DedicatedServer;
 use crate::server::metrics::Held;
 use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Scope, Target};
@@ -25,8 +26,9 @@ pub(super) static CASES: &[Case] = &[
         source: "RFC 9110 9.3.2",
         scope: Scope::Http,
         after: &[],
-        claim: "HEAD of a stream is answered at once, without a body.",
-        sends: "HEAD.",
+        in_handler: true,
+        claim: "HEAD of a stream has no body, and its connection takes the next request, or closes as it says.",
+        sends: "HEAD, then a GET on the same connection.",
         fix: "Write no body after the head, and start no stream: an endless handler must not run for HEAD.",
         run: head_no_body,
         ..CASE
@@ -37,6 +39,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9110 9.3.2",
         scope: Scope::Http,
+        in_handler: true,
         after: &[],
         claim: "HEAD of a stream has the status and the Content-Type of GET.",
         sends: "HEAD, compared with GET.",
@@ -59,6 +62,7 @@ pub(super) static CASES: &[Case] = &[
         needs: &[Need::Metrics],
         cost: &[Cost::Alone],
         scope: Scope::Http,
+        in_handler: true,
         after: &[],
         claim: "HEAD of a stream starts nothing that goes on: 50 of them leave no stream and no producer.",
         sends: "50 times HEAD, then the metrics.",
@@ -78,16 +82,18 @@ pub(super) static CASES: &[Case] = &[
         id: "S9.04",
         slug: "post-405",
         level: Level::Should,
-        source: "RFC 9110 15.5.6",
+        source: "RFC 9110 9.1",
         scope: Scope::Http,
+        in_handler: true,
         after: &[],
-        claim: "POST to a stream is answered with 405, or with success where it is documented.",
+        claim: "POST to a stream that does not take it gets 405, or 501, not 404 and no server error.",
         sends: "POST to the stream.",
         fix: "Answer 405 for a known method that the path does not take, not 404.",
         run: |target| {
             let head = target.head(&target.request("POST", target.path()).body(""))?;
-            let holds = head.status == 405 || (200..300).contains(&head.status);
-            ensure(holds, "status 405 (or 2xx)", head.summary())?;
+            // Where POST is taken, an empty body may be refused; where it is guarded, so is this one.
+            let holds = head.status == 501 || (head.status < 500 && head.status != 404);
+            ensure(holds, "status 405 or 501, or an answer of what takes it", head.summary())?;
             fact(head.summary())
         },
         ..CASE
@@ -98,6 +104,7 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Must,
         source: "RFC 9110 15.5.6",
         scope: Scope::Http,
+        in_handler: true,
         after: &[],
         claim: "Every 405 carries Allow, and it lists GET.",
         sends: "Methods that the path does not take.",
@@ -129,18 +136,9 @@ pub(super) static CASES: &[Case] = &[
         scope: Scope::Http,
         after: &[],
         claim: "Methods are case-sensitive: get is not GET.",
-        sends: "The method get, in lower case.",
+        sends: "The method get, in lower case; where it opens the stream, the method FOO too.",
         fix: "Compare methods as they are: they are case-sensitive.",
-        run: |target| {
-            let answer = target.head(&target.request("get", target.path()));
-            match answer {
-                Ok(head) => ensure(head.status >= 400, "a refusal", head.summary())?,
-                // Closing without an answer is a refusal too.
-                Err(error) if error.is_end() => {}
-                Err(error) => return Err(error.into()),
-            }
-            pass()
-        },
+        run: method_case,
         ..CASE
     },
     Case {
@@ -166,14 +164,20 @@ pub(super) static CASES: &[Case] = &[
         level: Level::Should,
         source: "RFC 9110 15.5.5; HTML 9.2.3",
         scope: Scope::Http,
+        in_handler: true,
         after: &[],
-        claim: "A path that does not exist is answered with 404, and not as an event stream.",
+        claim: "A path that does not exist is refused, not by a server error, and not as an event stream.",
         sends: "A path that does not exist.",
         fix: "Answer 404, with a type that is not text/event-stream.",
         run: |target| {
             let head = target.head(&target.get(NO_SUCH_PATH))?;
+            if head.status < 400 {
+                // A page for every path, or a stream: then this one exists.
+                return Err(Fault::Skip(format!("every path is answered: {}", head.summary())));
+            }
             let is_stream = head.essence().as_deref() == Some("text/event-stream");
-            ensure(head.status == 404 && !is_stream, "404 of another type", head.summary())?;
+            let is_refusal = head.status < 500 || head.status == 501;
+            ensure(is_refusal && !is_stream, "404 of another type", head.summary())?;
             pass()
         },
         ..CASE
@@ -221,19 +225,27 @@ fn head_no_body(target: &Target) -> Outcome {
     // Any bytes before the answer to a second request would be a body.
     match connection.ask(&target.get(NO_SUCH_PATH)) {
         Ok(_) => pass(),
-        Err(error) if error.is_end() && head.has_token("connection", "close") => pass(),
+        Err(error) if error.is_end() && will_close(&head) => pass(),
         Err(error @ Error::Syntax(_)) => Err(miss("no body", error.to_string())),
-        Err(error) => Err(miss("a connection that can be used again", error.to_string())),
+        // No body was seen; that the handler runs on is worth knowing, and no standard's demand.
+        Err(error) => {
+            let expected = "a connection that takes the next request, or an announced close";
+            Err(miss_of(expected, &Err(error)).recommended())
+        }
     }
 }
 
 fn allow(target: &Target) -> Outcome {
     let mut seen = 0;
     for method in ["POST", "PUT", "DELETE", "FOO"] {
-        let head = target.head(&target.request(method, target.path()).body(""))?;
-        if head.status != 405 {
-            continue;
-        }
+        let head = match target.head(&target.request(method, target.path()).body("")) {
+            Ok(head) if head.status == 405 => head,
+            Ok(_) => continue,
+            Err(error) if error.is_unreachable() => return Err(error.into()),
+            // An answer that does not come is no 405; the next one would cost as much time.
+            Err(Error::Timeout { .. }) => break,
+            Err(_) => continue,
+        };
         seen += 1;
         let allow = head.value("allow");
         let actual = allow.map_or("no such header".to_owned(), |it| format!("Allow: {it}"));
@@ -247,4 +259,20 @@ fn allow(target: &Target) -> Outcome {
         return Err(Fault::Skip("no method was answered with 405".to_owned()));
     }
     pass()
+}
+
+fn method_case(target: &Target) -> Outcome {
+    let opens = |method: &str| match target.head(&target.request(method, target.path())) {
+        Err(error) if error.is_unreachable() => Err(error),
+        // With any other answer, or none, the method was not taken for GET.
+        answer => Ok(answer.is_ok_and(|head| head.is_event_stream())),
+    };
+    if !opens("get")? {
+        return pass();
+    }
+    // Where any method opens the stream nothing is folded: that is the claim of S9.06.
+    if opens("FOO")? {
+        return Err(Fault::Skip("any method opens the stream, FOO too".to_owned()));
+    }
+    Err(miss("no stream for get", "it opens the stream, and FOO does not"))
 }

@@ -1,17 +1,17 @@
-//! Category 9, second part: requests at the edge of HTTP and beyond it.
-
-use serde_json::Value;
-use wire::{Body, Error};
+//! Category 9, third part: requests at the edge of HTTP and beyond it.
 
 use super::CASE;
-use super::s09_http::NO_SUCH_PATH;
-use crate::expect::{describe, ensure, fact, is_stream, miss, miss_should, pass, status_in};
-use crate::server::{Case, Level, Need, Outcome, Scope, Target};
+use super::s09_framing::closes_after_faulty_framing;
+use crate::expect::{describe, ensure, fact, is_stream, miss, miss_of, pass, status_in};
+use crate::server::{Case, Fault, Level, Need, Outcome, Scope, Target};
+use serde_json::Value;
 
 /// RFC 9112 section 3 recommends request lines of at least this length.
 const REQUEST_LINE_BYTES: usize = 8000;
-/// A target that is longer than any server should take.
+/// A target that is longer than most servers take.
 const LONG_TARGET_BYTES: usize = 100 * 1024;
+/// More interim answers than any client has a use for.
+const INTERIM_LIMIT: usize = 16;
 /// S9.21: more than any server should take, in one header and in number.
 const HUGE_HEADER_BYTES: usize = 1 << 20;
 const MANY_HEADERS: usize = 500;
@@ -28,80 +28,6 @@ const ENDPOINTS: [&str; 8] = [
 ];
 
 pub(super) static CASES: &[Case] = &[
-    Case {
-        id: "S9.12",
-        slug: "cl-te",
-        level: Level::Must,
-        source: "RFC 9112 6.1",
-        scope: Scope::Http,
-        hostile: true,
-        after: &[],
-        claim: "After Content-Length with Transfer-Encoding the connection closes, nothing smuggled.",
-        sends: "Content-Length and Transfer-Encoding in one request, with a second request inside.",
-        fix: "Refuse it, or use Transfer-Encoding, and close the connection after the answer: it is how requests are smuggled.",
-        run: |target| {
-            let smuggled =
-                format!("GET {NO_SUCH_PATH} HTTP/1.1\r\nHost: {}\r\n\r\n", target.host());
-            let body = format!("0\r\n\r\n{smuggled}");
-            let lines = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", body.len());
-            closes_after_faulty_framing(target, "HTTP/1.1", &lines, &body, |_| true)
-        },
-        ..CASE
-    },
-    Case {
-        id: "S9.13",
-        slug: "cl-differ",
-        level: Level::Must,
-        source: "RFC 9112 6.3",
-        scope: Scope::Http,
-        hostile: true,
-        after: &[],
-        claim: "Two different Content-Lengths are answered with 400, and the connection closes.",
-        sends: "Two different Content-Length lines.",
-        fix: "Answer 400 and close.",
-        run: |target| {
-            let lines = "Content-Length: 5\r\nContent-Length: 6";
-            closes_after_faulty_framing(target, "HTTP/1.1", lines, "hello!", |it| it == 400)
-        },
-        ..CASE
-    },
-    Case {
-        id: "S9.14",
-        slug: "te-http10",
-        level: Level::Must,
-        source: "RFC 9112 6.1",
-        scope: Scope::Http,
-        after: &[],
-        claim: "After Transfer-Encoding in an HTTP/1.0 request the connection closes.",
-        sends: "Transfer-Encoding in an HTTP/1.0 request.",
-        fix: "Refuse it, or close the connection after the answer.",
-        run: |target| {
-            let lines = "Connection: keep-alive\r\nTransfer-Encoding: chunked";
-            closes_after_faulty_framing(target, "HTTP/1.0", lines, "0\r\n\r\n", |_| true)
-        },
-        ..CASE
-    },
-    Case {
-        id: "S9.15",
-        slug: "te-unknown",
-        level: Level::Must,
-        source: "RFC 9112 6.1, 6.3",
-        scope: Scope::Http,
-        hostile: true,
-        after: &[],
-        claim: "A transfer coding that is not known gets 400 or 501, and the connection closes.",
-        sends: "An unknown transfer coding.",
-        fix: "Answer 501 or 400 and close: the end of the body is unknown.",
-        run: |target| {
-            for coding in ["xchunked", "chunked, identity"] {
-                let lines = format!("Transfer-Encoding: {coding}");
-                let allowed = |status| matches!(status, 400 | 501);
-                closes_after_faulty_framing(target, "HTTP/1.1", &lines, "0\r\n\r\n", allowed)?;
-            }
-            pass()
-        },
-        ..CASE
-    },
     Case {
         id: "S9.16",
         slug: "obs-fold",
@@ -133,7 +59,11 @@ pub(super) static CASES: &[Case] = &[
         fix: "Answer 400, or replace them.",
         run: |target| {
             for line in [&b"X-Control: a\rb"[..], b"X-Control: a\0b"] {
-                status_in(&target.head_of_raw(&with_line(target, line))?, &[400, 200])?;
+                match target.head_of_raw(&with_line(target, line)) {
+                    // Closing without an answer is a refusal too; no status is prescribed.
+                    Err(error) if error.is_end() => {}
+                    answer => ensure(answer?.status < 500, "a refusal, or the stream", "5XX")?,
+                }
             }
             pass()
         },
@@ -195,11 +125,11 @@ pub(super) static CASES: &[Case] = &[
         id: "S9.21",
         slug: "huge-header",
         level: Level::Should,
-        source: "RFC 6585 5",
+        source: "RFC 9110 5.4, RFC 6585 5",
         scope: Scope::Http,
         hostile: true,
         after: &[],
-        claim: "A header of 1 MiB, or 500 of them, gets 431 or 400, and the answer arrives.",
+        claim: "A header of 1 MiB, or 500 of them, is taken, or refused by a 4xx that arrives.",
         sends: "A header of 1 MiB, and 500 headers.",
         fix: "Answer 431 and let the answer arrive: read on for a moment before closing.",
         run: |target| {
@@ -209,8 +139,11 @@ pub(super) static CASES: &[Case] = &[
             });
             for (name, request) in [("one of 1 MiB", big), ("500 headers", many)] {
                 let answer = target.head_of_raw(&request.to_bytes());
-                let holds = matches!(&answer, Ok(head) if matches!(head.status, 431 | 400));
-                ensure(holds, format!("{name}: status 431 or 400"), describe(&answer))?;
+                let holds = matches!(&answer, Ok(head) if head.status < 500);
+                let expected = format!("{name}: the stream, or 431 (or another 4xx)");
+                if !holds {
+                    return Err(miss_of(expected, &answer));
+                }
             }
             pass()
         },
@@ -224,9 +157,9 @@ pub(super) static CASES: &[Case] = &[
         scope: Scope::Http,
         hostile: true,
         after: &[],
-        claim: "A target of 100 KiB gets 414; a request line of 8000 bytes is taken.",
+        claim: "A target of 100 KiB is taken, or gets 414; a request line of 8000 bytes is taken.",
         sends: "A request line of 8000 bytes, and a target of 100 KiB.",
-        fix: "Accept the first, answer 414 to the second.",
+        fix: "Accept the first; answer the second, or refuse it with 414.",
         run: long_uri,
         ..CASE
     },
@@ -241,7 +174,7 @@ pub(super) static CASES: &[Case] = &[
         sends: "GET with the absolute form of the target.",
         fix: "Take the path from it.",
         run: |target| {
-            let url = format!("http://{}{}", target.host(), target.path());
+            let url = target.absolute(target.path());
             is_stream(&target.head(&target.get(&url))?)?;
             pass()
         },
@@ -268,9 +201,13 @@ pub(super) static CASES: &[Case] = &[
                     Some((name, value)) => request.header(name, value),
                     None => request,
                 };
-                let stream = target.open(&request)?;
+                // A server may speak HTTP/2 on request, which is an answer as good.
+                let switches = target.head_of_raw(&request.to_bytes());
+                if protocol == "h2c" && switches.is_ok_and(|head| head.status == 101) {
+                    continue;
+                }
                 // Chunks that were announced and not written would break here.
-                stream.watch(target.window())?;
+                target.open(&request)?.watch(target.window())?;
             }
             pass()
         },
@@ -308,17 +245,22 @@ pub(super) static CASES: &[Case] = &[
         hostile: true,
         after: &[],
         claim: "CONNECT, with a target as it has, is refused without a server error, and nothing crashes.",
-        sends: "CONNECT with an authority as its target.",
+        sends: "CONNECT with an authority, and with a path, as its target.",
         fix: "Route requests without a path to an error answer, not to a panic.",
         run: |target| {
             let host = target.host();
             for to in [host, "example.org:443", target.path()] {
                 let text = format!("CONNECT {to} HTTP/1.1\r\nHost: {host}\r\n\r\n");
                 let answer = target.head_of_raw(text.as_bytes());
-                let is_refused = matches!(&answer, Ok(head) if (400..=501).contains(&head.status)
-                    && head.status != 500)
-                    || matches!(&answer, Err(error) if error.is_end() && to != target.path());
-                ensure(is_refused, format!("CONNECT {to}: 4xx or 501"), describe(&answer))?;
+                let is_refused = match &answer {
+                    Ok(head) => (400..500).contains(&head.status) || head.status == 501,
+                    // Closing without an answer is a refusal too.
+                    Err(error) => error.is_end(),
+                };
+                let expected = format!("CONNECT {to}: 4xx, 501, or a close");
+                if !is_refused {
+                    return Err(miss_of(expected, &answer));
+                }
             }
             is_stream(&target.head(&target.get(target.path()))?)?;
             pass()
@@ -329,7 +271,7 @@ pub(super) static CASES: &[Case] = &[
         id: "S9.27",
         slug: "cl-invalid",
         level: Level::Must,
-        source: "RFC 9112 6.3",
+        source: "RFC 9110 8.6, RFC 9112 6.3",
         scope: Scope::Http,
         hostile: true,
         after: &[],
@@ -337,11 +279,10 @@ pub(super) static CASES: &[Case] = &[
         sends: "Content-Length values that are no number.",
         fix: "Answer 400 and close; digits only, no sign, no list of different values.",
         run: |target| {
-            for length in ["+5", "0x5", "5 5", "-1", "99999999999999999999999"] {
+            for length in ["+5", "0x5", "5 5", "-1"] {
                 let lines = format!("Content-Length: {length}");
-                closes_after_faulty_framing(target, "HTTP/1.1", &lines, "hello", |it| {
-                    matches!(it, 400 | 413)
-                })?;
+                closes_after_faulty_framing(target, "HTTP/1.1", &lines, "hello", |it| it == 400)
+                    .map_err(|fault| fault.within("", &format!("{lines}: ")))?;
             }
             pass()
         },
@@ -354,7 +295,7 @@ pub(super) static CASES: &[Case] = &[
         source: "RFC 9110 10.1.1",
         scope: Scope::Http,
         after: &[],
-        claim: "A request that waits for 100 Continue gets it, or a final answer, before its body.",
+        claim: "A request that waits for 100 Continue gets it (once or more), or a final answer, before its body.",
         sends: "A request with a body and Expect: 100-continue, which waits.",
         fix: "Send 100 Continue when the body is going to be read, or the final answer at once.",
         run: |target| {
@@ -362,15 +303,20 @@ pub(super) static CASES: &[Case] = &[
             let request = request.header("Expect", "100-continue").header("Content-Length", "4");
             let mut connection = target.connect()?;
             connection.send(&request.to_bytes())?;
-            let first = connection.read_head()?;
-            if first.status == 100 {
-                connection.send(b"body")?;
-                let last = connection.read_head()?;
-                ensure(last.status >= 200, "a final answer after the body", last.summary())?;
-                return fact(format!("100, then {}", last.summary()));
+            let mut statuses = Vec::new();
+            for _ in 0..=INTERIM_LIMIT {
+                let head = connection.read_head()?;
+                if head.status >= 200 {
+                    statuses.push(head.summary());
+                    return fact(statuses.join(", then "));
+                }
+                if head.status == 100 && !statuses.iter().any(|it| it == "100") {
+                    // A server that has decided meanwhile may close; its answer is what counts.
+                    let _ = connection.send(b"body");
+                }
+                statuses.push(head.status.to_string());
             }
-            ensure(first.status >= 200, "100 or a final answer", first.summary())?;
-            fact(first.summary())
+            Err(miss("a final answer after the body", statuses.join(", then ")))
         },
         ..CASE
     },
@@ -420,57 +366,28 @@ pub(super) static CASES: &[Case] = &[
     },
 ];
 
-/// Sends a request whose body has two ends, at least one of them wrong: the server may answer it
-/// once, with a status that `allowed` knows, and must close.
-fn closes_after_faulty_framing(
-    target: &Target,
-    version: &str,
-    lines: &str,
-    body: &str,
-    allowed: fn(u16) -> bool,
-) -> Outcome {
-    let host = target.host();
-    let text = format!("POST {NO_SUCH_PATH} {version}\r\nHost: {host}\r\n{lines}\r\n\r\n{body}");
-    let mut connection = target.connect()?;
-    connection.send(text.as_bytes())?;
-    let head = match connection.read_head() {
-        Ok(head) => head,
-        // Closing without an answer is a refusal too.
-        Err(error) if error.is_end() && allowed(400) => return fact("closed without an answer"),
-        Err(error) => return Err(error.into()),
-    };
-    ensure(allowed(head.status), "status 400", head.summary())?;
-    let mut body = Body::new("POST", &head)?;
-    connection.read_body_to_end(&mut body)?;
-    match connection.read_to_close() {
-        Ok(rest) => {
-            let actual = format!("\"{}\" after the answer", rest.escape_ascii());
-            ensure(rest.is_empty(), "one answer", actual)?;
-        }
-        Err(Error::Timeout { .. }) => {
-            return Err(miss("a closed connection", format!("{}, still open", head.summary())));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    fact(head.summary())
-}
-
 fn long_uri(target: &Target) -> Outcome {
     let padded = |length: usize| {
         let path = target.path_with("x=");
         let padding = "x".repeat(length.saturating_sub(path.len()));
         format!("{path}{padding}")
     };
+    let short = target.head(&target.get(&padded(0)))?;
+    if !short.is_event_stream() {
+        let words = format!("one more parameter alone gets {}", short.summary());
+        return Err(Fault::Skip(words));
+    }
     let long = target.head(&target.get(&padded(LONG_TARGET_BYTES)));
-    if !matches!(&long, Ok(head) if head.status == 414) {
-        return Err(miss("status 414 for a target of 100 KiB", describe(&long)));
+    // RFC 9112 3 asks for 414 where a target is longer than the server wishes to parse.
+    if !matches!(&long, Ok(head) if head.status == 414 || head.is_event_stream()) {
+        return Err(miss_of("the stream, or status 414, for 100 KiB", &long));
     }
     let around_target = "GET  HTTP/1.1\r\n".len();
     let usual = target.head(&target.get(&padded(REQUEST_LINE_BYTES - around_target)));
     if matches!(&usual, Ok(head) if head.is_event_stream()) {
         return pass();
     }
-    Err(miss_should("the stream for a request line of 8000 bytes", describe(&usual)))
+    Err(miss_of("the stream for a request line of 8000 bytes", &usual).recommended())
 }
 
 fn head_everywhere(target: &Target) -> Outcome {
@@ -491,9 +408,5 @@ fn head_everywhere(target: &Target) -> Outcome {
 
 /// The GET of the stream with one more header line, raw.
 fn with_line(target: &Target, line: &[u8]) -> Vec<u8> {
-    let mut request = target.get(target.path()).to_bytes();
-    request.truncate(request.len() - 2);
-    request.extend_from_slice(line);
-    request.extend_from_slice(b"\r\n\r\n");
-    request
+    target.get(target.path()).raw_line(line).to_bytes()
 }

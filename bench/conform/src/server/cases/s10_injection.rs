@@ -1,12 +1,14 @@
 //! Category 10: nothing from outside becomes a line of the head or of the stream.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wire::{Body, Error, Event, EventStream};
 
-use super::{CASE, SIMPLE_EVENT};
+use super::{CASE, SIMPLE_EVENT, published_text};
 use crate::expect::{ensure, equal, fact, miss, pass};
+use crate::judge::{each_holds, parallel_map};
 use crate::server::dedicated_server::DedicatedServer;
 use crate::server::script::data;
 use crate::server::topic::Topic;
@@ -14,8 +16,13 @@ use crate::server::{Case, Cost, Fault, Level, Need, Outcome, Target, script};
 
 /// The line ends of an event stream (HTML, 9.2.5).
 const LINE_ENDS: [&str; 3] = ["\n", "\r", "\r\n"];
-/// The streams of S10.09.
+/// The streams of S10.09, and how many of them are asked for side by side.
 const STREAMS: usize = 200;
+const SIDE_BY_SIDE: usize = 40;
+/// How long S10.07 and S10.08 wait for the first bytes of a stream.
+const REFLECTED_AT_ONCE: Duration = Duration::from_secs(1);
+/// S10.09 asks for no further stream after this time: heads that come late have shown enough.
+const STREAMS_LIMIT: Duration = Duration::from_secs(8);
 
 pub(super) static CASES: &[Case] = &[
     Case {
@@ -63,14 +70,20 @@ pub(super) static CASES: &[Case] = &[
     Case {
         id: "S10.03",
         slug: "cr-field-in-data",
-        level: Level::MustContract,
+        level: Level::Must,
         source: "HTML 9.2.5; CWE-93",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         after: SIMPLE_EVENT,
         claim: "A field name after a line end in data stays data.",
-        sends: "A script with CR and a field name in data.",
+        sends: "A script, and a published text, with CR, LF and CRLF before field names in data.",
         fix: "Split data at CR too (as S4.04).",
         run: |target| {
+            if let Some(room) = target.room() {
+                let outcome = published_text::injection(target, room);
+                if outcome.is_err() || !target.capabilities().contains(&Need::Script) {
+                    return outcome;
+                }
+            }
             for line_end in LINE_ENDS {
                 let data = format!("a{line_end}event: injected{line_end}data: b");
                 let item = json!({ "event": "plain", "data": data });
@@ -125,11 +138,11 @@ pub(super) static CASES: &[Case] = &[
         slug: "hostile-no-crash",
         level: Level::Should,
         source: "RFC 9110 15.6; CWE-248",
-        needs: &[Need::Script],
+        needs: &[Need::Text],
         hostile: true,
         after: SIMPLE_EVENT,
         claim: "Hostile events break no connection and no other stream: each answer is whole.",
-        sends: "All hostile scripts in a row, beside an open stream.",
+        sends: "All hostile scripts, or published texts, in a row, beside an open stream.",
         fix: "Make the encoder return an error or clean its input; a panic cuts the connection.",
         run: hostile_no_crash,
         ..CASE
@@ -143,19 +156,18 @@ pub(super) static CASES: &[Case] = &[
         sends: "Last-Event-ID with encoded and raw line ends.",
         fix: "Never write request data into a head or a stream without the encoder.",
         run: |target| {
-            for value in [
+            let values = [
                 "1%0d%0aX-Injected: 1",
                 "1%0adata: injected",
                 "1\rX-Injected: 1",
                 "1\rdata: injected",
                 "1\tdata: injected",
                 "1\\ndata: injected",
-            ] {
-                let mut request = target.get(target.path()).to_bytes();
-                request.truncate(request.len() - 2);
-                request.extend_from_slice(format!("Last-Event-ID: {value}\r\n\r\n").as_bytes());
-                reflects_nothing(target, &request)?;
-            }
+            ];
+            each_holds(&values, target.parallel(), |value| {
+                let request = target.get(target.path()).header("Last-Event-ID", value);
+                reflects_nothing(target, &request.to_bytes())
+            })?;
             pass()
         },
         ..CASE
@@ -169,11 +181,12 @@ pub(super) static CASES: &[Case] = &[
         sends: "Query parameters with line ends.",
         fix: "Never write request data into a head or a stream without the encoder.",
         run: |target| {
-            for query in ["x=%0d%0aX-Injected:1", "x=%0adata:%20injected", "x=%0ddata:%20injected"]
-            {
+            let queries =
+                ["x=%0d%0aX-Injected:1", "x=%0adata:%20injected", "x=%0ddata:%20injected"];
+            each_holds(&queries, target.parallel(), |query| {
                 let request = target.get(&target.path_with(query));
-                reflects_nothing(target, &request.to_bytes())?;
-            }
+                reflects_nothing(target, &request.to_bytes())
+            })?;
             pass()
         },
         ..CASE
@@ -188,31 +201,7 @@ pub(super) static CASES: &[Case] = &[
         claim: "How many of 200 streams at a time from one address are served.",
         sends: "200 streams at the same time.",
         fix: "Nothing has to change; a limit should answer 429 or 503 with Retry-After.",
-        run: |target| {
-            let dedicated = DedicatedServer::or_shared(target)?;
-            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-            let mut open = Vec::new();
-            for _ in 0..STREAMS {
-                let answer = dedicated.target.connect().and_then(|mut it| {
-                    let (head, _) = it.ask(&dedicated.target.get(target.path()))?;
-                    Ok((it, head))
-                });
-                let words = match &answer {
-                    Ok((_, head)) if head.is_event_stream() => "served".to_owned(),
-                    Ok((_, head)) => {
-                        let retry = head.value("retry-after");
-                        let retry = retry.map(|it| format!(", Retry-After: {it}"));
-                        format!("status {}{}", head.status, retry.unwrap_or_default())
-                    }
-                    Err(error) => error.to_string(),
-                };
-                *seen.entry(words).or_default() += 1;
-                open.push(answer);
-            }
-            let words: Vec<_> =
-                seen.iter().map(|(words, count)| format!("{count} {words}")).collect();
-            fact(words.join("; "))
-        },
+        run: connection_limit,
         ..CASE
     },
     // Beyond the first catalogue: a page of another site must not publish with a visitor's network.
@@ -271,6 +260,12 @@ fn injects_nothing(target: &Target, items: &[Value], intended: fn(&Event) -> boo
 }
 
 fn hostile_no_crash(target: &Target) -> Outcome {
+    if let Some(room) = target.room() {
+        let outcome = published_text::hostile(target, room);
+        if outcome.is_err() || !target.capabilities().contains(&Need::Script) {
+            return outcome;
+        }
+    }
     let mut bystander = target.stream()?;
     let hostile = LINE_ENDS.iter().chain(&["\0"]).flat_map(|it| {
         [
@@ -298,6 +293,40 @@ fn hostile_no_crash(target: &Target) -> Outcome {
     is_alive(target)
 }
 
+fn connection_limit(target: &Target) -> Outcome {
+    if target.has_head_with_an_event() {
+        return Err(Fault::Skip("the head of each stream waits for a text (S5.01)".to_owned()));
+    }
+    let dedicated = DedicatedServer::or_shared(target)?;
+    let target = &dedicated.target;
+    let until = Instant::now() + target.scaled(STREAMS_LIMIT);
+    let open = |_: &()| {
+        (Instant::now() < until).then(|| {
+            let mut connection = target.connect()?;
+            let (head, _) = connection.ask(&target.get(target.path()))?;
+            // It stays open beside the others.
+            Ok::<_, Error>((connection, head))
+        })
+    };
+    let answers = parallel_map(&[(); STREAMS], SIDE_BY_SIDE, open);
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in &answers {
+        let words = match answer {
+            None => "not asked for: the others took all of the time".to_owned(),
+            Some(Ok((_, head))) if head.is_event_stream() => "served".to_owned(),
+            Some(Ok((_, head))) => {
+                let retry = head.value("retry-after");
+                let retry = retry.map(|it| format!(", Retry-After: {it}"));
+                format!("status {}{}", head.status, retry.unwrap_or_default())
+            }
+            Some(Err(error)) => error.to_string(),
+        };
+        *seen.entry(words).or_default() += 1;
+    }
+    let words: Vec<_> = seen.iter().map(|(words, count)| format!("{count} {words}")).collect();
+    fact(words.join("; "))
+}
+
 fn is_alive(target: &Target) -> Outcome {
     let events = target.script(&[data("alive")])?.take(1)?;
     equal("data", events[0].data.as_str(), "alive")?;
@@ -305,17 +334,27 @@ fn is_alive(target: &Target) -> Outcome {
 }
 
 /// Neither the head nor the body of the answer has a line that was sent in the request.
-fn reflects_nothing(target: &Target, request: &[u8]) -> Outcome {
-    let mut connection = target.connect()?;
-    connection.send(request)?;
-    let head = connection.read_head()?;
+fn reflects_nothing(target: &Target, request: &[u8]) -> Result<(), Fault> {
+    let ask = || {
+        let mut connection = target.connect()?;
+        // A server may refuse, with an answer or by closing: then nothing is reflected.
+        let _ = connection.send(request);
+        connection.read_head().map(|head| (connection, head))
+    };
+    let (mut connection, head) = match target.asking_raw(request, ask) {
+        Err(error) if error.is_end() => return Ok(()),
+        Err(error @ Error::Timeout { .. }) => return Err(Fault::Skip(error.to_string())),
+        head => head?,
+    };
     let injected = head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-injected"));
     ensure(injected.is_none(), "no header line from the request", "a line X-Injected")?;
     let mut body = Body::new("GET", &head)?;
     // A server that reflects does so at once: the first bytes show it, or silence does.
+    connection.set_patience(target.scaled(REFLECTED_AT_ONCE).min(target.window()));
     let bytes = match connection.read_body(&mut body) {
         Ok(bytes) => bytes.unwrap_or_default(),
-        Err(Error::Timeout { .. }) => return pass(),
+        Err(Error::Timeout { .. }) => return Ok(()),
+        Err(error) if error.is_end() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     for line in bytes.split(|byte| matches!(byte, b'\r' | b'\n')) {
@@ -323,5 +362,5 @@ fn reflects_nothing(target: &Target, request: &[u8]) -> Outcome {
         let actual = format!("the line \"{}\"", line.escape_ascii());
         ensure(!is_injected, "no line from the request", actual)?;
     }
-    pass()
+    Ok(())
 }

@@ -5,14 +5,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use client::arguments::RequestArgs;
 use fleet::{Package, READY_DEADLINE, SMALLEST, Server, eventually};
+use wire::Trust;
 
-use super::ServerArgs;
-use crate::command::{Progress, print};
-use crate::report::{Paint, Run, run_text};
+use super::{FailScope, ServerArgs};
+use crate::command::{Kept, Progress, print};
+use crate::report::{Paint, Run, counted, run_text};
+use crate::server::again::{self, quoted};
 use crate::server::deviations::is_case;
-use crate::server::{Control, Need, Pace, Selection, Target, check_each, conformance_launch};
-use crate::{Deviations, Known, Profile, SUITE_VERSION, Summary};
+use crate::server::run::{Observer, check_observed};
+use crate::server::{Case, Control, Need, Pace, Selection, Target, cases, conformance_launch};
+use crate::{CaseResult, Deviations, Known, Profile, Summary, Verdict, judge};
 
 /// Where the request bytes of failed cases go, in a folder for each run.
 const REQUESTS: &str = "target/sse-conform";
@@ -25,16 +29,28 @@ pub(super) fn url(
     url: &str,
     selection: &Selection,
     paint: Paint,
+    kept: &Kept,
 ) -> Result<Vec<Run>> {
     let patience = Duration::from_millis(args.patience_ms);
     let words = anyhow::Error::msg::<String>;
-    let mut target = Target::url(url, patience)
+    let RequestArgs { cacert, insecure, server_name, .. } = args.request.clone();
+    let trust = Trust { cacert, insecure, server_name };
+    let mut target = Target::trusting(url, patience, &trust)
         .map_err(words)?
-        .with_headers(&args.headers)
+        .with_request(args.request.wanted().map_err(words)?)
         .with_scale(args.time_scale)
-        .owned(args.i_own_this_server);
+        .with_prior_knowledge(args.http2)
+        .owned(args.i_own_this_server)
+        .keeping_bytes(args.keep_bytes)
+        .with_max_requests(args.max_requests);
+    if let Some(notice) = target.notice() {
+        print(&format!("{url}: {notice}\n"))?;
+    }
     if let Some(keep_alive_ms) = args.keep_alive_ms {
         target = target.with_keep_alive(Duration::from_millis(keep_alive_ms));
+    }
+    if let Some(publication) = args.publishing.publication(&trust).map_err(words)? {
+        target = target.with_publication(publication);
     }
     let deviations = baseline(args)?.unwrap_or_default();
     if let Some(encoding) = &args.encoding {
@@ -55,7 +71,7 @@ pub(super) fn url(
     };
     let wait = args.wait.or(args.start_cmd.as_ref().map(|_| READY_DEADLINE));
     if let Some(wait) = wait {
-        wait_for(&target, control.as_ref(), wait)?;
+        wait_for(&target, control.as_ref(), wait).map_err(|words| anyhow!(NoStream(words)))?;
     }
     let profile = args.profile.unwrap_or(match control {
         Some(_) => Profile::Full,
@@ -64,20 +80,36 @@ pub(super) fn url(
     if let Some(control) = control {
         target = target.with_control(control);
     }
-    let target = target.probe(profile.needs()).map_err(words)?;
     let selection = selection.clone().with_profile(profile);
+    let no_stream = |words| anyhow!(NoStream(words));
+    let looking = Progress::quiet(&format!("{}: what does it offer", target.host()), 0);
+    let target = target.probe(&selection.needs()).map_err(no_stream)?;
+    let target = target.with_its_concurrency().map_err(no_stream)?;
+    looking.end();
     let offers: Vec<_> = target.capabilities().iter().map(Need::to_string).collect();
     let offers = if offers.is_empty() { "a stream".to_owned() } else { offers.join(", ") };
     let selected = selection.cases(&target).len();
-    print(&format!("{url}: offers {offers}; {selected} cases, profile {profile}\n"))?;
+    let cases = counted(selected, "case", "cases");
+    print(&format!("{url}: offers {offers}; {cases}, profile {profile}\n"))?;
+    for words in
+        [target.head_words(), target.room_words(), target.one_at_a_time()].into_iter().flatten()
+    {
+        print(&format!("{words}\n"))?;
+    }
     let name = args.name.clone().unwrap_or_else(|| target.host().to_owned());
     let blank = blank(args, name, url, profile);
-    let progress = Progress::on_terminal(target.host(), selected);
+    let progress = Progress::quiet(target.host(), selected);
     let target = target.with_requests(&Path::new(REQUESTS).join(blank.file_stem()));
-    let again = "the same command with";
-    let run = run(blank, &target, &selection, &deviations, again, &|| progress.step());
+    let again = again(args, url);
+    let scope = args.scope.unwrap_or(FailScope::Sse);
+    let number = kept.begin(unjudged(blank.clone(), &selection.cases(&target), &deviations));
+    let watch = Watch { progress: Some(&progress), kept, number, scope, example: None };
+    let run = run(blank, &target, &selection, &deviations, &again, &watch);
     progress.end();
     print(&run_text(&run, args.verbose, paint))?;
+    if target.budget().max() < u64::MAX {
+        print(&format!("{url}: {} requests were sent\n", target.budget().sent()))?;
+    }
     Ok(vec![run])
 }
 
@@ -87,12 +119,18 @@ pub(super) fn packages(
     name: &str,
     selection: &Selection,
     paint: Paint,
+    kept: &Kept,
 ) -> Result<Vec<Run>> {
+    if name.contains([':', '/']) {
+        bail!("write http://{name}: a URL begins with its scheme");
+    }
     for (flag, is_given) in [
         ("--start-cmd", args.start_cmd.is_some()),
         ("--pid", args.pid.is_some()),
         ("--wait", args.wait.is_some()),
         ("--keep-alive-ms", args.keep_alive_ms.is_some()),
+        ("--publish", args.publishing.publish.is_some()),
+        ("--publish-cmd", args.publishing.publish_cmd.is_some()),
     ] {
         if is_given {
             bail!("{flag} needs the URL of a server; {name:?} is started by the suite itself");
@@ -132,32 +170,52 @@ pub(super) fn packages(
     if checks.is_empty() {
         bail!("no server has the encoding {:?}", args.encoding.as_deref().unwrap_or(""));
     }
-    run_all(&checks, &selection, args.verbose, paint)
+    run_all(&checks, &selection, args, paint, kept)
 }
 
 /// Runs the cases server by server, and beside them those of all servers that only wait.
 fn run_all(
     checks: &[Check],
     selection: &Selection,
-    verbose: bool,
+    args: &ServerArgs,
     paint: Paint,
+    kept: &Kept,
 ) -> Result<Vec<Run>> {
+    let scope = args.scope.unwrap_or(FailScope::All);
+    let numbers: Vec<_> = checks
+        .iter()
+        .map(|check| {
+            let all = selection.cases(&check.target);
+            kept.begin(unjudged(check.blank.clone(), &all, &check.deviations))
+        })
+        .collect();
     let patient = selection.clone().with_pace(Pace::Waiting);
     let busy = selection.clone().with_pace(Pace::Busy);
-    thread::scope(|scope| {
-        let waiting: Vec<_> =
-            checks.iter().map(|check| scope.spawn(|| check.run(&patient, &|| ()))).collect();
+    thread::scope(|threads| {
+        let waiting: Vec<_> = checks
+            .iter()
+            .zip(&numbers)
+            .map(|(check, &number)| {
+                let example = check.example();
+                let watch = Watch { progress: None, kept, number, scope, example };
+                let patient = &patient;
+                threads.spawn(move || check.run(patient, &watch))
+            })
+            .collect();
         let mut finished = Vec::new();
         for (index, check) in checks.iter().enumerate() {
             let label = format!("[{}/{}] {}", index + 1, checks.len(), check.blank.label());
             let progress = Progress::new(&label, busy.cases(&check.target).len());
-            finished.push(check.run(&busy, &|| progress.step()));
+            let number = numbers[index];
+            let example = check.example();
+            let watch = Watch { progress: Some(&progress), kept, number, scope, example };
+            finished.push(check.run(&busy, &watch));
             progress.end();
         }
         let mut runs = Vec::new();
         for (waiting, run) in waiting.into_iter().zip(finished) {
             let run = run.and(waiting.join().expect("cases' panics are caught"));
-            print(&run_text(&run, verbose, paint))?;
+            print(&run_text(&run, args.verbose, paint))?;
             runs.push(run);
         }
         Ok(runs)
@@ -201,8 +259,9 @@ impl Check {
         };
         let target = target
             .with_patience(Duration::from_millis(args.patience_ms))
-            .with_headers(&args.headers)
-            .with_scale(args.time_scale);
+            .with_request(args.request.wanted().map_err(anyhow::Error::msg)?)
+            .with_scale(args.time_scale)
+            .keeping_bytes(args.keep_bytes);
         let name = args.name.clone().unwrap_or_else(|| short.to_owned());
         let framework = format!("{} {}", package.framework, package.framework_version);
         let blank = Run {
@@ -214,25 +273,15 @@ impl Check {
         Ok(Check { blank, target, deviations, is_smallest, again, _server: server })
     }
 
-    fn run(&self, selection: &Selection, step: &(dyn Fn() + Sync)) -> Run {
+    /// The version of the framework, if this is its smallest example.
+    fn example(&self) -> Option<&str> {
+        self.is_smallest.then(|| self.blank.framework.as_deref().unwrap_or_default())
+    }
+
+    fn run(&self, selection: &Selection, watch: &Watch<'_>) -> Run {
         let blank = self.blank.clone();
         // No file of bytes: this process will be gone, and the suite starts one by itself.
-        let mut run = run(blank, &self.target, selection, &self.deviations, &self.again, step);
-        if self.is_smallest {
-            let version = run.framework.clone().unwrap_or_default();
-            for result in &mut run.results {
-                let listed = result.deviation.take();
-                let actual = result.actual.as_deref().unwrap_or_default();
-                let as_it_is = || Known {
-                    reason: format!("{actual}; the example is shown as it is"),
-                    upstream: None,
-                    version: version.clone(),
-                };
-                result.deviation = result.is_miss().then(|| listed.unwrap_or_else(as_it_is));
-            }
-            run.summary = Summary::of(&run.results, run.strict);
-        }
-        run
+        run(blank, &self.target, selection, &self.deviations, &self.again, watch)
     }
 }
 
@@ -242,37 +291,118 @@ fn run(
     selection: &Selection,
     deviations: &Deviations,
     again: &str,
-    step: &(dyn Fn() + Sync),
+    watch: &Watch<'_>,
 ) -> Run {
     let start = Instant::now();
-    let mut results = check_each(target, selection, deviations, &|_| step());
+    let mut results = check_observed(target, selection, deviations, watch);
+    results.iter_mut().for_each(|result| watch.expect(result));
     for result in results.iter_mut().filter(|result| result.is_miss()) {
         result.reproduce.get_or_insert_with(|| format!("{again} --only {}", result.id));
     }
-    Run {
-        took_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-        summary: Summary::of(&results, blank.strict),
-        results,
-        ..blank
-    }
+    blank.ended(start, results)
 }
 
 fn blank(args: &ServerArgs, name: String, server: &str, profile: Profile) -> Run {
     Run {
-        name,
         server: Some(server.to_owned()),
-        client: None,
-        encoding: None,
-        framework: None,
-        suite_version: SUITE_VERSION,
         profile: Some(profile),
-        strict: args.strict,
-        time_scale: args.time_scale,
-        began: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        took_ms: 0,
-        summary: Summary::default(),
-        results: Vec::new(),
+        ..Run::begun(name, args.strict, args.time_scale)
     }
+}
+
+/// No server answered, or its answer is no stream: the words for the user.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoStream(pub(super) String);
+
+/// The report on a server that could not be checked.
+pub(super) fn not_run(args: &ServerArgs, url: &str, words: &str) -> Run {
+    let name = args.name.clone().unwrap_or_else(|| {
+        url.split_once("://")
+            .map_or(url, |(_, rest)| rest)
+            .split('/')
+            .next()
+            .unwrap_or(url)
+            .to_owned()
+    });
+    let profile = args.profile.unwrap_or(Profile::Contract);
+    let first: Vec<_> = cases().take(1).collect();
+    let mut run = unjudged(blank(args, name, url, profile), &first, &Deviations::default());
+    for result in &mut run.results {
+        result.verdict = Verdict::Blocked;
+        result.actual = Some(words.to_owned());
+    }
+    run.summary = Summary::of(&run.results, run.strict);
+    run
+}
+
+/// The run with a result for each case, none of them judged.
+fn unjudged(blank: Run, cases: &[&Case], deviations: &Deviations) -> Run {
+    let results = cases.iter().map(|case| judge::blank(case, deviations)).collect();
+    Run { results, ..blank }
+}
+
+/// The observer of a run: it shows how far it is, and keeps what was found.
+struct Watch<'w> {
+    progress: Option<&'w Progress>,
+    kept: &'w Kept,
+    number: usize,
+    scope: FailScope,
+    /// The version of an example: it is shown as it is.
+    example: Option<&'w str>,
+}
+
+impl Watch<'_> {
+    /// A failure outside the scope that counts, or of an example, is shown and fails no run.
+    fn expect(&self, result: &mut CaseResult) {
+        result.outside_scope = !result.scope.is_none_or(|scope| self.scope.has(scope));
+        let Some(version) = self.example else { return };
+        let listed = result.deviation.take();
+        let actual = result.actual.as_deref().unwrap_or_default();
+        let as_it_is = || Known {
+            reason: format!("{actual}; the example is shown as it is"),
+            upstream: None,
+            version: version.to_owned(),
+        };
+        result.deviation = result.is_miss().then(|| listed.unwrap_or_else(as_it_is));
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn begins(&self, case: &Case) {
+        if let Some(progress) = self.progress {
+            progress.begins(&case.name());
+        }
+    }
+
+    fn ended(&self, result: &CaseResult) {
+        let mut result = result.clone();
+        self.expect(&mut result);
+        self.kept.add(self.number, &result);
+        if let Some(progress) = self.progress {
+            progress.ends(&result.name());
+        }
+    }
+}
+
+/// The command that checks a URL again, but for the case. Values of headers may be secrets.
+fn again(args: &ServerArgs, url: &str) -> String {
+    let mut words = format!("sse-bench conform server {}", quoted(url));
+    words += &again::of_request(&args.request);
+    words += &again::of_publishing(&args.publishing);
+    if args.http2 {
+        words += " --http2";
+    }
+    if let Some(command) = &args.start_cmd {
+        words += &format!(" --start-cmd {}", quoted(command));
+    }
+    if let Some(keep_alive_ms) = args.keep_alive_ms {
+        words += &format!(" --keep-alive-ms {keep_alive_ms}");
+    }
+    if (args.time_scale - 1.0).abs() > f64::EPSILON {
+        words += &format!(" --time-scale {}", args.time_scale);
+    }
+    words + &format!(" --patience-ms {}", args.patience_ms)
 }
 
 fn baseline(args: &ServerArgs) -> Result<Option<Deviations>> {
@@ -281,17 +411,22 @@ fn baseline(args: &ServerArgs) -> Result<Option<Deviations>> {
 }
 
 /// Waits until the server answers, or what was to start it has ended.
-fn wait_for(target: &Target, control: Option<&Control>, wait: Duration) -> Result<()> {
+fn wait_for(target: &Target, control: Option<&Control>, wait: Duration) -> Result<(), String> {
     let look = || {
         let answer = target.answers_within(Duration::ZERO);
         match control.and_then(Control::ended).filter(|_| answer.is_err()) {
-            Some(status) => Ok(Err(anyhow!(
-                "--start-cmd ended ({status}) before the server answered; try it by hand"
-            ))),
+            Some(words) => {
+                Ok(Err(format!("--start-cmd ended before the server answered: {words}")))
+            }
             None => answer.map(Ok),
         }
     };
+    let of_control =
+        || control.and_then(Control::errors).map(|it| format!("; --start-cmd said: {it}"));
     eventually(wait, RETRY, look).map_err(|words| {
-        anyhow!("no answer within {wait:?} ({words}); is the server running, is the URL right?")
+        let said = of_control().unwrap_or_default();
+        format!(
+            "no answer within {wait:?} ({words}); is the server running, is the URL right?{said}"
+        )
     })?
 }

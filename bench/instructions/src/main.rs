@@ -2,8 +2,8 @@
 //! does not show.
 //!
 //! ```sh
-//! cargo bench -p sse-bench --bench parser_instructions             # against instructions.txt
-//! cargo bench -p sse-bench --bench parser_instructions -- --store  # make instructions.txt anew
+//! cargo run --release -p sse-instructions             # against instructions.txt
+//! cargo run --release -p sse-instructions -- --store  # make instructions.txt anew
 //! ```
 //!
 //! It runs itself under callgrind (`apt-get install valgrind`), which counts exactly: the numbers
@@ -17,12 +17,10 @@ mod streams;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
-use bench::report;
 use client::{Item, Parser};
 
 use self::streams::fixtures;
@@ -33,9 +31,9 @@ const TOLERANCE: f64 = 0.03;
 /// may run.
 const TOLERANCE_ELSEWHERE: f64 = 0.3;
 /// The numbers, and the compiler and the processor that they hold for.
-const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/parser/instructions.txt");
+const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 /// `counted_round`, as callgrind calls it.
-const COUNTED_ROUND: &str = "parser_instructions::counted_round";
+const COUNTED_ROUND: &str = "sse_instructions::counted_round";
 /// The argument with which it runs itself to be counted.
 const COUNTED: &str = "--counted";
 
@@ -81,7 +79,7 @@ fn check(counts: &[(String, u64)], stored: &str, tolerance: f64) -> Result<()> {
     ensure!(
         wrong == 0 && stored.len() == counts.len(),
         "{wrong} of {} counts are more than {:.0} % off; if that is meant, make them anew with \
-         `cargo bench -p sse-bench --bench parser_instructions -- --store`",
+         `cargo run --release -p sse-instructions -- --store`",
         counts.len(),
         tolerance * 100.0,
     );
@@ -97,8 +95,7 @@ fn names() -> impl Iterator<Item = String> {
 
 /// Runs this program under callgrind, which writes a file each time a round ends.
 fn count() -> Result<Vec<(String, u64)>> {
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("instructions-{}", std::process::id()));
+    let folder = env::temp_dir().join(format!("sse-instructions-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let mut out = OsString::from("--callgrind-out-file=");
     out.push(folder.join("out"));
@@ -132,7 +129,9 @@ fn count() -> Result<Vec<(String, u64)>> {
 fn machine() -> Result<String> {
     let output = Command::new("rustc").arg("--version").output().context("rustc is not in PATH")?;
     let compiler = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    Ok(format!("{compiler} on {}", report::cpu()))
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("Linux")?;
+    let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    Ok(format!("{compiler} on {}", cpu.trim_start_matches([' ', '\t', ':'])))
 }
 
 /// The code that callgrind runs: for each fixture in each cut a round in which all buffers grow,

@@ -1,0 +1,62 @@
+//! A mistake that is easily made, and the one line that is said of it.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// A server that answers everything with these bytes.
+fn answers(bytes: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            // An answer before the request could be lost in a reset.
+            let _ = socket.read(&mut [0; 4096]);
+            let _ = socket.write_all(bytes);
+        }
+    });
+    address.to_string()
+}
+
+#[test]
+fn each_says_what_to_do() {
+    // An alert, as a server with TLS answers to plain text; and a server without TLS.
+    let secure = answers(b"\x15\x03\x01\0\x02\x02\x46");
+    let plain = answers(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let (http, https) = (format!("http://{secure}/x"), format!("https://{plain}/x"));
+    let table: &[(&[&str], &str)] = &[
+        (
+            &["conform", "server", "127.0.0.1:8003/ticks"],
+            "write http://127.0.0.1:8003/ticks: a URL begins with its scheme",
+        ),
+        (&["conform", "server", "localhost:8003"], "write http://localhost:8003"),
+        (&["conform", "server", "nginx"], "neither a URL (http://\u{2026}) nor a known name"),
+        (&["conform", "server", "ws://127.0.0.1/x"], "is no http:// or https:// URL"),
+        (&["conform", "server", &http], "give its https:// URL"),
+        (&["conform", "server", &https], "it does not speak TLS on this port; try http://"),
+        (&["conform", "client", "--cmd", "no-such-client"], "no-such-client: command not found"),
+        (&["conform", "client", "--cmd", "no-such-client"], "as in --cmd ./my-client"),
+        (&["conform", "client", "--cmd", "/etc"], "chmod +x"),
+        (&["conform", "client", "nginx"], "nginx"),
+        (
+            &["load", "127.0.0.1:8003/ticks"],
+            "write http://127.0.0.1:8003/ticks: a URL begins with its scheme",
+        ),
+        (&["load", "--connections", "1", &http], "speaks TLS on this port; try https://"),
+        (
+            &["load", "--connections", "1", &https],
+            "it does not speak TLS on this port; try http://",
+        ),
+        (&["report", "/nowhere"], "give the folder that a run wrote"),
+        (&["run", "--profile", "fast"], "choose quick, standard, full"),
+    ];
+    for (arguments, advice) in table {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
+        let output = command.args(*arguments).stdin(Stdio::null()).output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        let last = words.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {words}");
+        assert!(last.starts_with("sse-bench: ") && last.contains(advice), "{arguments:?}: {words}");
+    }
+}
