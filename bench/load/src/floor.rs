@@ -26,6 +26,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mio::net::{TcpListener, UnixStream};
@@ -166,9 +167,10 @@ impl Floor {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut tokens = Vec::with_capacity(1024);
+        let longest_sleep = self.faults.stays_awake().then_some(Duration::ZERO);
         loop {
             self.timer.set(self.due.peek().map(|Reverse((due_ns, _))| *due_ns))?;
-            match self.poll.poll(&mut events, None) {
+            match self.poll.poll(&mut events, longest_sleep) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }

@@ -105,6 +105,13 @@ impl Faults {
         if self.delay_each == 0 { self.delay_us * 1000 } else { 0 }
     }
 
+    /// Whether the floor never sleeps. Of two messages at equal distances, one late, the late one is
+    /// followed by the shorter sleep, and a virtual core wakes from a longer one tens of µs later:
+    /// that would count as delay, with either sign.
+    pub(super) fn stays_awake(self) -> bool {
+        self.delay_each != 0
+    }
+
     /// Waits before message `n` if it is one of those to be late, exactly and without sleeping.
     pub(super) fn spin(self, n: u64) {
         if hits(self.delay_each, n) {
