@@ -41,11 +41,11 @@ command -v cargo >/dev/null || {
   exit 1
 }
 
-# apt_get ARGUMENT...: as root or by sudo.
+# apt_get ARGUMENT...: as root or by sudo. Another installation may hold the lock for a while.
 apt_get() {
   local as_root=()
   [[ $EUID -eq 0 ]] || as_root=(sudo --non-interactive)
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"
 }
 
 # quietly COMMAND...: what it prints is shown only if it fails.
@@ -212,10 +212,10 @@ build() {
 
 # run_part NAME COMMAND: its output goes to its log, its verdict and time to the terminal.
 run_part() {
-  local name=$1 command=$2 begin=$SECONDS log status=0
+  local name=$1 command=$2 begin=$SECONDS log status=0 TIMEFORMAT='%U %S' cpu
   log=$logs/${name//:/-}.log
-  bash -c "$command" >"$log" 2>&1 || status=$?
-  printf '%s\t%s\n' "$((SECONDS - begin)) s" "$name" >>"$logs/times"
+  cpu=$({ time bash -c "$command" >"$log" 2>&1; } 2>&1) || status=$?
+  printf '%4d s, %4.0f s of CPU  %s\n' "$((SECONDS - begin))" "$(awk '{ print $1 + $2 }' <<<"$cpu")" "$name" >>"$logs/times"
   if ((status == 0)); then
     printf '%5d s  ok      %s\n' "$((SECONDS - begin))" "$name"
     return
