@@ -101,7 +101,7 @@ impl Parser {
         }
         if fault("C8.12") {
             // Copies the whole line with each chunk, so often that this and not the rest takes the time.
-            for _ in 0..6 {
+            for _ in 0..2 {
                 self.copy.clear();
                 self.copy.extend_from_slice(&self.line);
                 std::hint::black_box(&self.copy);
