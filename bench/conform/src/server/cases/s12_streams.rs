@@ -7,7 +7,7 @@ use wire::http2::STREAM_WINDOW;
 use wire::{Error, Event, EventStream, Http2};
 
 use super::s05_timing::{HEARTBEAT_LIMIT, HEARTBEAT_SLACK};
-use super::s12_http2::{HTTP2, opened};
+use super::s12_http2::{HTTP2, no_head, opened};
 use crate::expect::{ensure, fact, miss, miss_should, pass};
 use crate::host;
 use crate::server::dedicated_server::DedicatedServer;
@@ -144,7 +144,7 @@ pub(super) static CASES: &[Case] = &[
 ];
 
 /// A second stream shows nothing where a server serves one at a time, or holds the head back until an event.
-fn several(target: &Target) -> Result<(), Fault> {
+pub(super) fn several(target: &Target) -> Result<(), Fault> {
     if target.one_at_a_time().is_some() {
         return Err(Fault::Skip("the server serves one stream at a time".to_owned()));
     }
@@ -276,6 +276,7 @@ fn twenty(target: &Target) -> Outcome {
     let asked = (0..STREAMS).map(|_| connection.ask(&target.get(target.path())));
     let streams = asked.collect::<wire::Result<Vec<u32>>>()?;
     let within = |stream, fault: Fault| fault.within(&format!("on stream {stream}: "), "");
+    connection.head(streams[0]).map_err(no_head)?;
     for stream in &streams {
         let head = connection.head(*stream).map_err(|error| within(stream, error.into()))?;
         ensure(head.is_event_stream(), format!("{STREAMS} streams"), head.summary())?;
@@ -310,7 +311,7 @@ fn heartbeat(target: &Target) -> Outcome {
         }
         None => (target.scaled(HEARTBEAT_LIMIT), target.scaled(WATCH)),
     };
-    let (mut connection, stream) = target.http2_stream(&path)?;
+    let (mut connection, stream) = target.http2_stream(&path).map_err(no_head)?;
     connection.set_patience(limit);
     let (start, mut longest, mut pieces) = (Instant::now(), Duration::ZERO, 0);
     while start.elapsed() < watched {
