@@ -304,7 +304,7 @@ impl Run<'_> {
         if least > profile && !self.selection.names(case) {
             return Some(format!("part of --profile {least}, not of {profile}"));
         }
-        // What another case has found cannot be why a case is not judged that could not be asked.
+        // A case that could not be asked anyway does not wait for the verdict of another one.
         care::spared(case, self.target).or_else(|| unmet(case, self.target))
     }
 

@@ -16,7 +16,7 @@ use crate::server::script::{self, data, hold};
 use crate::server::{Case, Fault, Level, Need, Outcome, Scope, Target};
 
 /// The case about the time at which the head comes over HTTP/2.
-const EARLY_HEAD_OVER_HTTP2: &str = "S12.15";
+pub(super) const EARLY_HEAD_OVER_HTTP2: &str = "S12.15";
 
 /// Common fields of the cases of this category.
 pub(super) const HTTP2: Case = Case {
@@ -138,19 +138,6 @@ pub(super) static CASES: &[Case] = &[
         ..HTTP2
     },
     Case {
-        id: EARLY_HEAD_OVER_HTTP2,
-        slug: "http2-early-head",
-        level: Level::Should,
-        source: "HTML 9.2.3; practice: a client is open when it has the head",
-        after: super::HANDSHAKE,
-        since: "2026-11-30",
-        claim: "The head of a stream at rest arrives over HTTP/2 as early as over HTTP/1.1.",
-        sends: "The request for a stream that says nothing, scripted or as it is, over HTTP/2 and over HTTP/1.1.",
-        fix: "Write a comment as soon as the stream is open: a proxy may send the head with the first bytes only.",
-        run: early_head,
-        ..HTTP2
-    },
-    Case {
         id: "S12.06",
         slug: "end-stream",
         level: Level::Must,
@@ -189,7 +176,7 @@ pub(super) fn no_head(error: Error) -> Fault {
     if is_late { fault.follows(EARLY_HEAD_OVER_HTTP2) } else { fault }
 }
 
-fn early_head(target: &Target) -> Outcome {
+pub(super) fn early_head(target: &Target) -> Outcome {
     several(target)?;
     let is_scripted = target.capabilities().contains(&Need::Script);
     let path = if is_scripted { script::target(&[hold()]) } else { target.path().to_owned() };

@@ -7,7 +7,7 @@ use wire::http2::STREAM_WINDOW;
 use wire::{Error, Event, EventStream, Http2};
 
 use super::s05_timing::{HEARTBEAT_LIMIT, HEARTBEAT_SLACK};
-use super::s12_http2::{HTTP2, no_head, opened};
+use super::s12_http2::{EARLY_HEAD_OVER_HTTP2, HTTP2, early_head, no_head, opened};
 use crate::expect::{ensure, fact, miss, miss_should, pass};
 use crate::host;
 use crate::server::dedicated_server::DedicatedServer;
@@ -139,6 +139,19 @@ pub(super) static CASES: &[Case] = &[
         sends: "The id of an event, over HTTP/1.1 and over HTTP/2.",
         fix: "Read the field by a name without case: over HTTP/2 it is last-event-id.",
         run: resume,
+        ..HTTP2
+    },
+    Case {
+        id: EARLY_HEAD_OVER_HTTP2,
+        slug: "http2-early-head",
+        level: Level::Should,
+        source: "HTML 9.2.3; practice: a client is open when it has the head",
+        after: super::HANDSHAKE,
+        since: "2026-11-30",
+        claim: "The head of a stream at rest arrives over HTTP/2 as early as over HTTP/1.1.",
+        sends: "The request for a stream that says nothing, scripted or as it is, over HTTP/2 and over HTTP/1.1.",
+        fix: "Write a comment as soon as the stream is open: a proxy may send the head with the first bytes only.",
+        run: early_head,
         ..HTTP2
     },
 ];
