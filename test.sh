@@ -98,8 +98,9 @@ command -v faketime >/dev/null || install faketime
 command -v go >/dev/null || install golang-go
 python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
 
-# A web server of others, for https.
+# Web servers of others, for https and HTTP/2.
 command -v caddy >/dev/null || [[ -x target/tools/usr/bin/caddy ]] || unpack caddy
+command -v nginx >/dev/null || [[ -x target/tools/usr/sbin/nginx ]] || unpack nginx
 
 # It counts the parser's instructions.
 command -v valgrind >/dev/null || install valgrind

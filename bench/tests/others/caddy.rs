@@ -1,7 +1,7 @@
 //! Caddy before one of our servers: https with an authority of its own, HTTP/2, a redirection, a coding, a refusal.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use fleet::{Program, Server, eventually};
 use wire::{Connection, Dial, Log, Tls, Trust};
 
-use crate::commands::{data, follow, judge, load, port};
-use crate::servers::{self, workspace};
+use crate::commands::{data, follow, installed, judge, load, port};
+use crate::servers;
 
 /// Until it has made its keys and listens.
 pub const READY: Duration = Duration::from_secs(60);
@@ -106,17 +106,17 @@ fn a_refusal_is_named_with_its_status() {
     assert!(words.contains("403"), "{words}");
 }
 
-struct Caddy {
+pub struct Caddy {
     port: u16,
     /// The file of its authority.
-    cacert: String,
+    pub cacert: String,
     _program: Program,
     _origin: Server,
 }
 
 impl Caddy {
     /// One for all tests, killed when the process ends.
-    fn shared() -> &'static Caddy {
+    pub fn shared() -> &'static Caddy {
         static CADDY: OnceLock<Caddy> = OnceLock::new();
         CADDY.get_or_init(Caddy::start)
     }
@@ -128,13 +128,13 @@ impl Caddy {
         fs::create_dir_all(&folder).unwrap();
         let file = folder.join("Caddyfile");
         fs::write(&file, configuration(port, &folder, &origin.addr().to_string())).unwrap();
-        let mut command = Command::new(binary());
+        let mut command = Command::new(installed("caddy", "bin"));
         command.args(["run", "--adapter", "caddyfile", "--config"]).arg(&file);
         // It keeps nothing elsewhere.
         command.envs(["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"].map(|it| (it, &folder)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let program = Program::start(&mut command).and_then(Program::kill_on_exit);
-        let mut program = program.unwrap_or_else(|error| panic!("{command:?}: {error}; {ADVICE}"));
+        let mut program = program.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let words = program.stderr(WORDS_BYTES).unwrap();
         let tls = Tls::new("localhost", &Trust { insecure: true, ..Trust::default() }).unwrap();
         let address = format!("localhost:{port}");
@@ -152,7 +152,7 @@ impl Caddy {
         }
     }
 
-    fn url(&self, target: &str) -> String {
+    pub fn url(&self, target: &str) -> String {
         format!("https://localhost:{}{target}", self.port)
     }
 }
@@ -188,15 +188,4 @@ fn configuration(port: u16, folder: &Path, origin: &str) -> String {
         }}
         "
     )
-}
-
-const ADVICE: &str = "./test.sh takes it from Debian's package; or install Caddy";
-
-/// The installed one, or the one that `./test.sh` has taken out of Debian's package: installing it would
-/// start a server.
-fn binary() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path);
-    let unpacked = workspace().join("target/tools/usr/bin/caddy");
-    folders.find_map(|it| Some(it.join("caddy")).filter(|it| it.is_file())).unwrap_or(unpacked)
 }

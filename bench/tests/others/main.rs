@@ -7,6 +7,8 @@
 mod bounded;
 mod caddy;
 mod commands;
+mod http2;
 mod models;
+mod nginx;
 #[path = "../workspace/servers.rs"]
 mod servers;

@@ -26,7 +26,7 @@ pub static RULES: &[Rule] = &[
     rule("A8a", "HTML 9.2.6", "An event with empty data needs a data line.", &["S4.06", "S3.06"]),
     rule("A8b", "HTML 9.2.6", "An empty id line is what resets the last event id.", &["S4.12"]),
     rule("A9", "HTML 9.2.7", "A comment every 15 s or so keeps proxies from cutting the stream.", &["S5.05", "S5.06", "S5.08", "S12.12", "S13.11"]),
-    rule("A10", "HTML 9.2.7", "No layer holds data back.", &["S5.01", "S5.02", "S5.03", "S5.04", "S2.09", "S12.05"]),
+    rule("A10", "HTML 9.2.7", "No layer holds data back.", &["S5.01", "S5.02", "S5.03", "S5.04", "S2.09", "S12.05", "S12.15"]),
     rule("A11a", "HTML 9.2.1", "204 stops a client.", &["S11.07", "S2.11"]),
     uncovered("A11b", "HTML 9.2.3", "A stream may be redirected.", "a permission; a redirect at the URL under test is reported, with the advice to give its target"),
     rule("A12a", "HTML 9.2.4", "Last-Event-ID is text of any kind but NUL, LF and CR.", &["S6.06", "S3.09"]),

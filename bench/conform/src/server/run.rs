@@ -143,8 +143,7 @@ pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) ->
 
 fn run_once(case: &Case, target: &Target, deviations: &Deviations, beside: Beside) -> Attempt {
     care::tried(target, case.is_flood(), |target, skip| {
-        let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
-        let unmet = missing.map(|need| Fault::Skip(need.advice()));
+        let unmet = unmet(case, target).map(Fault::Skip);
         let mut attempt = judge::attempt(case, target, deviations, unmet.or(skip), beside);
         if target.keeps_bytes() && attempt.result.verdict == Verdict::Pass {
             attempt.result.dialogue = Some(target.log().render());
@@ -156,6 +155,12 @@ fn run_once(case: &Case, target: &Target, deviations: &Deviations, beside: Besid
         }
         attempt
     })
+}
+
+/// How to offer what a case needs and the target lacks.
+fn unmet(case: &Case, target: &Target) -> Option<String> {
+    let missing = case.needs.iter().find(|need| !target.capabilities().contains(need));
+    missing.map(|need| need.advice())
 }
 
 /// Cases that run together.
@@ -299,7 +304,8 @@ impl Run<'_> {
         if least > profile && !self.selection.names(case) {
             return Some(format!("part of --profile {least}, not of {profile}"));
         }
-        care::spared(case, self.target)
+        // A case that could not be asked anyway does not wait for the verdict of another one.
+        care::spared(case, self.target).or_else(|| unmet(case, self.target))
     }
 
     /// Asks whether the server still answers; it gets one patience, and more where the host was busy.

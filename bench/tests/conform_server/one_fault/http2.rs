@@ -137,7 +137,8 @@ fn take(shared: &Arc<Shared>, decoder: &mut Decoder, frame: &Frame) -> io::Resul
                 OPEN.fetch_add(1, SeqCst);
                 PRODUCERS.fetch_add(1, SeqCst);
                 let is_ticks = request.path == "/ticks";
-                let mut answer = Answer { shared: &shared, stream, is_ticks, held: Vec::new() };
+                let mut answer =
+                    Answer { shared: &shared, stream, is_ticks, held: Vec::new(), head: None };
                 // The client is gone, or has left the stream.
                 let _ = answer.give(&request);
                 OPEN.fetch_sub(1, SeqCst);
@@ -183,6 +184,8 @@ struct Answer<'c> {
     is_ticks: bool,
     /// Data that a layer holds back.
     held: Vec<u8>,
+    /// And a head, until there is an event.
+    head: Option<Frame>,
 }
 
 impl Answer<'_> {
@@ -205,7 +208,12 @@ impl Answer<'_> {
             fields.swap(0, 1);
         }
         let block = encode(fields);
-        self.shared.send(&Frame::new(Kind::Headers, END_HEADERS, self.stream, block))?;
+        let head = Frame::new(Kind::Headers, END_HEADERS, self.stream, block);
+        if fault("S12.15") {
+            self.head = Some(head);
+        } else {
+            self.shared.send(&head)?;
+        }
         let is_script = request.path == "/script";
         let ends = is_script || request.parameter("count").is_some();
         if is_script {
@@ -288,6 +296,12 @@ impl Answer<'_> {
 
     /// Writes data as soon as there is room for it.
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.head.is_some() && data.starts_with(b":") {
+            return Ok(());
+        }
+        if let Some(head) = self.head.take() {
+            self.shared.send(&head)?;
+        }
         self.held.extend_from_slice(data);
         if fault("S12.05") && self.is_ticks && self.held.len() < HELD_BYTES {
             return Ok(());

@@ -4,14 +4,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wire::http2::{Field, STREAM_WINDOW};
-use wire::{Error, Event, EventStream, Head, Http2};
+use wire::{Error, Event, EventStream, Head, Http2, RESPONSE_HEAD};
 
 use super::CASE;
+use super::s05_timing::HEARTBEAT_LIMIT;
+use super::s12_streams::several;
 use crate::expect::{ensure, equal, fact, is_stream, miss, pass};
 use crate::host;
 use crate::server::grammar::{lines, show};
-use crate::server::script::{self, data};
+use crate::server::script::{self, data, hold};
 use crate::server::{Case, Fault, Level, Need, Outcome, Scope, Target};
+
+/// The case about the time at which the head comes over HTTP/2.
+pub(super) const EARLY_HEAD_OVER_HTTP2: &str = "S12.15";
 
 /// Common fields of the cases of this category.
 pub(super) const HTTP2: Case = Case {
@@ -49,7 +54,8 @@ pub(super) static CASES: &[Case] = &[
         sends: "The request for the stream, over HTTP/2.",
         fix: "Look at what stands before the server: a proxy may route or refuse by the version.",
         run: |target| {
-            let (mut connection, stream) = asked(target)?;
+            let limit = target.patience().max(target.scaled(HEARTBEAT_LIMIT));
+            let (mut connection, stream) = asked(target, target.path(), limit).map_err(no_head)?;
             is_stream(&connection.head(stream)?)?;
             fact(match connection.max_concurrent() {
                 Some(streams) => format!("{streams} streams at a time"),
@@ -146,18 +152,57 @@ pub(super) static CASES: &[Case] = &[
 ];
 
 /// Asks for the stream on a new connection.
-fn asked(target: &Target) -> Result<(Http2, u32), Fault> {
-    Ok(target.asking_over_http2(|| {
+/// Asks for this path, and waits so long for the head.
+fn asked(target: &Target, path: &str, patience: Duration) -> Result<(Http2, u32), Error> {
+    target.asking_over_http2(|| {
         let mut connection = target.http2(STREAM_WINDOW)?;
-        let stream = connection.ask(&target.get(target.path()))?;
+        let stream = connection.ask(&target.get(path))?;
+        connection.set_patience(patience);
         connection.head(stream)?;
+        connection.set_patience(target.patience());
         Ok((connection, stream))
-    })?)
+    })
 }
 
 /// Opens the stream on a new connection.
 pub(super) fn opened(target: &Target) -> Result<(Http2, u32), Fault> {
-    Ok(target.http2_stream(target.path())?)
+    target.http2_stream(target.path()).map_err(no_head)
+}
+
+/// A head that does not come over HTTP/2, and comes over HTTP/1.1, is the claim of one case.
+pub(super) fn no_head(error: Error) -> Fault {
+    let is_late = matches!(error, Error::Timeout { awaited: RESPONSE_HEAD, .. });
+    let fault = Fault::from(error);
+    if is_late { fault.follows(EARLY_HEAD_OVER_HTTP2) } else { fault }
+}
+
+pub(super) fn early_head(target: &Target) -> Outcome {
+    several(target)?;
+    let is_scripted = target.capabilities().contains(&Need::Script);
+    let path = if is_scripted { script::target(&[hold()]) } else { target.path().to_owned() };
+    let later = target.scaled(host::widened(LATER, target.patience()));
+    let begin = Instant::now();
+    asked(target, &path, target.patience()).map_err(|error| {
+        Fault::from(error).within("over HTTP/2, as over HTTP/1.1: ", "").too_slow(target.patience())
+    })?;
+    let over_2 = begin.elapsed();
+    let begin = Instant::now();
+    let mut stream = target.open(&target.get(&path))?;
+    let over_1 = begin.elapsed();
+    let numbers =
+        format!("after {} ms, over HTTP/1.1 after {} ms", over_2.as_millis(), over_1.as_millis());
+    if over_2 > over_1 + later {
+        let expected = format!("the head at most {} ms later", later.as_millis());
+        return Err(miss(expected, numbers).too_slow(later));
+    }
+    stream.set_patience(later);
+    if !is_scripted && stream.next_piece().is_ok() {
+        let words =
+            format!("the stream is not at rest, so its head came with a piece of it ({numbers})");
+        return Err(Fault::Skip(words));
+    }
+    target.log().watched(later);
+    fact(numbers)
 }
 
 fn line((name, value): &Field) -> String {

@@ -7,7 +7,7 @@ use wire::http2::STREAM_WINDOW;
 use wire::{Error, Event, EventStream, Http2};
 
 use super::s05_timing::{HEARTBEAT_LIMIT, HEARTBEAT_SLACK};
-use super::s12_http2::{HTTP2, opened};
+use super::s12_http2::{EARLY_HEAD_OVER_HTTP2, HTTP2, early_head, no_head, opened};
 use crate::expect::{ensure, fact, miss, miss_should, pass};
 use crate::host;
 use crate::server::dedicated_server::DedicatedServer;
@@ -141,10 +141,23 @@ pub(super) static CASES: &[Case] = &[
         run: resume,
         ..HTTP2
     },
+    Case {
+        id: EARLY_HEAD_OVER_HTTP2,
+        slug: "http2-early-head",
+        level: Level::Should,
+        source: "HTML 9.2.3; practice: a client is open when it has the head",
+        after: super::HANDSHAKE,
+        since: "2026-11-30",
+        claim: "The head of a stream at rest arrives over HTTP/2 as early as over HTTP/1.1.",
+        sends: "The request for a stream that says nothing, scripted or as it is, over HTTP/2 and over HTTP/1.1.",
+        fix: "Write a comment as soon as the stream is open: a proxy may send the head with the first bytes only.",
+        run: early_head,
+        ..HTTP2
+    },
 ];
 
 /// A second stream shows nothing where a server serves one at a time, or holds the head back until an event.
-fn several(target: &Target) -> Result<(), Fault> {
+pub(super) fn several(target: &Target) -> Result<(), Fault> {
     if target.one_at_a_time().is_some() {
         return Err(Fault::Skip("the server serves one stream at a time".to_owned()));
     }
@@ -276,6 +289,7 @@ fn twenty(target: &Target) -> Outcome {
     let asked = (0..STREAMS).map(|_| connection.ask(&target.get(target.path())));
     let streams = asked.collect::<wire::Result<Vec<u32>>>()?;
     let within = |stream, fault: Fault| fault.within(&format!("on stream {stream}: "), "");
+    connection.head(streams[0]).map_err(no_head)?;
     for stream in &streams {
         let head = connection.head(*stream).map_err(|error| within(stream, error.into()))?;
         ensure(head.is_event_stream(), format!("{STREAMS} streams"), head.summary())?;
@@ -310,7 +324,7 @@ fn heartbeat(target: &Target) -> Outcome {
         }
         None => (target.scaled(HEARTBEAT_LIMIT), target.scaled(WATCH)),
     };
-    let (mut connection, stream) = target.http2_stream(&path)?;
+    let (mut connection, stream) = target.http2_stream(&path).map_err(no_head)?;
     connection.set_patience(limit);
     let (start, mut longest, mut pieces) = (Instant::now(), Duration::ZERO, 0);
     while start.elapsed() < watched {
