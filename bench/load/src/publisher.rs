@@ -28,6 +28,7 @@ pub(super) struct Publisher {
     channel: Option<Channel<TcpStream>>,
     decoder: ResponseDecoder,
     status: u16,
+    is_last: bool,
     request: Vec<u8>,
     written: usize,
     waiting: bool,
@@ -68,6 +69,7 @@ impl Publisher {
             channel: None,
             decoder: ResponseDecoder::default(),
             status: 0,
+            is_last: false,
             request: Vec::new(),
             written: 0,
             waiting: false,
@@ -157,24 +159,36 @@ impl Publisher {
             if read == 0 {
                 self.channel = None;
                 // A server may end a connection between two messages, but not instead of an answer.
-                return if self.waiting {
-                    Err(io::Error::other("closed the connection instead of an answer"))
-                } else {
-                    Ok(())
+                return match self.waiting {
+                    true if self.decoder.ends_with_connection() => self.answered(),
+                    true => Err(io::Error::other("closed the connection instead of an answer")),
+                    false => Ok(()),
                 };
             }
             let mut input = &buffer[..read];
             while let Some(piece) = self.decoder.next(&mut input).map_err(io::Error::other)? {
                 match piece {
-                    Piece::Head(head) => self.status = head.status,
+                    Piece::Head(head) => (self.status, self.is_last) = (head.status, head.is_last),
                     Piece::Body(_) => {}
-                    Piece::End if (200..300).contains(&self.status) => self.waiting = false,
                     Piece::End => {
-                        return Err(io::Error::other(format!("answered {}, not 2xx", self.status)));
+                        self.answered()?;
+                        if self.is_last {
+                            self.channel = None;
+                            return Ok(());
+                        }
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The answer to the message is whole.
+    fn answered(&mut self) -> io::Result<()> {
+        if !(200..300).contains(&self.status) {
+            return Err(io::Error::other(format!("answered {}, not 2xx", self.status)));
+        }
+        self.waiting = false;
         Ok(())
     }
 

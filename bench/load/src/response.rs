@@ -38,7 +38,7 @@ pub enum Piece<'i> {
 }
 
 /// The part of a response head that the generator looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
     /// The status code.
     pub status: u16,
@@ -47,6 +47,8 @@ pub struct Head {
     /// The coding that hides the body, in lower case: a `Content-Encoding`, or a `Transfer-Encoding`
     /// besides `chunked`; or nothing.
     pub coding: String,
+    /// Whether the connection ends with this answer: it says so, or speaks HTTP/1.0.
+    pub is_last: bool,
 }
 
 /// Why bytes are not an HTTP/1.1 response.
@@ -195,7 +197,8 @@ impl ResponseDecoder {
             self.head.clear();
             return Ok(None);
         }
-        let mut head = Head { status, content_type: String::new(), coding: String::new() };
+        let is_last = status_line.starts_with("HTTP/1.0");
+        let mut head = Head { status, is_last, ..Head::default() };
         // These have no body, whatever their fields say (RFC 9112, 6.3).
         let is_empty = matches!(status, 204 | 304);
         self.state = if is_empty { State::Length { left: 0 } } else { State::UntilClose };
@@ -203,6 +206,9 @@ impl ResponseDecoder {
             let value = value.trim().to_ascii_lowercase();
             match name.to_ascii_lowercase().as_str() {
                 "content-type" => head.content_type = value,
+                "connection" if value.split(',').any(|it| it.trim() == "close") => {
+                    head.is_last = true
+                }
                 "content-encoding" if value != "identity" => head.coding = value,
                 _ if is_empty => {}
                 // RFC 9112, 6.3: the transfer coding wins over a length.
@@ -306,7 +312,7 @@ mod tests {
     fn a_value_may_hold_any_bytes() {
         let input = b"HTTP/1.1 200 OK\r\nX-Owner: caf\xe9\r\nContent-Type: a/b\r\n\r\n";
         let head = ResponseDecoder::default().next(&mut &input[..]).unwrap();
-        let expected = Head { status: 200, content_type: "a/b".into(), coding: String::new() };
+        let expected = Head { status: 200, content_type: "a/b".into(), ..Head::default() };
         assert_eq!(head, Some(Piece::Head(expected)));
     }
 

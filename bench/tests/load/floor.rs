@@ -1,7 +1,9 @@
 //! The generator against the floor, which lies by a known amount: the harness must find exactly it.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::{Launch, Server};
@@ -11,6 +13,7 @@ use load::plan::{Plan, Stop};
 use load::shape::{Broadcast, Counted, Firehose, Ticks};
 use load::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
 use wire::Request;
+use wire::server::RequestReader;
 
 /// Few subscribers, so that the test runs beside others; the counts are exact all the same.
 pub const SUBSCRIBERS: u64 = 40;
@@ -391,6 +394,47 @@ fn a_publisher_that_fails_is_counted_and_fails_the_run() {
         assert!(text.contains("first failure  publishing: "), "{publishing:?}: {text}");
         let line = text.lines().find(|line| line.starts_with("published")).unwrap();
         assert!(!line.contains("which 0 failed"), "{publishing:?}: {text}");
+    }
+    server.stop().unwrap();
+}
+
+/// Streams of `load_room`.
+const SUBSCRIBED: u64 = 5;
+
+/// Each answer is the last one on its connection. A server of the second kind says so with its version, and its body
+/// ends with the connection; one of the first kind takes its time to close.
+#[test]
+fn a_publisher_takes_a_new_connection_where_the_server_ends_the_old_one() {
+    let server = floor(&[]);
+    let room = server.addr();
+    for (head, closes_at_once) in [
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", false),
+        ("HTTP/1.0 200 OK\r\n\r\nok", true),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/messages/room", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for mut socket in listener.incoming().map_while(Result::ok) {
+                let reader = Arc::new(socket.try_clone().unwrap());
+                let Some((_, bytes)) = RequestReader::new(reader, 1024).next_request() else {
+                    continue;
+                };
+                let mut origin = TcpStream::connect(room).unwrap();
+                origin.write_all(&bytes).unwrap();
+                assert!(origin.read(&mut [0; 1024]).unwrap() > 0);
+                socket.write_all(head.as_bytes()).unwrap();
+                if !closes_at_once {
+                    open.push(socket);
+                }
+            }
+        });
+        let (code, text) = load_room(&server, &["--publish", &url, "--fail-if", "errors>0"]);
+        assert_eq!(code, 0, "{head}: {text}");
+        assert!(text.contains("of which 0 failed"), "{head}: {text}");
+        let events = text.lines().find_map(|line| line.strip_prefix("events"));
+        let events = events.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        assert!(events > Some(SUBSCRIBED), "{head}: {text}");
     }
     server.stop().unwrap();
 }

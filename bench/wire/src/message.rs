@@ -157,6 +157,11 @@ impl Head {
             .is_some_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
     }
 
+    /// Whether no further request may be sent on the connection (RFC 9112, 9.3).
+    pub fn ends_connection(&self) -> bool {
+        self.has_token("connection", "close") || self.minor_version == 0
+    }
+
     /// The media type without parameters, in lower case.
     pub fn essence(&self) -> Option<String> {
         let value = self.value("content-type")?;

@@ -41,7 +41,8 @@ pub struct Answer {
 
 /// Answers all requests at this listener, as long as the process runs: a thread for each connection.
 ///
-/// A body may have this many bytes. A connection ends with its client, or with a request that is none.
+/// A body may have this many bytes. A connection ends with its client, with a request that is none, or with an answer
+/// that says `Connection: close`.
 pub fn serve(
     listener: TcpListener,
     body_limit: usize,
@@ -60,7 +61,8 @@ pub fn serve(
                     let text = format!(
                         "HTTP/1.1 {status}\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
                     );
-                    if (&*socket).write_all(text.as_bytes()).is_err() {
+                    let is_last = lines.contains("Connection: close");
+                    if (&*socket).write_all(text.as_bytes()).is_err() || is_last {
                         return;
                     }
                 }

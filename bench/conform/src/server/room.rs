@@ -412,9 +412,8 @@ impl Publisher<'_> {
             Err(error @ Error::Timeout { .. }) => return Ok(Answer::Late(error.to_string())),
             Err(error) => return Err(trouble(&error)),
         };
-        let closes = head.has_token("connection", "close") || head.minor_version == 0;
         let whole = connection.read_body_to_end(&mut body);
-        if whole.is_ok() && body.framing() != wire::Framing::Close && !closes {
+        if whole.is_ok() && body.framing() != wire::Framing::Close && !head.ends_connection() {
             self.connection = Some(connection);
         }
         // A form is often answered by a redirection.

@@ -11,11 +11,11 @@ pub(super) struct Topic<'t> {
     path: String,
 }
 
-/// Publishes on one kept connection.
+/// Publishes on one connection, as long as the server keeps it.
 #[derive(Debug)]
 pub(super) struct Publisher<'t> {
     topic: &'t Topic<'t>,
-    connection: Connection,
+    connection: Option<Connection>,
 }
 
 impl<'t> Topic<'t> {
@@ -43,7 +43,7 @@ impl<'t> Topic<'t> {
     }
 
     pub(super) fn publisher(&'t self) -> wire::Result<Publisher<'t>> {
-        Ok(Publisher { topic: self, connection: self.target.connect()? })
+        Ok(Publisher { topic: self, connection: Some(self.target.connect()?) })
     }
 
     /// Publishes all, in order; their ids.
@@ -60,8 +60,14 @@ impl Publisher<'_> {
     /// Publishes one message; its id, as the answer names it.
     pub(super) fn publish(&mut self, message: &str) -> wire::Result<String> {
         let request = self.topic.target.request("POST", &self.topic.path).body(message);
-        let (head, mut body) = self.connection.ask(&request)?;
-        let answer = self.connection.read_body_to_end(&mut body)?;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.topic.target.connect()?,
+        };
+        let (head, mut body) = connection.ask(&request)?;
+        let answer = connection.read_body_to_end(&mut body)?;
+        // nginx ends a connection after a thousand requests, and says so.
+        self.connection = Some(connection).filter(|_| !head.ends_connection());
         let answer: Option<serde_json::Value> = serde_json::from_slice(&answer).ok();
         let id = answer.as_ref().and_then(|answer| answer.get("id")?.as_str());
         match id {
@@ -72,5 +78,29 @@ impl Publisher<'_> {
                 head.summary()
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use wire::server::{Answer, serve};
+
+    use super::*;
+
+    #[test]
+    fn a_publisher_goes_on_where_the_server_ends_the_connection_and_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        serve(listener, 64, |_| Answer {
+            status: "201 Created",
+            lines: "Connection: close\r\n".to_owned(),
+            body: r#"{"id":"1"}"#.to_owned(),
+        });
+        let target = Target::url(&url, Duration::from_secs(5)).unwrap();
+        let ids = Topic::new(&target, "closed").publish(["a", "b", "c"]).unwrap();
+        assert_eq!(ids, ["1", "1", "1"]);
     }
 }
