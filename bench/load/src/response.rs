@@ -207,7 +207,7 @@ impl ResponseDecoder {
             match name.to_ascii_lowercase().as_str() {
                 "content-type" => head.content_type = value,
                 "connection" if value.split(',').any(|it| it.trim() == "close") => {
-                    head.is_last = true
+                    head.is_last = true;
                 }
                 "content-encoding" if value != "identity" => head.coding = value,
                 _ if is_empty => {}

@@ -2,7 +2,8 @@
 
 use wire::{Connection, EventStream};
 
-use super::Target;
+use super::{Fault, Target};
+use crate::expect::miss;
 
 /// A topic that no other case and no earlier run has used.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl<'t> Topic<'t> {
     pub(super) fn publish<S: AsRef<str>>(
         &self,
         messages: impl IntoIterator<Item = S>,
-    ) -> wire::Result<Vec<String>> {
+    ) -> Result<Vec<String>, Fault> {
         let mut publisher = self.publisher()?;
         messages.into_iter().map(|message| publisher.publish(message.as_ref())).collect()
     }
@@ -58,7 +59,7 @@ impl<'t> Topic<'t> {
 
 impl Publisher<'_> {
     /// Publishes one message; its id, as the answer names it.
-    pub(super) fn publish(&mut self, message: &str) -> wire::Result<String> {
+    pub(super) fn publish(&mut self, message: &str) -> Result<String, Fault> {
         let request = self.topic.target.request("POST", &self.topic.path).body(message);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -72,11 +73,10 @@ impl Publisher<'_> {
         let id = answer.as_ref().and_then(|answer| answer.get("id")?.as_str());
         match id {
             Some(id) if head.status == 201 => Ok(id.to_owned()),
-            _ => Err(wire::Error::Syntax(format!(
-                "POST {} answered {} without 201 and {{\"id\":…}}",
-                self.topic.path,
-                head.summary()
-            ))),
+            _ => Err(miss(
+                r#"201 and {"id":…} for a POST to a topic"#,
+                format!("POST {} answered {}", self.topic.path, head.summary()),
+            )),
         }
     }
 }

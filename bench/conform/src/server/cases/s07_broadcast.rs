@@ -219,7 +219,7 @@ fn publisher_order(target: &Target) -> Outcome {
             })
             .collect();
         let joined = publishers.into_iter().map(|it| it.join().expect("nothing here panics"));
-        joined.collect::<wire::Result<Vec<_>>>()
+        joined.collect::<Result<Vec<_>, Fault>>()
     })?;
     let data = data_of(&stream.take(PUBLISHERS * MESSAGES_EACH)?);
     for p in 0..PUBLISHERS {
