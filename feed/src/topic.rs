@@ -53,6 +53,8 @@ struct Ring {
     bytes: usize,
     /// Sequence number of the newest event; the first is 1.
     newest: u64,
+    /// With a broker: the ring has had all events with numbers above this one.
+    complete_after: u64,
 }
 
 impl Ring {
@@ -91,7 +93,12 @@ impl Topic {
         Topic {
             epoch,
             retention,
-            ring: Mutex::new(Ring { events: VecDeque::new(), bytes: 0, newest: 0 }),
+            ring: Mutex::new(Ring {
+                events: VecDeque::new(),
+                bytes: 0,
+                newest: 0,
+                complete_after: 0,
+            }),
             newest: AtomicU64::new(0),
             total,
             wakers: Wakers::default(),
@@ -101,9 +108,14 @@ impl Topic {
 
     /// Appends a message and wakes every subscriber. Returns the event's id, `<epoch>-<seq>`.
     pub fn publish(&self, data: String) -> String {
-        let mut ring = self.ring();
+        let ring = self.ring();
         let id = format!("{}-{}", self.epoch, ring.newest + 1);
-        let event = Event::data(data).with_event("message").with_id(&id);
+        self.push(ring, Event::data(data).with_event("message").with_id(&id));
+        id
+    }
+
+    #[inline(always)]
+    fn push(&self, mut ring: MutexGuard<'_, Ring>, event: Event) {
         let Retention { events, bytes } = self.retention;
         self.change(&mut ring, |ring| {
             ring.push(Arc::new(Encoded::from(event)));
@@ -114,7 +126,6 @@ impl Topic {
         self.newest.store(ring.newest, Ordering::SeqCst);
         drop(ring);
         self.wakers.wake_all();
-        id
     }
 
     /// Bytes of memory of its events.
@@ -125,7 +136,11 @@ impl Topic {
     /// Drops the oldest events, if need be all, until the rest takes at most this many bytes.
     pub fn shrink_to(&self, bytes: usize) {
         let mut ring = self.ring();
+        let newest = ring.events.back().and_then(|event| number(event));
         self.change(&mut ring, |ring| ring.drop_while(|ring| ring.bytes > bytes));
+        if ring.events.is_empty() {
+            ring.complete_after = ring.complete_after.max(newest.unwrap_or(0));
+        }
     }
 
     fn change(&self, ring: &mut Ring, change: impl FnOnce(&mut Ring)) {
@@ -177,6 +192,63 @@ impl Drop for Topic {
     fn drop(&mut self) {
         self.total.fetch_sub(self.bytes(), Ordering::Relaxed);
     }
+}
+
+/// What a topic needs on a broker, which numbers the events of all topics together: the numbers of
+/// one topic have holes, so a reader's place is found by the ids of the events in the ring.
+impl Topic {
+    /// The same topic, whose ring lacks events up to this number.
+    pub(crate) fn complete_after(self, number: u64) -> Topic {
+        self.ring().complete_after = number;
+        self
+    }
+
+    /// Appends an event that has its id.
+    #[cfg(feature = "nats")]
+    pub(crate) fn append(&self, event: Event) {
+        self.push(self.ring(), event);
+    }
+
+    /// Tells the readers, in its place among the events, that some are missing here. Twice in a row
+    /// would say no more.
+    #[cfg(feature = "nats")]
+    pub(crate) fn mark(&self, gap: Gap) {
+        let ring = self.ring();
+        if ring.events.back().is_none_or(|event| number(event).is_some()) {
+            self.push(ring, gap.into());
+        }
+    }
+
+    /// Numbers begin anew behind this one.
+    #[cfg(feature = "nats")]
+    pub(crate) fn begin_at(&self, number: u64) {
+        let mut ring = self.ring();
+        ring.complete_after = number;
+        self.push(ring, Gap::Reset.into());
+    }
+
+    /// A cursor behind the event with this number, if the ring has all since then.
+    #[cfg(feature = "nats")]
+    pub(crate) fn join(self: &Arc<Topic>, after: u64) -> Option<Subscription> {
+        let slot = self.wakers.register();
+        let ring = self.ring();
+        // An event without a number marks a gap: what lies before it is not of this count.
+        let is_later = |event: &Arc<Encoded>| number(event).is_some_and(|number| number > after);
+        let later = ring.events.iter().rev().take_while(|&event| is_later(event)).count();
+        let is_whole = later < ring.events.len() || later as u64 == ring.newest || later == 0;
+        if after < ring.complete_after || !is_whole {
+            self.wakers.unregister(&slot);
+            return None;
+        }
+        let next = ring.newest + 1 - later as u64;
+        drop(ring);
+        Some(Subscription { topic: Arc::clone(self), slot, next, gap: None })
+    }
+}
+
+/// The number in the id of an event, `<epoch>-<number>`.
+fn number(event: &Encoded) -> Option<u64> {
+    event.id()?.rsplit_once('-')?.1.parse().ok()
 }
 
 /// A subscriber's place in a topic.
