@@ -424,6 +424,75 @@ mod tests {
         assert!(topic.ring().events.capacity() <= SPARE_ROOM);
     }
 
+    /// A topic with these numbers of a broker, in a ring of four.
+    #[cfg(feature = "nats")]
+    fn numbered(numbers: impl IntoIterator<Item = u64>) -> Arc<Topic> {
+        let topic = topic(4, 100_000);
+        numbers.into_iter().for_each(|number| append(&topic, number));
+        topic
+    }
+
+    #[cfg(feature = "nats")]
+    fn append(topic: &Topic, number: u64) {
+        topic.append(Event::data(number.to_string()).with_id(format!("e-{number}")));
+    }
+
+    #[cfg(feature = "nats")]
+    fn joined(topic: &Arc<Topic>, after: u64) -> Option<Vec<String>> {
+        topic.join(after).map(|mut subscription| read(&mut subscription))
+    }
+
+    #[cfg(feature = "nats")]
+    fn words(words: &[&str]) -> Option<Vec<String>> {
+        Some(words.iter().map(ToString::to_string).collect())
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_place_is_found_among_numbers_with_holes() {
+        let topic = numbered([3, 7, 20]);
+        assert_eq!(joined(&topic, 0), words(&["3", "7", "20"]));
+        assert_eq!(joined(&topic, 3), words(&["7", "20"]));
+        assert_eq!(joined(&topic, 6), words(&["7", "20"]));
+        assert_eq!(joined(&topic, 20), words(&[]));
+        assert_eq!(joined(&topic, 99), words(&[]));
+        let late = Arc::new(Topic::new("e".into(), topic.retention, Arc::default()));
+        let late = Arc::new(Arc::into_inner(late).expect("one owner").complete_after(10));
+        append(&late, 20);
+        assert_eq!(joined(&late, 9), None);
+        assert_eq!(joined(&late, 10), words(&["20"]));
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_place_before_the_ring_is_not_guessed() {
+        let topic = numbered([1, 2, 5, 6, 7, 9]);
+        assert_eq!(joined(&topic, 2), None, "5 may not be the first one behind it");
+        assert_eq!(joined(&topic, 5), words(&["6", "7", "9"]));
+        topic.shrink_to(0);
+        assert_eq!((joined(&topic, 8), joined(&topic, 9)), (None, words(&[])));
+        let mut slow = topic.join(9).expect("it is up to date");
+        (10..16).for_each(|number| append(&topic, number));
+        assert_eq!(read(&mut slow), ["Missed(2)", "12", "13", "14", "15"], "counted by the ring");
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_mark_lies_between_the_events_and_counts_begin_anew() {
+        let topic = numbered([1]);
+        let mut live = topic.join(0).expect("all is here");
+        let gap = |gap: Gap| Event::from(gap).data.expect("a gap has data");
+        topic.mark(Gap::Possible);
+        topic.mark(Gap::Possible);
+        append(&topic, 8);
+        assert_eq!(read(&mut live), ["1", &gap(Gap::Possible), "8"]);
+        assert_eq!(joined(&topic, 7), words(&["8"]));
+        topic.begin_at(0);
+        append(&topic, 2);
+        assert_eq!(read(&mut live), [&gap(Gap::Reset), "2"]);
+        assert_eq!(joined(&topic, 0), words(&["2"]), "none of the numbers of before");
+    }
+
     #[test]
     fn a_publish_wakes_each_sleeper_once() {
         use std::sync::atomic::AtomicUsize;

@@ -157,17 +157,17 @@ impl Rings {
     }
 
     /// Events up to this number are passed over: they were removed from the stream, and of which
-    /// topics they were is not known. Each topic's readers are told, unless there can be none.
+    /// topics they were is not known. Each topic gets a gap, unless it can have no reader.
     #[cfg(feature = "nats")]
-    pub(super) fn skip_to(&self, number: u64, tell: bool) {
+    pub(super) fn skip_to(&self, number: u64, has_readers: bool) {
         let mut topics = self.topics();
         (topics.newest, topics.hole_until) = (number, number);
-        if tell {
+        if has_readers {
             topics.entries.values().for_each(|entry| entry.topic.mark(Gap::Possible));
         }
     }
 
-    /// Numbers begin anew behind this one, and the readers are told.
+    /// Numbers begin anew behind this one, and each reader gets a gap.
     #[cfg(feature = "nats")]
     pub(super) fn begin_at(&self, number: u64, now: u64) {
         let mut topics = self.topics();

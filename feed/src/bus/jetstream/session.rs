@@ -182,11 +182,11 @@ fn begin(node: &Node, epoch: &Arc<str>, info: &Info) -> bool {
 }
 
 /// Passes over what was removed from the stream before this node has seen it.
-fn skip_to(node: &Node, number: u64, tell: bool) {
+fn skip_to(node: &Node, number: u64, has_readers: bool) {
     let missing = number.saturating_sub(node.rings.newest());
-    node.rings.skip_to(number, tell);
+    node.rings.skip_to(number, has_readers);
     node.newest.send_replace(number);
-    if tell {
+    if has_readers {
         node.counts.holes.fetch_add(missing, Relaxed);
     }
 }
