@@ -60,7 +60,7 @@ fn streams_stay_open_while_the_broker_is_away_and_lose_nothing() {
     for reader in &mut readers {
         assert_eq!(take(reader, 1), [format!("{second} after")]);
     }
-    assert_eq!(nodes[0].metric("sse_bus_lost_links_total"), 1);
+    assert!(nodes[0].metric("sse_bus_lost_links_total") > 0);
 }
 
 #[test]

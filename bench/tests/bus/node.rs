@@ -39,12 +39,27 @@ impl Node {
 
     /// The same; what it says if it ends instead.
     pub fn try_start(server: usize, bus: &str, more: &[&str]) -> Result<Node, String> {
+        Node::try_start_with(None, server, bus, more)
+    }
+
+    /// The same, with a variable of the environment as `NAME=value`.
+    pub fn try_start_with(
+        variable: Option<&str>,
+        server: usize,
+        bus: &str,
+        more: &[&str],
+    ) -> Result<Node, String> {
         let packages = servers::packages();
         let package = &packages[server % packages.len()];
-        let launch: Launch = package
+        let mut launch: Launch = package
             .launch(&binary(package), "shared")
             .with_args(["--bus", bus, "--keep-alive-ms", "250", "--workers", "2"])
             .with_args(more.iter().copied());
+        if let Some(variable) = variable {
+            let binary = std::mem::replace(&mut launch.binary, "/usr/bin/env".into());
+            let binary = binary.into_os_string().into_string().unwrap();
+            launch.args.splice(0..0, [variable.to_owned(), binary]);
+        }
         let server = Server::start(&launch);
         let server = server.map_err(|error| format!("{}: {error:#}", package.name))?;
         let address = server.addr().to_string();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
+use wire::peer::Authority;
 
 use crate::broker::{Broker, succeeded};
 use crate::node::Node;
@@ -77,6 +78,30 @@ fn credentials_come_from_the_url_or_from_a_file() {
     assert!(!wrong.server.stderr().contains("wrong-word"), "{}", wrong.server.stderr());
     let missing = Node::try_start(2, &broker.url(), &["--bus-credentials", "no/such/file"]);
     assert!(missing.err().unwrap().contains("--bus-credentials no/such/file"));
+}
+
+#[test]
+fn a_broker_with_tls_shows_a_certificate_of_the_authority() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-tls");
+    fs::create_dir_all(&folder).unwrap();
+    let [authority, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|it| folder.join(it));
+    let ours = Authority::new();
+    ours.save(&authority);
+    ours.save_for(&["localhost"], &certificate, &key);
+    let paths = [&certificate, &key].map(|it| it.to_str().unwrap());
+    let tls = ["--tls", "--tlscert", paths[0], "--tlskey", paths[1]];
+    let mut broker = Broker::prepare("tls", &tls);
+    broker.start_again();
+    let url = format!("tls://localhost:{}", broker.port);
+    let trusted = format!("SSL_CERT_FILE={}", authority.display());
+    for server in 0..2 {
+        let node = Node::try_start_with(Some(&trusted), server, &url, &[]).unwrap();
+        node.until_ready();
+        node.publish("t", "hello");
+        let stranger = Node::start(server, &url, &[]);
+        stranger.until("refusing", |node| node.server.stderr().contains("certificate"));
+        assert_eq!(stranger.get("/healthz?ready").0, 503);
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rcgen::string::PrintableString;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, DnValue, IsCa,
-    KeyPair,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    DnValue, IsCa, KeyPair,
 };
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -63,17 +63,32 @@ impl Authority {
         std::fs::write(path, self.0.pem()).expect("a file that can be written");
     }
 
+    /// Writes a certificate for these names, and its key, as PEM: for a server that is a program.
+    ///
+    /// # Panics
+    /// When the files cannot be written.
+    pub fn save_for(&self, names: &[&str], certificate: &Path, key: &Path) {
+        let (signed, pair) = self.sign(names);
+        std::fs::write(certificate, signed.pem()).expect("a file that can be written");
+        std::fs::write(key, pair.serialize_pem()).expect("a file that can be written");
+    }
+
+    fn sign(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, "a server of a test");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate, key)
+    }
+
     /// Listens with TLS, and a certificate for these names, before a server without; as long as the
     /// process runs.
     ///
     /// # Panics
     /// When the thread or the socket cannot be had.
     pub fn relay(&self, names: &[&str], origin: SocketAddr) -> SocketAddr {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names).expect("names");
-        params.distinguished_name.push(DnType::CommonName, "a server of a test");
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        let (certificate, key) = self.sign(names);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

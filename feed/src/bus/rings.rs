@@ -216,11 +216,13 @@ struct Topics {
     /// How many epochs there were before.
     epochs: u64,
     next_search: u64,
-    /// With a broker: the number of the newest event; that up to which events are missing in all
-    /// rings, and in the ring of a topic that is new here.
+    /// With a broker: the number of the newest event.
     newest: u64,
-    hole_until: u64,
+    /// The number up to which the ring of a topic that is new here lacks events.
     dropped_at: u64,
+    /// The number up to which all rings do.
+    #[cfg(feature = "nats")]
+    hole_until: u64,
 }
 
 #[derive(Debug)]
@@ -253,8 +255,9 @@ impl Topics {
             epochs: 0,
             next_search: 0,
             newest: 0,
-            hole_until: 0,
             dropped_at: 0,
+            #[cfg(feature = "nats")]
+            hole_until: 0,
         }
     }
 

@@ -34,7 +34,7 @@ const AGAIN_MS: std::ops::Range<u64> = 200..1000;
 
 /// A broker says that often that it is there. When it was silent for twice this long, it is taken for
 /// hung.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Messages that are on their way to this node at most.
 const BATCH: usize = 256;
