@@ -46,7 +46,7 @@ pub struct Topic {
     reader_left: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ring {
     events: VecDeque<Arc<Encoded>>,
     /// Bytes of memory that the events take, their places in the ring among them.
@@ -55,6 +55,9 @@ struct Ring {
     newest: u64,
     /// With a broker: the ring has had all events with numbers above this one.
     complete_after: u64,
+    /// Sequence number of the newest gap that lies, or lay, among the events; 0 without one.
+    possible_at: u64,
+    reset_at: u64,
 }
 
 impl Ring {
@@ -212,10 +215,11 @@ impl Topic {
     /// Tells the readers, in its place among the events, that some are missing here. Twice in a row
     /// would say no more.
     #[cfg(feature = "nats")]
-    pub(crate) fn mark(&self, gap: Gap) {
-        let ring = self.ring();
+    pub(crate) fn mark(&self) {
+        let mut ring = self.ring();
         if ring.events.back().is_none_or(|event| number(event).is_some()) {
-            self.push(ring, gap.into());
+            ring.possible_at = ring.newest + 1;
+            self.push(ring, Gap::Possible.into());
         }
     }
 
@@ -224,6 +228,7 @@ impl Topic {
     pub(crate) fn begin_at(&self, number: u64) {
         let mut ring = self.ring();
         ring.complete_after = number;
+        ring.reset_at = ring.newest + 1;
         self.push(ring, Gap::Reset.into());
     }
 
@@ -274,8 +279,13 @@ impl Source for Subscription {
         let oldest = ring.oldest();
         if self.next < oldest {
             let missed = oldest - self.next;
-            self.next = oldest;
-            return SourcePoll::Gap(Gap::Missed(missed));
+            let next = std::mem::replace(&mut self.next, oldest);
+            // A gap that it has not seen either makes the count one of something else.
+            return SourcePoll::Gap(match () {
+                () if (next..oldest).contains(&ring.reset_at) => Gap::Reset,
+                () if (next..oldest).contains(&ring.possible_at) => Gap::Possible,
+                () => Gap::Missed(missed),
+            });
         }
         let at = usize::try_from(self.next - oldest).expect("the ring fits into memory");
         self.next += 1;
@@ -482,8 +492,8 @@ mod tests {
         let topic = numbered([1]);
         let mut live = topic.join(0).expect("all is here");
         let gap = |gap: Gap| Event::from(gap).data.expect("a gap has data");
-        topic.mark(Gap::Possible);
-        topic.mark(Gap::Possible);
+        topic.mark();
+        topic.mark();
         append(&topic, 8);
         assert_eq!(read(&mut live), ["1", &gap(Gap::Possible), "8"]);
         assert_eq!(joined(&topic, 7), words(&["8"]));
@@ -491,6 +501,23 @@ mod tests {
         append(&topic, 2);
         assert_eq!(read(&mut live), [&gap(Gap::Reset), "2"]);
         assert_eq!(joined(&topic, 0), words(&["2"]), "none of the numbers of before");
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_gap_that_a_slow_reader_missed_is_not_counted_as_an_event() {
+        let topic = numbered([1]);
+        let readers = || [0, 1].map(|_| topic.join(1).expect("it is up to date"));
+        let ([mut slow, mut quick], numbers) = (readers(), 2..8);
+        topic.mark();
+        assert_eq!(read(&mut quick).len(), 1);
+        numbers.for_each(|number| append(&topic, number));
+        assert_eq!(read(&mut slow)[0], "Possible");
+        assert_eq!(read(&mut quick)[0], "Missed(2)");
+        let [mut slow, _] = [0, 1].map(|_| topic.join(7).expect("it is up to date"));
+        topic.begin_at(0);
+        (1..8).for_each(|number| append(&topic, number));
+        assert_eq!(read(&mut slow)[0], "Reset");
     }
 
     #[test]

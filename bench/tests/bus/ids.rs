@@ -67,7 +67,7 @@ fn a_repeated_message_gets_the_same_id_at_any_node() {
     // The bus in memory keeps the same promise.
     for server in every() {
         let node = Node::ready(server, "memory", &[]);
-        let publish = |topic, key| node.try_publish(topic, "x", Some(key));
+        let publish = |topic: &str, key: &str| node.try_publish(topic, "x", Some(key));
         let id = publish("t", "key").unwrap();
         assert_eq!(publish("t", "key").as_ref(), Ok(&id));
         assert!(publish("t", "another").unwrap() != id && publish("u", "key").is_ok());

@@ -72,10 +72,9 @@ fn a_node_that_was_held_reports_what_it_never_saw() {
         seen.extend(take(&mut reader, 1));
     }
     let gaps = seen.iter().filter(|line| *line == POSSIBLE).count();
-    let counted = seen.iter().filter(|line| line.starts_with("gap {\"missed\":")).count();
     assert!(gaps >= 1, "600 were published and {} came, without a word", seen.len());
     let messages: Vec<_> = seen.iter().filter(|line| !line.starts_with("gap ")).collect();
-    assert!(messages.len() < 600 && counted <= messages.len());
+    assert!(messages.len() < 600);
     let known = |line: &String| ids.iter().any(|id| line.starts_with(&format!("{id} ")));
     assert!(messages.into_iter().all(known));
     assert!(held.metric("sse_bus_holes_total") > 0);

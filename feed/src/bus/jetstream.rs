@@ -22,6 +22,7 @@ use async_nats::ServerAddr;
 use async_nats::jetstream::context::{Context, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
+use percent_encoding::percent_decode_str;
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -282,10 +283,11 @@ impl Plan {
     fn new(settings: &Settings, urls: &[String]) -> io::Result<Plan> {
         let name = settings.bus_stream.clone();
         let servers: Result<Vec<ServerAddr>, _> = urls.iter().map(|url| url.parse()).collect();
-        let login = settings.bus_credentials.as_deref().map(Login::read).transpose()?;
+        let servers = servers.map_err(|error| io::Error::other(format!("--bus: {error}")))?;
+        let in_file = settings.bus_credentials.as_deref().map(Login::read).transpose()?;
         Ok(Plan {
-            servers: servers.map_err(|error| io::Error::other(format!("--bus: {error}")))?,
-            login,
+            login: in_file.or_else(|| servers.iter().find_map(Login::in_url)),
+            servers,
             stream: session::configuration(settings, &name),
             name,
             retain: settings.retain.into(),
@@ -294,6 +296,16 @@ impl Plan {
 }
 
 impl Login {
+    /// async-nats does not take it from there by itself.
+    fn in_url(server: &ServerAddr) -> Option<Login> {
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let user = decoded(server.username()?);
+        Some(match server.password() {
+            Some(password) => Login::User(user, decoded(password)),
+            None => Login::Token(user),
+        })
+    }
+
     fn read(file: &Path) -> io::Result<Login> {
         let refused =
             |why: String| io::Error::other(format!("--bus-credentials {}: {why}", file.display()));

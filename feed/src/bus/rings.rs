@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::{SECOND, unix_ns};
 #[cfg(feature = "nats")]
-use crate::event::{Event, Gap};
+use crate::event::Event;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::topic::{Retention, Subscription, Topic};
@@ -163,7 +163,7 @@ impl Rings {
         let mut topics = self.topics();
         (topics.newest, topics.hole_until) = (number, number);
         if has_readers {
-            topics.entries.values().for_each(|entry| entry.topic.mark(Gap::Possible));
+            topics.entries.values().for_each(|entry| entry.topic.mark());
         }
     }
 
