@@ -96,12 +96,7 @@ impl Topic {
         Topic {
             epoch,
             retention,
-            ring: Mutex::new(Ring {
-                events: VecDeque::new(),
-                bytes: 0,
-                newest: 0,
-                complete_after: 0,
-            }),
+            ring: Mutex::default(),
             newest: AtomicU64::new(0),
             total,
             wakers: Wakers::default(),
