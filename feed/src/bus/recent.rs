@@ -44,12 +44,13 @@ impl Recent {
     ) -> Result<String, Problem> {
         // Held while it publishes, so that of two requests at once one is the repeated one.
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.forget(now.saturating_sub(self.window_ns), MAX_KEYS - 1);
+        keys.forget(now.saturating_sub(self.window_ns), MAX_KEYS);
         let key: Key = (topic.into(), key.into());
         if let Some(id) = keys.ids.get(&key) {
             return Ok(id.clone());
         }
         let id = publish()?;
+        keys.forget(0, MAX_KEYS - 1);
         keys.order.push_back((now, key.clone()));
         keys.ids.insert(key, id.clone());
         Ok(id)
