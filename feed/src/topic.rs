@@ -192,7 +192,7 @@ impl Drop for Topic {
     }
 }
 
-/// What a topic needs on a broker, which numbers the events of all topics together: the numbers of
+/// The part for a broker, which numbers the events of all topics together: the numbers of
 /// one topic have holes, so a reader's place is found by the ids of the events in the ring.
 impl Topic {
     /// The same topic, whose ring lacks events up to this number.

@@ -49,7 +49,7 @@ fn streams_stay_open_while_the_broker_is_away_and_lose_nothing() {
         node.until("away", |node| node.get("/healthz?ready").0 == 503);
         refuses(node);
         until_comment(reader);
-        // What the ring has can be resumed meanwhile.
+        // Events in the ring can be resumed meanwhile.
         let mut resumed = node.read("t", Some(&format!("{}-0", epoch(&first))));
         assert_eq!(take(&mut resumed, 1), [format!("{first} before")]);
     }

@@ -1,5 +1,4 @@
-//! What was removed from the stream is reported, and what is older than a node's ring is read from
-//! the stream.
+//! Losses of the stream are reported, and events older than a node's ring are read from the stream.
 
 use serde_json::json;
 

@@ -55,7 +55,7 @@ pub struct JetStream {
     runtime: Handle,
 }
 
-/// What handlers and the client's thread share.
+/// The part that handlers and the client's thread share.
 #[derive(Debug)]
 struct Node {
     rings: Rings,
@@ -72,7 +72,7 @@ struct Node {
     counts: Counts,
 }
 
-/// What the settings ask for.
+/// The settings, as the bus needs them.
 #[derive(Debug)]
 struct Plan {
     servers: Vec<ServerAddr>,

@@ -10,7 +10,7 @@ use crate::problem::Problem;
 /// its time.
 const MAX_KEYS: usize = 10_000;
 
-/// What a repeated message is recognised by, for a while.
+/// The keys by which a repeated message is recognised, for a while.
 #[derive(Debug)]
 pub(super) struct Recent {
     window_ns: u64,
