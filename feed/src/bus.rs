@@ -67,6 +67,7 @@ pub type IdempotencyKey = Box<str>;
 
 /// The topics of this server.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a server has one, and mostly the large one")]
 pub enum Bus {
     /// In this process.
     Memory(Memory),

@@ -20,11 +20,11 @@ fn of_three_brokers_one_may_die() {
         range.map(one).collect()
     };
     let mut published = publish(0..20);
-    for killed in 0..2 {
+    for broker in brokers.iter_mut().take(2) {
         let from = published.len();
-        brokers[killed].kill();
+        broker.kill();
         published.extend(publish(from..from + 20));
-        brokers[killed].start_again();
+        broker.start_again();
     }
     // Each acknowledged one is there once, in the order of the acknowledgements, at all nodes.
     thread::scope(|scope| {
