@@ -42,6 +42,10 @@ const BATCH: usize = 256;
 /// The broker forgets the consumer of a node that is gone for so long.
 const INACTIVE: Duration = Duration::from_secs(30);
 
+/// The wait between two looks at a stream that seems to have lost its end, and their number.
+const SETTLING: Duration = Duration::from_millis(500);
+const SETTLING_LOOKS: u32 = 10;
+
 /// Why there is no way to the stream.
 enum Away {
     /// It comes back, perhaps.
@@ -92,8 +96,7 @@ async fn session(
     let mut context = jetstream::new(client);
     context.set_timeout(ANSWER);
     let stream = open(&context, &node.plan.stream).await?;
-    let info = stream.get_info().await?;
-    let epoch: Arc<str> = format!("{:x}", info.created.unix_timestamp_nanos()).into();
+    let (epoch, info) = settled(node, &stream).await?;
     let is_first = begin(node, &epoch, &info);
     let config = pull::Config {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: node.rings.newest() + 1 },
@@ -106,10 +109,11 @@ async fn session(
     let consumer = stream.create_consumer(config).await?;
     let mut messages =
         consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT).messages().await?;
-    let mut behind = consumer.cached_info().num_pending > 0;
-    if !behind && node.rings.newest() < info.state.last_sequence {
-        skip_to(node, info.state.last_sequence, !is_first);
-    }
+    // The consumer may be at a broker that does not have all yet, and says that none is pending.
+    let last = info.state.last_sequence;
+    let mut behind = node.rings.newest() < last;
+    let has_last = behind && stream.get_raw_message(last).await.is_ok();
+    behind &= has_last || consumer.cached_info().num_pending > 0;
     let mut delivered = 0;
     loop {
         if !behind && node.link.borrow().is_none() {
@@ -137,11 +141,16 @@ async fn session(
             return Err(Away::Lost("a message was lost on the way from the broker".into()));
         }
         let number = place.stream_sequence;
+        let readers_are_here = !is_first || !behind;
+        behind &= number < last && (has_last || place.pending > 0);
+        if number <= node.rings.newest() {
+            // A broker that does not have all yet begins with what it gets next (2.9.10).
+            continue;
+        }
         if number > node.rings.newest() + 1 {
             // All topics come through here, so what is missing was removed from the stream.
-            skip_to(node, number - 1, !is_first || !behind);
+            skip_to(node, number - 1, readers_are_here);
         }
-        behind &= place.pending > 0 && number < info.state.last_sequence;
         node.counts.received.fetch_add(1, Relaxed);
         match topic_of(&node.plan.name, &message.subject) {
             Some(topic) => {
@@ -151,6 +160,22 @@ async fn session(
             None => node.rings.pass(number),
         }
         node.newest.send_replace(number);
+    }
+}
+
+/// The stream's epoch and state. A broker that has just become the leader may not show the newest
+/// messages for a moment, and they are not lost.
+async fn settled(node: &Node, stream: &Stream) -> Result<(Arc<str>, Info), Away> {
+    let mut looks = 0;
+    loop {
+        let info = stream.get_info().await?;
+        let epoch: Arc<str> = format!("{:x}", info.created.unix_timestamp_nanos()).into();
+        let is_known = node.epoch().as_ref() == Some(&epoch);
+        looks += 1;
+        if !is_known || info.state.last_sequence >= node.rings.newest() || looks > SETTLING_LOOKS {
+            return Ok((epoch, info));
+        }
+        sleep(SETTLING).await;
     }
 }
 
