@@ -102,6 +102,9 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
 command -v caddy >/dev/null || [[ -x target/tools/usr/bin/caddy ]] || unpack caddy
 command -v nginx >/dev/null || [[ -x target/tools/usr/sbin/nginx ]] || unpack nginx
 
+# The broker that nodes share.
+command -v nats-server >/dev/null || [[ -x target/tools/usr/sbin/nats-server ]] || unpack nats-server
+
 # It counts the parser's instructions.
 command -v valgrind >/dev/null || install valgrind
 
@@ -114,9 +117,11 @@ parts=$(cargo metadata --no-deps --format-version 1 --locked | node -e '
   const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
   const weight = (name) => (name === "sse-bench" || name === "sse-conform" ? 0 : name === "sse-client" ? 1 : 2);
   packages.sort((a, b) => weight(a.name) - weight(b.name) || a.name.localeCompare(b.name));
-  for (const { name, targets } of packages) {
+  for (const { name, targets, metadata } of packages) {
     const has = (kind) => targets.some((it) => it.kind.includes(kind));
-    const test = (part, words) => console.log(`${name}:${part}\tcargo test --locked --all-features -p ${name} ${words}`);
+    // A server is tested as it is built by default: with its features it would be another program at the same path.
+    const features = metadata?.server ? "" : " --all-features";
+    const test = (part, words) => console.log(`${name}:${part}\tcargo test --locked${features} -p ${name} ${words}`);
     for (const target of targets.filter((it) => it.kind.includes("test"))) {
       test(target.name, `--test ${target.name}`);
     }
@@ -154,6 +159,9 @@ if $list; then
 fi
 
 logs=target/test
+# Where the tests of the bus find the servers that have the feature `nats`.
+nodes=$PWD/target/nats
+export SSE_NATS_SERVERS=$nodes
 mkdir -p "$logs"
 # Logs of an earlier run do not count in this one.
 rm -f "$logs"/*.log "$logs"/*.log.failed
@@ -169,9 +177,20 @@ timed() {
 }
 
 build() {
-  local package
+  local package features servers=()
+  # The nodes of the bus: one build, whose programs are kept, before the default ones take their places.
+  if grep -q '^sse-bench:bus' <<<"$parts"; then
+    mapfile -t servers < <(cargo metadata --no-deps --format-version 1 --locked | node -e '
+      const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+      console.log(packages.filter((it) => it.metadata?.server).map((it) => it.name).join("\n"));')
+    cargo build --quiet --locked --features nats "${servers[@]/#/--package=}"
+    mkdir -p "$nodes"
+    (cd target/debug && cp "${servers[@]}" "$nodes")
+  fi
   for package in $(cut -f1 <<<"$parts" | cut -d: -f1 | sort -u | grep '^sse-' || true); do
-    cargo test --quiet --locked --all-features -p "$package" --no-run
+    features=--all-features
+    ! grep -q "^$package:.*cargo test --locked -p" <<<"$parts" || features=
+    cargo test --quiet --locked $features -p "$package" --no-run
   done
   # Programs that tests start; building them is no part of what has a deadline.
   for package in $(cargo metadata --no-deps --format-version 1 --locked |
@@ -238,7 +257,7 @@ run_part() {
 
 # Parts that judge times leave most of the machine idle while they wait, and want that: they run after the others, as many at
 # a time as there are cores. At last, one by one, the parts that measure.
-judges_times='conform_server|conform_client|one_fault|lifecycle|bench:attack|bench:load|bench:others|suite:|client:demo|node:page'
+judges_times='conform_server|conform_client|one_fault|lifecycle|bench:attack|bench:bus|bench:load|bench:others|suite:|client:demo|node:page'
 measures='bench:report|benches:cost'
 
 run_all() {

@@ -55,7 +55,7 @@ async fn routes(feed: &Feed, request: &Request, body: RequestBody) -> Response {
         (_, Some(topic)) if get => subscribe(feed, &topic, request),
         (_, Some(topic)) if post => publish(feed, &topic, request, body).await,
         ("/simulation", _) if get => simulation(feed, request),
-        ("/healthz", _) if get => healthz(),
+        ("/healthz", _) if get => healthz(feed, request),
         ("/metrics", _) if get => metrics(feed),
         // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
         ("/script", _) if get => script(feed, request),
@@ -89,8 +89,9 @@ async fn publish(feed: &Feed, topic: &str, request: &Request, body: RequestBody)
     let published = async {
         // SSE: authorise before reading the body, so that no client can make the server buffer it
         // for a 401 (RFC 9110 15.5.2).
-        feed.may_publish(topic, &request.publisher())?;
-        feed.publish(topic, body.read().await?).await
+        let key = feed.may_publish(topic, &request.publisher())?;
+        // SSE: answer when the bus has the message, and no sooner: with a broker that is a while.
+        feed.publish(topic, key, body.read().await?).await
     };
     match published.await {
         Ok(json) => Response::text(201, "application/json", json),
@@ -102,8 +103,11 @@ fn simulation(feed: &Feed, request: &Request) -> Response {
     respond(feed.simulation(request.query(), request.last_event_id()))
 }
 
-fn healthz() -> Response {
-    Response::text(200, "text/plain", "ok\n")
+fn healthz(feed: &Feed, request: &Request) -> Response {
+    match feed.healthz(request.query()) {
+        Ok(text) => Response::text(200, "text/plain", text),
+        Err(problem) => Response::from(&problem),
+    }
 }
 
 fn metrics(feed: &Feed) -> Response {

@@ -81,7 +81,8 @@ mod tests {
     fn start(workers: &str, handler: Handler) -> (Server, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("any port");
         let address = listener.local_addr().expect("bound");
-        let feed = Arc::new(Feed::new(Settings::parse_from(["test", "--workers", workers])));
+        let feed = Feed::new(Settings::parse_from(["test", "--workers", workers])).expect("opens");
+        let feed = Arc::new(feed);
         (Server::start(listener, &feed, handler).expect("files and threads"), address)
     }
 

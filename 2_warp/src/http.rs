@@ -71,8 +71,8 @@ pub fn page() -> impl Reply {
     with_header(html, CONTENT_SECURITY_POLICY, policy)
 }
 
-pub fn healthz() -> impl Reply {
-    with_header("ok\n", CONTENT_TYPE, "text/plain")
+pub fn healthz(feed: Arc<Feed>, request: Request) -> Result<impl Reply, Refused> {
+    Ok(with_header(feed.healthz(query(&request))?, CONTENT_TYPE, "text/plain"))
 }
 
 pub fn metrics(feed: Arc<Feed>) -> impl Reply {
@@ -192,6 +192,7 @@ pub fn publisher(request: &Request) -> Publisher<'_> {
         origin: field(ORIGIN),
         host: host(request.authority.as_ref(), &request.headers),
         content_length: field(CONTENT_LENGTH),
+        idempotency_key: request.headers.get("idempotency-key").map(HeaderValue::as_bytes),
     }
 }
 

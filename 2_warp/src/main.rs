@@ -56,10 +56,10 @@ fn routes(feed: Arc<Feed>) -> impl Filter<Extract = (impl Reply,), Error = Infal
         .or(warp::path!("simulation").and(get.clone()).map(|f, r| stream(f, r, Feed::simulation)))
         // SSE: test endpoint: the client chooses the events; 404 unless --conformance.
         .or(warp::path!("script").and(get.clone()).map(|f, r| stream(f, r, Feed::script)))
-        .or(warp::path!("messages" / Topic).and(get).map(subscribe))
+        .or(warp::path!("messages" / Topic).and(get.clone()).map(subscribe))
         .or(warp::path!("messages" / Topic).and(post).then(publish))
         .or(warp::path::end().and(http::get()).map(http::page))
-        .or(warp::path!("healthz").and(http::get()).map(http::healthz))
+        .or(warp::path!("healthz").and(get).map(http::healthz))
         .or(warp::path!("metrics").and(http::get()).and(feed.clone()).map(http::metrics));
     // warp: rejections become a bare 404, or a 405 without `Allow`; so a last route takes the rest.
     http::no_slash_at_end().and(routes).or(warp::path::full().and(feed).map(http::not_found))
@@ -87,8 +87,9 @@ async fn publish(
 ) -> Result<impl Reply, Refused> {
     // SSE: authorise before reading the body, so that no client can make the server buffer it for a
     // 401 (RFC 9110 15.5.2).
-    feed.may_publish(&topic, &http::publisher(&request))?;
-    let json = feed.publish(&topic, http::read_message(body).await?).await?;
+    let key = feed.may_publish(&topic, &http::publisher(&request))?;
+    // SSE: answer when the bus has the message, and no sooner: with a broker that is a while.
+    let json = feed.publish(&topic, key, http::read_message(body).await?).await?;
     Ok(with_status(with_header(json, CONTENT_TYPE, "application/json"), StatusCode::CREATED))
 }
 

@@ -62,8 +62,11 @@ pub async fn page() -> impl IntoResponse {
     ([(CONTENT_TYPE, page::CONTENT_TYPE), (CONTENT_SECURITY_POLICY, policy)], page::HTML)
 }
 
-pub async fn healthz() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain")], "ok\n")
+pub async fn healthz(
+    State(feed): State<Arc<Feed>>,
+    request: Request,
+) -> Result<impl IntoResponse, Refused> {
+    Ok(([(CONTENT_TYPE, "text/plain")], feed.healthz(query(&request))?))
 }
 
 pub async fn metrics(State(feed): State<Arc<Feed>>) -> impl IntoResponse {
@@ -147,6 +150,7 @@ pub fn publisher(request: &Request) -> Publisher<'_> {
         origin: field(ORIGIN),
         host: host(request),
         content_length: field(CONTENT_LENGTH),
+        idempotency_key: request.headers().get("idempotency-key").map(HeaderValue::as_bytes),
     }
 }
 

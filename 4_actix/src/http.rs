@@ -36,8 +36,9 @@ pub async fn page() -> HttpResponse {
         .body(page::HTML)
 }
 
-pub async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain").body("ok\n")
+pub async fn healthz(feed: Data<Feed>, request: HttpRequest) -> Result<HttpResponse, Refused> {
+    let text = feed.healthz(query(&request))?;
+    Ok(HttpResponse::Ok().content_type("text/plain").body(text))
 }
 
 pub async fn metrics(feed: Data<Feed>) -> HttpResponse {
@@ -175,6 +176,7 @@ pub fn publisher(request: &HttpRequest) -> Publisher<'_> {
         origin: field(ORIGIN),
         host: host(request.uri(), request.headers()),
         content_length: field(CONTENT_LENGTH),
+        idempotency_key: request.headers().get("idempotency-key").map(HeaderValue::as_bytes),
     }
 }
 

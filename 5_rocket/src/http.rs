@@ -90,6 +90,7 @@ pub fn publisher<'r>(request: &Request<'r>) -> Publisher<'r> {
         origin: field("Origin"),
         host: field("Host"),
         content_length: field("Content-Length"),
+        idempotency_key: field("Idempotency-Key"),
     }
 }
 
@@ -126,9 +127,12 @@ pub fn page() -> Page {
 }
 
 #[rocket::get("/healthz")]
-pub fn healthz() -> (ContentType, &'static str) {
+pub fn healthz(
+    feed: &State<Arc<Feed>>,
+    request: Request<'_>,
+) -> Result<(ContentType, &'static str), Refused> {
     // Rocket's `ContentType::Plain` says `charset=utf-8` too.
-    (ContentType::new("text", "plain"), "ok\n")
+    Ok((ContentType::new("text", "plain"), feed.healthz(query(&request))?))
 }
 
 #[rocket::get("/metrics")]

@@ -98,8 +98,9 @@ async fn publish(
     // SSE: authorise before reading the body, so that no client can make the server buffer it for a
     // 401 (RFC 9110 15.5.2).
     // rocket: but it waits for the first 14 bytes before it calls any guard.
-    feed.may_publish(topic, &http::publisher(&request))?;
-    let json = feed.publish(topic, http::read_message(body).await?).await?;
+    let key = feed.may_publish(topic, &http::publisher(&request))?;
+    // SSE: answer when the bus has the message, and no sooner: with a broker that is a while.
+    let json = feed.publish(topic, key, http::read_message(body).await?).await?;
     Ok((Status::Created, (ContentType::JSON, json)))
 }
 

@@ -29,8 +29,8 @@ pub fn page() -> Response {
 }
 
 #[handler]
-pub fn healthz() -> Response {
-    "ok\n".with_content_type("text/plain").into_response()
+pub fn healthz(Data(feed): Data<&Arc<Feed>>, request: &Request) -> Result<Response, Refused> {
+    Ok(feed.healthz(query(request))?.with_content_type("text/plain").into_response())
 }
 
 #[handler]
@@ -142,6 +142,7 @@ pub fn publisher(request: &Request) -> Publisher<'_> {
         origin: field(ORIGIN),
         host: host(request),
         content_length: field(CONTENT_LENGTH),
+        idempotency_key: request.headers().get("idempotency-key").map(HeaderValue::as_bytes),
     }
 }
 

@@ -1,83 +1,114 @@
-//! Where topics live: in this process, or (later) on a broker that several nodes share.
+//! Where topics live: in this process, or on a broker that several nodes share.
+//!
+//! The bus in memory counts the messages of each topic. On NATS JetStream (feature `nats`) all topics
+//! are one stream, whose sequence numbers all nodes see alike, so an id means the same event on each
+//! of them; a node keeps its newest part in the same rings.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+#[cfg(feature = "nats")]
+mod jetstream;
+mod recent;
+mod rings;
+
+use std::fmt;
+use std::io;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::{SECOND, unix_ns};
+use self::recent::Recent;
+use self::rings::Rings;
+pub use self::rings::{MAX_TOPICS, RETAIN_BYTES};
 use crate::problem::Problem;
 use crate::settings::Settings;
-use crate::topic::{Retention, Subscription, Topic};
-
-/// Topics at most. Each costs a few hundred bytes beside its events.
-pub const MAX_TOPICS: usize = 1024;
-
-/// Bytes of memory that one topic retains at most: many small messages or a hundred of the largest.
-pub const RETAIN_BYTES: usize = 8 * 1024 * 1024;
-
-/// Of the memory for all topics, the part that is freed beyond need when it is full, so that the
-/// search for the largest topics is rare.
-const FREED_SHARE: usize = 64;
-
-/// The time between two searches for topics that have expired.
-const SEARCH_NS: u64 = SECOND;
+use crate::source::Source;
 
 /// Which bus to use, as `--bus` names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum BusUrl {
     /// In this process; gone when it ends.
     Memory,
+    /// The servers of one NATS cluster, each `nats://` or `tls://`.
+    Nats(Vec<String>),
+}
+
+/// A URL of NATS may have a password, which belongs into no log.
+impl fmt::Debug for BusUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, BusUrl::Memory) { "Memory" } else { "Nats" })
+    }
 }
 
 impl FromStr for BusUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<BusUrl, String> {
-        match url {
-            "memory" => Ok(BusUrl::Memory),
-            _ => Err("the bus of this build is: memory".into()),
+        if url == "memory" {
+            return Ok(BusUrl::Memory);
         }
+        let urls: Vec<String> = url.split(',').map(|url| url.trim().to_owned()).collect();
+        let is_nats = |url: &String| {
+            let rest = url.strip_prefix("nats://").or_else(|| url.strip_prefix("tls://"));
+            rest.is_some_and(|rest| !rest.is_empty())
+        };
+        if !urls.iter().all(is_nats) {
+            return Err("a bus is memory, or nats://HOST:PORT, or tls://HOST:PORT; several \
+                        servers of one cluster with commas between them"
+                .into());
+        }
+        if cfg!(feature = "nats") {
+            return Ok(BusUrl::Nats(urls));
+        }
+        Err("this build knows the bus memory alone: for NATS, build it with --features nats".into())
     }
 }
+
+/// The key of a publisher for one message, so that it may send it again: `Idempotency-Key`.
+///
+/// Source: [draft-ietf-httpapi-idempotency-key-header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/).
+pub type IdempotencyKey = Box<str>;
 
 /// The topics of this server.
 #[derive(Debug)]
-pub struct Bus {
-    retention: Retention,
-    /// Bytes of memory that all topics retain at most, and do now.
-    max_total: usize,
-    total: Arc<AtomicUsize>,
-    idle_ns: u64,
-    topics: Mutex<Topics>,
+#[allow(clippy::large_enum_variant, reason = "a server has one, and mostly the large one")]
+pub enum Bus {
+    /// In this process.
+    Memory(Memory),
+    /// On a broker.
+    #[cfg(feature = "nats")]
+    JetStream(jetstream::JetStream),
 }
 
 impl Bus {
-    /// The bus of these settings.
-    pub fn open(settings: &Settings) -> Bus {
-        match settings.bus {
-            BusUrl::Memory => Bus {
-                retention: Retention { events: settings.retain as usize, bytes: RETAIN_BYTES },
-                max_total: settings.retain_total_bytes(),
-                total: Arc::default(),
-                idle_ns: settings.topic_idle_s.saturating_mul(SECOND),
-                topics: Mutex::new(Topics::new()),
-            },
+    /// The bus of these settings. With a broker that is away it opens too, and is not ready.
+    ///
+    /// # Errors
+    /// If the broker's stream does not fit the settings, or a file cannot be read.
+    pub fn open(settings: &Settings) -> io::Result<Bus> {
+        match &settings.bus {
+            BusUrl::Memory => Ok(Bus::Memory(Memory::new(settings))),
+            #[cfg(feature = "nats")]
+            BusUrl::Nats(urls) => Ok(Bus::JetStream(jetstream::JetStream::open(settings, urls)?)),
+            #[cfg(not(feature = "nats"))]
+            BusUrl::Nats(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// Appends a message to a topic. Returns its id once it is sure to be delivered.
+    /// Appends a message to a topic. Returns its id once the bus has it; with a key that it has seen,
+    /// the id of then.
     ///
     /// # Errors
-    /// 503 if there are [`MAX_TOPICS`] others that all have readers.
-    pub fn publish(&self, topic: &str, message: String, now: u64) -> Result<String, Problem> {
-        let id = self.topic(topic, now)?.publish(message);
-        if self.retained_bytes() > self.max_total {
-            self.make_room();
+    /// 503 if there are [`MAX_TOPICS`] others that all have readers, or if the broker did not
+    /// acknowledge the message.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        message: String,
+        key: Option<IdempotencyKey>,
+        now: u64,
+    ) -> Result<String, Problem> {
+        match self {
+            Bus::Memory(memory) => memory.publish(topic, message, key, now),
+            #[cfg(feature = "nats")]
+            Bus::JetStream(jetstream) => jetstream.publish(topic, message, key).await,
         }
-        Ok(id)
     }
 
     /// Reads a topic, from now on or from the event after the last one that was seen.
@@ -89,255 +120,92 @@ impl Bus {
         topic: &str,
         last_event_id: Option<&str>,
         now: u64,
-    ) -> Result<Subscription, Problem> {
-        Ok(self.topic(topic, now)?.subscribe(last_event_id))
+    ) -> Result<Box<dyn Source>, Problem> {
+        match self {
+            Bus::Memory(memory) => {
+                Ok(Box::new(memory.rings.subscribe(topic, last_event_id, now)?))
+            }
+            #[cfg(feature = "nats")]
+            Bus::JetStream(jetstream) => jetstream.subscribe(topic, last_event_id, now),
+        }
     }
 
     /// Bytes of memory that the events of all topics take.
     pub fn retained_bytes(&self) -> usize {
-        self.total.load(Relaxed)
+        match self {
+            Bus::Memory(memory) => memory.rings.retained_bytes(),
+            #[cfg(feature = "nats")]
+            Bus::JetStream(jetstream) => jetstream.retained_bytes(),
+        }
     }
 
-    fn topic(&self, name: &str, now: u64) -> Result<Arc<Topic>, Problem> {
-        let mut topics = self.topics();
-        if now >= topics.next_search {
-            topics.next_search = now.saturating_add(SEARCH_NS);
-            topics.expire(now, self.idle_ns);
+    /// Whether messages can be published and read now.
+    ///
+    /// # Errors
+    /// 503 with the reason.
+    pub fn ready(&self) -> Result<(), Problem> {
+        match self {
+            Bus::Memory(_) => Ok(()),
+            #[cfg(feature = "nats")]
+            Bus::JetStream(jetstream) => jetstream.ready(),
         }
-        if let Some(entry) = topics.entries.get_mut(name) {
-            entry.last_used = now;
-            return Ok(Arc::clone(&entry.topic));
-        }
-        if topics.entries.len() >= MAX_TOPICS && !topics.drop_one(now) {
-            return Err(Problem::full("topics", MAX_TOPICS));
-        }
-        let topic = Topic::new(Arc::clone(&topics.epoch), self.retention, Arc::clone(&self.total));
-        let topic = Arc::new(topic);
-        let entry = Entry { topic: Arc::clone(&topic), last_used: now };
-        topics.entries.insert(name.into(), entry);
-        Ok(topic)
     }
 
-    /// The largest topics give up their oldest events. So one flooder does not erase the history of
-    /// all.
-    fn make_room(&self) {
-        let topics = self.topics();
-        if self.retained_bytes() <= self.max_total {
-            return;
+    /// The counters of a broker in the Prometheus text format.
+    pub fn prometheus(&self) -> String {
+        match self {
+            Bus::Memory(_) => String::new(),
+            #[cfg(feature = "nats")]
+            Bus::JetStream(jetstream) => jetstream.prometheus(),
         }
-        let mut sizes: Vec<_> = topics.entries.values().map(|entry| entry.topic.bytes()).collect();
-        let most = equal_share(&mut sizes, self.max_total - self.max_total / FREED_SHARE);
-        topics.entries.values().for_each(|entry| entry.topic.shrink_to(most));
-    }
-
-    fn topics(&self) -> MutexGuard<'_, Topics> {
-        // No code that can panic runs under this lock, so a poisoned one is still whole.
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The most that each may keep, so that all together have `total`.
-fn equal_share(sizes: &mut [usize], mut total: usize) -> usize {
-    sizes.sort_unstable();
-    for (at, &size) in sizes.iter().enumerate() {
-        let share = total / (sizes.len() - at);
-        if size > share {
-            return share;
-        }
-        total -= size;
-    }
-    usize::MAX
-}
-
+/// The bus in this process.
 #[derive(Debug)]
-struct Topics {
-    entries: HashMap<Box<str>, Entry>,
-    process: String,
-    /// The epoch of the next topic.
-    epoch: Arc<str>,
-    /// How many epochs there were before.
-    epochs: u64,
-    next_search: u64,
+pub struct Memory {
+    rings: Rings,
+    recent: Recent,
 }
 
-#[derive(Debug)]
-struct Entry {
-    topic: Arc<Topic>,
-    /// When it was last seen with a publisher or a reader.
-    last_used: u64,
-}
-
-impl Entry {
-    /// True if it has a reader, or a publisher at this moment: only those own it too, and more of
-    /// them come only through the bus.
-    fn is_in_use(&mut self, now: u64) -> bool {
-        let in_use = Arc::strong_count(&self.topic) > 1;
-        if in_use || self.topic.reader_left() {
-            self.last_used = now;
-        }
-        in_use
-    }
-}
-
-impl Topics {
-    fn new() -> Topics {
-        let process = new_epoch();
-        let epoch = process.as_str().into();
-        Topics { entries: HashMap::new(), process, epoch, epochs: 0, next_search: 0 }
+impl Memory {
+    fn new(settings: &Settings) -> Memory {
+        Memory { rings: Rings::new(settings), recent: Recent::new(settings.idempotency_window()) }
     }
 
-    fn expire(&mut self, now: u64, idle_ns: u64) {
-        let mut expired = false;
-        self.entries.retain(|_, entry| {
-            let keep = entry.is_in_use(now) || now.saturating_sub(entry.last_used) < idle_ns;
-            expired |= !keep && !entry.topic.is_new();
-            keep
-        });
-        if expired {
-            self.begin_epoch();
+    fn publish(
+        &self,
+        topic: &str,
+        message: String,
+        key: Option<IdempotencyKey>,
+        now: u64,
+    ) -> Result<String, Problem> {
+        let publish = || self.rings.publish(topic, message, now);
+        match key {
+            None => publish(),
+            Some(key) => self.recent.once(topic, &key, now, publish),
         }
     }
-
-    /// Drops the topic that was not used for the longest time: one without events before one with,
-    /// and none that has a reader. False if all have.
-    fn drop_one(&mut self, now: u64) -> bool {
-        let unused = self.entries.iter_mut().filter_map(|(name, entry)| {
-            let in_use = entry.is_in_use(now);
-            (!in_use).then(|| (!entry.topic.is_new(), entry.last_used, name))
-        });
-        let Some((had_events, _, name)) = unused.min() else { return false };
-        let name = name.clone();
-        self.entries.remove(&name);
-        if had_events {
-            self.begin_epoch();
-        }
-        true
-    }
-
-    /// New topics get another epoch from now on: one of them may be the one that was dropped, and an
-    /// id is never given twice.
-    fn begin_epoch(&mut self) {
-        self.epochs += 1;
-        self.epoch = format!("{}.{}", self.process, self.epochs).into();
-    }
-}
-
-/// A random 32-bit id of this process, in hex.
-fn new_epoch() -> String {
-    // RandomState draws from the operating system's randomness, without one more dependency.
-    let mut hasher = RandomState::new().build_hasher();
-    hasher.write_u64(unix_ns());
-    format!("{:08x}", hasher.finish() as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Now;
-    use crate::source::{Source, SourcePoll};
-
-    const HOUR: u64 = 3600 * SECOND;
-
-    fn bus(change: impl FnOnce(&mut Settings)) -> Bus {
-        let mut settings = Settings::for_tests();
-        change(&mut settings);
-        Bus::open(&settings)
-    }
-
-    fn read(subscription: &mut Subscription) -> Vec<String> {
-        let next = || match subscription.poll(Now::at(0)) {
-            SourcePoll::Shared(encoded) => encoded.event().data,
-            SourcePoll::Gap(gap) => Some(format!("{gap:?}")),
-            _ => None,
-        };
-        std::iter::from_fn(next).collect()
-    }
 
     #[test]
-    fn at_the_limit_the_topic_that_was_unused_for_longest_goes() {
-        let bus = bus(|_| ());
-        let name = |n: usize| format!("t{n}");
-        for n in 0..MAX_TOPICS {
-            bus.publish(&name(n), "x".into(), n as u64).expect("room");
+    fn a_bus_is_named_by_urls() {
+        assert_eq!("memory".parse(), Ok(BusUrl::Memory));
+        for bad in ["", "redis://a", "nats://", "nats://a,", "nats://a,http://b"] {
+            let error = bad.parse::<BusUrl>().expect_err(bad);
+            assert!(error.contains("nats://HOST:PORT"), "{error}");
         }
-        let mut reader = bus.subscribe("t0", None, 2000).expect("it is there");
-        bus.publish("t1", "y".into(), 2001).expect("it is there");
-        bus.publish("new", "x".into(), 2002).expect("t2 goes");
-        let has = |name: &str| bus.topics().entries.contains_key(name);
-        assert!(has("t0") && has("t1") && !has("t2") && has("t3") && has("new"));
-        bus.publish("t0", "z".into(), 2003).expect("it is there");
-        assert_eq!(read(&mut reader), ["z"], "a topic with a reader stays");
-    }
-
-    #[test]
-    fn a_topic_without_events_goes_first_and_one_with_a_reader_never() {
-        let bus = bus(|_| ());
-        bus.publish("used", "x".into(), 0).expect("room");
-        let subscribe = |n: usize| bus.subscribe(&format!("read-{n}"), None, 1).expect("room");
-        let mut readers: Vec<_> = (1..MAX_TOPICS).map(subscribe).collect();
-        readers.pop();
-        bus.publish("more", "x".into(), 2).expect("the last of those goes");
-        assert!(bus.topics().entries.contains_key("used"));
-        let _all = ["used", "more"].map(|name| bus.subscribe(name, None, 3).expect("it is there"));
-        let problem = bus.publish("one-more", "x".into(), 4).expect_err("all have readers");
-        assert_eq!(problem.status, 503);
-        bus.publish("read-7", "y".into(), 5).expect("a topic that exists takes more");
-    }
-
-    #[test]
-    fn a_topic_expires_and_returns_with_another_epoch() {
-        let bus = bus(|_| ());
-        let publish = |now| bus.publish("t", "x".into(), now).expect("room");
-        let first = publish(0);
-        assert!(publish(HOUR - 1).ends_with("-2"), "it was used since");
-        let reader = bus.subscribe("t", None, HOUR).expect("room");
-        assert!(publish(9 * HOUR).ends_with("-3"), "it has a reader");
-        drop(reader);
-        assert!(publish(18 * HOUR).ends_with("-4"), "a reader was there, perhaps just now");
-        let (second, third) = (publish(19 * HOUR), publish(20 * HOUR));
-        assert!(second.ends_with("-1") && second != first, "{first} {second}");
-        assert!(third.ends_with("-1") && third != first && third != second, "{second} {third}");
-        let mut resumed = bus.subscribe("t", Some(&second), 20 * HOUR).expect("room");
-        assert_eq!(read(&mut resumed), ["Reset", "x"]);
-        assert_eq!(bus.retained_bytes(), bus.topics().entries["t"].topic.bytes());
-    }
-
-    #[test]
-    fn all_topics_together_have_a_bound_and_the_largest_give_way() {
-        let bus = bus(|settings| settings.retain_total_mb = 1);
-        let publish = |topic: &str, bytes: usize| {
-            bus.publish(topic, "x".repeat(bytes), 0).expect("room");
-            assert!(bus.retained_bytes() <= 1 << 20);
-        };
-        let mut quiet = bus.subscribe("quiet", None, 0).expect("room");
-        let mut slow = bus.subscribe("flood-1", None, 0).expect("room");
-        publish("quiet", 10_000);
-        for n in 0..1000 {
-            publish(&format!("flood-{}", n % 3), 3000);
+        let cluster = "nats://user:secret@a:4222, tls://b".parse::<BusUrl>();
+        if cfg!(feature = "nats") {
+            let urls = vec!["nats://user:secret@a:4222".into(), "tls://b".into()];
+            assert_eq!(cluster, Ok(BusUrl::Nats(urls)));
+            assert!(!format!("{cluster:?}").contains("secret"));
+        } else {
+            assert!(cluster.expect_err("no client").contains("--features nats"));
         }
-        assert_eq!(read(&mut quiet).len(), 1, "the small topic has lost nothing");
-        let seen = read(&mut slow);
-        assert_eq!(seen[0], format!("Missed({})", 333 - (seen.len() - 1)));
-        assert!((90..120).contains(&seen.len()), "a third of the memory: {}", seen.len());
-    }
-
-    #[test]
-    fn a_share_is_equal_unless_one_needs_less() {
-        assert_eq!(equal_share(&mut [5, 1, 9], 12), 6);
-        assert_eq!(equal_share(&mut [9, 9, 9], 12), 4);
-        assert_eq!(equal_share(&mut [1, 2, 3], 12), usize::MAX);
-    }
-
-    #[test]
-    fn each_bus_has_its_own_epoch() {
-        let id = || bus(|_| ()).publish("t", "x".into(), 0).expect("room");
-        let (first, second) = (id(), id());
-        assert_ne!(first, second);
-        assert!(first.ends_with("-1") && first.len() == 10, "{first}");
-    }
-
-    #[test]
-    fn an_unknown_bus_is_refused() {
-        assert!("nats://127.0.0.1:4222".parse::<BusUrl>().is_err());
     }
 }

@@ -8,6 +8,7 @@ use std::str;
 
 use percent_encoding::percent_decode_str;
 
+use crate::bus::IdempotencyKey;
 use crate::problem::Problem;
 use crate::source::TickRules;
 
@@ -35,6 +36,9 @@ pub const MAX_LAST_EVENT_ID_BYTES: usize = 256;
 /// Bytes of a published message.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// Bytes of the key of a message: a UUID has 36.
+pub const MAX_KEY_BYTES: usize = 128;
+
 /// Characters of a topic's name.
 pub const MAX_TOPIC_CHARS: usize = 64;
 
@@ -58,7 +62,8 @@ pub type Preflight = [(&'static str, &'static str); 3];
 /// The request fields that a page of another origin may set: the token, the type of a message, and
 /// those that clients of event streams set ([HTML
 /// 9.2.2](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-eventsource-interface)).
-const PREFLIGHT_HEADERS: &str = "Authorization, Cache-Control, Content-Type, Last-Event-ID";
+const PREFLIGHT_HEADERS: &str =
+    "Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID";
 
 /// Seconds for which a browser may remember the answer to a preflight: Chromium's maximum.
 const PREFLIGHT_MAX_AGE_S: &str = "7200";
@@ -199,8 +204,20 @@ fn methods(path: &str, conformance: bool) -> Option<&'static str> {
     }
 }
 
-/// Checks a topic's name: short and plain, so that it fits a URL, a log and a broker's subject as
-/// it is.
+/// Checks the key of a message: short and visible, so that it fits a broker's header as it is.
+///
+/// # Errors
+/// 400.
+pub fn check_key(key: &[u8]) -> Result<IdempotencyKey, Problem> {
+    let text = str::from_utf8(key).ok().filter(|key| key.bytes().all(|b| b.is_ascii_graphic()));
+    let text = text.filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
+    text.map(Into::into).ok_or_else(|| {
+        let bounds = format!("1 to {MAX_KEY_BYTES} visible ASCII characters");
+        Problem::bad_value("Idempotency-Key", &String::from_utf8_lossy(key), bounds)
+    })
+}
+
+/// Checks a topic's name: short and plain, so that it fits a URL and a log as it is.
 ///
 /// # Errors
 /// 400.

@@ -76,6 +76,8 @@ pub fn with<N, V>(native: N, value: Option<V>, set: impl FnOnce(N, V) -> N) -> N
 pub enum Gap {
     /// The number of events between the last event id and the oldest retained event.
     Missed(u64),
+    /// Events may be missing here; how many, if any, is not known.
+    Possible,
     /// The id is not one of ours, or is of an earlier epoch of this stream: start afresh.
     Reset,
 }
@@ -84,6 +86,7 @@ impl From<Gap> for Event {
     fn from(gap: Gap) -> Event {
         let data = match gap {
             Gap::Missed(missed) => format!("{{\"missed\":{missed}}}"),
+            Gap::Possible => "{\"possible\":true}".to_owned(),
             Gap::Reset => "{\"reset\":true}".to_owned(),
         };
         Event::data(data).with_event("gap")

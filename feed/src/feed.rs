@@ -1,13 +1,16 @@
 //! The state of a server and the work of its endpoints.
 
+use std::io;
 use std::str;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::bus::Bus;
+use crate::bus::{Bus, IdempotencyKey};
 use crate::clock::{self, Now};
-use crate::contract::{self, MAX_MESSAGE_BYTES, Preflight, Query, RequestFacts, check_topic};
+use crate::contract::{
+    self, MAX_MESSAGE_BYTES, Preflight, Query, RequestFacts, check_key, check_topic,
+};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -32,6 +35,8 @@ pub struct Publisher<'a> {
     pub host: Option<&'a [u8]>,
     /// `Content-Length`.
     pub content_length: Option<&'a [u8]>,
+    /// `Idempotency-Key`.
+    pub idempotency_key: Option<&'a [u8]>,
 }
 
 /// One server's state. A server makes one and shares it among its handlers.
@@ -52,27 +57,30 @@ pub struct Feed {
 
 impl Feed {
     /// The state of a server with these settings.
-    pub fn new(settings: Settings) -> Feed {
+    ///
+    /// # Errors
+    /// As [`Bus::open`].
+    pub fn new(settings: Settings) -> io::Result<Feed> {
         Feed::with_shutdown(settings, Shutdown::default())
     }
 
     /// The state of a server that ends with the first SIGTERM or Ctrl-C.
     ///
     /// # Errors
-    /// If the signals cannot be hooked.
-    pub fn until_signal(settings: Settings) -> std::io::Result<Arc<Feed>> {
-        Ok(Arc::new(Feed::with_shutdown(settings, Shutdown::on_signals()?)))
+    /// If the signals cannot be hooked; as [`Bus::open`].
+    pub fn until_signal(settings: Settings) -> io::Result<Arc<Feed>> {
+        Ok(Arc::new(Feed::with_shutdown(settings, Shutdown::on_signals()?)?))
     }
 
-    fn with_shutdown(settings: Settings, shutdown: Shutdown) -> Feed {
-        Feed {
-            bus: Bus::open(&settings),
+    fn with_shutdown(settings: Settings, shutdown: Shutdown) -> io::Result<Feed> {
+        Ok(Feed {
+            bus: Bus::open(&settings)?,
             log: WireLog::new(settings.wire_log),
             stats: Arc::default(),
             latest_prices: LatestPrices::default(),
             settings,
             shutdown,
-        }
+        })
     }
 
     /// Checks a request before a route takes it. The answer to a preflight of an allowed origin, if
@@ -133,22 +141,31 @@ impl Feed {
     ) -> StreamResponse {
         check_topic(topic)?;
         self.open(&format!("/messages/{topic}"), query, last_event_id, |_, id, now| {
-            Ok(Some(Box::new(self.bus.subscribe(topic, id, now.monotonic)?)))
+            Ok(Some(self.bus.subscribe(topic, id, now.monotonic)?))
         })
     }
 
-    /// May this request publish to this topic? Asked before its body is read.
+    /// May this request publish to this topic? Asked before its body is read. The key of its message,
+    /// if it has one.
     ///
     /// # Errors
-    /// 400 for the topic, 401 without a token, 403 for a wrong one or a page of another site, 413 for
+    /// 400 for the topic or the key, 401 without a token, 403 for a wrong one or a page of another site, 413 for
     /// a body that is announced as too large.
-    pub fn may_publish(&self, topic: &str, publisher: &Publisher<'_>) -> Result<(), Problem> {
+    pub fn may_publish(
+        &self,
+        topic: &str,
+        publisher: &Publisher<'_>,
+    ) -> Result<Option<IdempotencyKey>, Problem> {
         self.admit(topic, publisher).inspect_err(|problem| {
             self.log.exchange(format_args!("POST /messages/{topic}"), problem);
         })
     }
 
-    fn admit(&self, topic: &str, publisher: &Publisher<'_>) -> Result<(), Problem> {
+    fn admit(
+        &self,
+        topic: &str,
+        publisher: &Publisher<'_>,
+    ) -> Result<Option<IdempotencyKey>, Problem> {
         check_topic(topic)?;
         if let Some(origin) = publisher.origin {
             let own = publisher.host.is_some_and(|host| is_origin_of(origin, host));
@@ -168,16 +185,22 @@ impl Feed {
         if announced.is_some_and(|bytes: u64| bytes > MAX_MESSAGE_BYTES as u64) {
             return Err(Problem::body_too_large(MAX_MESSAGE_BYTES));
         }
-        Ok(())
+        publisher.idempotency_key.map(check_key).transpose()
     }
 
-    /// `POST /messages/{topic}` with a body that was let in; the JSON to answer with, under 201.
+    /// `POST /messages/{topic}` with a body that was let in, and the key that
+    /// [`may_publish`](Self::may_publish) found; the JSON to answer with, under 201.
     ///
     /// A future, because a broker answers later. With `--bus memory` it is ready at the first poll.
     ///
     /// # Errors
     /// 400 if the body is not UTF-8, 413, 503.
-    pub async fn publish(&self, topic: &str, body: Vec<u8>) -> Result<String, Problem> {
+    pub async fn publish(
+        &self,
+        topic: &str,
+        key: Option<IdempotencyKey>,
+        body: Vec<u8>,
+    ) -> Result<String, Problem> {
         check_topic(topic)?;
         let bytes = body.len();
         if bytes > MAX_MESSAGE_BYTES {
@@ -187,7 +210,7 @@ impl Feed {
             let at = format!("byte {}", e.utf8_error().valid_up_to());
             Problem::bad_value("body", &at, "UTF-8")
         })?;
-        let id = self.bus.publish(topic, message, clock::now().monotonic)?;
+        let id = self.bus.publish(topic, message, key, clock::now().monotonic).await?;
         self.log.exchange(
             format_args!("POST /messages/{topic}, {bytes} bytes"),
             format_args!("201, id {id}"),
@@ -206,6 +229,20 @@ impl Feed {
         })
     }
 
+    /// `GET /healthz`: alive, and whether it is ready. With `?ready` in the query, an error if it is
+    /// not: a load balancer then sends new clients elsewhere, while the open streams stay.
+    ///
+    /// # Errors
+    /// 503.
+    pub fn healthz(&self, query: &str) -> Result<&'static str, Problem> {
+        let asks = query.split('&').any(|pair| pair == "ready" || pair.starts_with("ready="));
+        match self.bus.ready() {
+            Ok(()) => Ok("ok\n"),
+            Err(problem) if asks => Err(problem),
+            Err(_) => Ok("alive, not ready: the bus is away\n"),
+        }
+    }
+
     /// `GET /metrics`: the Prometheus text.
     pub fn metrics(&self) -> String {
         let Settings { server, encoding, .. } = self.settings;
@@ -214,7 +251,8 @@ impl Feed {
         format!(
             "# HELP sse_server_info Which server this is, and how its events get onto the wire.\n\
              # TYPE sse_server_info gauge\n\
-             sse_server_info{{server=\"{server}\",encoding=\"{encoding}\"}} 1\n{counters}"
+             sse_server_info{{server=\"{server}\",encoding=\"{encoding}\"}} 1\n{counters}{bus}",
+            bus = self.bus.prometheus(),
         )
     }
 
@@ -298,7 +336,7 @@ mod tests {
     fn feed(change: impl FnOnce(&mut Settings)) -> Feed {
         let mut settings = Settings::for_tests();
         change(&mut settings);
-        Feed::new(settings)
+        Feed::new(settings).expect("the bus in memory opens")
     }
 
     #[test]
@@ -417,7 +455,7 @@ mod tests {
     #[test]
     fn a_message_is_text_within_its_limit() {
         let feed = feed(|_| ());
-        let publish = |body| feed.publish("t", body).now_or_never().expect("ready at once");
+        let publish = |body| feed.publish("t", None, body).now_or_never().expect("ready at once");
         assert!(publish(vec![b'x'; MAX_MESSAGE_BYTES]).is_ok());
         let status = |body| publish(body).expect_err("bad").status;
         assert_eq!(status(vec![b'x'; MAX_MESSAGE_BYTES + 1]), 413);

@@ -9,8 +9,8 @@ use serde::Serialize;
 /// The media type of a problem.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// How long a client should wait before it asks a full server again: long enough for others to
-/// leave.
+/// How long a client should wait before it asks again: long enough for others to leave a full server,
+/// and for a broker to come back.
 const RETRY_AFTER_S: &str = "5";
 
 /// Characters of a bad value that are shown again: enough to recognise it, too few to flood a log.
@@ -163,7 +163,11 @@ impl Problem {
 
     /// 503: the server is full.
     pub fn full(what: &'static str, max: impl Display) -> Problem {
-        let detail = format!("this server takes at most {max} {what}");
+        Problem::unavailable(format!("this server takes at most {max} {what}"))
+    }
+
+    /// 503: the bus is away, for now.
+    pub fn unavailable(detail: impl Into<String>) -> Problem {
         let mut problem = Problem::new(503, "Service Unavailable", detail);
         problem.header = Some(("Retry-After", RETRY_AFTER_S));
         problem

@@ -1,6 +1,7 @@
 //! The command line, the same in all six servers.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -122,9 +123,35 @@ pub struct Settings {
     #[arg(long, env = "SSE_ALLOW_HOST", value_delimiter = ',', value_parser = host_name)]
     pub allow_host: Vec<String>,
 
-    /// Where topics live.
-    #[arg(long, env = "SSE_BUS", default_value = "memory")]
+    /// Seconds in which a message with the same `Idempotency-Key` is the same message, 1 to 86400.
+    #[arg(long, env = "SSE_IDEMPOTENCY_S", default_value_t = 120,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub idempotency_s: u64,
+
+    /// Where topics live: memory, or the NATS servers of one cluster, such as
+    /// `nats://user:password@a:4222,nats://b:4222` or `tls://…`, in a build with the feature nats.
+    #[arg(long, env = "SSE_BUS", default_value = "memory", hide_env_values = true)]
     pub bus: BusUrl,
+
+    /// The JetStream stream that has all topics; a node makes it if there is none. Letters, digits,
+    /// dashes, underscores.
+    #[arg(long, env = "SSE_BUS_STREAM", default_value = "sse", value_parser = stream_name)]
+    pub bus_stream: String,
+
+    /// A file with `user:password`, or with a token alone, for the NATS servers.
+    #[arg(long, env = "SSE_BUS_CREDENTIALS", value_name = "FILE")]
+    pub bus_credentials: Option<PathBuf>,
+
+    /// NATS servers that have each message before it is acknowledged, 1 to 5.
+    #[arg(long, env = "SSE_BUS_REPLICAS", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub bus_replicas: u8,
+
+    /// Seconds for which the stream keeps a message, 1 to 31536000. Its other limits are those of
+    /// --retain for each topic, and --retain-total-mb on the disk.
+    #[arg(long, env = "SSE_BUS_MAX_AGE_S", default_value_t = 86_400,
+          value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub bus_max_age_s: u64,
 
     /// Serve /script too: a client chooses the bytes that it gets.
     #[arg(long, env = "SSE_CONFORMANCE")]
@@ -174,6 +201,11 @@ impl Settings {
         (self.retain_total_mb as usize).saturating_mul(1024 * 1024)
     }
 
+    /// The time in which a message with the same key is the same message.
+    pub fn idempotency_window(&self) -> Duration {
+        Duration::from_secs(self.idempotency_s)
+    }
+
     /// The silence after which a comment is sent.
     pub fn keep_alive(&self) -> Duration {
         Duration::from_millis(self.keep_alive_ms)
@@ -219,6 +251,16 @@ fn host_name(name: &str) -> Result<String, String> {
         Ok(name.strip_suffix('.').unwrap_or(name).to_owned())
     } else {
         Err("not a host name without a port, or *".into())
+    }
+}
+
+/// A name that is one word of a NATS subject, and of a file name.
+fn stream_name(name: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if (1..=64).contains(&name.len()) && name.bytes().all(plain) {
+        Ok(name.to_owned())
+    } else {
+        Err("not 1 to 64 letters, digits, dashes or underscores".into())
     }
 }
 

@@ -271,11 +271,12 @@ mod tests {
     }
 
     fn feed() -> Arc<Feed> {
-        Arc::new(Feed::new(Settings { keep_alive_ms: 15_000, ..Settings::for_tests() }))
+        let settings = Settings { keep_alive_ms: 15_000, ..Settings::for_tests() };
+        Arc::new(Feed::new(settings).expect("opens"))
     }
 
     fn publish(feed: &Feed, body: Vec<u8>) {
-        feed.publish("t", body).now_or_never().expect("ready at once").expect("published");
+        feed.publish("t", None, body).now_or_never().expect("ready at once").expect("published");
     }
 
     fn frame(stream: &mut EventStream, now: u64) -> String {
@@ -397,7 +398,8 @@ mod tests {
     #[test]
     fn no_call_is_lost_between_a_look_and_a_sleep() {
         const EVENTS: usize = 20_000;
-        let feed = Arc::new(Feed::new(Settings { retain: 100_000, ..Settings::for_tests() }));
+        let settings = Settings { retain: 100_000, ..Settings::for_tests() };
+        let feed = Arc::new(Feed::new(settings).expect("opens"));
         let mut stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
         let publisher = Arc::clone(&feed);
         let publishing = std::thread::spawn(move || {

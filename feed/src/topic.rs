@@ -46,13 +46,18 @@ pub struct Topic {
     reader_left: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ring {
     events: VecDeque<Arc<Encoded>>,
     /// Bytes of memory that the events take, their places in the ring among them.
     bytes: usize,
     /// Sequence number of the newest event; the first is 1.
     newest: u64,
+    /// With a broker: the ring has had all events with numbers above this one.
+    complete_after: u64,
+    /// Sequence number of the newest gap that lies, or lay, among the events; 0 without one.
+    possible_at: u64,
+    reset_at: u64,
 }
 
 impl Ring {
@@ -91,7 +96,7 @@ impl Topic {
         Topic {
             epoch,
             retention,
-            ring: Mutex::new(Ring { events: VecDeque::new(), bytes: 0, newest: 0 }),
+            ring: Mutex::default(),
             newest: AtomicU64::new(0),
             total,
             wakers: Wakers::default(),
@@ -101,9 +106,14 @@ impl Topic {
 
     /// Appends a message and wakes every subscriber. Returns the event's id, `<epoch>-<seq>`.
     pub fn publish(&self, data: String) -> String {
-        let mut ring = self.ring();
+        let ring = self.ring();
         let id = format!("{}-{}", self.epoch, ring.newest + 1);
-        let event = Event::data(data).with_event("message").with_id(&id);
+        self.push(ring, Event::data(data).with_event("message").with_id(&id));
+        id
+    }
+
+    #[inline(always)]
+    fn push(&self, mut ring: MutexGuard<'_, Ring>, event: Event) {
         let Retention { events, bytes } = self.retention;
         self.change(&mut ring, |ring| {
             ring.push(Arc::new(Encoded::from(event)));
@@ -114,7 +124,6 @@ impl Topic {
         self.newest.store(ring.newest, Ordering::SeqCst);
         drop(ring);
         self.wakers.wake_all();
-        id
     }
 
     /// Bytes of memory of its events.
@@ -125,7 +134,11 @@ impl Topic {
     /// Drops the oldest events, if need be all, until the rest takes at most this many bytes.
     pub fn shrink_to(&self, bytes: usize) {
         let mut ring = self.ring();
+        let newest = ring.events.back().and_then(|event| number(event));
         self.change(&mut ring, |ring| ring.drop_while(|ring| ring.bytes > bytes));
+        if ring.events.is_empty() {
+            ring.complete_after = ring.complete_after.max(newest.unwrap_or(0));
+        }
     }
 
     fn change(&self, ring: &mut Ring, change: impl FnOnce(&mut Ring)) {
@@ -179,6 +192,65 @@ impl Drop for Topic {
     }
 }
 
+/// The part for a broker, which numbers the events of all topics together: the numbers of
+/// one topic have holes, so a reader's place is found by the ids of the events in the ring.
+impl Topic {
+    /// The same topic, whose ring lacks events up to this number.
+    pub(crate) fn complete_after(self, number: u64) -> Topic {
+        self.ring().complete_after = number;
+        self
+    }
+
+    /// Appends an event that has its id.
+    #[cfg(feature = "nats")]
+    pub(crate) fn append(&self, event: Event) {
+        self.push(self.ring(), event);
+    }
+
+    /// Tells the readers, in its place among the events, that some are missing here. Twice in a row
+    /// would say no more.
+    #[cfg(feature = "nats")]
+    pub(crate) fn mark(&self) {
+        let mut ring = self.ring();
+        if ring.events.back().is_none_or(|event| number(event).is_some()) {
+            ring.possible_at = ring.newest + 1;
+            self.push(ring, Gap::Possible.into());
+        }
+    }
+
+    /// Numbers begin anew behind this one.
+    #[cfg(feature = "nats")]
+    pub(crate) fn begin_at(&self, number: u64) {
+        let mut ring = self.ring();
+        ring.complete_after = number;
+        ring.reset_at = ring.newest + 1;
+        self.push(ring, Gap::Reset.into());
+    }
+
+    /// A cursor behind the event with this number, if the ring has all since then.
+    #[cfg(feature = "nats")]
+    pub(crate) fn join(self: &Arc<Topic>, after: u64) -> Option<Subscription> {
+        let slot = self.wakers.register();
+        let ring = self.ring();
+        // An event without a number marks a gap: what lies before it is not of this count.
+        let is_later = |event: &Arc<Encoded>| number(event).is_some_and(|number| number > after);
+        let later = ring.events.iter().rev().take_while(|&event| is_later(event)).count();
+        let is_whole = later < ring.events.len() || later as u64 == ring.newest || later == 0;
+        if after < ring.complete_after || !is_whole {
+            self.wakers.unregister(&slot);
+            return None;
+        }
+        let next = ring.newest + 1 - later as u64;
+        drop(ring);
+        Some(Subscription { topic: Arc::clone(self), slot, next, gap: None })
+    }
+}
+
+/// The number in the id of an event, `<epoch>-<number>`.
+fn number(event: &Encoded) -> Option<u64> {
+    event.id()?.rsplit_once('-')?.1.parse().ok()
+}
+
 /// A subscriber's place in a topic.
 #[derive(Debug)]
 pub struct Subscription {
@@ -202,8 +274,13 @@ impl Source for Subscription {
         let oldest = ring.oldest();
         if self.next < oldest {
             let missed = oldest - self.next;
-            self.next = oldest;
-            return SourcePoll::Gap(Gap::Missed(missed));
+            let next = std::mem::replace(&mut self.next, oldest);
+            // A gap that it has not seen either makes the count one of something else.
+            return SourcePoll::Gap(match () {
+                () if (next..oldest).contains(&ring.reset_at) => Gap::Reset,
+                () if (next..oldest).contains(&ring.possible_at) => Gap::Possible,
+                () => Gap::Missed(missed),
+            });
         }
         let at = usize::try_from(self.next - oldest).expect("the ring fits into memory");
         self.next += 1;
@@ -350,6 +427,92 @@ mod tests {
         }
         topic.publish("x".repeat(1 << 20));
         assert!(topic.ring().events.capacity() <= SPARE_ROOM);
+    }
+
+    /// A topic with these numbers of a broker, in a ring of four.
+    #[cfg(feature = "nats")]
+    fn numbered(numbers: impl IntoIterator<Item = u64>) -> Arc<Topic> {
+        let topic = topic(4, 100_000);
+        numbers.into_iter().for_each(|number| append(&topic, number));
+        topic
+    }
+
+    #[cfg(feature = "nats")]
+    fn append(topic: &Topic, number: u64) {
+        topic.append(Event::data(number.to_string()).with_id(format!("e-{number}")));
+    }
+
+    #[cfg(feature = "nats")]
+    fn joined(topic: &Arc<Topic>, after: u64) -> Option<Vec<String>> {
+        topic.join(after).map(|mut subscription| read(&mut subscription))
+    }
+
+    #[cfg(feature = "nats")]
+    fn words(words: &[&str]) -> Option<Vec<String>> {
+        Some(words.iter().map(ToString::to_string).collect())
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_place_is_found_among_numbers_with_holes() {
+        let topic = numbered([3, 7, 20]);
+        assert_eq!(joined(&topic, 0), words(&["3", "7", "20"]));
+        assert_eq!(joined(&topic, 3), words(&["7", "20"]));
+        assert_eq!(joined(&topic, 6), words(&["7", "20"]));
+        assert_eq!(joined(&topic, 20), words(&[]));
+        assert_eq!(joined(&topic, 99), words(&[]));
+        let late = Arc::new(Topic::new("e".into(), topic.retention, Arc::default()));
+        let late = Arc::new(Arc::into_inner(late).expect("one owner").complete_after(10));
+        append(&late, 20);
+        assert_eq!(joined(&late, 9), None);
+        assert_eq!(joined(&late, 10), words(&["20"]));
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_place_before_the_ring_is_not_guessed() {
+        let topic = numbered([1, 2, 5, 6, 7, 9]);
+        assert_eq!(joined(&topic, 2), None, "5 may not be the first one behind it");
+        assert_eq!(joined(&topic, 5), words(&["6", "7", "9"]));
+        topic.shrink_to(0);
+        assert_eq!((joined(&topic, 8), joined(&topic, 9)), (None, words(&[])));
+        let mut slow = topic.join(9).expect("it is up to date");
+        (10..16).for_each(|number| append(&topic, number));
+        assert_eq!(read(&mut slow), ["Missed(2)", "12", "13", "14", "15"], "counted by the ring");
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_mark_lies_between_the_events_and_counts_begin_anew() {
+        let topic = numbered([1]);
+        let mut live = topic.join(0).expect("all is here");
+        let gap = |gap: Gap| Event::from(gap).data.expect("a gap has data");
+        topic.mark();
+        topic.mark();
+        append(&topic, 8);
+        assert_eq!(read(&mut live), ["1", &gap(Gap::Possible), "8"]);
+        assert_eq!(joined(&topic, 7), words(&["8"]));
+        topic.begin_at(0);
+        append(&topic, 2);
+        assert_eq!(read(&mut live), [&gap(Gap::Reset), "2"]);
+        assert_eq!(joined(&topic, 0), words(&["2"]), "none of the numbers of before");
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_gap_that_a_slow_reader_missed_is_not_counted_as_an_event() {
+        let topic = numbered([1]);
+        let readers = || [0, 1].map(|_| topic.join(1).expect("it is up to date"));
+        let ([mut slow, mut quick], numbers) = (readers(), 2..8);
+        topic.mark();
+        assert_eq!(read(&mut quick).len(), 1);
+        numbers.for_each(|number| append(&topic, number));
+        assert_eq!(read(&mut slow)[0], "Possible");
+        assert_eq!(read(&mut quick)[0], "Missed(2)");
+        let [mut slow, _] = [0, 1].map(|_| topic.join(7).expect("it is up to date"));
+        topic.begin_at(0);
+        (1..8).for_each(|number| append(&topic, number));
+        assert_eq!(read(&mut slow)[0], "Reset");
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Encoded {
         event
     }
 
+    /// The event's id.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.rest.id.as_deref()
+    }
+
     /// Bytes of memory that it takes behind an `Arc`.
     pub(crate) fn memory(&self) -> usize {
         let counters = 2 * size_of::<AtomicUsize>();

@@ -55,7 +55,8 @@ impl Pair {
         let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
         client.set_read_timeout(Some(PATIENCE)).expect("an option");
         let (stream, _) = listener.accept().expect("one waits");
-        let feed = Arc::new(Feed::new(Settings::parse_from(["test", "--max-pending", "1"])));
+        let feed = Feed::new(Settings::parse_from(["test", "--max-pending", "1"])).expect("opens");
+        let feed = Arc::new(feed);
         let pending = Pending::new(&feed.settings);
         let service = Rc::new(Service { feed, handler, pending: Arc::clone(&pending) });
         let local = Local::new(service.feed.settings.request_timeout());

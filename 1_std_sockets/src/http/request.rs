@@ -181,6 +181,7 @@ impl Request {
             origin: self.field("origin"),
             host: self.host(),
             content_length: self.field("content-length"),
+            idempotency_key: self.field("idempotency-key"),
         }
     }
 

@@ -173,6 +173,18 @@ pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
     binary.ok_or_else(|| anyhow!("{} has no binary; a server needs src/main.rs", package.name))
 }
 
+/// Builds one package with these features, and returns a binary beside the default one, which stays
+/// what it is by the next [`build`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(package: &Package, features: &[&str]) -> Result<PathBuf> {
+    let features = features.join(",");
+    let built = build_target(package, &TargetKind::Bin, &["--features", &features], false)?;
+    let built = built.with_context(|| format!("{} has no binary", package.name))?;
+    keep(&built, &format!("{}-{features}", package.name))
+}
+
 /// Builds `examples/smallest.rs` of a package and returns how to start it.
 ///
 /// # Errors
@@ -180,12 +192,18 @@ pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
 pub fn build_smallest(package: &Package, release: bool) -> Result<Launch> {
     let built = build_target(package, &TargetKind::Example, &["--example", SMALLEST], release)?;
     let built = built.with_context(|| format!("{} has no example {SMALLEST}", package.name))?;
-    // The next package builds its example to the same path. A rename replaces in one step what
-    // another process may be running.
-    let binary = built.with_file_name(format!("{}-{SMALLEST}", package.name));
-    let new = built.with_file_name(format!("{}-{SMALLEST}-{}", package.name, std::process::id()));
-    std::fs::copy(&built, &new).and_then(|_| std::fs::rename(&new, &binary))?;
+    // The next package builds its example to the same path.
+    let binary = keep(&built, &format!("{}-{SMALLEST}", package.name))?;
     Ok(Launch { binary, args: vec![PORT.into()], core: None })
+}
+
+/// A copy of a program beside it, under another name.
+fn keep(built: &Path, name: &str) -> Result<PathBuf> {
+    let kept = built.with_file_name(name);
+    let new = built.with_file_name(format!("{name}-{}", std::process::id()));
+    // A rename replaces in one step what another process may be running.
+    std::fs::copy(built, &new).and_then(|_| std::fs::rename(&new, &kept))?;
+    Ok(kept)
 }
 
 /// Builds the targets of a kind, as `selection` says, and returns the program, if there is one.

@@ -36,7 +36,7 @@ impl Nginx {
         let authority = Authority::new();
         let cacert = folder.join("authority.pem");
         authority.save(&cacert);
-        authority.issue(&["localhost"], &folder.join("server.pem"), &folder.join("server.key"));
+        authority.save_for(&["localhost"], &folder.join("server.pem"), &folder.join("server.key"));
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration(port, &folder, &origin.addr().to_string())).unwrap();
         let mut command = Command::new(installed("nginx", "sbin"));

@@ -63,22 +63,23 @@ impl Authority {
         std::fs::write(path, self.0.pem()).expect("a file that can be written");
     }
 
-    /// Writes a certificate for these names, and its key, as PEM.
+    /// Writes a certificate for these names, and its key, as PEM: for a server that is a program.
     ///
     /// # Panics
-    /// When a file cannot be written.
-    pub fn issue(&self, names: &[&str], certificate: &Path, key: &Path) {
-        let (made, made_key) = self.certificate(names);
-        std::fs::write(certificate, made.pem()).expect("a file that can be written");
-        std::fs::write(key, made_key.serialize_pem()).expect("a file that can be written");
+    /// When the files cannot be written.
+    pub fn save_for(&self, names: &[&str], certificate: &Path, key: &Path) {
+        let (signed, pair) = self.sign(names);
+        std::fs::write(certificate, signed.pem()).expect("a file that can be written");
+        std::fs::write(key, pair.serialize_pem()).expect("a file that can be written");
     }
 
-    fn certificate(&self, names: &[&str]) -> (Certificate, KeyPair) {
+    fn sign(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).expect("names");
         params.distinguished_name.push(DnType::CommonName, "a server of a test");
         let key = KeyPair::generate().expect("a key");
-        (params.signed_by(&key, &self.0).expect("a certificate"), key)
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate, key)
     }
 
     /// Listens with TLS, and a certificate for these names, before a server without; as long as the
@@ -87,7 +88,7 @@ impl Authority {
     /// # Panics
     /// When the thread or the socket cannot be had.
     pub fn relay(&self, names: &[&str], origin: SocketAddr) -> SocketAddr {
-        let (certificate, key) = self.certificate(names);
+        let (certificate, key) = self.sign(names);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_follow_the_clock_to_the_end() {
-        let feed = Feed::new(Settings::for_tests());
+        let feed = Feed::new(Settings::for_tests()).expect("opens");
         let stream = feed.ticks("interval_ms=5&count=3", None).expect("open").expect("a stream");
         let frames: Vec<_> = stream.frames().collect().await;
         let tick = |n| format!("id: {n}\ndata: Hello! This is event {n}\n\n");
@@ -194,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_never_waits_keeps_the_runtime_from_no_socket() {
-        let feed = Feed::new(Settings::for_tests());
+        let feed = Feed::new(Settings::for_tests()).expect("opens");
         let stream = feed.ticks("interval_ms=0", None).expect("open").expect("a stream");
         let mut frames = stream.frames();
         let seen = Arc::new(AtomicUsize::new(0));
@@ -216,13 +216,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_published_message_wakes_a_sleeping_stream() {
-        let feed = Arc::new(Feed::new(Settings::for_tests()));
+        let feed = Arc::new(Feed::new(Settings::for_tests()).expect("opens"));
         let stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
         let publisher = Arc::clone(&feed);
         let mut events = stream.events();
         let first = tokio::spawn(async move { events.next().await });
         tokio::task::yield_now().await;
-        publisher.publish("t", b"hello".to_vec()).await.expect("published");
+        publisher.publish("t", None, b"hello".to_vec()).await.expect("published");
         let event = first.await.expect("no panic").expect("an event");
         assert_eq!(event.data.as_deref(), Some("hello"));
     }
@@ -230,7 +230,7 @@ mod tests {
     /// On one thread: a stream that is always ready must not keep the next one from its turn.
     #[tokio::test]
     async fn a_stream_that_never_waits_lets_others_run() {
-        let feed = Feed::new(Settings::for_tests());
+        let feed = Feed::new(Settings::for_tests()).expect("opens");
         let endless = || feed.ticks("interval_ms=0", None).expect("open").expect("a stream");
         let frames = tokio::spawn(endless().frames().take(10_000).count());
         let events = tokio::spawn(endless().events().take(10_000).count());
@@ -244,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_shutdown_ends_a_silent_stream() {
-        let feed = Feed::new(Settings::for_tests());
+        let feed = Feed::new(Settings::for_tests()).expect("opens");
         let stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
         let all = tokio::spawn(stream.frames().collect::<Vec<_>>());
         tokio::task::yield_now().await;

@@ -131,6 +131,7 @@ fn pages() -> Vec<Probe> {
         probe("page", get("/"), 200),
         probe("page-with-query", get("/?x=1"), 200),
         probe("healthz", get("/healthz"), 200),
+        probe("healthz-ready", get("/healthz?ready"), 200),
         probe("metrics", get("/metrics"), 200).show(Show::Keys),
         probe("full", get("/ticks"), 503)
             .with(Setup::OneStream)

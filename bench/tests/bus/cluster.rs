@@ -1,0 +1,40 @@
+//! Three brokers that keep three copies, one of which is killed.
+
+use std::thread;
+
+use crate::broker::Broker;
+use crate::node::{Node, take};
+
+#[test]
+fn of_three_brokers_one_may_die() {
+    let mut brokers = Broker::three("three");
+    let bus = brokers.each_ref().map(Broker::url).join(",");
+    let copies = ["--bus-replicas", "3"];
+    let nodes = [0, 2, 3].map(|name| Node::ready(name, &bus, &copies));
+    let mut readers = nodes.each_ref().map(|node| node.read("t", None));
+    let publish = |range: std::ops::Range<usize>| -> Vec<String> {
+        let one = |n: usize| {
+            let id = nodes[n % nodes.len()].publish_once("t", &n.to_string(), &n.to_string());
+            format!("{id} {n}")
+        };
+        range.map(one).collect()
+    };
+    let mut published = publish(0..20);
+    for broker in brokers.iter_mut().take(2) {
+        let from = published.len();
+        broker.kill();
+        published.extend(publish(from..from + 20));
+        broker.start_again();
+    }
+    // Each acknowledged one is there once, in the order of the acknowledgements, at all nodes.
+    thread::scope(|scope| {
+        for reader in &mut readers {
+            scope.spawn(|| assert_eq!(take(reader, published.len()), published));
+        }
+    });
+    nodes.iter().for_each(Node::until_ready);
+    let half = published[29].split(' ').next().unwrap();
+    for node in &nodes {
+        assert_eq!(take(&mut node.read("t", Some(half)), 30), published[30..]);
+    }
+}

@@ -1,0 +1,117 @@
+//! Starts that are refused, in one line with what to do.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use wire::peer::Authority;
+
+use crate::broker::{Broker, succeeded};
+use crate::node::Node;
+use crate::servers;
+
+#[test]
+fn a_stream_that_does_not_fit_is_refused_with_the_command_that_shows_it() {
+    let broker = Broker::start("misfit");
+    let stream = json!({
+        "name": "sse", "subjects": ["sse.>"], "retention": "workqueue", "discard": "old",
+        "storage": "file", "num_replicas": 1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
+        "max_consumers": -1, "max_msgs_per_subject": 7,
+    });
+    succeeded(&broker.ask("STREAM.CREATE.sse", &stream));
+    for (server, package) in servers::packages().iter().enumerate() {
+        let refused = Node::try_start(server, &broker.url(), &[]);
+        let Err(words) = refused else { panic!("{} takes it", package.name) };
+        for word in ["nats stream info sse", "retention", "max_msgs_per_subject is 7, not 1024"] {
+            assert!(words.contains(word), "{words}");
+        }
+    }
+    // A node leaves it alone.
+    let info = broker.ask("STREAM.INFO.sse", &json!({}));
+    assert_eq!(succeeded(&info)["config"]["max_msgs_per_subject"], 7);
+    drop(Node::ready(2, &broker.url(), &["--bus-stream", "another"]));
+}
+
+#[test]
+fn settings_become_the_limits_of_the_stream() {
+    let broker = Broker::start("limits");
+    let settings = [
+        "--retain",
+        "50",
+        "--retain-total-mb",
+        "3",
+        "--bus-max-age-s",
+        "60",
+        "--idempotency-s",
+        "90",
+    ];
+    drop(Node::ready(5, &broker.url(), &settings));
+    let info = broker.ask("STREAM.INFO.sse", &json!({}));
+    let config = &succeeded(&info)["config"];
+    let second: u64 = 1_000_000_000;
+    for (name, value) in [
+        ("max_msgs_per_subject", json!(50)),
+        ("max_bytes", json!(3 << 20)),
+        ("max_age", json!(60 * second)),
+        ("duplicate_window", json!(60 * second)),
+        ("discard", json!("old")),
+    ] {
+        assert_eq!(config[name], value, "{name}");
+    }
+}
+
+#[test]
+fn credentials_come_from_the_url_or_from_a_file() {
+    let mut broker = Broker::prepare("login", &["--user", "me", "--pass", "secret"]);
+    broker.start_again();
+    let with = |login: &str| broker.url().replace("//", &format!("//{login}@"));
+    drop(Node::ready(2, &with("me:secret"), &[]));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-credentials");
+    fs::write(&file, "me:secret\n").unwrap();
+    let file = file.to_str().unwrap();
+    drop(Node::ready(0, &broker.url(), &["--bus-credentials", file]));
+
+    let wrong = Node::start(2, &with("me:wrong-word"), &[]);
+    wrong.until("refused", |node| node.server.stderr().contains("uthorization"));
+    assert_eq!(wrong.get("/healthz?ready").0, 503);
+    assert!(!wrong.server.stderr().contains("wrong-word"), "{}", wrong.server.stderr());
+    let missing = Node::try_start(2, &broker.url(), &["--bus-credentials", "no/such/file"]);
+    assert!(missing.err().unwrap().contains("--bus-credentials no/such/file"));
+}
+
+#[test]
+fn a_broker_with_tls_shows_a_certificate_of_the_authority() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-tls");
+    fs::create_dir_all(&folder).unwrap();
+    let [authority, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|it| folder.join(it));
+    let ours = Authority::new();
+    ours.save(&authority);
+    ours.save_for(&["localhost"], &certificate, &key);
+    let paths = [&certificate, &key].map(|it| it.to_str().unwrap());
+    let tls = ["--tls", "--tlscert", paths[0], "--tlskey", paths[1]];
+    let mut broker = Broker::prepare("tls", &tls);
+    broker.start_again();
+    let url = format!("tls://localhost:{}", broker.port);
+    let trusted = format!("SSL_CERT_FILE={}", authority.display());
+    for server in 0..2 {
+        let node = Node::try_start_with(Some(&trusted), server, &url, &[]).unwrap();
+        node.until_ready();
+        node.publish("t", "hello");
+        let stranger = Node::start(server, &url, &[]);
+        stranger.until("refusing", |node| node.server.stderr().contains("certificate"));
+        assert_eq!(stranger.get("/healthz?ready").0, 503);
+    }
+}
+
+#[test]
+fn a_build_without_the_feature_names_it() {
+    for package in servers::packages() {
+        let binary = servers::binary(package).unwrap();
+        let output =
+            Command::new(binary).args(["--bus", "nats://127.0.0.1:4222"]).output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert!(words.contains("--bus") && words.contains("--features nats"), "{words}");
+    }
+}
