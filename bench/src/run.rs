@@ -22,11 +22,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use conform::report::Paint;
-use fleet::{Launch, Package};
+use fleet::{Launch, Package, Peer, Servers};
 use jiff::Timestamp;
-use load::Workload;
+use load::{Room, Workload};
 use load::stats::Distribution;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use wire::Trust;
+use wire::publish::PublishArgs;
 
 use self::progress::Progress;
 use self::rounds::Rounds;
@@ -39,13 +41,15 @@ const EXIT_SELF_CHECK_FAILED: u8 = 3;
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How thorough: quick (under 4 minutes once built), standard (under 20) or full
-    #[arg(long, default_value = "quick", value_name = "NAME")]
-    profile: String,
-    /// Only these servers, by name or folder, with commas; `floor` alone measures only what this
-    /// host and this harness can do [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    only: Vec<String>,
+    /// How thorough: quick (under 4 minutes once built), standard (under 20), full, or field: the
+    /// workloads that servers of other ecosystems carry too [default: quick, with peers field]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// These servers, with commas: ours, peers (those of other ecosystems, in bench/servers), all, names, or
+    /// folders with a server.toml; `floor` alone measures only what this host and this harness can do
+    /// [default: ours]
+    #[arg(long, alias = "only", value_delimiter = ',', value_name = "NAMES")]
+    servers: Vec<String>,
     /// Go on if the self-check fails, and say so in the report: for tests of the harness
     #[arg(long, hide = true)]
     unchecked: bool,
@@ -120,6 +124,17 @@ impl Profile {
                 workloads: thorough(1),
             },
             Profile { name: "full", at_most: Duration::from_secs(90 * 60), workloads: thorough(3) },
+            Profile {
+                name: "field",
+                at_most: Duration::from_secs(60 * 60),
+                workloads: vec![
+                    Workload::broadcast(1000, 40, 25, 5),
+                    Workload::busy_broadcast_of(500, 100, 3),
+                    // Some servers give each stream a thread of a hundred, or a process of thirty.
+                    Workload::broadcast(20, 40, 25, 3),
+                    Workload::idle(1000, 1),
+                ],
+            },
         ]
     }
 
@@ -140,14 +155,18 @@ struct Contestant {
     row: Row,
     launch: Option<Launch>,
     package: Option<Package>,
+    /// Of a server of others.
+    room: Option<Room>,
     /// Its windows, for each workload.
     measured: Vec<Vec<Measured>>,
 }
 
 impl Contestant {
-    /// Whether it is measured under this workload: the twin is there to agree in the headlines.
+    /// Whether it is measured under this workload: the twin is there to agree in the headlines, and a room carries
+    /// what is published and nothing else.
     fn meets(&self, workload: &Workload) -> bool {
-        self.row.twin_of.is_none() || workload.shape.has_headlines()
+        (self.row.twin_of.is_none() || workload.shape.has_headlines())
+            && (self.room.is_none() || workload.shape.fits_a_room())
     }
 
     /// Its row of the report. Histograms are merged: percentiles are never averaged.
@@ -208,7 +227,7 @@ struct Setup {
     profile: &'static str,
     at_most: Duration,
     workloads: Vec<Workload>,
-    packages: Vec<Package>,
+    servers: Servers,
     folder: PathBuf,
     seed: u64,
     unchecked: bool,
@@ -223,9 +242,11 @@ struct Setup {
 impl Setup {
     fn of(args: &Args) -> Result<Setup> {
         let began = Timestamp::now();
-        let Profile { name: profile, at_most, workloads } = Profile::find(&args.profile)?;
+        let servers = select_servers(&args.servers)?;
+        let usual = if servers.peers.is_empty() { "quick" } else { "field" };
+        let profile = args.profile.as_deref().unwrap_or(usual);
+        let Profile { name: profile, at_most, workloads } = Profile::find(profile)?;
         let workloads = select_workloads(workloads, &args.workloads)?;
-        let packages = select_packages(fleet::discover()?, &args.only)?;
         let open_files = enough_fds(&workloads)?;
         let folder = match &args.out {
             Some(folder) => folder.clone(),
@@ -253,12 +274,12 @@ impl Setup {
             profile,
             at_most,
             workloads,
-            packages,
+            servers,
             folder,
             seed: args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32)),
             unchecked: args.unchecked,
             environment,
-            floor: Launch { binary, args: vec!["floor".into()], core: None },
+            floor: Launch { binary, args: vec!["floor".into()], ..Launch::default() },
             coalesce_ms: args.coalesce_ms,
             cores,
             core_note,
@@ -285,7 +306,14 @@ impl Setup {
             trust: report::Trust::default(),
             workloads: self.workloads.clone(),
             rows: contestants.iter().map(|it| it.row(&self.workloads)).collect(),
-            notes: self.core_note.iter().cloned().chain(debug_note()).chain(truths.notes).collect(),
+            notes: self
+                .core_note
+                .iter()
+                .cloned()
+                .chain(debug_note())
+                .chain(truths.notes)
+                .chain(peers_note(contestants))
+                .collect(),
         };
         report.summarise();
         report
@@ -359,13 +387,10 @@ fn select_workloads(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>
     Ok(all.into_iter().filter(|it| only.is_empty() || only.contains(&it.name)).collect())
 }
 
-fn select_packages(all: Vec<Package>, only: &[String]) -> Result<Vec<Package>> {
-    let mut chosen = Vec::new();
+fn select_servers(names: &[String]) -> Result<Servers> {
     // The floor is in every run.
-    for name in only.iter().filter(|it| *it != report::FLOOR) {
-        chosen.push(fleet::find(&all, name)?.name.clone());
-    }
-    Ok(all.into_iter().filter(|it| only.is_empty() || chosen.contains(&it.name)).collect())
+    let named: Vec<&String> = names.iter().filter(|it| *it != report::FLOOR).collect();
+    if names.is_empty() { Servers::named(&["ours"]) } else { Servers::named(&named) }
 }
 
 fn enough_fds(workloads: &[Workload]) -> Result<u64> {
@@ -385,8 +410,8 @@ fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contestant>> {
         let launch = setup.floor.clone().with_args(["--coalesce-ms".to_owned(), ms.to_string()]);
         contestants.push(floor(Some(format!("coalescing {ms} ms")), launch));
     }
-    let count = setup.packages.len();
-    for (index, package) in setup.packages.iter().enumerate() {
+    let count = setup.servers.ours.len();
+    for (index, package) in setup.servers.ours.iter().enumerate() {
         progress.hand_over(&format!("build {}/{count}  {}", index + 1, package.name));
         let built = fleet::build(package, true);
         if setup.is_interrupted() {
@@ -408,7 +433,45 @@ fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contestant>> {
             });
         }
     }
+    contestants.extend(setup.servers.peers.iter().map(peer));
     Ok(contestants)
+}
+
+/// A server of others as it is installed; one that is not is a row that says why.
+fn peer(peer: &Peer) -> Contestant {
+    let installed = peer.installed().and_then(|versions| Ok((versions, room(peer)?)));
+    let mut row = Row {
+        server: peer.name.clone(),
+        framework: peer.manifest.name.clone(),
+        framework_version: peer.manifest.version.clone(),
+        ..Row::default()
+    };
+    match installed {
+        Ok((versions, room)) => {
+            row.framework_version = versions;
+            Contestant {
+                row,
+                launch: Some(peer.launch()),
+                room: Some(room),
+                ..Contestant::default()
+            }
+        }
+        Err(error) => {
+            row.error = Some(format!("{error:#}"));
+            Contestant { row, ..Contestant::default() }
+        }
+    }
+}
+
+/// Where it is measured.
+fn room(peer: &Peer) -> Result<Room> {
+    let no_room = "it has no [room]: nothing that can be published is measured";
+    let room = peer.manifest.room.as_ref().context(no_room)?;
+    // Each process has a port of its own, which replaces this one.
+    let url = format!("http://127.0.0.1:1{}", room.publish);
+    let publication = PublishArgs::post(url, &room.body).publication(&Trust::default());
+    let publication = publication.map_err(anyhow::Error::msg)?.context(no_room)?;
+    Ok(Room::new(&room.path, publication))
 }
 
 fn floor(encoding: Option<String>, launch: Launch) -> Contestant {
@@ -424,7 +487,7 @@ fn floor(encoding: Option<String>, launch: Launch) -> Contestant {
 
 /// A second copy of the first server under another name: the two must not differ.
 fn add_twin(contestants: &mut Vec<Contestant>) {
-    let original = contestants.iter().find(|it| it.package.is_some() && it.launch.is_some());
+    let original = contestants.iter().find(|it| !it.row.is_a_floor() && it.launch.is_some());
     let Some(original) = original else { return };
     let twin = Contestant {
         row: Row {
@@ -435,6 +498,7 @@ fn add_twin(contestants: &mut Vec<Contestant>) {
             ..original.row.clone()
         },
         launch: original.launch.clone(),
+        room: original.room.clone(),
         ..Contestant::default()
     };
     contestants.push(twin);
@@ -442,7 +506,9 @@ fn add_twin(contestants: &mut Vec<Contestant>) {
 
 fn count_calls(contestants: &mut [Contestant], cores: &Cores, progress: &mut Progress) {
     let scratch = std::env::temp_dir();
-    for contestant in contestants.iter_mut().filter(|it| it.row.twin_of.is_none()) {
+    // Those of a server of others are not counted: its answers to a POST are not known.
+    let counted = |it: &&mut Contestant| it.row.twin_of.is_none() && it.room.is_none();
+    for contestant in contestants.iter_mut().filter(counted) {
         let Some(launch) = &contestant.launch else { continue };
         progress.say(&format!("count write calls  {}", contestant.row.key()));
         match calls::per_event(launch, cores, &scratch) {
@@ -456,6 +522,21 @@ fn debug_note() -> Option<String> {
     let note =
         "The harness is a debug build, and the floor is part of it: ratios to it are too low.";
     cfg!(debug_assertions).then(|| note.to_owned())
+}
+
+/// The stacks of others with their versions, and how they were set up.
+fn peers_note(contestants: &[Contestant]) -> Option<String> {
+    let peers = contestants.iter().filter(|it| it.room.is_some() && it.row.twin_of.is_none());
+    let stacks = peers.map(|it| {
+        let Row { server, framework, framework_version, .. } = &it.row;
+        format!("{server} is {framework} {framework_version}")
+    });
+    let stacks: Vec<_> = stacks.collect();
+    let note = format!(
+        "Servers of others run as their server.toml says, on one core like ours, and carry what is published: {}.",
+        stacks.join("; ")
+    );
+    (!stacks.is_empty()).then_some(note)
 }
 
 fn command_line() -> String {
@@ -478,7 +559,7 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_those_that_exist() {
         let error = Profile::find("fast").unwrap_err().to_string();
-        assert_eq!(error, "there is no profile \"fast\"; choose quick, standard, full");
+        assert_eq!(error, "there is no profile \"fast\"; choose quick, standard, full, field");
         let all = || Profile::find("quick").unwrap().workloads;
         let error = select_workloads(all(), &["nope".into()]).unwrap_err().to_string();
         assert!(error.contains("broadcast-1000, ticks"), "{error}");
@@ -488,7 +569,8 @@ mod tests {
     /// Five frameworks in two encodings, one in one, a twin, and the floor.
     #[test]
     fn profiles_fit_their_time() {
-        for profile in Profile::all() {
+        // The field has its own number of servers.
+        for profile in Profile::all().into_iter().filter(|it| it.name != "field") {
             let all: Duration = profile
                 .workloads
                 .iter()
