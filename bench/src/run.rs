@@ -7,6 +7,7 @@
 
 mod calls;
 mod check;
+mod contestant;
 mod gate;
 pub(crate) mod progress;
 mod rounds;
@@ -22,18 +23,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use conform::report::Paint;
-use fleet::{Launch, Package, Peer, Servers};
+use fleet::{Launch, Servers};
 use jiff::Timestamp;
-use load::{Room, Workload};
-use load::stats::Distribution;
+use load::Workload;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use wire::Trust;
-use wire::publish::PublishArgs;
 
+use self::contestant::{Contestant, add_twin, build, peers_note};
 use self::progress::Progress;
 use self::rounds::Rounds;
-use self::window::{Cores, Measured};
-use crate::report::{self, BareLoop, Cell, Check, Environment, Report, Row};
+use self::window::Cores;
+use crate::report::{self, BareLoop, Check, Environment, Report};
 
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
@@ -145,48 +144,6 @@ impl Profile {
         all.into_iter()
             .find(|it| it.name == name)
             .with_context(|| format!("there is no profile {name:?}; choose {known}"))
-    }
-}
-
-/// The subject measured under one name: a server in one encoding, or the floor.
-#[derive(Debug, Default)]
-struct Contestant {
-    /// Its row of the report, without the cells.
-    row: Row,
-    launch: Option<Launch>,
-    package: Option<Package>,
-    /// Of a server of others.
-    room: Option<Room>,
-    /// Its windows, for each workload.
-    measured: Vec<Vec<Measured>>,
-}
-
-impl Contestant {
-    /// Whether it is measured under this workload: the twin is there to agree in the headlines, and a room carries
-    /// what is published and nothing else.
-    fn meets(&self, workload: &Workload) -> bool {
-        (self.row.twin_of.is_none() || workload.shape.has_headlines())
-            && (self.room.is_none() || workload.shape.fits_a_room())
-    }
-
-    /// Its row of the report. Histograms are merged: percentiles are never averaged.
-    fn row(&self, workloads: &[Workload]) -> Row {
-        let mut row = self.row.clone();
-        let mine = workloads.iter().zip(&self.measured).filter(|it| self.meets(it.0));
-        for (workload, measured) in mine {
-            let mut all = load::ledger::new_histogram();
-            for latencies in report::used(measured).iter().filter_map(|it| it.latencies.as_ref()) {
-                // All have the same bounds.
-                let _ = all.add(latencies);
-            }
-            row.cells.push(Cell {
-                workload: workload.name.clone(),
-                windows: measured.iter().map(|it| it.window.clone()).collect(),
-                latency: Distribution::with_curve(&all),
-                summary: None,
-            });
-        }
-        row
     }
 }
 
@@ -403,107 +360,6 @@ fn enough_fds(workloads: &[Workload]) -> Result<u64> {
     Ok(limit)
 }
 
-/// The floor, the second one if it is wanted, and each server in each of its encodings.
-fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contestant>> {
-    let mut contestants = vec![floor(None, setup.floor.clone())];
-    if let Some(ms) = setup.coalesce_ms {
-        let launch = setup.floor.clone().with_args(["--coalesce-ms".to_owned(), ms.to_string()]);
-        contestants.push(floor(Some(format!("coalescing {ms} ms")), launch));
-    }
-    let count = setup.servers.ours.len();
-    for (index, package) in setup.servers.ours.iter().enumerate() {
-        progress.hand_over(&format!("build {}/{count}  {}", index + 1, package.name));
-        let built = fleet::build(package, true);
-        if setup.is_interrupted() {
-            bail!("interrupted before anything was measured");
-        }
-        for encoding in &package.encodings {
-            contestants.push(Contestant {
-                row: Row {
-                    server: package.short_name().into(),
-                    framework: package.framework.clone(),
-                    framework_version: package.framework_version.clone(),
-                    encoding: Some(encoding.clone()),
-                    error: built.as_ref().err().map(|error| format!("{error:#}")),
-                    ..Row::default()
-                },
-                launch: built.as_ref().ok().map(|binary| package.launch(binary, encoding)),
-                package: Some(package.clone()),
-                ..Contestant::default()
-            });
-        }
-    }
-    contestants.extend(setup.servers.peers.iter().map(peer));
-    Ok(contestants)
-}
-
-/// A server of others as it is installed; one that is not is a row that says why.
-fn peer(peer: &Peer) -> Contestant {
-    let installed = peer.installed().and_then(|versions| Ok((versions, room(peer)?)));
-    let mut row = Row {
-        server: peer.name.clone(),
-        framework: peer.manifest.name.clone(),
-        framework_version: peer.manifest.version.clone(),
-        ..Row::default()
-    };
-    match installed {
-        Ok((versions, room)) => {
-            row.framework_version = versions;
-            Contestant {
-                row,
-                launch: Some(peer.launch()),
-                room: Some(room),
-                ..Contestant::default()
-            }
-        }
-        Err(error) => {
-            row.error = Some(format!("{error:#}"));
-            Contestant { row, ..Contestant::default() }
-        }
-    }
-}
-
-/// Where it is measured.
-fn room(peer: &Peer) -> Result<Room> {
-    let no_room = "it has no [room]: nothing that can be published is measured";
-    let room = peer.manifest.room.as_ref().context(no_room)?;
-    // Each process has a port of its own, which replaces this one.
-    let url = format!("http://127.0.0.1:1{}", room.publish);
-    let publication = PublishArgs::post(url, &room.body).publication(&Trust::default());
-    let publication = publication.map_err(anyhow::Error::msg)?.context(no_room)?;
-    Ok(Room::new(&room.path, publication))
-}
-
-fn floor(encoding: Option<String>, launch: Launch) -> Contestant {
-    let row = Row {
-        server: report::FLOOR.into(),
-        framework: report::FLOOR.into(),
-        framework_version: env!("CARGO_PKG_VERSION").into(),
-        encoding,
-        ..Row::default()
-    };
-    Contestant { row, launch: Some(launch), ..Contestant::default() }
-}
-
-/// A second copy of the first server under another name: the two must not differ.
-fn add_twin(contestants: &mut Vec<Contestant>) {
-    let original = contestants.iter().find(|it| !it.row.is_a_floor() && it.launch.is_some());
-    let Some(original) = original else { return };
-    let twin = Contestant {
-        row: Row {
-            twin_of: Some(original.row.key()),
-            server: format!("{}{}", original.row.server, report::TWIN),
-            framework: format!("{}{}", original.row.framework, report::TWIN),
-            conformance: None,
-            ..original.row.clone()
-        },
-        launch: original.launch.clone(),
-        room: original.room.clone(),
-        ..Contestant::default()
-    };
-    contestants.push(twin);
-}
-
 fn count_calls(contestants: &mut [Contestant], cores: &Cores, progress: &mut Progress) {
     let scratch = std::env::temp_dir();
     // Those of a server of others are not counted: its answers to a POST are not known.
@@ -522,21 +378,6 @@ fn debug_note() -> Option<String> {
     let note =
         "The harness is a debug build, and the floor is part of it: ratios to it are too low.";
     cfg!(debug_assertions).then(|| note.to_owned())
-}
-
-/// The stacks of others with their versions, and how they were set up.
-fn peers_note(contestants: &[Contestant]) -> Option<String> {
-    let peers = contestants.iter().filter(|it| it.room.is_some() && it.row.twin_of.is_none());
-    let stacks = peers.map(|it| {
-        let Row { server, framework, framework_version, .. } = &it.row;
-        format!("{server} is {framework} {framework_version}")
-    });
-    let stacks: Vec<_> = stacks.collect();
-    let note = format!(
-        "Servers of others run as their server.toml says, on one core like ours, and carry what is published: {}.",
-        stacks.join("; ")
-    );
-    (!stacks.is_empty()).then_some(note)
 }
 
 fn command_line() -> String {

@@ -173,7 +173,9 @@ impl Peer {
             let status = program.wait(VERSION_DEADLINE).ok()??;
             Some(line.trim().to_owned()).filter(|it| status.success() && !it.is_empty())
         });
-        versions.with_context(|| format!("not installed: sse-bench servers install {}", self.argument()))
+        versions.with_context(|| {
+            format!("not installed: sse-bench servers install {}", self.argument())
+        })
     }
 
     /// Installs it as its `build` says, and returns the versions that are then there.

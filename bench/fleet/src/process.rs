@@ -330,7 +330,9 @@ fn answers(program: &mut Program, addr: SocketAddr, within: Duration) -> Result<
 fn ask(addr: SocketAddr, within: Duration) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&addr, within)?;
     stream.set_read_timeout(Some(within))?;
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(
+        format!("GET / HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
     match stream.read(&mut [0; 64])? {
         0 => Err(io::Error::other("a connection is closed without an answer")),
         _ => Ok(()),
@@ -386,7 +388,7 @@ mod tests {
         let script = format!(
             "import os, socket, sys, time\n{before}\n\
              at = socket.create_server(('127.0.0.1', int(sys.argv[1].split('=')[1]) + {next}))\n\
-             while True:\n    one = at.accept()[0]; one.recv(4096); one.send(os.getcwd().encode())"
+             while True:\n    one = at.accept()[0]; one.recv(4096); one.send(os.getcwd().encode()); one.close()"
         );
         Launch {
             binary: "python3".into(),

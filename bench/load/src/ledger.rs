@@ -165,7 +165,8 @@ impl Outcome {
     /// grows, part of the server's CPU time falls behind its end: the time for an event would be too short.
     pub fn falls_behind(&self) -> Option<String> {
         let is_measured = |it: &&Message| self.window_ns.contains(&it.scheduled_ns) && it.count > 0;
-        let waits: Vec<u64> = self.messages.iter().filter(is_measured).map(Message::wait_ns).collect();
+        let waits: Vec<u64> =
+            self.messages.iter().filter(is_measured).map(Message::wait_ns).collect();
         let quarter = waits.len() / 4;
         let first = waits[..quarter].iter().min()?;
         let last = waits[waits.len() - quarter..].iter().min()?;

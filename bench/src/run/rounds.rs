@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use load::Workload;
 use load::stats;
 
-use super::Contestant;
+use super::contestant::Contestant;
 use super::progress::Progress;
 use super::window::{self, Cores, Measured};
 use crate::report;

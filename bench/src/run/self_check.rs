@@ -221,7 +221,7 @@ fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
             messages: 20,
             ..Broadcast::default()
         });
-        let window = window::measure(floor, &shape, cores).window;
+        let window = window::measure(floor, None, &shape, cores).window;
         stop.store(true, Ordering::Relaxed);
         Ok(window.poisoned.or(window.fault))
     })?;

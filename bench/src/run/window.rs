@@ -5,12 +5,12 @@ use std::thread;
 use anyhow::Result;
 use fleet::{Launch, Server};
 use hdrhistogram::Histogram;
-use load::{Room, Shape};
 use load::bare::thread_cpu_ns;
 use load::generator::{self, Mark, Outcome};
 use load::plan::Plan;
 use load::stats::{Distribution, Slope};
 use load::timer::unix_ns;
+use load::{Room, Shape};
 
 use super::gate::{self, Gate};
 use crate::report::{Distributions, Figures, Generator, MemoryPoint, Window};

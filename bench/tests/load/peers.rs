@@ -126,7 +126,9 @@ fn folders(root: &Path) -> Vec<String> {
     let room = "[room]\npath = \"/room\"\npublish = \"/say\"\nbody = \"{text}\"\n";
     let answer = "[[answer]]\npath = \"/v1\"\nbody = \"{}\"\n";
     let folders = [
-        ("ends", "true", room), ("not-installed", "false", room), ("without-room", "true", answer),
+        ("ends", "true", room),
+        ("not-installed", "false", room),
+        ("without-room", "true", answer),
     ];
     let write = |(name, installed, stream): (&str, &str, &str)| {
         let folder = root.join(name);

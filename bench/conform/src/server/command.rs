@@ -260,7 +260,8 @@ impl Judging<'_> {
                 bail!("{flag} needs the URL of a server; {names:?} is started by the suite itself");
             }
         }
-        let mut servers = Servers::named(names).context("neither a URL (http://…) nor a known name")?;
+        let mut servers =
+            Servers::named(names).context("neither a URL (http://…) nor a known name")?;
         if let Some(encoding) = &args.encoding {
             servers.peers.clear();
             if servers.is_empty() {

@@ -146,10 +146,9 @@ pub(super) fn packages(
     paint: Paint,
     kept: &Kept,
 ) -> Result<Vec<Run>> {
-    for (flag, is_given) in [
-        ("--wait", args.wait.is_some()),
-        ("--keep-alive-ms", args.keep_alive_ms.is_some()),
-    ] {
+    for (flag, is_given) in
+        [("--wait", args.wait.is_some()), ("--keep-alive-ms", args.keep_alive_ms.is_some())]
+    {
         if is_given {
             bail!("{flag} is not for servers of this workspace");
         }
