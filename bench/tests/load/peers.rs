@@ -162,7 +162,6 @@ fn a_server_that_cannot_be_measured_is_a_row_that_says_why() {
     assert_eq!(report["profile"], "field");
     let rows = report["rows"].as_array().unwrap();
     let row = |name: &str| rows.iter().find(|it| it["server"] == name).unwrap();
-    assert!(row("floor")["cells"][0]["windows"][0]["fault"].is_null(), "{text}");
     let fault = row("ends")["cells"][0]["windows"][0]["fault"].as_str().unwrap();
     assert!(fault.contains("ended (exit status: 3) before it answered: no room at 1"), "{fault}");
     assert_eq!(row("ends")["framework_version"], "1.2");
