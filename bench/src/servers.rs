@@ -12,7 +12,7 @@ use serde_json::json;
 /// A server that was named could not be installed.
 const EXIT_UNEXPECTED: u8 = 1;
 
-/// What to do with servers that have a name.
+/// The subcommands for servers that have a name.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
     /// List the servers that have a name: ours, and those of other ecosystems

@@ -81,7 +81,7 @@ pub struct PeerRoom {
     pub path: String,
     /// Where a POST publishes.
     pub publish: String,
-    /// What it posts, with the placeholders of `--publish-body`.
+    /// The body that it posts, with the placeholders of `--publish-body`.
     pub body: String,
 }
 

@@ -169,3 +169,66 @@ pub(super) fn peers_note(contestants: &[Contestant]) -> Option<String> {
     );
     (!stacks.is_empty()).then_some(note)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::window::{self, Cores};
+    use super::*;
+
+    const ROOM: &str = "[room]\npath = \"/room\"\npublish = \"/say\"\nbody = \"{text}\"\n";
+    const ANSWER: &str = "[[answer]]\npath = \"/v1\"\nbody = \"{}\"\n";
+
+    /// A server that ends at once: with this exit code of its version command, and this stream.
+    fn ending(name: &str, installed: u8, stream: &str) -> Contestant {
+        let folder = std::env::temp_dir().join(format!("sse-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = format!(
+            "name = \"their stack\"\nversion = \"1\"\nlanguage = \"sh\"\nurl = \"https://example.org/\"\n\
+             version_command = [\"sh\", \"-c\", \"echo 1.2; exit {installed}\"]\n\
+             command = [\"sh\", \"-c\", \"echo no room at {{port}} >&2; exit 3\"]\n{stream}"
+        );
+        std::fs::write(folder.join(fleet::MANIFEST), text).unwrap();
+        let contestant = peer(&Peer::read(&folder).unwrap());
+        std::fs::remove_dir_all(folder).unwrap();
+        contestant
+    }
+
+    #[test]
+    fn a_server_of_others_that_cannot_be_measured_is_a_row_that_says_why() {
+        let error = |name, installed, stream| {
+            let it = ending(name, installed, stream);
+            assert!(it.launch.is_none());
+            it.row.error.unwrap()
+        };
+        let words = error("not-installed", 1, ROOM);
+        assert!(words.starts_with("not installed: sse-bench servers install"), "{words}");
+        let words = error("without-room", 0, ANSWER);
+        assert!(words.starts_with("it has no [room]"), "{words}");
+    }
+
+    #[test]
+    fn a_server_of_others_that_ends_is_a_fault_of_its_window() {
+        let it = ending("ends", 0, ROOM);
+        assert_eq!((it.row.framework_version.as_str(), it.row.error.as_deref()), ("1.2", None));
+        assert!(!it.row.is_a_floor() && it.room.is_some());
+        let launch = Launch { folder: None, ..it.launch.clone().unwrap() };
+        let idle = Workload::idle(20, 1);
+        let window =
+            window::measure(&launch, it.room.as_ref(), &idle.shape, &Cores::default()).window;
+        let fault = window.fault.unwrap();
+        assert!(
+            fault.contains("ended (exit status: 3) before it answered: no room at "),
+            "{fault}"
+        );
+        // A room carries what is published, and silence.
+        assert!(it.meets(&idle) && !it.meets(&Workload::ticks(1, 1)));
+    }
+
+    #[test]
+    fn the_twin_is_of_a_server_of_others_where_there_is_none_of_ours() {
+        let mut all = vec![floor(None, Launch::default()), ending("twin", 0, ROOM)];
+        add_twin(&mut all);
+        let twin = &all[2];
+        assert!(twin.room.is_some() && twin.row.twin_of == Some(all[1].row.key()));
+    }
+}

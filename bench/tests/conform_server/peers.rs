@@ -55,7 +55,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 "#;
 
 /// A server's folder: its program, which fails in this way, and some lines of its `server.toml` replaced.
-fn peer(folder: &Folder, name: &str, way: &str, replaced: &[(&str, &str)]) -> PathBuf {
+fn peer(folder: &Folder, name: &str, way: &str, replaced: &Replaced) -> PathBuf {
     let path = PathBuf::from(folder.file(name));
     std::fs::create_dir_all(&path).unwrap();
     std::fs::write(path.join("server.py"), PROGRAM).unwrap();
@@ -83,6 +83,9 @@ body = '{{"text":{{json}}}}'
     std::fs::write(path.join("server.toml"), manifest).unwrap();
     path
 }
+
+/// Texts of a `server.toml`, and those in their place.
+type Replaced = [(&'static str, &'static str)];
 
 /// The exit code, and both outputs.
 fn sse_bench(arguments: &[&str], paths: &[&Path]) -> (Option<i32>, String, String) {
@@ -130,7 +133,7 @@ fn a_folder_with_a_server_toml_is_installed_then_judged_in_its_room() {
 fn a_server_that_does_not_start_is_a_run_that_says_why_beside_those_that_do() {
     let folder = Folder::new("peer-faults");
     let python = r#"python3 = "python3""#;
-    let faults: [(&str, &str, &[(&str, &str)], &str); 5] = [
+    let faults: [(&str, &str, &Replaced, &str); 5] = [
         ("ends", "ends", &[], "the configuration is wrong"),
         ("silent", "silent", &[], "no answer within 2s"),
         ("elsewhere", "elsewhere", &[], "no answer within 2s"),
@@ -199,7 +202,7 @@ fn an_installation_that_fails_says_its_last_words() {
 #[test]
 fn a_server_toml_with_a_mistake_is_one_line_that_names_the_place() {
     let folder = Folder::new("peer-mistakes");
-    let mistakes: [(&[(&str, &str)], &str); 3] = [
+    let mistakes: [(&Replaced, &str); 3] = [
         (&[("language", "langage")], "server.toml, line 4: unknown field `langage`"),
         (&[(", \"{port}\"]", "]")], "`command` has no {port}"),
         (&[("version_command = [\"cat\", \"built\"]", "")], "missing field `version_command`"),

@@ -217,7 +217,7 @@ pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
     could_not_run(&format!("not judged: {}", not_started.join(", ")))
 }
 
-/// What all servers of a command have in common.
+/// The part that all servers of a command have in common.
 struct Judging<'j> {
     args: &'j ServerArgs,
     selection: &'j Selection,
