@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use conform::host::{self, Watch};
 use conform::{AttackDeviation, Deviations};
-use fleet::Package;
+use fleet::{Package, Servers};
 use serde::Serialize;
 
 pub use self::report::{Report, Row, Verdict};
@@ -59,15 +59,15 @@ open file, so it needs ulimit -n 20000). Without --release the servers are debug
 Examples:
   sse-bench attack                                   all servers, all attacks, short
   sse-bench attack axum --only malformed --seed 7    one attack, with the requests of that seed
-  sse-bench attack all --size long --release --json target/attack.json --md target/attack.md
+  sse-bench attack ours --size long --release --json target/attack.json --md target/attack.md
   sse-bench attack --json - | jq '.rows[] | select(.verdict != \"held\")'
 
 A known limit of a framework is an [[attack]] entry in the server's deviations.toml.
 Exit codes: 0 held, or failed as is known; 1 failed, or a known failure is none any more;
 2 could not run, or the host was too busy to judge.")]
 pub struct Args {
-    /// A server of the workspace, by name or folder, or all
-    #[arg(default_value = "all", value_name = "NAME")]
+    /// A server of this repository, by name or folder, or `ours`
+    #[arg(default_value = "ours", value_name = "NAME")]
     server: String,
     /// How large: short, medium or long
     #[arg(long, default_value = "short", value_name = "NAME", value_parser = Size::find)]
@@ -227,11 +227,7 @@ fn select(word: Option<&str>) -> Result<Vec<&'static Attack>> {
 }
 
 fn packages(server: &str) -> Result<Vec<Package>> {
-    let all = fleet::discover()?;
-    match server {
-        "all" => Ok(all),
-        name => Ok(vec![fleet::find(&all, name)?.clone()]),
-    }
+    Servers::named(&[server])?.only_ours()
 }
 
 /// The known failures of a server; each names an attack.

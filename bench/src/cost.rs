@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use fleet::Package;
+use fleet::{Package, Servers};
 
 pub use self::count::Load;
 use self::layer::{Layer, Layers, Source};
@@ -153,9 +153,10 @@ fn count(packages: &[Package], args: &Args) -> Result<Report> {
 
 /// The servers that were asked for.
 fn select(all: &[Package], args: &Args) -> Result<Vec<Package>> {
-    let named: Result<Vec<_>> =
-        args.servers.iter().map(|name| fleet::find(all, name).cloned()).collect();
-    let mut packages = if args.servers.is_empty() { all.to_vec() } else { named? };
+    let mut packages = match args.servers.as_slice() {
+        [] => all.to_vec(),
+        names => Servers::named(names)?.only_ours()?,
+    };
     if args.check {
         packages.retain(stored::has);
         if packages.is_empty() {

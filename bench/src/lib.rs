@@ -7,4 +7,5 @@ pub mod attack;
 pub mod cost;
 pub mod report;
 pub mod run;
+pub mod servers;
 pub mod site;

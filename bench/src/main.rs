@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::report::{self, Report};
 use bench::run::{self, Profile};
-use bench::{attack, cost, site};
+use bench::{attack, cost, servers, site};
 use clap::{CommandFactory, Parser, Subcommand};
 use conform::report::Paint;
 
@@ -25,10 +25,12 @@ const EXIT_COULD_NOT_RUN: u8 = 2;
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
-  sse-bench                                   all servers, in under 4 minutes once built
-  sse-bench run --only axum,poem              two of them
+  sse-bench                                   our servers, in under 4 minutes once built
+  sse-bench run --servers axum,poem           two of them
+  sse-bench run --servers all                 beside those of other ecosystems
   sse-bench run --profile standard            more rounds, tighter ranges
   sse-bench conform server http://HOST/PATH   does this server conform? Any language will do
+  sse-bench servers list                      servers that have a name: ours, and those of other ecosystems
   sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
   sse-bench attack axum                       do crowds, floods and nonsense break it?
   sse-bench cost axum                         where do the instructions of an event go?
@@ -49,8 +51,10 @@ enum Command {
     /// Build, check and measure the servers, and write a report (the default)
     #[command(after_help = "\
 Examples:
-  sse-bench run --only axum,poem
+  sse-bench run --servers axum,poem
   sse-bench run --profile standard --out target/standard
+  sse-bench run --servers peers               broadcast and idle memory of servers of other ecosystems
+  sse-bench run --servers axum,node-http,go-nethttp --out target/three
 
 Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
     Run(run::Args),
@@ -63,6 +67,9 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     Attack(attack::Args),
     /// Count the instructions of one delivered event, by layer of the server
     Cost(cost::Args),
+    /// List the servers that have a name, or install those of other ecosystems
+    #[command(subcommand)]
+    Servers(servers::Command),
     /// List cases, rules, servers or workloads
     #[command(subcommand)]
     List(List),
@@ -99,7 +106,7 @@ Examples:
 
 #[derive(Subcommand)]
 enum Conform {
-    /// Check a server of the workspace by name, or any server by URL
+    /// Check any server by URL, or those that have a name
     Server(Box<conform::ServerArgs>),
     /// Check whether several nodes behave like one server
     Cluster(Box<conform::cluster::ClusterArgs>),
@@ -123,7 +130,7 @@ Examples:
   sse-bench list rules | grep ^D          those of HTTP
   sse-bench list rules --json | jq '.rules[] | select(.cases == []) | {id, reason}'")]
     Rules(conform::ListArgs),
-    /// The servers of the workspace
+    /// The servers of this repository (sse-bench servers list has all that have a name)
     #[command(after_help = "Examples:\n  sse-bench list servers --json | jq -r '.[].name'")]
     Servers {
         /// Write the list as JSON
@@ -165,6 +172,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args, report::load_page),
         Command::Attack(args) => attack::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Servers(command) => servers::run(&command),
         Command::List(list) => print_list(&list),
         Command::Report(args) => print_report(&args),
         Command::Compare(args) => report::compare::run(&args),

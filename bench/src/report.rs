@@ -132,13 +132,13 @@ pub struct BareLoop {
 /// One server in one encoding.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
-    /// The package without `sse-`, or `floor`.
+    /// The package without `sse-`, the folder of a server of others, or `floor`.
     pub server: String,
     /// The framework it is written with.
     pub framework: String,
-    /// The framework's version.
+    /// The framework's version; of a server of others the versions that were installed.
     pub framework_version: String,
-    /// `shared` or `native`; nothing for the floor, `coalescing 5 ms` for the second one.
+    /// `shared` or `native`; nothing for a server of others and for the floor, `coalescing 5 ms` for the second one.
     pub encoding: Option<String>,
     /// The row of which this is a second copy under another name.
     pub twin_of: Option<String>,
@@ -379,7 +379,12 @@ impl Row {
 
     /// Whether this is the floor that all are compared with.
     pub fn is_floor(&self) -> bool {
-        self.encoding.is_none()
+        self.is_a_floor() && self.encoding.is_none()
+    }
+
+    /// Whether this is that floor or the second one.
+    pub fn is_a_floor(&self) -> bool {
+        self.server == FLOOR
     }
 
     /// The cell of a workload.

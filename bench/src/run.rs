@@ -7,6 +7,7 @@
 
 mod calls;
 mod check;
+mod contestant;
 mod gate;
 pub(crate) mod progress;
 mod rounds;
@@ -22,16 +23,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use conform::report::Paint;
-use fleet::{Launch, Package};
+use fleet::{Launch, Servers};
 use jiff::Timestamp;
 use load::Workload;
-use load::stats::Distribution;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::contestant::{Contestant, add_twin, build, peers_note};
 use self::progress::Progress;
 use self::rounds::Rounds;
-use self::window::{Cores, Measured};
-use crate::report::{self, BareLoop, Cell, Check, Environment, Report, Row};
+use self::window::Cores;
+use crate::report::{self, BareLoop, Check, Environment, Report};
 
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
@@ -39,13 +40,15 @@ const EXIT_SELF_CHECK_FAILED: u8 = 3;
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How thorough: quick (under 4 minutes once built), standard (under 20) or full
-    #[arg(long, default_value = "quick", value_name = "NAME")]
-    profile: String,
-    /// Only these servers, by name or folder, with commas; `floor` alone measures only what this
-    /// host and this harness can do [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    only: Vec<String>,
+    /// How thorough: quick (under 4 minutes once built), standard (under 20), full, or field: the
+    /// workloads that servers of other ecosystems carry too [default: quick, with peers field]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// These servers, with commas: ours, peers (those of other ecosystems, in bench/servers), all, names, or
+    /// folders with a server.toml; `floor` alone measures only what this host and this harness can do
+    /// [default: ours]
+    #[arg(long, alias = "only", value_delimiter = ',', value_name = "NAMES")]
+    servers: Vec<String>,
     /// Go on if the self-check fails, and say so in the report: for tests of the harness
     #[arg(long, hide = true)]
     unchecked: bool,
@@ -120,6 +123,17 @@ impl Profile {
                 workloads: thorough(1),
             },
             Profile { name: "full", at_most: Duration::from_secs(90 * 60), workloads: thorough(3) },
+            Profile {
+                name: "field",
+                at_most: Duration::from_secs(60 * 60),
+                workloads: vec![
+                    Workload::broadcast(1000, 40, 25, 5),
+                    Workload::busy_broadcast_of(500, 100, 3),
+                    // Some servers give each stream a thread of a hundred, or a process of thirty.
+                    Workload::broadcast(20, 40, 25, 3),
+                    Workload::idle(1000, 1),
+                ],
+            },
         ]
     }
 
@@ -130,44 +144,6 @@ impl Profile {
         all.into_iter()
             .find(|it| it.name == name)
             .with_context(|| format!("there is no profile {name:?}; choose {known}"))
-    }
-}
-
-/// The subject measured under one name: a server in one encoding, or the floor.
-#[derive(Debug, Default)]
-struct Contestant {
-    /// Its row of the report, without the cells.
-    row: Row,
-    launch: Option<Launch>,
-    package: Option<Package>,
-    /// Its windows, for each workload.
-    measured: Vec<Vec<Measured>>,
-}
-
-impl Contestant {
-    /// Whether it is measured under this workload: the twin is there to agree in the headlines.
-    fn meets(&self, workload: &Workload) -> bool {
-        self.row.twin_of.is_none() || workload.shape.has_headlines()
-    }
-
-    /// Its row of the report. Histograms are merged: percentiles are never averaged.
-    fn row(&self, workloads: &[Workload]) -> Row {
-        let mut row = self.row.clone();
-        let mine = workloads.iter().zip(&self.measured).filter(|it| self.meets(it.0));
-        for (workload, measured) in mine {
-            let mut all = load::ledger::new_histogram();
-            for latencies in report::used(measured).iter().filter_map(|it| it.latencies.as_ref()) {
-                // All have the same bounds.
-                let _ = all.add(latencies);
-            }
-            row.cells.push(Cell {
-                workload: workload.name.clone(),
-                windows: measured.iter().map(|it| it.window.clone()).collect(),
-                latency: Distribution::with_curve(&all),
-                summary: None,
-            });
-        }
-        row
     }
 }
 
@@ -208,7 +184,7 @@ struct Setup {
     profile: &'static str,
     at_most: Duration,
     workloads: Vec<Workload>,
-    packages: Vec<Package>,
+    servers: Servers,
     folder: PathBuf,
     seed: u64,
     unchecked: bool,
@@ -223,9 +199,11 @@ struct Setup {
 impl Setup {
     fn of(args: &Args) -> Result<Setup> {
         let began = Timestamp::now();
-        let Profile { name: profile, at_most, workloads } = Profile::find(&args.profile)?;
+        let servers = select_servers(&args.servers)?;
+        let usual = if servers.peers.is_empty() { "quick" } else { "field" };
+        let profile = args.profile.as_deref().unwrap_or(usual);
+        let Profile { name: profile, at_most, workloads } = Profile::find(profile)?;
         let workloads = select_workloads(workloads, &args.workloads)?;
-        let packages = select_packages(fleet::discover()?, &args.only)?;
         let open_files = enough_fds(&workloads)?;
         let folder = match &args.out {
             Some(folder) => folder.clone(),
@@ -253,12 +231,12 @@ impl Setup {
             profile,
             at_most,
             workloads,
-            packages,
+            servers,
             folder,
             seed: args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32)),
             unchecked: args.unchecked,
             environment,
-            floor: Launch { binary, args: vec!["floor".into()], core: None },
+            floor: Launch { binary, args: vec!["floor".into()], ..Launch::default() },
             coalesce_ms: args.coalesce_ms,
             cores,
             core_note,
@@ -285,7 +263,14 @@ impl Setup {
             trust: report::Trust::default(),
             workloads: self.workloads.clone(),
             rows: contestants.iter().map(|it| it.row(&self.workloads)).collect(),
-            notes: self.core_note.iter().cloned().chain(debug_note()).chain(truths.notes).collect(),
+            notes: self
+                .core_note
+                .iter()
+                .cloned()
+                .chain(debug_note())
+                .chain(truths.notes)
+                .chain(peers_note(contestants))
+                .collect(),
         };
         report.summarise();
         report
@@ -359,13 +344,10 @@ fn select_workloads(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>
     Ok(all.into_iter().filter(|it| only.is_empty() || only.contains(&it.name)).collect())
 }
 
-fn select_packages(all: Vec<Package>, only: &[String]) -> Result<Vec<Package>> {
-    let mut chosen = Vec::new();
+fn select_servers(names: &[String]) -> Result<Servers> {
     // The floor is in every run.
-    for name in only.iter().filter(|it| *it != report::FLOOR) {
-        chosen.push(fleet::find(&all, name)?.name.clone());
-    }
-    Ok(all.into_iter().filter(|it| only.is_empty() || chosen.contains(&it.name)).collect())
+    let named: Vec<&String> = names.iter().filter(|it| *it != report::FLOOR).collect();
+    if names.is_empty() { Servers::named(&["ours"]) } else { Servers::named(&named) }
 }
 
 fn enough_fds(workloads: &[Workload]) -> Result<u64> {
@@ -378,71 +360,11 @@ fn enough_fds(workloads: &[Workload]) -> Result<u64> {
     Ok(limit)
 }
 
-/// The floor, the second one if it is wanted, and each server in each of its encodings.
-fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contestant>> {
-    let mut contestants = vec![floor(None, setup.floor.clone())];
-    if let Some(ms) = setup.coalesce_ms {
-        let launch = setup.floor.clone().with_args(["--coalesce-ms".to_owned(), ms.to_string()]);
-        contestants.push(floor(Some(format!("coalescing {ms} ms")), launch));
-    }
-    let count = setup.packages.len();
-    for (index, package) in setup.packages.iter().enumerate() {
-        progress.hand_over(&format!("build {}/{count}  {}", index + 1, package.name));
-        let built = fleet::build(package, true);
-        if setup.is_interrupted() {
-            bail!("interrupted before anything was measured");
-        }
-        for encoding in &package.encodings {
-            contestants.push(Contestant {
-                row: Row {
-                    server: package.short_name().into(),
-                    framework: package.framework.clone(),
-                    framework_version: package.framework_version.clone(),
-                    encoding: Some(encoding.clone()),
-                    error: built.as_ref().err().map(|error| format!("{error:#}")),
-                    ..Row::default()
-                },
-                launch: built.as_ref().ok().map(|binary| package.launch(binary, encoding)),
-                package: Some(package.clone()),
-                ..Contestant::default()
-            });
-        }
-    }
-    Ok(contestants)
-}
-
-fn floor(encoding: Option<String>, launch: Launch) -> Contestant {
-    let row = Row {
-        server: report::FLOOR.into(),
-        framework: report::FLOOR.into(),
-        framework_version: env!("CARGO_PKG_VERSION").into(),
-        encoding,
-        ..Row::default()
-    };
-    Contestant { row, launch: Some(launch), ..Contestant::default() }
-}
-
-/// A second copy of the first server under another name: the two must not differ.
-fn add_twin(contestants: &mut Vec<Contestant>) {
-    let original = contestants.iter().find(|it| it.package.is_some() && it.launch.is_some());
-    let Some(original) = original else { return };
-    let twin = Contestant {
-        row: Row {
-            twin_of: Some(original.row.key()),
-            server: format!("{}{}", original.row.server, report::TWIN),
-            framework: format!("{}{}", original.row.framework, report::TWIN),
-            conformance: None,
-            ..original.row.clone()
-        },
-        launch: original.launch.clone(),
-        ..Contestant::default()
-    };
-    contestants.push(twin);
-}
-
 fn count_calls(contestants: &mut [Contestant], cores: &Cores, progress: &mut Progress) {
     let scratch = std::env::temp_dir();
-    for contestant in contestants.iter_mut().filter(|it| it.row.twin_of.is_none()) {
+    // Those of a server of others are not counted: its answers to a POST are not known.
+    let counted = |it: &&mut Contestant| it.row.twin_of.is_none() && it.room.is_none();
+    for contestant in contestants.iter_mut().filter(counted) {
         let Some(launch) = &contestant.launch else { continue };
         progress.say(&format!("count write calls  {}", contestant.row.key()));
         match calls::per_event(launch, cores, &scratch) {
@@ -478,7 +400,7 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_those_that_exist() {
         let error = Profile::find("fast").unwrap_err().to_string();
-        assert_eq!(error, "there is no profile \"fast\"; choose quick, standard, full");
+        assert_eq!(error, "there is no profile \"fast\"; choose quick, standard, full, field");
         let all = || Profile::find("quick").unwrap().workloads;
         let error = select_workloads(all(), &["nope".into()]).unwrap_err().to_string();
         assert!(error.contains("broadcast-1000, ticks"), "{error}");
@@ -488,7 +410,8 @@ mod tests {
     /// Five frameworks in two encodings, one in one, a twin, and the floor.
     #[test]
     fn profiles_fit_their_time() {
-        for profile in Profile::all() {
+        // The field has its own number of servers.
+        for profile in Profile::all().into_iter().filter(|it| it.name != "field") {
             let all: Duration = profile
                 .workloads
                 .iter()

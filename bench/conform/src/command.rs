@@ -21,9 +21,9 @@ const EXIT_EXPECTED: u8 = 0;
 /// A failure that is not listed, a listed case that passes, a server that stopped answering.
 const EXIT_UNEXPECTED: u8 = 1;
 /// Nothing was checked, or nothing judged: unreachable, unknown name, bad arguments, only skips.
-const EXIT_COULD_NOT_RUN: u8 = 2;
+pub(super) const EXIT_COULD_NOT_RUN: u8 = 2;
 /// The harness itself failed.
-const EXIT_HARNESS: u8 = 3;
+pub(super) const EXIT_HARNESS: u8 = 3;
 
 /// Where the results go.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,11 +1,12 @@
-//! The servers of this workspace as processes: find, build, start, observe, stop.
+//! Servers as processes: find, build or install, start, observe, stop.
 //!
 //! The harness sees a server only through its socket and its process, so a server in any language
-//! could stand here. No list of servers is written down: a package with `[package.metadata.server]`
-//! in its manifest is one.
+//! stands here. No list of servers is written down: a package with `[package.metadata.server]`
+//! in its manifest is one of ours, and a folder with a `server.toml` is a peer.
 
 mod eventually;
 mod kill_on_exit;
+mod peer;
 mod process;
 mod program;
 mod usage;
@@ -20,12 +21,13 @@ use serde::{Deserialize, Serialize};
 
 pub use cargo_metadata;
 pub use eventually::eventually;
+pub use peer::{MANIFEST, Manifest, PEERS, Peer, PeerAnswer, PeerRoom};
 pub use process::{
-    Launch, PORT, READY_DEADLINE, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped, allowed_cores,
-    pin_current_thread, raise_fd_limit,
+    Launch, PORT, READY_DEADLINE, Ready, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped,
+    allowed_cores, free_port, pin_current_thread, raise_fd_limit,
 };
 pub use program::{Lines, Program, Tail};
-pub use usage::{Usage, cpu_of};
+pub use usage::{Usage, cpu_of, cpu_of_all, memory_of};
 
 /// Descriptors that a load needs beside one for each connection: epoll, timers, pipes, files.
 pub const SPARE_FDS: u64 = 64;
@@ -79,8 +81,93 @@ impl Package {
         Launch {
             binary: binary.to_owned(),
             args: vec!["--encoding".into(), encoding.into()],
-            core: None,
+            ..Launch::default()
         }
+    }
+}
+
+/// The servers that some names mean.
+#[derive(Debug, Clone, Default)]
+pub struct Servers {
+    /// Packages of this workspace, in the order of folders.
+    pub ours: Vec<Package>,
+    /// Servers of other ecosystems, in the order of names.
+    pub peers: Vec<Peer>,
+}
+
+impl Servers {
+    /// The servers that these names mean, each once: `ours`, `peers`, `all`, the name of a package or of a folder of
+    /// [`PEERS`], or the path, with a `/`, of any folder that has a [`MANIFEST`].
+    ///
+    /// # Errors
+    /// As [`discover`] and [`Peer::read`], and for a name that there is not; the text names those that exist.
+    pub fn named<S: AsRef<str>>(names: &[S]) -> Result<Servers> {
+        let (paths, names): (Vec<_>, Vec<_>) =
+            names.iter().map(AsRef::as_ref).partition(|it: &&str| it.contains('/'));
+        let known = if names.is_empty() { Servers::default() } else { Servers::all()? };
+        let mut chosen = Servers::default();
+        for name in names {
+            match name {
+                "ours" => chosen.ours.extend(known.ours.iter().cloned()),
+                "peers" => chosen.peers.extend(known.peers.iter().cloned()),
+                "all" => {
+                    chosen.ours.extend(known.ours.iter().cloned());
+                    chosen.peers.extend(known.peers.iter().cloned());
+                }
+                name => match known.peers.iter().find(|it| it.name == name) {
+                    Some(peer) => chosen.peers.push(peer.clone()),
+                    None => chosen.ours.push(known.package(name)?.clone()),
+                },
+            }
+        }
+        for path in paths {
+            chosen.peers.push(Peer::read(Path::new(path))?);
+        }
+        // In the order of the field, whatever the order of the names, so that reports compare.
+        let place = |it: &Package| known.ours.iter().position(|known| known.name == it.name);
+        chosen.ours.sort_by_key(place);
+        chosen.ours.dedup();
+        chosen.peers.sort_by(|a, b| (&a.name, &a.folder).cmp(&(&b.name, &b.folder)));
+        chosen.peers.dedup();
+        Ok(chosen)
+    }
+
+    /// All of the clone that the current directory is in.
+    ///
+    /// # Errors
+    /// As [`discover`] and [`Peer::read`].
+    pub fn all() -> Result<Servers> {
+        let root: PathBuf = metadata()?.workspace_root.into();
+        let ours = discover()?;
+        let peers = root.join(PEERS);
+        let peers = if peers.is_dir() { Peer::read_all(&peers)? } else { Vec::new() };
+        Ok(Servers { ours, peers })
+    }
+
+    fn package(&self, name: &str) -> Result<&Package> {
+        find(&self.ours, name).map_err(|error| {
+            let peers: Vec<_> = self.peers.iter().map(|it| it.name.as_str()).collect();
+            anyhow!("{error}, {}, or ours, peers, all", peers.join(", "))
+        })
+    }
+
+    /// Those of this workspace, for a command that has no other subject.
+    ///
+    /// # Errors
+    /// When servers of others are among them.
+    pub fn only_ours(self) -> Result<Vec<Package>> {
+        match self.peers.first() {
+            Some(peer) => bail!(
+                "{} is a server of others, and this command is for servers of this repository; `ours` names them",
+                peer.name
+            ),
+            None => Ok(self.ours),
+        }
+    }
+
+    /// Whether the names meant none.
+    pub fn is_empty(&self) -> bool {
+        self.ours.is_empty() && self.peers.is_empty()
     }
 }
 
@@ -194,7 +281,7 @@ pub fn build_smallest(package: &Package, release: bool) -> Result<Launch> {
     let built = built.with_context(|| format!("{} has no example {SMALLEST}", package.name))?;
     // The next package builds its example to the same path.
     let binary = keep(&built, &format!("{}-{SMALLEST}", package.name))?;
-    Ok(Launch { binary, args: vec![PORT.into()], core: None })
+    Ok(Launch { binary, args: vec![PORT.into()], ..Launch::default() })
 }
 
 /// A copy of a program beside it, under another name.
@@ -303,6 +390,30 @@ mod tests {
         assert!(packages.is_sorted_by_key(Package::number));
         let error = find(&packages, "nope").unwrap_err().to_string();
         assert!(error.contains("\"nope\"") && error.contains("axum"), "{error}");
+    }
+
+    #[test]
+    fn names_mean_ours_peers_all_one_or_a_folder() {
+        let named = |names: &[&str]| Servers::named(names).unwrap();
+        let count = |names: &[&str]| (named(names).ours.len(), named(names).peers.len());
+        let ours = discover().unwrap();
+        let (all, peers) = (count(&["all"]), count(&["peers"]));
+        assert_eq!((count(&["ours"]), peers.0), ((ours.len(), 0), 0));
+        assert_eq!(all, (ours.len(), peers.1));
+        assert!(peers.1 >= 10, "{peers:?}");
+        // Each once, in the order of the field.
+        let [first, .., last] = ours.as_slice() else { panic!("{ours:?}") };
+        let names = ["node-http", last.short_name(), &first.name, "node-http", "go-nethttp"];
+        let some = named(&names);
+        assert_eq!(some.ours, [first.clone(), last.clone()]);
+        let names: Vec<_> = some.peers.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["go-nethttp", "node-http"]);
+        let folder = some.peers[0].folder.display().to_string();
+        assert_eq!(named(&[&folder]).peers, some.peers[..1]);
+        let error = Servers::named(&["nope"]).unwrap_err().to_string();
+        for known in ["\"nope\"", first.short_name(), "node-http", "peers"] {
+            assert!(error.contains(known), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A server as a process: start it, wait until it listens, stop it.
 
 use std::ffi::OsString;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 
-use super::{Program, Tail, Usage, last_line};
+use super::{Program, Tail, Usage, last_line, usage};
 
 /// Time a server gets to print its ready line. All six need well under a second; a debug build on a
 /// busy two-core machine needs a few.
@@ -28,15 +28,46 @@ pub const STDERR_KEPT_BYTES: usize = 64 * 1024;
 /// Stands for the port among a server's arguments, where it is not the value of `--port`.
 pub const PORT: &str = "{port}";
 
+/// Ports for servers that cannot choose one: below those that the system hands out by itself, so that no client of
+/// another program has one meanwhile.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// Free ports are looked for so often; on a usual host the first is free.
+const PORT_TRIES: usize = 100;
+
+/// Between two looks whether a server answers.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long a connection to a server on this host, and its answer, may take before it is asked again.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How to start a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Launch {
     /// The program.
     pub binary: PathBuf,
-    /// Its arguments; [`PORT`] becomes 0, or without one `--port 0` is added.
+    /// Its arguments; [`PORT`] becomes the port, or without one `--port` is added.
     pub args: Vec<String>,
+    /// Where it runs; `None` is where we are.
+    pub folder: Option<PathBuf>,
+    /// How it is known that it serves.
+    pub ready: Ready,
     /// The one core that it may run on; `None` leaves it free.
     pub core: Option<usize>,
+}
+
+/// How it is known that a server serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ready {
+    /// It chooses a port and prints a line, `listening on http://ADDRESS:PORT`.
+    #[default]
+    Line,
+    /// It gets a free port, and answers a request there. A connection alone says little: the system takes it for a
+    /// program that is still being loaded.
+    Answer {
+        /// How long that may take.
+        within: Duration,
+    },
 }
 
 impl Launch {
@@ -56,10 +87,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the process and waits until it says `listening on http://…`.
+    /// Starts the process and waits until it serves, as its [`Ready`] says.
     ///
     /// # Errors
-    /// When it cannot be started or pinned, exits early, or stays silent for [`READY_DEADLINE`].
+    /// When it cannot be started or pinned, exits early, or does not serve in time.
     pub fn start(launch: &Launch) -> Result<Server> {
         Server::start_on(launch, 0)
     }
@@ -70,6 +101,10 @@ impl Server {
     /// As [`Server::start`].
     pub fn start_on(launch: &Launch, port: u16) -> Result<Server> {
         let shown = launch.binary.display();
+        let port = match launch.ready {
+            Ready::Answer { .. } if port == 0 => free_port()?,
+            _ => port,
+        };
         let program = spawn(launch, port).with_context(|| format!("cannot start {shown}"))?;
         let mut program = program.kill_on_exit().context("cannot start /bin/sh")?;
         let lines = program.lines().expect("stdout was asked to be a pipe");
@@ -78,6 +113,20 @@ impl Server {
             line if line.is_empty() => String::new(),
             line => format!(": {line}"),
         };
+        if let Ready::Answer { within } = launch.ready {
+            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            return match answers(&mut program, addr, within)? {
+                Answering::Yes => Ok(Server { program, addr, stderr }),
+                Answering::Ended(status) => {
+                    let words = last_words(stderr.text_at_end(Duration::from_secs(1)));
+                    bail!("{shown} ended ({status}) before it answered{words}")
+                }
+                Answering::Not(why) => {
+                    let words = last_words(stderr.text());
+                    bail!("{shown} did not answer on {addr} within {within:?} ({why}){words}")
+                }
+            };
+        }
         match lines.next_line(READY_DEADLINE) {
             Ok(Some(line)) => match ready_addr(&line) {
                 Some(addr) => Ok(Server { program, addr, stderr }),
@@ -109,6 +158,11 @@ impl Server {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.program.pid().as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Its process, and those that it has started and that are still in its group.
+    pub fn pids(&self) -> Vec<u32> {
+        usage::group(self.pid())
     }
 
     /// The end of its stderr, at most [`STDERR_KEPT_BYTES`].
@@ -210,9 +264,12 @@ pub fn raise_fd_limit() -> io::Result<u64> {
 fn spawn(launch: &Launch, port: u16) -> Result<Program> {
     let mut command = Command::new(&launch.binary);
     let port = port.to_string();
-    command.args(launch.args.iter().map(|arg| if arg == PORT { &port } else { arg }));
-    if !launch.args.iter().any(|arg| arg == PORT) {
+    command.args(launch.args.iter().map(|arg| arg.replace(PORT, &port)));
+    if !launch.args.iter().any(|arg| arg.contains(PORT)) {
         command.args(["--port", &port]);
+    }
+    if let Some(folder) = &launch.folder {
+        command.current_dir(folder);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // The user's own settings for a server must not change what is measured.
@@ -234,6 +291,54 @@ fn spawn(launch: &Launch, port: u16) -> Result<Program> {
     })
 }
 
+/// A port of this host on which nothing listens.
+///
+/// # Errors
+/// When none is found.
+pub fn free_port() -> Result<u16> {
+    let listens = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut tries = std::iter::repeat_with(|| fastrand::u16(PORTS)).take(PORT_TRIES);
+    tries.find(listens).with_context(|| format!("no free port found in {PORTS:?}"))
+}
+
+/// Whether a program answers.
+enum Answering {
+    Yes,
+    Ended(ExitStatus),
+    Not(io::Error),
+}
+
+/// Asks until it answers, its end, or the end of this time.
+fn answers(program: &mut Program, addr: SocketAddr, within: Duration) -> Result<Answering> {
+    let deadline = Instant::now() + within;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = ask(addr, left.clamp(ASK_AGAIN, ANSWER_DEADLINE));
+        // The answer may be another program's, which has taken the port: then ours has ended.
+        if let Some(status) = program.ended()? {
+            return Ok(Answering::Ended(status));
+        }
+        match answer {
+            Ok(()) => return Ok(Answering::Yes),
+            Err(error) if Instant::now() >= deadline => return Ok(Answering::Not(error)),
+            Err(_) => thread::sleep(ASK_AGAIN),
+        }
+    }
+}
+
+/// One request; whatever the answer is, the program serves.
+fn ask(addr: SocketAddr, within: Duration) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&addr, within)?;
+    stream.set_read_timeout(Some(within))?;
+    stream.write_all(
+        format!("GET / HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    match stream.read(&mut [0; 64])? {
+        0 => Err(io::Error::other("a connection is closed without an answer")),
+        _ => Ok(()),
+    }
+}
+
 fn is_setting(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| name.starts_with("SSE_"))
 }
@@ -248,7 +353,8 @@ mod tests {
     use crate::eventually;
 
     fn shell(script: &str) -> Launch {
-        Launch { binary: "/bin/sh".into(), args: vec!["-c".into(), script.into()], core: None }
+        let args = vec!["-c".into(), script.into()];
+        Launch { binary: "/bin/sh".into(), args, ..Launch::default() }
     }
 
     #[test]
@@ -275,6 +381,49 @@ mod tests {
         let error = Server::start(&shell("echo the port is taken >&2; exit 3")).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("exit status: 3") && error.contains("the port is taken"), "{error}");
+    }
+
+    /// A server that answers each request with its folder, on the port that it gets or the next one.
+    fn python(next: u16, before: &str) -> Launch {
+        let script = format!(
+            "import os, socket, sys, time\n{before}\n\
+             at = socket.create_server(('127.0.0.1', int(sys.argv[1].split('=')[1]) + {next}))\n\
+             while True:\n    one = at.accept()[0]; one.recv(4096); one.send(os.getcwd().encode()); one.close()"
+        );
+        Launch {
+            binary: "python3".into(),
+            args: vec!["-c".into(), script, format!("--listen={PORT}")],
+            folder: Some("/usr".into()),
+            ready: Ready::Answer { within: READY_DEADLINE },
+            core: None,
+        }
+    }
+
+    #[test]
+    fn a_server_that_prints_nothing_gets_a_free_port_and_is_asked() {
+        let before = "import subprocess\nsubprocess.Popen(['sleep', '1000'])\ntime.sleep(0.2)";
+        let server = Server::start(&python(0, before)).unwrap();
+        assert!(PORTS.contains(&server.addr().port()));
+        let mut answer = String::new();
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.write_all(b"?").unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "/usr");
+        // With the process that it has started.
+        assert_eq!(server.pids().len(), 2, "{:?}", server.pids());
+    }
+
+    #[test]
+    fn a_server_on_another_port_or_at_its_end_is_an_error_in_time() {
+        let within = Duration::from_millis(300);
+        let elsewhere = Launch { ready: Ready::Answer { within }, ..python(1, "") };
+        let error = Server::start(&elsewhere).unwrap_err().to_string();
+        assert!(error.contains("did not answer on 127.0.0.1:"), "{error}");
+        let error = Server::start(&python(0, "sys.exit('no room here')")).unwrap_err().to_string();
+        assert!(error.contains("exit status: 1") && error.contains("no room here"), "{error}");
+        let silent = Launch { ready: Ready::Answer { within }, ..python(0, "time.sleep(1000)") };
+        let error = Server::start(&silent).unwrap_err().to_string();
+        assert!(error.contains("within 300ms"), "{error}");
     }
 
     #[test]

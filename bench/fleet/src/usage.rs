@@ -38,6 +38,48 @@ impl Usage {
     }
 }
 
+/// The processes of the group that this one leads, itself first. Those that end meanwhile may be among them.
+pub(super) fn group(leader: u32) -> Vec<u32> {
+    let mut pids = vec![leader];
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name in brackets may hold spaces; the group is the third field after it.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let group = rest.split_ascii_whitespace().nth(2).and_then(|it| it.parse().ok());
+        if group == Some(leader) && pid != leader {
+            pids.push(pid);
+        }
+    }
+    pids
+}
+
+/// Resident memory of these processes together, bytes: of several the pages that they share count once.
+///
+/// # Errors
+/// When the first of them has ended.
+pub fn memory_of(pids: &[u32]) -> Result<u64> {
+    let [first, others @ ..] = pids else { return Ok(0) };
+    let first = Usage::of(*first)?;
+    if others.is_empty() {
+        return Ok(first.rss_bytes);
+    }
+    // One may end between the listing and the reading.
+    let others = others.iter().filter_map(|pid| Usage::of(*pid).ok());
+    let shares = [first].into_iter().chain(others).map(|it| it.pss_bytes.unwrap_or(it.rss_bytes));
+    Ok(shares.sum())
+}
+
+/// CPU time of the live threads of these processes together, nanoseconds.
+///
+/// # Errors
+/// When the first of them has ended.
+pub fn cpu_of_all(pids: &[u32]) -> Result<u64> {
+    let [first, others @ ..] = pids else { return Ok(0) };
+    let others = others.iter().filter_map(|pid| Some(cpu_of(*pid).ok()?.0));
+    Ok(cpu_of(*first)?.0 + others.sum::<u64>())
+}
+
 /// CPU time of the process's live threads, nanoseconds, and how many threads there are.
 ///
 /// Cheap enough to be called at the edge of a measured window (about 20 µs a thread).

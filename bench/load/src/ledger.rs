@@ -92,6 +92,9 @@ pub struct Outcome {
     pub received: Received,
 }
 
+/// The part of the window that a wait may grow by within it: 1/16 is a server with 108 % of its time.
+const GROWTH_PART: u64 = 16;
+
 /// One step of a timeline.
 pub const STEP_NS: u64 = 100 * MILLISECOND_NS;
 
@@ -151,6 +154,36 @@ impl Outcome {
         }
         found.extend(self.first_failure.clone());
         (!found.is_empty()).then(|| found.join(", "))
+    }
+}
+
+impl Outcome {
+    /// Why the server does not hold the rate of the messages, or nothing.
+    ///
+    /// A server with more work than time is later with each message. The least wait of the last quarter of the window
+    /// is compared with that of the first, so that a pause shorter than a quarter accuses no server. In a window that
+    /// grows, part of the server's CPU time falls behind its end: the time for an event would be too short.
+    pub fn falls_behind(&self) -> Option<String> {
+        let is_measured = |it: &&Message| self.window_ns.contains(&it.scheduled_ns) && it.count > 0;
+        let waits: Vec<u64> =
+            self.messages.iter().filter(is_measured).map(Message::wait_ns).collect();
+        let quarter = waits.len() / 4;
+        let first = waits[..quarter].iter().min()?;
+        let last = waits[waits.len() - quarter..].iter().min()?;
+        let window_ns = self.window_ns.end - self.window_ns.start;
+        let growth_ns = last.checked_sub(*first).filter(|it| *it > window_ns / GROWTH_PART)?;
+        Some(format!(
+            "does not hold the rate: {} ms later after {} ms of it",
+            growth_ns / MILLISECOND_NS,
+            window_ns * 3 / 4 / MILLISECOND_NS
+        ))
+    }
+}
+
+impl Message {
+    /// From when it was due until the last subscriber had it.
+    fn wait_ns(&self) -> u64 {
+        self.last_ns.saturating_sub(self.scheduled_ns)
     }
 }
 
@@ -440,5 +473,30 @@ pub(super) mod tests {
 
     pub(crate) fn outcome() -> Outcome {
         empty_outcome()
+    }
+
+    /// A window of 40 messages, one each 20 ms, of which each is complete after so many milliseconds.
+    fn broadcast(wait_ms: impl Fn(u64) -> u64) -> Outcome {
+        let message = |n| {
+            let scheduled_ns = SECOND_NS + n * 20 * MILLISECOND_NS;
+            let last_ns = scheduled_ns + wait_ms(n) * MILLISECOND_NS;
+            Message { scheduled_ns, first_ns: last_ns, last_ns, count: 1 }
+        };
+        let window_ns = SECOND_NS..SECOND_NS + 800 * MILLISECOND_NS;
+        Outcome { window_ns, messages: (0..40).map(message).collect(), ..outcome() }
+    }
+
+    #[test]
+    fn a_wait_that_grows_is_a_rate_that_is_not_held() {
+        let falls = |wait_ms: fn(u64) -> u64| broadcast(wait_ms).falls_behind();
+        assert_eq!(falls(|_| 15), None);
+        // A long pause, and what has queued up in it, accuse no server; nor does a slow begin.
+        assert_eq!(falls(|n| if (28..37).contains(&n) { 400 } else { 5 }), None);
+        assert_eq!(falls(|n| 300 - 7 * n), None);
+        // 10 % more work than time, and half as much again.
+        let words = "does not hold the rate: 60 ms later after 600 ms of it";
+        assert_eq!(falls(|n| 2 * n).as_deref(), Some(words));
+        assert!(falls(|n| 10 * n).unwrap().contains("300 ms later"));
+        assert_eq!(outcome().falls_behind(), None);
     }
 }

@@ -23,5 +23,5 @@ pub mod waits;
 mod workloads;
 
 pub use self::command::{Args, Page, run};
-pub use self::shape::Shape;
+pub use self::shape::{Room, Shape};
 pub use self::workloads::Workload;

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Body, Pace, Plan, Publish, Schedule, Stop};
+use wire::publish::Publication;
+
+use super::plan::{Body, Pace, Plan, Publish, Schedule, Stop, stream_request};
+use super::stamp::StampReader;
 use crate::timer::{MILLISECOND_NS, SECOND_NS};
 
 /// The topic that the harness publishes to.
@@ -30,6 +33,9 @@ const OPEN_NS: u64 = 250 * MILLISECOND_NS;
 /// still in time.
 const OPEN_EACH_NS: u64 = CONNECT_EVERY_NS;
 
+/// The same for servers of others: some take two milliseconds to open a stream.
+const ROOM_OPEN_NS: u64 = 2 * SECOND_NS;
+
 /// When everything connects at once: time until all have to be open.
 const STORM_OPEN_NS: u64 = 10 * SECOND_NS;
 
@@ -42,6 +48,9 @@ const QUIET_NS: u64 = 2 * MILLISECOND_NS;
 
 /// From the last connection of a wave to the reading of the server's memory.
 const SETTLE_NS: u64 = 100 * MILLISECOND_NS;
+
+/// The part of the time for opening streams that a wave has where that is longer.
+const SETTLE_SHARE: u64 = 5;
 
 /// The streams and messages of a workload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -127,6 +136,24 @@ pub struct Idle {
     pub counts: Vec<u64>,
 }
 
+/// The room of a server of others: a stream, and how its clients speak there.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// Path and query of the stream.
+    pub target: String,
+    /// The way to publish; each process has an address of its own, which replaces that of a request.
+    pub publication: Publication,
+    /// From the last connection to the time when all have to be open, nanoseconds.
+    pub open_ns: u64,
+}
+
+impl Room {
+    /// A room with the usual time for opening its streams.
+    pub fn new(target: &str, publication: Publication) -> Room {
+        Room { target: target.to_owned(), publication, open_ns: ROOM_OPEN_NS }
+    }
+}
+
 /// Where and when a plan begins.
 #[derive(Debug, Clone, Copy)]
 struct Start {
@@ -178,6 +205,26 @@ impl Shape {
     /// The workload as times, from `now_ns` on.
     pub fn plan(&self, addr: SocketAddr, now_ns: u64) -> Plan {
         self.plan_with_slack(addr, now_ns, OPEN_NS)
+    }
+
+    /// Whether a room carries it: one publisher, or silence. The other shapes need the endpoints of our servers.
+    pub fn fits_a_room(&self) -> bool {
+        matches!(self, Shape::Broadcast(_) | Shape::Idle(_))
+    }
+
+    /// The same workload in the room of another server.
+    ///
+    /// # Panics
+    /// For a shape that does not fit a room.
+    pub fn plan_in_room(&self, room: &Room, addr: SocketAddr, now_ns: u64) -> Plan {
+        assert!(self.fits_a_room(), "{self:?} needs the endpoints of our servers");
+        let mut plan = self.plan_with_slack(addr, now_ns, room.open_ns);
+        plan.request = stream_request("GET", &room.target, &addr.to_string()).to_bytes();
+        plan.stamp = StampReader::Wrapped;
+        if let Some(publish) = &mut plan.publish {
+            publish.body = Body::Request(room.publication.at(addr));
+        }
+        plan
     }
 
     /// The same with another time, in nanoseconds, from the last connection to the time when all have
@@ -304,7 +351,7 @@ impl Idle {
                 connect_at_ns.push(wave_ns);
                 wave_ns += CONNECT_EVERY_NS;
             }
-            wave_ns += SETTLE_NS;
+            wave_ns += SETTLE_NS.max(start.open_ns / SETTLE_SHARE);
             marks_ns.push(wave_ns);
         }
         Plan {
@@ -319,6 +366,9 @@ impl Idle {
 
 #[cfg(test)]
 mod tests {
+    use wire::Trust;
+    use wire::publish::PublishArgs;
+
     use super::super::Workload;
     use super::*;
 
@@ -343,6 +393,30 @@ mod tests {
             };
             assert_eq!((plan.window_ns.end - plan.window_ns.start) % interval_ns, 0);
         }
+    }
+
+    #[test]
+    fn a_room_has_its_own_stream_and_its_own_way_to_publish() {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 80));
+        let way = PublishArgs::post("http://127.0.0.1:9/say".into(), r#"{"text":{json}}"#);
+        let way = way.publication(&Trust::default()).unwrap().unwrap();
+        let room = Room::new("/hear", way);
+        for workload in [Workload::broadcast(10, 50, 30, 1), Workload::idle(100, 1)] {
+            let ours = workload.shape.plan(addr, SECOND_NS);
+            let room = workload.shape.plan_in_room(&room, addr, SECOND_NS);
+            assert!(room.request.starts_with(b"GET /hear HTTP/1.1\r\nHost: 127.0.0.1:80\r\n"));
+            assert_eq!(room.connect_at_ns.len(), ours.connect_at_ns.len());
+            // The same window, later: other servers may take longer to open their streams.
+            let length = |it: &Plan| it.window_ns.end - it.window_ns.start;
+            assert_eq!(length(&room), length(&ours));
+            assert!(room.window_ns.start > ours.window_ns.start);
+            let Some(publish) = room.publish else { continue };
+            let Body::Request(Publication::Request { address, target, .. }) = publish.body else {
+                panic!("{:?}", publish.body)
+            };
+            assert_eq!((address.as_str(), target.as_str()), ("127.0.0.1:80", "/say"));
+        }
+        assert!(!Workload::ticks(1, 1).shape.fits_a_room());
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub enum StampReader {
     /// By our own stamp, read by position.
     #[default]
     Ours,
+    /// By our own stamp somewhere in the data, as it is or within a JSON string: the code of a room's author wraps the
+    /// text that was published. Such a stream has ids of its own, or none.
+    Wrapped,
     /// By the value at this path of its JSON data: a number of seconds, milliseconds, microseconds
     /// or nanoseconds since 1970 (its size decides), or an RFC 3339 time.
     ///
@@ -30,10 +33,16 @@ pub enum StampReader {
 }
 
 impl StampReader {
+    /// Whether an event with this stamp may have this id.
+    pub(super) fn fits(&self, stamp: Stamp, id: &str) -> bool {
+        matches!(self, StampReader::Wrapped) || stamp.matches_id(id)
+    }
+
     /// The stamp in `data`; one found by path has number 0.
     pub fn read(&self, data: &str) -> Option<Stamp> {
         let path = match self {
             StampReader::Ours => return Stamp::parse(data),
+            StampReader::Wrapped => return Stamp::find(data),
             StampReader::Path(path) => path,
         };
         let json: serde_json::Value = serde_json::from_str(data).ok()?;
@@ -85,6 +94,21 @@ impl Stamp {
         is_whole.then_some(Stamp { n, scheduled_ns, emitted_ns })
     }
 
+    /// Reads the first stamp within `data`, its quotes escaped or not.
+    pub fn find(data: &str) -> Option<Stamp> {
+        let begins = memchr::memchr_iter(b'{', data.as_bytes());
+        begins.filter_map(|at| Stamp::unwrapped(&data.as_bytes()[at..])).next()
+    }
+
+    /// Reads the stamp at the beginning of `data`, its quotes escaped or not.
+    fn unwrapped(data: &[u8]) -> Option<Stamp> {
+        let (n, rest) = number(skipped(data, b"{\"n\":")?)?;
+        let (scheduled_ns, rest) = number(skipped(rest, b",\"scheduled_ns\":")?)?;
+        let emitted_ns = skipped(rest, b",\"emitted_ns\":").and_then(number);
+        let emitted_ns = emitted_ns.map_or(0, |(emitted_ns, _)| emitted_ns);
+        matches!(rest.first(), Some(b',' | b'}')).then_some(Stamp { n, scheduled_ns, emitted_ns })
+    }
+
     /// Appends the stamp as JSON, with this many filler bytes.
     pub fn write(self, pad_bytes: usize, out: &mut String) {
         let Stamp { n, scheduled_ns, emitted_ns } = self;
@@ -100,6 +124,15 @@ impl Stamp {
     pub fn matches_id(self, id: &str) -> bool {
         number_of_id(id) == Some(self.n)
     }
+}
+
+/// The rest behind these bytes, with backslashes before any of them.
+fn skipped<'d>(mut data: &'d [u8], expected: &[u8]) -> Option<&'d [u8]> {
+    for byte in expected {
+        let escapes = data.iter().take_while(|it| **it == b'\\').count();
+        data = data[escapes..].strip_prefix(&[*byte])?;
+    }
+    Some(data)
 }
 
 /// The number that an event id ends in: `7`, or `0a1b2c3d-7` in a topic.
@@ -144,6 +177,21 @@ mod tests {
             assert_eq!(Stamp::parse(text), None, "{text}");
         }
         assert_eq!(Stamp::parse("{\"n\":99999999999999999999,\"scheduled_ns\":1}"), None);
+    }
+
+    #[test]
+    fn a_stamp_is_found_in_whatever_wraps_it() {
+        let stamp = Stamp { n: 7, scheduled_ns: 1_763_638_496_000_000_000, emitted_ns: 5 };
+        let mut text = String::new();
+        stamp.write(0, &mut text);
+        let json = serde_json::json!({ "room": {}, "text": text }).to_string();
+        let twice = serde_json::json!({ "data": json }).to_string();
+        for data in [text.clone(), format!("ann: {text}"), json, twice] {
+            assert_eq!(StampReader::Wrapped.read(&data), Some(stamp), "{data}");
+        }
+        for data in ["", "{", "{\\", "{\"n\":7}", "{\"text\":\"hello\"}"] {
+            assert_eq!(StampReader::Wrapped.read(data), None, "{data}");
+        }
     }
 
     #[test]

@@ -352,7 +352,8 @@ impl Subscriber {
                         let stamp = reading.stamp.read(event.data);
                         let arrival = Arrival {
                             stamp,
-                            id_matches: stamp.is_some_and(|it| it.matches_id(event.last_event_id)),
+                            id_matches: stamp
+                                .is_some_and(|it| reading.stamp.fits(it, event.last_event_id)),
                             id: stamp.map_or_else(|| number_of_id(event.last_event_id), |_| None),
                             is_gap: event.event == "gap",
                             received_ns,

@@ -48,9 +48,16 @@ impl Workload {
 
     /// One message for 1000 subscribers, a hundred times a second: closer to what a core can do.
     pub fn busy_broadcast(messages: u64, rounds: u32) -> Workload {
-        let paced = Workload::broadcast(1000, 10, messages, rounds);
-        let question = "1000 subscribers, a hundred messages a second: what does a delivery cost a busy server?";
-        Workload::new("broadcast-1000-busy", rounds, question, paced.shape)
+        Workload::busy_broadcast_of(1000, messages, rounds)
+    }
+
+    /// The same for this many subscribers.
+    pub fn busy_broadcast_of(subscribers: u64, messages: u64, rounds: u32) -> Workload {
+        let paced = Workload::broadcast(subscribers, 10, messages, rounds);
+        let question = format!(
+            "{subscribers} subscribers, a hundred messages a second: what does a delivery cost a busy server?"
+        );
+        Workload::new(&format!("broadcast-{subscribers}-busy"), rounds, &question, paced.shape)
     }
 
     /// 1000 streams, each with its own schedule.

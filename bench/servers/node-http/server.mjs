@@ -29,6 +29,7 @@ createServer((request, response) => {
   if (!pathname.startsWith("/rooms/")) return response.writeHead(404).end();
   if (!rooms.has(pathname)) rooms.set(pathname, new Set());
   const room = rooms.get(pathname);
-  if (request.method === "POST") return say(room, request, response);
+  // A client that goes in the middle of its message is no reason to end the process.
+  if (request.method === "POST") return say(room, request, response).catch(() => response.destroy());
   join(room, response);
 }).listen(Number(process.argv[2]), "127.0.0.1");

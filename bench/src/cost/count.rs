@@ -89,7 +89,7 @@ fn under_callgrind(launch: &Launch, out: &Path) -> Launch {
     for deadline in ["--keep-alive-ms", "--request-timeout-ms"] {
         args.extend([deadline, "3600000"].map(Into::into));
     }
-    Launch { binary: "valgrind".into(), args, core: launch.core }
+    Launch { binary: "valgrind".into(), args, ..launch.clone() }
 }
 
 /// Lets callgrind write its counts and begin anew; `number` counts the dumps.

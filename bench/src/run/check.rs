@@ -8,7 +8,7 @@ use anyhow::Result;
 use conform::{CaseResult, Deviations, Pace, Selection, Summary, Target};
 use fleet::{Launch, Package, Server};
 
-use super::Contestant;
+use super::contestant::Contestant;
 use super::progress::Progress;
 use crate::report::Conformance;
 

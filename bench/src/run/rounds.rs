@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use load::Workload;
 use load::stats;
 
-use super::Contestant;
+use super::contestant::Contestant;
 use super::progress::Progress;
 use super::window::{self, Cores, Measured};
 use crate::report;
@@ -129,7 +129,7 @@ impl Rounds<'_> {
             }
             left.position += 1;
             let Measured { window, latencies } =
-                window::measure(launch, &workload.shape, self.cores);
+                window::measure(launch, contestant.room.as_ref(), &workload.shape, self.cores);
             if interrupted() {
                 // Ctrl-C in a terminal ends the server too: that is not its fault.
                 return false;

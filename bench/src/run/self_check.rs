@@ -81,7 +81,7 @@ fn outcome(floor: &Launch, faults: &[&str], shape: Shape, cores: &Cores) -> Resu
         plan.stays_awake = matches!(shape, Shape::Broadcast(_));
         plan
     };
-    let (outcome, _) = window::generate(plan, server.pid(), false, cores)?;
+    let (outcome, _) = window::generate(plan, &server, false, cores)?;
     server.stop()?;
     Ok(outcome)
 }
@@ -221,7 +221,7 @@ fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
             messages: 20,
             ..Broadcast::default()
         });
-        let window = window::measure(floor, &shape, cores).window;
+        let window = window::measure(floor, None, &shape, cores).window;
         stop.store(true, Ordering::Relaxed);
         Ok(window.poisoned.or(window.fault))
     })?;
@@ -285,7 +285,7 @@ fn pair(floor: &Launch, cores: &Cores, broadcast: &Broadcast) -> Result<(f64, f6
     let server = Server::start(floor)?;
     let addr = server.addr();
     let plan = |now_ns| Shape::Broadcast(broadcast.clone()).plan(addr, now_ns);
-    let (outcome, readings) = window::generate(plan, server.pid(), false, cores)?;
+    let (outcome, readings) = window::generate(plan, &server, false, cores)?;
     if let Some(fault) = outcome.fault() {
         anyhow::bail!("{fault}");
     }

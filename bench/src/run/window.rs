@@ -3,14 +3,14 @@
 use std::thread;
 
 use anyhow::Result;
-use fleet::{Launch, Server, Usage};
+use fleet::{Launch, Server};
 use hdrhistogram::Histogram;
-use load::Shape;
 use load::bare::thread_cpu_ns;
 use load::generator::{self, Mark, Outcome};
 use load::plan::Plan;
 use load::stats::{Distribution, Slope};
 use load::timer::unix_ns;
+use load::{Room, Shape};
 
 use super::gate::{self, Gate};
 use crate::report::{Distributions, Figures, Generator, MemoryPoint, Window};
@@ -67,10 +67,15 @@ impl AsRef<Window> for Measured {
 /// Starts the server, runs the workload once, stops the server.
 ///
 /// Every error ends up in the window's `fault`.
-pub(super) fn measure(launch: &Launch, shape: &Shape, cores: &Cores) -> Measured {
+pub(super) fn measure(
+    launch: &Launch,
+    room: Option<&Room>,
+    shape: &Shape,
+    cores: &Cores,
+) -> Measured {
     let launch = Launch { core: cores.server, ..launch.clone() };
     let mut gate = Gate::open(&cores.both());
-    let (mut measured, server_ns) = match once(&launch, shape, cores, &mut gate) {
+    let (mut measured, server_ns) = match once(&launch, room, shape, cores, &mut gate) {
         Ok((measured, server_ns)) => (measured, Some(server_ns)),
         Err(error) => {
             let window = Window { fault: Some(format!("{error:#}")), ..Window::default() };
@@ -84,15 +89,24 @@ pub(super) fn measure(launch: &Launch, shape: &Shape, cores: &Cores) -> Measured
 }
 
 /// The window, and the CPU time that its server used.
-fn once(launch: &Launch, shape: &Shape, cores: &Cores, gate: &mut Gate) -> Result<(Measured, u64)> {
+fn once(
+    launch: &Launch,
+    room: Option<&Room>,
+    shape: &Shape,
+    cores: &Cores,
+    gate: &mut Gate,
+) -> Result<(Measured, u64)> {
     let mut server = Server::start(launch)?;
     gate.start();
-    let (before_ns, _) = fleet::cpu_of(server.pid())?;
+    let (addr, pids) = (server.addr(), server.pids());
+    let before_ns = fleet::cpu_of_all(&pids)?;
     let memory = matches!(shape, Shape::Idle(_));
-    let (addr, pid) = (server.addr(), server.pid());
-    let plan = |now_ns| shape.plan(addr, now_ns);
-    let (outcome, readings) = generate(plan, pid, memory, cores)?;
-    let after_ns = fleet::cpu_of(server.pid()).map_or(before_ns, |it| it.0);
+    let plan = |now_ns| match room {
+        Some(room) => shape.plan_in_room(room, addr, now_ns),
+        None => shape.plan(addr, now_ns),
+    };
+    let (outcome, readings) = generate(plan, &server, memory, cores)?;
+    let after_ns = fleet::cpu_of_all(&pids).unwrap_or(before_ns);
     let mut window = window(shape, &outcome, &readings);
     let mut latencies = Some(outcome.latency_ns).filter(|it| !it.is_empty());
     if let Some(status) = server.ended()? {
@@ -101,8 +115,9 @@ fn once(launch: &Launch, shape: &Shape, cores: &Cores, gate: &mut Gate) -> Resul
         window.fault = Some(format!("the server ended by itself ({status}) {words}"));
         latencies = None;
     } else {
-        let stopped = server.stop()?;
-        if !stopped.status.success() {
+        // How a server of others ends is a question of the suite; here it is killed.
+        let stopped = if room.is_none() { Some(server.stop()?) } else { None };
+        if let Some(stopped) = stopped.filter(|it| !it.status.success()) {
             window.fault.get_or_insert(format!("after SIGTERM: {}", stopped.status));
         }
     }
@@ -112,7 +127,7 @@ fn once(launch: &Launch, shape: &Shape, cores: &Cores, gate: &mut Gate) -> Resul
 /// Runs the generator on its core, with a reading at each mark.
 pub(super) fn generate(
     plan: impl FnOnce(u64) -> Plan + Send,
-    pid: u32,
+    server: &Server,
     memory: bool,
     cores: &Cores,
 ) -> Result<(Outcome, Vec<Reading>)> {
@@ -122,9 +137,14 @@ pub(super) fn generate(
                 fleet::pin_current_thread(core)?;
             }
             let mut readings = Vec::new();
+            let mut pids = server.pids();
             let plan = plan(unix_ns());
             let outcome = generator::run(&plan, unix_ns, |mark| {
-                readings.extend(Reading::take(pid, &mark, memory));
+                // Looking for them takes a millisecond or two; a window has no time for it.
+                if memory {
+                    pids = server.pids();
+                }
+                readings.extend(Reading::take(&pids, &mark, memory));
             })?;
             Ok((outcome, readings))
         });
@@ -151,10 +171,12 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Nothing if the server is gone; the generator notices that in its own way.
-    fn take(pid: u32, mark: &Mark<'_>, memory: bool) -> Option<Reading> {
-        let (server_cpu_ns, _) = fleet::cpu_of(pid).ok()?;
-        let rss_bytes = if memory { Usage::of(pid).ok()?.rss_bytes } else { 0 };
-        let (user_ticks, system_ticks) = ticks_of(pid);
+    fn take(pids: &[u32], mark: &Mark<'_>, memory: bool) -> Option<Reading> {
+        let server_cpu_ns = fleet::cpu_of_all(pids).ok()?;
+        let rss_bytes = if memory { fleet::memory_of(pids).ok()? } else { 0 };
+        let ticks = pids.iter().map(|pid| ticks_of(*pid));
+        let (user_ticks, system_ticks) =
+            ticks.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         Some(Reading {
             open: mark.open,
             at_ns: unix_ns(),
@@ -217,6 +239,9 @@ fn window(shape: &Shape, outcome: &Outcome, readings: &[Reading]) -> Window {
             figures.streams_per_s = divided(it.streams as f64, all_s);
         }
         Shape::Broadcast(it) => {
+            if it.stalled_each == 0 {
+                window.fault = window.fault.or_else(|| outcome.falls_behind());
+            }
             let gaps: Vec<f64> = outcome
                 .messages
                 .iter()

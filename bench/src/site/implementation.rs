@@ -129,7 +129,7 @@ fn figures(field: &Field, it: &Implementation) -> Markup {
     let mut is_any = false;
     for (_, report) in field.reports.iter().rev() {
         let date = report.began.get(..10).unwrap_or_default();
-        for (encoding, cells) in cost_rows(report, &it.name) {
+        for (encoding, cells) in cost_rows(report, &it.stem) {
             is_any = true;
             let lead = vec![date.to_owned(), encoding];
             match cells {

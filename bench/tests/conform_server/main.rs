@@ -11,6 +11,7 @@ mod hostile;
 mod innocent_rooms;
 mod innocents;
 mod late_head;
+mod peers;
 mod report;
 mod schema;
 mod scripts;

@@ -26,7 +26,8 @@ const COMPLETE_NS: u64 = 100 * SECOND_NS;
 
 pub fn floor(faults: &[&str]) -> Server {
     let args = ["floor"].into_iter().chain(faults.iter().copied()).map(str::to_owned).collect();
-    let launch = Launch { binary: env!("CARGO_BIN_EXE_sse-bench").into(), args, core: None };
+    let launch =
+        Launch { binary: env!("CARGO_BIN_EXE_sse-bench").into(), args, ..Launch::default() };
     Server::start(&launch).unwrap()
 }
 

@@ -7,4 +7,5 @@ mod any_request;
 mod chat;
 mod floor;
 mod mistakes;
+mod peers;
 mod waits;

@@ -2,42 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
-
-/// `server.toml`, as the README beside it explains.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    name: String,
-    version: String,
-    language: String,
-    url: String,
-    #[serde(default)]
-    build: Vec<String>,
-    command: Vec<String>,
-    ticks: Option<String>,
-    rest: Option<String>,
-    room: Option<Room>,
-    #[serde(default)]
-    answer: Vec<Answer>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Room {
-    path: String,
-    publish: String,
-    body: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Answer {
-    path: String,
-    #[serde(default)]
-    headers: Vec<String>,
-    body: String,
-}
+use fleet::{Peer, PeerAnswer, PeerRoom};
 
 #[test]
 fn every_folder_of_a_foreign_server_is_complete() {
@@ -46,29 +11,25 @@ fn every_folder_of_a_foreign_server_is_complete() {
     let mut languages = Vec::new();
     for folder in folders {
         let shown = folder.display();
-        let text = std::fs::read_to_string(folder.join("server.toml")).unwrap();
-        let manifest: Manifest =
-            toml::from_str(&text).unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let manifest = Peer::read(&folder).unwrap_or_else(|error| panic!("{error:#}")).manifest;
         for text in [&manifest.name, &manifest.version, &manifest.language] {
             assert!(!text.is_empty(), "{shown}");
         }
         assert!(manifest.url.starts_with("https://"), "{shown}: {}", manifest.url);
-        let has_port = manifest.command.iter().any(|word| word.contains("{port}"));
-        assert!(has_port, "{shown}: no {{port}} in {:?}", manifest.command);
+        // Without one it cannot be said what to install where it is missing.
+        assert!(!manifest.needs.is_empty(), "{shown}: needs nothing");
         let mut paths: Vec<_> = manifest.ticks.iter().chain(&manifest.rest).collect();
-        if let Some(Room { path, publish, body }) = &manifest.room {
+        if let Some(PeerRoom { path, publish, body }) = &manifest.room {
             assert!(manifest.rest.is_some(), "{shown}: a room, and no stream that is silent");
             assert!(body.contains("{text}") || body.contains("{json}"), "{shown}: {body}");
             paths.extend([path, publish]);
         }
-        for Answer { path, headers, body } in &manifest.answer {
+        for PeerAnswer { path, headers, body } in &manifest.answer {
             assert!(headers.iter().all(|it| it.contains(": ")), "{shown}: {headers:?}");
             assert!(body.starts_with('{'), "{shown}: {body}");
             paths.push(path);
         }
         assert!(paths.iter().all(|it| it.starts_with('/')), "{shown}: {paths:?}");
-        let has_stream = manifest.room.is_some() || !manifest.answer.is_empty();
-        assert!(has_stream, "{shown}: neither a room nor an answer");
         // A build that fetches something fetches what is written down.
         let locks = ["package-lock.json", "requirements.txt", "go.mod", "Gemfile.lock"];
         let locks: Vec<_> =

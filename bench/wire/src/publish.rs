@@ -3,6 +3,7 @@
 //! `conform server` and `load` have the same options for it, and the same placeholders.
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -106,6 +107,16 @@ pub enum CallError {
 }
 
 impl PublishArgs {
+    /// A POST of this body, with its placeholders, to this URL.
+    pub fn post(url: String, body: &str) -> PublishArgs {
+        PublishArgs {
+            publish: Some(url),
+            publish_method: "POST".to_owned(),
+            publish_body: body.to_owned(),
+            ..PublishArgs::default()
+        }
+    }
+
     /// The way that the options describe; `None` without one.
     ///
     /// # Errors
@@ -148,6 +159,16 @@ impl PublishArgs {
 }
 
 impl Publication {
+    /// The same request to another server of the same kind; a command knows by itself where to publish.
+    #[must_use]
+    pub fn at(&self, addr: SocketAddr) -> Publication {
+        let mut at = self.clone();
+        if let Publication::Request { address, host, .. } = &mut at {
+            (*address, *host) = (addr.to_string(), addr.to_string());
+        }
+        at
+    }
+
     /// The request for a message; `None` if it is published by a command.
     pub fn request(&self, message: Message<'_>) -> Option<Request> {
         let Publication::Request { host, target, method, headers, body, .. } = self else {

@@ -8,6 +8,12 @@ pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
+/// The text as one word of a shell, in quotes where it needs them.
+pub(super) fn word(text: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "/._-".contains(it);
+    if text.chars().all(is_plain) { text.to_owned() } else { quoted(text) }
+}
+
 /// The options of the request, each with a space before it.
 pub(super) fn of_request(request: &RequestArgs) -> String {
     let mut words = String::new();

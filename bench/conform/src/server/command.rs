@@ -1,17 +1,21 @@
 //! `sse-bench conform server`.
 
 mod check;
+mod peers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use client::arguments::{RequestArgs, time};
+use fleet::Servers;
 use wire::publish::PublishArgs;
 
 use super::{Selection, cases, deviations, explain};
-use crate::command::{Kept, Outputs, could_not_run, factor, finish, print};
+use crate::command::{
+    EXIT_COULD_NOT_RUN, EXIT_HARNESS, Kept, Outputs, could_not_run, factor, finish, print,
+};
 use crate::report::{Document, Paint, Run, write};
 use crate::{Deviation, Deviations, Profile, Scope};
 
@@ -28,8 +32,11 @@ Examples:
   sse-bench conform server URL --scope all --write-baseline known.toml         what fails today
   sse-bench conform server http://HOST/room --publish http://HOST/say --publish-body '{\"text\":{json}}'
   sse-bench conform server URL --junit conform.xml --baseline known.toml       in CI
-  sse-bench conform server axum --encoding native               a server of this workspace
-  sse-bench conform server all --html matrix.html               all of them
+  sse-bench conform server axum --encoding native               a server of this repository
+  sse-bench conform server ours --html matrix.html              all six of them
+  sse-bench conform server node-express python-flask            servers of other ecosystems (sse-bench servers list)
+  sse-bench conform server peers --json verdicts/               all of those; `all` is ours and peers
+  sse-bench conform server ./my-server                          a folder with a server.toml of your own
   sse-bench conform server --explain S4.07                      what a case is about
 
 Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
@@ -42,9 +49,10 @@ of them fail the run.
 Exit codes: 0 all as expected, 1 an unexpected result or ended by Ctrl-C, 2 could not run or judged
 nothing, 3 self-check failed.")]
 pub struct ServerArgs {
-    /// The URL of a stream, the name of a server of this workspace, or `all` of them
-    #[arg(value_name = "URL|NAME|all", required_unless_present = "explain")]
-    pub server: Option<String>,
+    /// The URL of a stream; or servers that are started for it: `ours`, `peers`, `all`, names, or folders with a
+    /// server.toml
+    #[arg(value_name = "URL|NAME", required_unless_present = "explain")]
+    pub servers: Vec<String>,
     /// Say what a case sends, expects and rests on, and how to fix a server that fails it
     #[arg(long, value_name = "CASE")]
     pub explain: Option<String>,
@@ -64,7 +72,7 @@ pub struct ServerArgs {
     #[arg(long)]
     pub strict: bool,
     /// Which failures fail the run: those of the stream, of the HTTP library below it, or all
-    /// [default: sse for a URL, all for a server of this workspace]
+    /// [default: all for a server of this workspace, sse for any other]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "sse|http|all")]
     pub scope: Option<FailScope>,
     /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
@@ -169,7 +177,6 @@ pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
         print(&found.map(explain::explain).collect::<Vec<_>>().join("\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let server = args.server.as_deref().expect("clap demands it where there is no --explain");
     let selection = match Selection::new(&args.only, &args.skip) {
         Ok(selection) => selection,
         Err(words) => return could_not_run(&words),
@@ -179,19 +186,20 @@ pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
         Ok(kept) => kept,
         Err(error) => return could_not_run(&format!("{error:#}")),
     };
-    let runs = if server.contains("://") {
-        check::url(args, server, &selection, paint, &kept)
-    } else {
-        check::packages(args, server, &selection, paint, &kept)
+    let judging = Judging { args, selection: &selection, paint, kept: &kept };
+    let judged = match args.servers.as_slice() {
+        [url] if url.contains("://") => judging.url(url),
+        names => judging.named(names),
     };
-    let runs = match runs {
-        Ok(runs) => runs,
+    let Judged { runs, not_started } = match judged {
+        Ok(judged) => judged,
         Err(error) => {
             // That it could not run is a result, too, for a report that is read later.
             if let Some(check::NoStream(words)) = error.downcast_ref()
                 && args.outputs.is_any()
             {
-                let run = check::not_run(args, server, words);
+                let url = args.servers.first().map_or("", String::as_str);
+                let run = check::not_run(check::blank_of_url(args, url), words);
                 args.outputs.write(&Document::new(vec![run]))?;
             }
             return could_not_run(&format!("{error:#}"));
@@ -200,7 +208,75 @@ pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
     if let Some(path) = &args.write_baseline {
         write(path, &baseline_of(&runs)?)?;
     }
-    finish(runs, &args.outputs, paint)
+    let code = finish(runs, &args.outputs, paint)?;
+    // Nothing was judged, and that was said, where these are all.
+    let is_said = code == ExitCode::from(EXIT_COULD_NOT_RUN);
+    if not_started.is_empty() || is_said || code == ExitCode::from(EXIT_HARNESS) {
+        return Ok(code);
+    }
+    could_not_run(&format!("not judged: {}", not_started.join(", ")))
+}
+
+/// The part that all servers of a command have in common.
+struct Judging<'j> {
+    args: &'j ServerArgs,
+    selection: &'j Selection,
+    paint: Paint,
+    kept: &'j Kept,
+}
+
+/// The runs of a command.
+struct Judged {
+    runs: Vec<Run>,
+    /// Servers of others that could not be started; each has a run that says why.
+    not_started: Vec<String>,
+}
+
+impl Judging<'_> {
+    fn url(&self, url: &str) -> Result<Judged> {
+        let run = check::url(self.args, url, self.selection, self.paint, self.kept, None)?;
+        Ok(Judged { runs: vec![run], not_started: Vec::new() })
+    }
+
+    /// Those that are started for it.
+    fn named(&self, names: &[String]) -> Result<Judged> {
+        let Judging { args, selection, paint, kept } = *self;
+        for name in names {
+            if name.contains("://") {
+                bail!("{name} is a URL: it stands alone");
+            }
+            if name.contains(':') || (name.contains('/') && !Path::new(name).is_dir()) {
+                bail!("write http://{name}: a URL begins with its scheme");
+            }
+        }
+        for (flag, is_given) in [
+            ("--start-cmd", args.start_cmd.is_some()),
+            ("--pid", args.pid.is_some()),
+            ("--publish", args.publishing.publish.is_some()),
+            ("--publish-cmd", args.publishing.publish_cmd.is_some()),
+        ] {
+            if is_given {
+                let names = names.join(" ");
+                bail!("{flag} needs the URL of a server; {names:?} is started by the suite itself");
+            }
+        }
+        let mut servers =
+            Servers::named(names).context("neither a URL (http://…) nor a known name")?;
+        if let Some(encoding) = &args.encoding {
+            servers.peers.clear();
+            if servers.is_empty() {
+                bail!("--encoding {encoding} is for servers of this workspace");
+            }
+        }
+        let mut runs = Vec::new();
+        if !servers.ours.is_empty() {
+            let is_one = names.len() == 1 && servers.ours.len() == 1;
+            runs = check::packages(args, &servers.ours, is_one, selection, paint, kept)?;
+        }
+        let (theirs, not_started) = peers::judge(args, &servers.peers, selection, paint, kept);
+        runs.extend(theirs);
+        Ok(Judged { runs, not_started })
+    }
 }
 
 /// The failures of these runs in the form of deviations.toml.

@@ -230,7 +230,7 @@ fn launch(fault: &str) -> Result<Launch, Failed> {
     let keep_alive_ms = KEEP_ALIVE.as_millis().to_string();
     let args = ["serve", "--fault", fault, "--keep-alive-ms", &keep_alive_ms];
     let args = args.map(str::to_owned).to_vec();
-    Ok(Launch { binary: std::env::current_exe()?, args, core: None })
+    Ok(Launch { binary: std::env::current_exe()?, args, ..Launch::default() })
 }
 
 fn words(error: &anyhow::Error) -> Failed {

@@ -159,7 +159,7 @@ fn tried(attempt: impl Fn() -> Row) -> Row {
 /// The small server with a fault, or with none.
 fn small(fault: &str, patience: Duration) -> Result<Target, Failed> {
     let args = ["serve", "--fault", fault].map(str::to_owned).to_vec();
-    let launch = Launch { binary: std::env::current_exe()?, args, core: None };
+    let launch = Launch { binary: std::env::current_exe()?, args, ..Launch::default() };
     Ok(Target { launch, size: SMALL, seed: SEED, patience })
 }
 

@@ -203,7 +203,7 @@ impl WallClock {
             server.binary.display().to_string(),
         ];
         let args = args.into_iter().chain(server.args).collect();
-        let launch = Launch { binary: "env".into(), args, core: None };
+        let launch = Launch { binary: "env".into(), args, ..Launch::default() };
         Ok(launch.with_args(["--keep-alive-ms".to_owned(), KEEP_ALIVE.as_millis().to_string()]))
     }
 }

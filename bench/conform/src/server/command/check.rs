@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use client::arguments::RequestArgs;
 use fleet::{Package, READY_DEADLINE, SMALLEST, Server, eventually};
 use wire::Trust;
@@ -23,14 +23,16 @@ const REQUESTS: &str = "target/sse-conform";
 /// How long to wait before asking again a server that does not answer yet.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Checks the server at a URL.
+/// Checks the server at a URL; with a blank run and a way to do it again, one that the suite starts there itself.
 pub(super) fn url(
     args: &ServerArgs,
     url: &str,
     selection: &Selection,
     paint: Paint,
     kept: &Kept,
-) -> Result<Vec<Run>> {
+    started: Option<&Started<'_>>,
+) -> Result<Run> {
+    let shown = started.map_or(url, |it| it.blank.name.as_str());
     let patience = Duration::from_millis(args.patience_ms);
     let words = anyhow::Error::msg::<String>;
     let RequestArgs { cacert, insecure, server_name, .. } = args.request.clone();
@@ -44,7 +46,7 @@ pub(super) fn url(
         .keeping_bytes(args.keep_bytes)
         .with_max_requests(args.max_requests);
     if let Some(notice) = target.notice() {
-        print(&format!("{url}: {notice}\n"))?;
+        print(&format!("{shown}: {notice}\n"))?;
     }
     if let Some(keep_alive_ms) = args.keep_alive_ms {
         target = target.with_keep_alive(Duration::from_millis(keep_alive_ms));
@@ -52,7 +54,11 @@ pub(super) fn url(
     if let Some(publication) = args.publishing.publication(&trust).map_err(words)? {
         target = target.with_publication(publication);
     }
-    let deviations = baseline(args)?.unwrap_or_default();
+    let deviations = match (baseline(args)?, started) {
+        (Some(baseline), _) => baseline,
+        (None, Some(it)) => it.deviations.clone(),
+        (None, None) => Deviations::default(),
+    };
     if let Some(encoding) = &args.encoding {
         bail!("--encoding {encoding} is for servers of this workspace; leave it out with a URL");
     }
@@ -82,67 +88,71 @@ pub(super) fn url(
     }
     let selection = selection.clone().with_profile(profile);
     let no_stream = |words| anyhow!(NoStream(words));
-    let looking = Progress::quiet(&format!("{}: what does it offer", target.host()), 0);
+    // Several servers at a time have no line for each.
+    let progress = |label: &str, total| started.is_none().then(|| Progress::quiet(label, total));
+    let looking = progress(&format!("{}: what does it offer", target.host()), 0);
     let target = target.probe(&selection.needs()).map_err(no_stream)?;
     let target = target.with_its_concurrency().map_err(no_stream)?;
-    looking.end();
+    drop(looking);
     let offers: Vec<_> = target.capabilities().iter().map(Need::to_string).collect();
     let offers = if offers.is_empty() { "a stream".to_owned() } else { offers.join(", ") };
     let selected = selection.cases(&target).len();
     let cases = counted(selected, "case", "cases");
-    print(&format!("{url}: offers {offers}; {cases}, profile {profile}\n"))?;
+    print(&format!("{shown}: offers {offers}; {cases}, profile {profile}\n"))?;
     for words in
         [target.head_words(), target.room_words(), target.one_at_a_time()].into_iter().flatten()
     {
         print(&format!("{words}\n"))?;
     }
-    let name = args.name.clone().unwrap_or_else(|| target.host().to_owned());
-    let blank = blank(args, name, url, profile);
-    let progress = Progress::quiet(target.host(), selected);
-    let target = target.with_requests(&Path::new(REQUESTS).join(blank.file_stem()));
-    let again = again(args, url);
+    let progress = progress(target.host(), selected);
+    let (blank, again, target) = match started {
+        // No file of bytes: its process will be gone, and the command starts one by itself.
+        Some(it) => (Run { profile: Some(profile), ..it.blank.clone() }, it.again.clone(), target),
+        None => {
+            let name = args.name.clone().unwrap_or_else(|| target.host().to_owned());
+            let blank = blank(args, name, url, profile);
+            let folder = Path::new(REQUESTS).join(blank.file_stem());
+            (blank, again(args, url), target.with_requests(&folder))
+        }
+    };
     let scope = args.scope.unwrap_or(FailScope::Sse);
     let number = kept.begin(unjudged(blank.clone(), &selection.cases(&target), &deviations));
-    let watch = Watch { progress: Some(&progress), kept, number, scope, example: None };
+    let watch = Watch { progress: progress.as_ref(), kept, number, scope, example: None };
     let run = run(blank, &target, &selection, &deviations, &again, &watch);
-    progress.end();
+    drop(progress);
     print(&run_text(&run, args.verbose, paint))?;
     if target.budget().max() < u64::MAX {
-        print(&format!("{url}: {} requests were sent\n", target.budget().sent()))?;
+        print(&format!("{shown}: {} requests were sent\n", target.budget().sent()))?;
     }
-    Ok(vec![run])
+    Ok(run)
+}
+
+/// A server of others that the suite starts: what is known of it beside its URL.
+pub(super) struct Started<'s> {
+    /// Its run, with nothing judged.
+    pub(super) blank: Run,
+    /// Its known failures.
+    pub(super) deviations: &'s Deviations,
+    /// The command that checks it again.
+    pub(super) again: String,
 }
 
 /// Checks servers of this workspace, each with each of its encodings and its smallest example.
 pub(super) fn packages(
     args: &ServerArgs,
-    name: &str,
+    chosen: &[Package],
+    is_one: bool,
     selection: &Selection,
     paint: Paint,
     kept: &Kept,
 ) -> Result<Vec<Run>> {
-    if name.contains([':', '/']) {
-        bail!("write http://{name}: a URL begins with its scheme");
-    }
-    for (flag, is_given) in [
-        ("--start-cmd", args.start_cmd.is_some()),
-        ("--pid", args.pid.is_some()),
-        ("--wait", args.wait.is_some()),
-        ("--keep-alive-ms", args.keep_alive_ms.is_some()),
-        ("--publish", args.publishing.publish.is_some()),
-        ("--publish-cmd", args.publishing.publish_cmd.is_some()),
-    ] {
+    for (flag, is_given) in
+        [("--wait", args.wait.is_some()), ("--keep-alive-ms", args.keep_alive_ms.is_some())]
+    {
         if is_given {
-            bail!("{flag} needs the URL of a server; {name:?} is started by the suite itself");
+            bail!("{flag} is not for servers of this workspace");
         }
     }
-    let all = fleet::discover()?;
-    let chosen: Vec<&Package> = match name {
-        "all" => all.iter().collect(),
-        name => {
-            vec![fleet::find(&all, name).context("neither a URL (http://…) nor a known name")?]
-        }
-    };
     let profile = args.profile.unwrap_or(Profile::Full);
     let selection = selection.clone().with_profile(profile);
     let baseline = baseline(args)?;
@@ -152,7 +162,7 @@ pub(super) fn packages(
         encodings.extend(package.has_smallest().then_some(SMALLEST));
         let offered = encodings.join(", ");
         encodings.retain(|it| args.encoding.as_ref().is_none_or(|wanted| wanted == it));
-        if encodings.is_empty() && name != "all" {
+        if encodings.is_empty() && is_one {
             bail!("{} has no such encoding; choose one of: {offered}", package.name);
         }
         if encodings.is_empty() {
@@ -302,7 +312,7 @@ fn run(
     blank.ended(start, results)
 }
 
-fn blank(args: &ServerArgs, name: String, server: &str, profile: Profile) -> Run {
+pub(super) fn blank(args: &ServerArgs, name: String, server: &str, profile: Profile) -> Run {
     Run {
         server: Some(server.to_owned()),
         profile: Some(profile),
@@ -315,8 +325,8 @@ fn blank(args: &ServerArgs, name: String, server: &str, profile: Profile) -> Run
 #[error("{0}")]
 pub(super) struct NoStream(pub(super) String);
 
-/// The report on a server that could not be checked.
-pub(super) fn not_run(args: &ServerArgs, url: &str, words: &str) -> Run {
+/// The report on the server at a URL before anything is judged.
+pub(super) fn blank_of_url(args: &ServerArgs, url: &str) -> Run {
     let name = args.name.clone().unwrap_or_else(|| {
         url.split_once("://")
             .map_or(url, |(_, rest)| rest)
@@ -325,9 +335,13 @@ pub(super) fn not_run(args: &ServerArgs, url: &str, words: &str) -> Run {
             .unwrap_or(url)
             .to_owned()
     });
-    let profile = args.profile.unwrap_or(Profile::Contract);
+    blank(args, name, url, args.profile.unwrap_or(Profile::Contract))
+}
+
+/// The report on a server that could not be checked.
+pub(super) fn not_run(blank: Run, words: &str) -> Run {
     let first: Vec<_> = cases().take(1).collect();
-    let mut run = unjudged(blank(args, name, url, profile), &first, &Deviations::default());
+    let mut run = unjudged(blank, &first, &Deviations::default());
     for result in &mut run.results {
         result.verdict = Verdict::Blocked;
         result.actual = Some(words.to_owned());
