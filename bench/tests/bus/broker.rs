@@ -99,10 +99,26 @@ impl Broker {
         self.running.as_ref().unwrap().0.signal(Signal::CONT).unwrap();
     }
 
+    /// Waits until all copies of the stream are whole again, as an operator does between two stops.
+    pub fn until_whole(&self) {
+        let is_whole = |info: &Value| {
+            let replicas = info["cluster"]["replicas"].as_array()?;
+            let is_current = |it: &Value| it["current"] == true && it["offline"] != true;
+            (replicas.len() == 2 && replicas.iter().all(is_current)).then_some(())
+        };
+        let look = || is_whole(&self.try_ask("STREAM.INFO.sse", &json!({}), ELECTION)?);
+        eventually(PATIENCE, LOOK, || look().ok_or("a copy of the stream lags behind")).unwrap();
+    }
+
     /// Asks JetStream, as an operator's tool would: `ask("STREAM.PURGE.sse", json!({}))`.
     pub fn ask(&self, api: &str, request: &Value) -> Value {
+        self.try_ask(api, request, PATIENCE).unwrap_or_else(|| panic!("no answer to {api}"))
+    }
+
+    /// The same; without a leader there is no answer.
+    fn try_ask(&self, api: &str, request: &Value, within: Duration) -> Option<Value> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(within)).unwrap();
         let request = request.to_string();
         let options = json!({ "verbose": false, "pedantic": false });
         let bytes = request.len();
@@ -114,12 +130,12 @@ impl Broker {
         let mut lines = BufReader::new(socket);
         loop {
             let mut line = String::new();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the broker has closed");
+            assert!(lines.read_line(&mut line).ok()? > 0, "the broker has closed");
             if line.starts_with("MSG ") {
                 let bytes: usize = line.trim_end().rsplit(' ').next().unwrap().parse().unwrap();
                 let mut answer = vec![0; bytes];
                 lines.read_exact(&mut answer).unwrap();
-                return serde_json::from_slice(&answer).unwrap();
+                return Some(serde_json::from_slice(&answer).unwrap());
             }
         }
     }
@@ -146,6 +162,9 @@ fn binary() -> PathBuf {
         .find_map(|it| Some(it.join("nats-server")).filter(|it| it.is_file()))
         .unwrap_or(unpacked)
 }
+
+/// In this time there is an answer, or no leader.
+const ELECTION: Duration = Duration::from_secs(2);
 
 /// How long a broker that hangs may hold up a publisher, and a bit.
 pub const HUNG: Duration = Duration::from_secs(10);

@@ -25,6 +25,7 @@ fn of_three_brokers_one_may_die() {
         broker.kill();
         published.extend(publish(from..from + 20));
         broker.start_again();
+        broker.until_whole();
     }
     // Each acknowledged one is there once, in the order of the acknowledgements, at all nodes.
     thread::scope(|scope| {
