@@ -206,7 +206,9 @@ impl Task<'_> {
                     after = number;
                     *last = format!("{}-{after}", link.epoch);
                 }
-                // There is none up to the newest of that moment.
+                // There is none up to the newest of that moment, unless a leader answers that has
+                // just been elected and lacks the end of the stream.
+                None if self.last(link).await? < newest => return Err(Stop::Away),
                 None => after = after.max(newest),
             }
         }
@@ -239,8 +241,13 @@ impl Task<'_> {
         if number <= self.node.rings.newest() {
             return Ok(true);
         }
+        Ok(number <= self.last(link).await?)
+    }
+
+    /// The last number that the stream has given, as its leader knows.
+    async fn last(&self, link: &Link) -> Result<u64, Stop> {
         let info = link.stream.get_info().await.map_err(|_| Stop::Away)?;
-        Ok(number <= info.state.last_sequence)
+        Ok(info.state.last_sequence)
     }
 
     /// The first message of the topic from this number on. The leader is asked: a replica may not
