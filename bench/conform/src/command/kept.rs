@@ -73,6 +73,11 @@ impl Kept {
         run.summary = Summary::of(&run.results, run.strict);
     }
 
+    /// This run has come to its end: another may still go on.
+    pub fn end(&self, number: usize, run: &Run) {
+        self.lock()[number] = run.clone();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Run>> {
         // Nothing here panics half way.
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)

@@ -119,6 +119,7 @@ pub(super) fn url(
     let number = kept.begin(unjudged(blank.clone(), &selection.cases(&target), &deviations));
     let watch = Watch { progress: progress.as_ref(), kept, number, scope, example: None };
     let run = run(blank, &target, &selection, &deviations, &again, &watch);
+    kept.end(number, &run);
     drop(progress);
     print(&run_text(&run, args.verbose, paint))?;
     if target.budget().max() < u64::MAX {
