@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use conform::report::html::{self as matrix, Places};
 use conform::report::{Run, table, write};
-use conform::{CaseResult, Side};
+use conform::{CaseResult, Side, Verdict};
 use maud::{Markup, html};
 
 use badge::Badge;
@@ -192,9 +192,13 @@ fn matrix_page(field: &Field, side: Side) -> Page<'static> {
     }
 }
 
-/// The result of a run in the page of a case.
+/// The result of a run in the page of a case; nothing more is said of one that passes.
 fn result_place(run: &Run, _: usize, result: &CaseResult) -> String {
-    format!("{}#{}", case::page(&result.id), case::anchor(run))
+    let page = case::page(&result.id);
+    match result.verdict {
+        Verdict::Pass => page,
+        _ => format!("{page}#{}", case::anchor(run)),
+    }
 }
 
 fn lists<'p>(field: &Field, add: &mut impl FnMut(Page<'p>)) {

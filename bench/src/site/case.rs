@@ -84,9 +84,14 @@ fn programs(seen: &[Seen<'_>]) -> Markup {
             @if !these.is_empty() && !is_told(verdict) {
                 p.who {
                     (mark(verdict, "")) " " b { (verdict.word()) } " "
-                    @for (number, (of, run, _)) in these.iter().enumerate() {
+                    @for (number, (_, run, _)) in these.iter().enumerate() {
                         @if number > 0 { ", " }
-                        a #(anchor(run)) href={ "../" (of.page()) } { (run.label()) }
+                        // A skip has a place, to which its letter in the matrix leads.
+                        @if verdict == Verdict::Skip {
+                            span #(anchor(run)) { (run.label()) }
+                        } @else {
+                            (run.label())
+                        }
                     }
                 }
             }

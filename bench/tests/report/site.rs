@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 /// All pages together are small enough for any host, and for a clone beside the results.
-const SITE_BYTES: usize = 4 * 1024 * 1024;
+const SITE_BYTES: usize = 3 * 1024 * 1024;
 
 fn make(out: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sse-bench"))
