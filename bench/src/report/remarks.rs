@@ -59,7 +59,7 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
     if report.rows.iter().any(|it| it.conformance.is_some()) {
         lines.push(
             "Passed and failed are of the cases that take less than a minute; \
-             sse-bench conform server all has all of them."
+             sse-bench conform server ours has all of them."
                 .into(),
         );
     }

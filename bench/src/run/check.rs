@@ -62,7 +62,7 @@ fn check(package: &Package, encoding: &str, launch: &Launch) -> Result<Conforman
     let target = Target::contract(server.addr(), Some(launch));
     let results = conform::check_each(
         &target,
-        // The long cases would cost minutes for each server; `conform server all` has them.
+        // The long cases would cost minutes for each server; `conform server ours` has them.
         &Selection::default().with_pace(Pace::Short),
         &deviations.for_encoding(encoding),
         &|_| {},

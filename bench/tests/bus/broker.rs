@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::node::{LOOK, PATIENCE};
-use crate::servers::workspace;
+use crate::servers::installed;
 
 const ADVICE: &str = "./test.sh takes it from Debian's package; or install nats-server";
 const WORDS_BYTES: usize = 16 * 1024;
@@ -67,7 +67,7 @@ impl Broker {
 
     /// Starts it with the store that it has, and waits until it listens.
     pub fn start_again(&mut self) {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(installed("nats-server", "sbin"));
         command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let program = Program::start(&mut command).and_then(Program::kill_on_exit);
@@ -150,17 +150,6 @@ fn free_port() -> u16 {
 pub fn succeeded(answer: &Value) -> &Value {
     assert!(answer.get("error").is_none(), "{answer}");
     answer
-}
-
-/// The installed one, or the one that `./test.sh` has taken out of Debian's package: installing it would
-/// start a server.
-fn binary() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path);
-    let unpacked = workspace().join("target/tools/usr/sbin/nats-server");
-    folders
-        .find_map(|it| Some(it.join("nats-server")).filter(|it| it.is_file()))
-        .unwrap_or(unpacked)
 }
 
 /// In this time there is an answer, or no leader.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use fleet::{Program, Server, eventually};
 use wire::{Connection, Dial, Log, Tls, Trust};
 
-use crate::commands::{data, follow, installed, judge, load, port};
-use crate::servers;
+use crate::commands::{data, follow, judge, load, port};
+use crate::servers::{self, installed};
 
 /// Until it has made its keys and listens.
 pub const READY: Duration = Duration::from_secs(60);

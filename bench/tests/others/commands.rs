@@ -60,19 +60,6 @@ fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
 }
 
-/// A program that is installed in a folder of the `PATH`, or that `./test.sh` has taken out of Debian's
-/// package: installing that would start a server.
-pub fn installed(program: &str, folder: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path);
-    let found = folders.find_map(|it| Some(it.join(program)).filter(|it| it.is_file()));
-    found.unwrap_or_else(|| {
-        let unpacked = workspace().join("target/tools/usr").join(folder).join(program);
-        assert!(unpacked.is_file(), "{program} is missing: ./test.sh unpacks it, or install it");
-        unpacked
-    })
-}
-
 /// The command `sse`, beside ours; `./test.sh` has built it already.
 fn sse() -> &'static Path {
     static SSE: OnceLock<PathBuf> = OnceLock::new();

@@ -10,8 +10,8 @@ use wire::peer::Authority;
 use wire::{Connection, Dial, Log, Tls, Trust};
 
 use crate::caddy::{LOOK, READY, WORDS_BYTES};
-use crate::commands::{installed, port};
-use crate::servers;
+use crate::commands::port;
+use crate::servers::{self, installed};
 
 pub struct Nginx {
     port: u16,

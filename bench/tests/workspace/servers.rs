@@ -47,3 +47,17 @@ pub fn start(package: &Package, args: &[&str]) -> Result<Server, String> {
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bench lies in the workspace")
 }
+
+/// A program that is installed in a folder of the `PATH`, or that `./test.sh` has taken out of Debian's
+/// package: installing that would start a server.
+#[allow(dead_code, reason = "each test binary uses its part of this module")]
+pub fn installed(program: &str, folder: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path);
+    let found = folders.find_map(|it| Some(it.join(program)).filter(|it| it.is_file()));
+    found.unwrap_or_else(|| {
+        let unpacked = workspace().join("target/tools/usr").join(folder).join(program);
+        assert!(unpacked.is_file(), "{program} is missing: ./test.sh unpacks it, or install it");
+        unpacked
+    })
+}
