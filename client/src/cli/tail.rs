@@ -150,7 +150,7 @@ impl Tail {
                 }
                 Update::Reconnecting { reason, .. } => {
                     let reason = reason.to_string();
-                    let advice = remedy(&reason);
+                    let advice = remedy(&reason, self.http2);
                     return Err(anyhow!("cannot read {}: {reason}; {advice}", self.url));
                 }
                 // A request that is sent once has no 204 to wait for: its stream is over.
@@ -216,7 +216,7 @@ impl Tail {
                     Err(_) => bail!("nothing came for {limit:?}; is the server alive?"),
                 },
             };
-            let Some(bytes) = chunk.map_err(|error| cannot_read(&url, &error))? else {
+            let Some(bytes) = chunk.map_err(|error| cannot_read(&url, &error, self.http2))? else {
                 return Ok(());
             };
             stdout.write_all(&bytes)?;

@@ -26,6 +26,7 @@ pub(super) struct Wish {
     pub(super) method: Method,
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Option<Bytes>,
+    pub(super) http2: bool,
 }
 
 impl Wish {
@@ -50,7 +51,7 @@ impl Wish {
         }
         let method = wanted.method.parse()?;
         let client = client(args, &url, named.as_ref(), http2)?;
-        Ok(Wish { url, client, method, fields, body: wanted.body.map(Bytes::from) })
+        Ok(Wish { url, client, method, fields, body: wanted.body.map(Bytes::from), http2 })
     }
 
     /// Sends it once, and waits for the head of the answer.
@@ -72,7 +73,7 @@ impl Wish {
             None => request,
         };
         let response = say_if_late(Some(PATIENCE), self.url.as_str(), request.send()).await;
-        response.map_err(|error| cannot_read(&self.url, &error))
+        response.map_err(|error| cannot_read(&self.url, &error, self.http2))
     }
 }
 
@@ -93,17 +94,23 @@ pub(super) async fn say_if_late<T>(
 }
 
 /// One line: why a body, or an answer at all, cannot be had, and what to do.
-pub(super) fn cannot_read(url: &Url, error: &reqwest::Error) -> anyhow::Error {
+pub(super) fn cannot_read(url: &Url, error: &reqwest::Error, http2: bool) -> anyhow::Error {
     let cause = root_cause(error);
-    anyhow!("cannot read {url}: {cause}; {}", remedy(&cause))
+    anyhow!("cannot read {url}: {cause}; {}", remedy(&cause, http2))
 }
 
-/// Advice when there is no connection. reqwest has no type for TLS errors.
-pub(super) fn remedy(reason: &str) -> &'static str {
+/// Advice when there is no connection, or with `http2` none that speaks it. reqwest has no type for TLS errors.
+pub(super) fn remedy(reason: &str, http2: bool) -> &'static str {
+    // A server that takes the first bytes of HTTP/2 for a bad request may close before its answer is read.
+    let is_cut = |words: &str| reason.to_ascii_lowercase().contains(words);
     if reason.contains("certificate") {
         "name its authority with --cacert FILE, or accept any with --insecure"
     } else if reason.contains("InvalidContentType") {
         "it does not speak TLS on this port; try http://"
+    } else if http2
+        && ["connection closed", "connection reset", "broken pipe"].into_iter().any(is_cut)
+    {
+        "if it does not speak HTTP/2, leave --http2 out"
     } else {
         check(reason)
     }
