@@ -142,6 +142,8 @@ fn a_run_that_is_ended_keeps_what_it_found() {
         let results = results(&folder, "a.json");
         assert_eq!(verdict(&results, "S1.01"), "pass");
         assert_eq!(verdict(&results, "S2.07"), "skip");
+        let report: Value = serde_json::from_str(&folder.read("a.json")).unwrap();
+        assert!(report["runs"][0]["took_ms"].as_u64() > Some(0), "the time until then: {stdout}");
         assert!(folder.read("a.xml").contains("S2.07-http10-no-chunked"));
     }
 }

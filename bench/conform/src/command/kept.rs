@@ -3,6 +3,7 @@
 use std::process::exit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -18,7 +19,8 @@ const NO_TIME: &str = "the run was ended before this case";
 /// The runs of a command as far as they have come.
 #[derive(Debug, Default)]
 pub struct Kept {
-    runs: Mutex<Vec<Run>>,
+    /// Each with the time at which it began.
+    runs: Mutex<Vec<(Run, Instant)>>,
 }
 
 impl Kept {
@@ -38,7 +40,7 @@ impl Kept {
             thread::spawn(move || {
                 signals.forever().next().map(|_| exit(i32::from(EXIT_UNEXPECTED)))
             });
-            let runs = theirs.lock().clone();
+            let runs: Vec<Run> = theirs.lock().iter().map(|(run, _)| run.clone()).collect();
             eprintln!();
             for run in &runs {
                 let _ = print(&run_text(run, verbose, paint));
@@ -59,26 +61,27 @@ impl Kept {
             result.actual = Some(NO_TIME.to_owned());
         }
         let mut runs = self.lock();
-        runs.push(run);
+        runs.push((run, Instant::now()));
         runs.len() - 1
     }
 
     /// A case of this run is judged.
     pub fn add(&self, number: usize, result: &CaseResult) {
         let mut runs = self.lock();
-        let run = &mut runs[number];
+        let (run, began) = &mut runs[number];
         if let Some(slot) = run.results.iter_mut().find(|it| it.id == result.id) {
             *slot = result.clone();
         }
         run.summary = Summary::of(&run.results, run.strict);
+        run.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     }
 
     /// This run has come to its end: another may still go on.
     pub fn end(&self, number: usize, run: &Run) {
-        self.lock()[number] = run.clone();
+        self.lock()[number].0 = run.clone();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Run>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Run, Instant)>> {
         // Nothing here panics half way.
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
