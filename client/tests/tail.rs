@@ -176,6 +176,9 @@ fn a_server_that_speaks_http_2_without_tls_is_read_and_another_one_named() {
         assert_eq!((code, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{stderr}");
         assert!(stderr.contains("leave --http2 out"), "{stderr}");
     }
+    // Where no connection is made, that is the reason. Nothing listens at this port.
+    let (_, _, stderr) = run(&["tail", "--http2", "--once", "http://127.0.0.1:1/x"]);
+    assert!(stderr.contains("is the server running"), "{stderr}");
 }
 
 /// Reads the first bytes of HTTP/2, and leaves.

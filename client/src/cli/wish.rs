@@ -99,17 +99,19 @@ pub(super) fn cannot_read(url: &Url, error: &reqwest::Error, http2: bool) -> any
     anyhow!("cannot read {url}: {cause}; {}", remedy(&cause, http2))
 }
 
+/// Why there is no connection, in the words of the system.
+const UNREACHED: &[&str] =
+    &["refused", "unreachable", "No route", "lookup", "timed out", "deadline has elapsed"];
+
 /// Advice when there is no connection, or with `http2` none that speaks it. reqwest has no type for TLS errors.
 pub(super) fn remedy(reason: &str, http2: bool) -> &'static str {
-    // A server that takes the first bytes of HTTP/2 for a bad request may close before its answer is read.
-    let is_cut = |words: &str| reason.to_ascii_lowercase().contains(words);
     if reason.contains("certificate") {
         "name its authority with --cacert FILE, or accept any with --insecure"
     } else if reason.contains("InvalidContentType") {
         "it does not speak TLS on this port; try http://"
-    } else if http2
-        && ["connection closed", "connection reset", "broken pipe"].into_iter().any(is_cut)
-    {
+    } else if http2 && !UNREACHED.iter().any(|words| reason.contains(words)) {
+        // A server that takes the first bytes of HTTP/2 for a bad request may close before its answer is
+        // read, and what is said of that depends on the moment.
         "if it does not speak HTTP/2, leave --http2 out"
     } else {
         check(reason)
