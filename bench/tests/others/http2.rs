@@ -19,7 +19,9 @@ const WHILE_IT_TICKS: &[&str] = &[
 #[test]
 fn caddy_keeps_every_rule_of_http2() {
     let caddy = Caddy::shared();
-    keeps_the_rules(|target| caddy.url(target), &caddy.cacert);
+    // Other tests have streams open behind this one, so the count of S12.08 would be of theirs, too.
+    let ids: Vec<_> = WHILE_IT_TICKS.iter().copied().filter(|id| *id != "S12.08").collect();
+    keeps_the_rules(|target| caddy.url(target), &caddy.cacert, &ids);
     keeps(&caddy.url(RESTING), &caddy.cacert, &["S12.01", "S12.12", "S12.15"]);
 }
 
@@ -28,7 +30,7 @@ fn caddy_keeps_every_rule_of_http2() {
 #[test]
 fn nginx_keeps_the_rules_of_http2_but_holds_back_the_head_of_a_stream_at_rest() {
     let nginx = Nginx::shared();
-    keeps_the_rules(|target| nginx.url(target), &nginx.cacert);
+    keeps_the_rules(|target| nginx.url(target), &nginx.cacert, WHILE_IT_TICKS);
     let options = ["--cacert", &nginx.cacert, "--only", "S12"];
     let said = judge(&nginx.url(RESTING), &options);
     let found =
@@ -52,8 +54,8 @@ fn hyper_below_poem_keeps_every_rule_without_tls() {
     );
 }
 
-fn keeps_the_rules(url: impl Fn(&str) -> String, cacert: &str) {
-    keeps(&url(TICKING), cacert, WHILE_IT_TICKS);
+fn keeps_the_rules(url: impl Fn(&str) -> String, cacert: &str, while_it_ticks: &[&str]) {
+    keeps(&url(TICKING), cacert, while_it_ticks);
     keeps(&url(ENDING), cacert, &["S12.06"]);
     keeps(&url(TICKING), cacert, &["S12.14"]);
 }
