@@ -12,7 +12,7 @@ use conform::{CaseResult, Deviations, Verdict};
 use wire::publish::PublishArgs;
 use wire::server::RequestReader;
 
-const PATIENCE: Duration = Duration::from_millis(2500);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The time that a batch gathers texts.
 const BATCH: Duration = Duration::from_millis(300);
 /// The delay of a room in which each text waits.
