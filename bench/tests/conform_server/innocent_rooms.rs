@@ -12,11 +12,13 @@ use conform::{CaseResult, Deviations, Verdict};
 use wire::publish::PublishArgs;
 use wire::server::RequestReader;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(2500);
 /// The time that a batch gathers texts.
 const BATCH: Duration = Duration::from_millis(300);
 /// The delay of a room in which each text waits.
 const LATER: Duration = Duration::from_millis(700);
+/// A text of more bytes is large.
+const LARGE_BYTES: usize = 4096;
 /// The longest text: larger than any of the suite.
 const BODY_LIMIT: usize = 4 << 20;
 /// The cases that publish, and those that look at the same things without.
@@ -58,6 +60,10 @@ enum Room {
     Later,
     /// It passes on two of three, the same to all.
     Filter,
+    /// A large one and the next go to readers that have left.
+    LosesLarge,
+    /// It takes breath after a large one: the next is lost.
+    LosesNext,
     /// It takes all, and passes on no more than the first three.
     Limit,
     /// A reader gets all that was ever said.
@@ -93,6 +99,8 @@ const ROOMS: &[Room] = &[
 /// that is lost costs a wait.
 const OTHERS: &[(Room, &[&str], &[&str])] = &[
     (Room::Filter, &["S4.02", "S5.03", "S7.01", "S7.04", "S7.07", "S7.08"], &[]),
+    (Room::LosesLarge, &["S4.10", "S4.11"], &[]),
+    (Room::LosesNext, &["S4.10", "S4.11"], &[]),
     (Room::Limit, &["S4.02", "S7.01"], &[]),
     (Room::History, &["S3", "S4.02", "S4.10", "S5.06", "S6", "S7.01", "S7.07", "S7.08"], &[]),
     // Two sides of it: what is lost, and what a stranger can forge.
@@ -232,7 +240,13 @@ fn publish(room: Room, text: &str, readers: &Readers) -> u16 {
     };
     let mut said = readers.lock().unwrap();
     for text in texts {
+        let was_large = said.texts.last().is_some_and(|it| it.len() > LARGE_BYTES);
         said.texts.push(text.clone());
+        match room {
+            Room::LosesLarge if was_large || text.len() > LARGE_BYTES => continue,
+            Room::LosesNext if was_large => continue,
+            _ => {}
+        }
         let number = said.texts.len();
         if (room == Room::Filter && number.is_multiple_of(3)) || (room == Room::Limit && number > 3)
         {

@@ -520,8 +520,18 @@ fn read_until_any(
     words: &[String],
     within: Duration,
 ) -> wire::Result<Vec<Event>> {
-    let due = Instant::now() + within;
     let mut events = Vec::new();
+    read_into(&mut events, stream, words, within).map(|()| events)
+}
+
+/// The same; the events that came are kept also where none has a word.
+pub(super) fn read_into(
+    events: &mut Vec<Event>,
+    stream: &mut EventStream,
+    words: &[String],
+    within: Duration,
+) -> wire::Result<()> {
+    let due = Instant::now() + within;
     loop {
         stream.set_patience(due.saturating_duration_since(Instant::now()));
         match stream.next_event() {
@@ -536,7 +546,7 @@ fn read_until_any(
         let has_word = |event: &Event| words.iter().any(|word| event.data.contains(word.as_str()));
         if events.last().is_some_and(has_word) {
             stream.set_patience(within);
-            return Ok(events);
+            return Ok(());
         }
     }
 }
