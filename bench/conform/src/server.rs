@@ -24,6 +24,7 @@ mod reproduce;
 mod room;
 mod rules;
 mod run;
+mod sanity;
 mod script;
 mod selection;
 mod target;

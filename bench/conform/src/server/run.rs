@@ -1,9 +1,9 @@
 //! Runs cases and judges what they find.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::sanity::Sanity;
 use super::{
     Case, CaseResult, Deviations, EARLY_HEAD, Fault, HANDSHAKE, Need, Selection, Target, Verdict,
     care, reproduce, watching,
@@ -11,8 +11,6 @@ use super::{
 use crate::judge::{self, Attempt, Beside};
 use crate::{Profile, host};
 
-/// How often a server is asked whether it still answers, while the host is busy.
-const SANITY_TRIES: usize = 4;
 /// Cases that wait for minutes and do little meanwhile; all there are may run at a time.
 const PARALLEL_LONG: usize = 16;
 
@@ -62,31 +60,25 @@ pub(super) fn check_observed(
     observer: &dyn Observer,
 ) -> Vec<CaseResult> {
     let _watch = host::Watch::start();
-    let mut results = watching::beside(target, selection, deviations, observer, || {
-        check_in_groups(target, selection, deviations, observer)
+    let sanity = Sanity::new(target, selection.cases(target).len());
+    let mut results = watching::beside(&sanity, selection, deviations, observer, || {
+        check_in_groups(&sanity, selection, deviations, observer)
     });
     rest_on_failures(&mut results);
     results
 }
 
 fn check_in_groups(
-    target: &Target,
+    sanity: &Sanity<'_>,
     selection: &Selection,
     deviations: &Deviations,
     observer: &dyn Observer,
 ) -> Vec<CaseResult> {
+    let target = sanity.target();
     let mut selected = selection.cases(target);
     selected.retain(|case| !watching::is_beside(case, target));
-    let mut run = Run {
-        target,
-        selection,
-        deviations,
-        observer,
-        alone: selected.len() == 1,
-        silent: Mutex::new(None),
-        verdicts: HashMap::new(),
-    };
-    run.sanity();
+    let mut run = Run { target, selection, deviations, observer, sanity, verdicts: HashMap::new() };
+    sanity.ask();
     let mut results = Vec::new();
     for group in groups(&selected, target) {
         let begins = results.len();
@@ -98,8 +90,8 @@ fn check_in_groups(
         }
         // A process that a case has stopped answers no more, and should not.
         if !group.stops_it {
-            run.sanity();
-            run.doubt(&mut results[begins..]);
+            sanity.ask();
+            sanity.doubt(&mut results[begins..]);
         }
     }
     judge::in_order(&mut results);
@@ -228,10 +220,7 @@ struct Run<'r> {
     selection: &'r Selection,
     deviations: &'r Deviations,
     observer: &'r dyn Observer,
-    /// One case is all there is: what happens to the server is its doing.
-    alone: bool,
-    /// Why the server counts as gone.
-    silent: Mutex<Option<String>>,
+    sanity: &'r Sanity<'r>,
     /// Of a blocked case also the one that it follows from.
     verdicts: HashMap<String, (Verdict, Option<String>)>,
 }
@@ -272,7 +261,7 @@ impl Run<'_> {
         if let Some(reason) = self.left_out(case) {
             return other(Verdict::Skip, reason);
         }
-        if let Some(words) = lock(&self.silent).as_ref() {
+        if let Some(words) = self.sanity.silent() {
             return other(Verdict::Blocked, format!("the server no longer answers: {words}"));
         }
         let broken = case.after.iter().find_map(|id| {
@@ -288,10 +277,10 @@ impl Run<'_> {
         let attempt = run_once(case, self.target, self.deviations, beside);
         let is_suspect = attempt.result.is_miss() || attempt.result.verdict == Verdict::Blocked;
         if is_suspect && !case.needs.contains(&Need::Process) {
-            self.sanity();
+            self.sanity.ask();
         }
         let is_late = attempt.result.because.as_deref() == Some(EARLY_HEAD);
-        if let Some(words) = lock(&self.silent).as_ref().filter(|_| is_late) {
+        if let Some(words) = self.sanity.silent().filter(|_| is_late) {
             return other(Verdict::Blocked, format!("the server no longer answers: {words}"));
         }
         attempt
@@ -307,43 +296,6 @@ impl Run<'_> {
         // A case that could not be asked anyway does not wait for the verdict of another one.
         care::spared(case, self.target).or_else(|| unmet(case, self.target))
     }
-
-    /// Asks whether the server still answers; it gets one patience, and more where the host was busy.
-    fn sanity(&self) {
-        let mut silent = lock(&self.silent);
-        let patience = self.target.patience();
-        for _ in 0..SANITY_TRIES {
-            if silent.is_some() {
-                return;
-            }
-            let begin = Instant::now();
-            let Err(words) = self.target.for_case().answers_within(patience) else { return };
-            if host::worst_since(begin) < patience / 4 {
-                *silent = Some(words);
-            }
-        }
-        silent.get_or_insert_with(|| "and this host is busy".to_owned());
-    }
-
-    /// Takes back the failures of a group at whose end the server is silent.
-    fn doubt(&self, results: &mut [CaseResult]) {
-        let silent = lock(&self.silent);
-        let Some(words) = silent.as_ref().filter(|_| !self.alone) else { return };
-        for result in results.iter_mut().filter(|result| result.is_miss()) {
-            result.verdict = Verdict::Blocked;
-            let seen = result.actual.take().unwrap_or_default();
-            result.actual = Some(format!(
-                "{seen}; but the server stopped answering in these moments ({words}); if --only {} \
-                 does it again, this case is the cause",
-                result.id
-            ));
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Cases' panics are caught, and nothing else in a critical section panics half way.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
