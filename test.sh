@@ -130,7 +130,8 @@ parts=$(cargo metadata --no-deps --format-version 1 --locked | node -e '
     if (has("lib")) test("docs", "--doc");
   }')
 parts+=$'\nnode:client\tcd client/node && timeout 300 node --test'
-parts+=$'\nnode:page\tcd client/web/browser && timeout 600 node --test'
+# The longest of all comes first, so that none runs alone at the end.
+parts=$'node:page\tcd client/web/browser && timeout 600 node --test\n'$parts
 # Other clients need npm, PyPI and a browser, and are checked before a release: CONTRIBUTING.md. Not by `cargo run`: it builds
 # with other features than `cargo test`, and would exchange the program below the tests that run it.
 for client in sse node-sse; do
@@ -176,13 +177,18 @@ timed() {
   spent+=("$((SECONDS - begin)) s  $name")
 }
 
+# packages_with CONDITION: the names of this workspace's packages for which it holds, written in JavaScript about `it`.
+packages_with() {
+  cargo metadata --no-deps --format-version 1 --locked | node -e "
+    const { packages } = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+    for (const it of packages.filter((it) => $1)) console.log(it.name);"
+}
+
 build() {
   local package features servers=()
   # The nodes of the bus: one build, whose programs are kept, before the default ones take their places.
   if grep -q '^sse-bench:bus' <<<"$parts"; then
-    mapfile -t servers < <(cargo metadata --no-deps --format-version 1 --locked | node -e '
-      const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-      console.log(packages.filter((it) => it.metadata?.server).map((it) => it.name).join("\n"));')
+    mapfile -t servers < <(packages_with 'it.metadata?.server')
     cargo build --quiet --locked --features nats "${servers[@]/#/--package=}"
     mkdir -p "$nodes"
     (cd target/debug && cp "${servers[@]}" "$nodes")
@@ -193,14 +199,10 @@ build() {
     cargo test --quiet --locked $features -p "$package" --no-run
   done
   # Programs that tests start; building them is no part of what has a deadline.
-  for package in $(cargo metadata --no-deps --format-version 1 --locked |
-    grep -o '"name":"sse-[a-z-]*","version"' | cut -d'"' -f4 | sort -u); do
+  for package in $(packages_with true); do
     cargo build --quiet --locked -p "$package"
   done
-  for package in $(cargo metadata --no-deps --format-version 1 --locked | node -e '
-    const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-    const has = (package) => package.targets.some((it) => it.name === "smallest");
-    console.log(packages.filter(has).map((it) => it.name).join("\n"));'); do
+  for package in $(packages_with 'it.targets.some((target) => target.name === "smallest")'); do
     cargo build --quiet --locked -p "$package" --example smallest
   done
   # As bench/clients/sse/client.toml says; a compiler beside tests that judge times would make the host too busy to judge.
