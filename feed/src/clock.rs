@@ -98,11 +98,17 @@ impl Clock {
         let monotonic = self.monotonic();
         if monotonic.saturating_sub(self.compared.load(Relaxed)) >= COMPARE_NS {
             self.compared.store(monotonic, Relaxed);
-            let (unix, after) = (unix_ns(), self.monotonic());
-            let set_by = self.set_by.load(Relaxed);
-            self.set_by.store(compare(set_by, monotonic, unix, after), Relaxed);
+            let known = self.set_by.load(Relaxed);
+            self.learn(known, monotonic, unix_ns(), self.monotonic());
         }
         Now { monotonic, unix: monotonic.wrapping_add(self.set_by.load(Relaxed)) }
+    }
+
+    /// Takes over what [`compare`] says, unless another thread has found a step since `known`: this
+    /// one may have been interrupted behind its readings, and they may be of the time before the step.
+    fn learn(&self, known: u64, before: u64, unix: u64, after: u64) {
+        let set_by = compare(known, before, unix, after);
+        let _ = self.set_by.compare_exchange(known, set_by, Relaxed, Relaxed);
     }
 
     fn monotonic(&self) -> u64 {
@@ -147,6 +153,18 @@ mod tests {
         assert_eq!(compare(hour, noon, noon, noon + 100), 0);
         let interrupted = 30 * MS;
         assert_eq!(compare(0, noon, noon + interrupted, noon + interrupted), 0);
+    }
+
+    #[test]
+    fn a_late_thread_takes_no_step_back() {
+        let (clock, noon, hour) = (Clock::start(), 1_000_000 * SECOND, 3600 * SECOND);
+        let known = clock.set_by.load(Relaxed);
+        // Another thread finds the step behind the readings of this one.
+        clock.learn(known, noon, noon + hour, noon + 100);
+        clock.learn(known, noon, noon + 50, noon + 100);
+        assert_eq!(clock.set_by.load(Relaxed), hour);
+        clock.learn(hour, noon, noon, noon + 100);
+        assert_eq!(clock.set_by.load(Relaxed), 0);
     }
 
     #[test]
