@@ -6,8 +6,18 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use conform::host::{self, Watch};
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Only a broken server takes longer, even on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Attempts until the host has to have been in time once.
+const ATTEMPTS: usize = 7;
+
+/// A host later than this could be what makes an exit late: the server ends a client that reads
+/// nothing 300 ms before the limit, and within them four threads or processes wait for a core in turn.
+const LATE: Duration = Duration::from_millis(75);
 
 struct Server {
     process: Child,
@@ -78,8 +88,7 @@ impl Server {
 
     fn terminate(&mut self) -> (Option<i32>, Duration) {
         let start = Instant::now();
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().expect("kill exists").success());
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it is our child");
         let status = self.process.wait().expect("it is our child");
         (status.code(), start.elapsed())
     }
@@ -266,15 +275,25 @@ fn a_body_that_no_handler_reads_is_no_request() {
 
 #[test]
 fn a_client_that_reads_nothing_does_not_hold_up_the_stop() {
-    let mut server = Server::start(&[]);
-    let stalled = server.stream("/ticks?interval_ms=0&pad=1000");
-    let mut idle = server.stream("/messages/t");
-    let (code, took) = server.terminate();
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    let end = read_to_end(&mut idle);
-    assert!(end.contains("retry: ") && end.ends_with("\r\n0\r\n\r\n"), "{end}");
-    drop(stalled);
+    let _watch = Watch::start();
+    for _ in 0..ATTEMPTS {
+        let mut server = Server::start(&[]);
+        let stalled = server.stream("/ticks?interval_ms=0&pad=1000");
+        let mut idle = server.stream("/messages/t");
+        let begin = Instant::now();
+        let (code, took) = server.terminate();
+        let late = host::worst_since(begin);
+        assert_eq!(code, Some(0));
+        let end = read_to_end(&mut idle);
+        assert!(end.contains("retry: ") && end.ends_with("\r\n0\r\n\r\n"), "{end}");
+        drop(stalled);
+        if took < Duration::from_secs(2) {
+            return;
+        }
+        // The server itself takes most of it; a late exit counts only if the host was in time.
+        assert!(late >= LATE, "{took:?}, and the host was late by {late:?}");
+    }
+    panic!("not judged: the host was late by {LATE:?} or more in {ATTEMPTS} attempts");
 }
 
 #[test]

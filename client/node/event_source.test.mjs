@@ -2,12 +2,14 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import http from "node:http";
 import net from "node:net";
 import { afterEach, test as nodeTest } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
-import { Peer, HEAD, held, raw, status, stream } from "./peer.mjs";
+import { Peer, HEAD, held, raw, status, stream, waitUntilReceived } from "./peer.mjs";
 import { EventSource as Source } from "./sse.mjs";
 
 /** No test waits longer than this for anything. */
@@ -41,6 +43,26 @@ function open(peer, options = {}, url = peer.url()) {
     };
   });
   return { source, seen, closed };
+}
+
+/** Resolves at the next event of this type. */
+const next = (target, type) => new Promise((resolve) => target.addEventListener(type, resolve, { once: true }));
+
+/** Timers of our own, and waits without chance: nothing is late but what is made so. */
+function stopTimers(t) {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  t.mock.method(Math, "random", () => 0);
+  return (ms) => t.mock.timers.tick(ms);
+}
+
+/** Shows each request that is sent, and what comes of it, before the client itself sees it. */
+function watchRequests(t, see) {
+  const { request } = http;
+  t.mock.method(http, "request", (...args) => {
+    const sent = request(...args);
+    see(sent);
+    return sent;
+  });
 }
 
 /** Runs a script to the 204 at its end. */
@@ -140,12 +162,25 @@ test("empty streams are asked for ever more slowly", async (t) => {
   // The longest waits of all that may come of it.
   t.mock.method(Math, "random", () => 1);
   const empty = () => stream("retry: 0\n\n");
-  const lasting = (socket) => socket.write(HEAD, () => setTimeout(() => socket.end(), 300));
+  // A stream lasts on this clock alone.
+  let now = 0;
+  t.mock.method(performance, "now", () => now);
+  let end;
+  const lasting = (socket) => {
+    end = () => socket.end();
+    socket.write(HEAD);
+  };
   const eight = Array.from({ length: 8 }, empty);
   const peer = await Peer.start(...eight, stream("data: a\n\n"), empty(), empty(), lasting);
   const waits = [];
+  let opened = 0;
   await new Promise((resolve) => {
     const source = new EventSource(peer.url(), { maxBackoffMs: 400 });
+    source.onopen = () => {
+      if (++opened < 12) return;
+      now += 300;
+      end();
+    };
     source.onerror = ({ message }) => {
       const wait = message.match(/again in (.*) s$/)?.[1];
       if (wait === undefined) resolve();
@@ -157,12 +192,25 @@ test("empty streams are asked for ever more slowly", async (t) => {
   assert.deepEqual(waits, [100, 200, 400, 400, 400, 400, 400, 400, 100, 100, 200, 100]);
 });
 
-test("interim answers without end are no answer", async () => {
+test("interim answers without end are no answer", async (t) => {
+  const tick = stopTimers(t);
   const flood = (socket) => {
     const timer = setInterval(() => socket.write("HTTP/1.1 102 Processing\r\n\r\n"), 10);
     socket.on("close", () => clearInterval(timer));
   };
-  const { seen } = await run([flood], { answerTimeoutMs: 200 });
+  let told;
+  watchRequests(t, (sent) => sent.on("information", () => told?.()));
+  const interim = () => new Promise((resolve) => (told = resolve));
+  const peer = await Peer.start(flood);
+  const { source, seen, closed } = open(peer, { answerTimeoutMs: 200 });
+  await interim();
+  tick(199);
+  await interim();
+  const lost = next(source, "error");
+  tick(1);
+  await lost;
+  tick(50);
+  await closed;
   assert.deepEqual(seen, ["lost 0", "closed"]);
 });
 
@@ -181,6 +229,28 @@ test("an hour of silence is no end", async (t) => {
   await new Promise((resolve) => source.addEventListener("message", resolve, { once: true }));
   assert.deepEqual(seen, ["open", "message a ", "message late "]);
   assert.equal(peer.requests.length, 1);
+});
+
+test("bytes that wait in the socket are no silence", async (t) => {
+  const timersPhase = promisify(setTimeout);
+  const tick = stopTimers(t);
+  let late;
+  const peer = await Peer.start((socket) => {
+    socket.write(`${HEAD}data: a\n\n`);
+    late = () => {
+      socket.write("data: late\n\n");
+      waitUntilReceived(socket);
+    };
+  });
+  const { source, seen } = open(peer, { readTimeoutMs: 200 });
+  await next(source, "message");
+  // As a process that was not scheduled wakes up: where Node runs timers, before it reads sockets.
+  await timersPhase(0);
+  late();
+  const then = Promise.race([next(source, "message"), next(source, "error")]);
+  tick(200);
+  await then;
+  assert.deepEqual(seen, ["open", "message a ", "message late "]);
 });
 
 test("a coding is an error that names it", async () => {
@@ -219,13 +289,26 @@ test("the words of a refusal are in the message", async () => {
   }
 });
 
-test("words of a refusal that do not come are not waited for", async () => {
+test("words of a refusal that do not come are not waited for", async (t) => {
+  const tick = stopTimers(t);
+  let read;
+  watchRequests(t, (sent) => sent.on("response", (response) => response.on("data", () => read())));
   const head = "HTTP/1.1 401 X\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\n";
-  const stalled = (socket) => socket.write(`${head}no token`);
-  const reset = (socket) => socket.write(`${head}no token`, () => setTimeout(() => socket.resetAndDestroy(), 50));
-  for (const answer of [stalled, reset]) {
-    const { message, seen } = await run([answer], { readTimeoutMs: 500 });
-    assert.match(message, /answered 401: no token$/);
+  const stalled = async () => {
+    // More than the silence that would end a stream, and the last look before that.
+    tick(999);
+    await new Promise(setImmediate);
+    tick(1);
+  };
+  const reset = (socket) => socket.resetAndDestroy();
+  for (const then of [stalled, reset]) {
+    const isRead = new Promise((resolve) => (read = resolve));
+    let socket;
+    const peer = await Peer.start((it) => (socket = it).write(`${head}no token`));
+    const { seen, closed } = open(peer, { readTimeoutMs: 500 });
+    await isRead;
+    await then(socket);
+    assert.match(await closed, /answered 401: no token$/);
     assert.deepEqual(seen, ["closed"]);
   }
 });
@@ -310,16 +393,20 @@ test("a redirect to another origin loses the credentials, not the other headers"
 });
 
 test("a server that is not there is tried until it is up", async () => {
-  const first = await Peer.start();
-  const url = first.url();
-  first.close();
-  const source = new EventSource(url, { retryMs: 20 });
-  await new Promise((resolve) => (source.onerror = resolve));
+  // An address of this process alone: no other program takes a port there while it is free.
+  const host = `127.1.${(process.pid >> 8) & 255}.${process.pid & 255}`;
+  const listen = (server, port) => new Promise((resolve) => server.listen(port, host, resolve));
+  const first = net.createServer();
+  await listen(first, 0);
+  const { port } = first.address();
+  await new Promise((resolve) => first.close(resolve));
+  const source = new EventSource(`http://${host}:${port}/x`, { retryMs: 20 });
+  await next(source, "error");
   assert.equal(source.readyState, EventSource.CONNECTING);
   const server = net.createServer((socket) => socket.write(`${HEAD}data: up\n\n`));
-  server.listen(Number(new URL(url).port), "127.0.0.1");
-  const event = await new Promise((resolve) => (source.onmessage = resolve));
-  assert.equal(event.data, "up");
+  const up = next(source, "message");
+  await listen(server, port);
+  assert.equal((await up).data, "up");
   server.close();
 });
 
@@ -329,8 +416,24 @@ test("a connection without an answer reconnects", async () => {
   assert.equal(requests.length, 3);
 });
 
-test("silence reconnects", async () => {
-  const { seen } = await run([held("data: a\n\n"), () => {}], { readTimeoutMs: 200 });
+test("silence reconnects", async (t) => {
+  const tick = stopTimers(t);
+  let asked;
+  const isAsked = new Promise((resolve) => (asked = resolve));
+  const peer = await Peer.start(held("data: a\n\n"), () => asked());
+  const { source, seen, closed } = open(peer, { readTimeoutMs: 200 });
+  const silence = async () => {
+    const lost = next(source, "error");
+    tick(200);
+    await lost;
+    tick(50);
+  };
+  await next(source, "message");
+  await silence();
+  // The next one is silent before its answer.
+  await isAsked;
+  await silence();
+  await closed;
   assert.deepEqual(seen, ["open", "message a ", "lost 0", "lost 0", "closed"]);
 });
 
@@ -387,10 +490,19 @@ test("a URL that is not HTTP is refused at once", () => {
 // --- the program ---------------------------------------------------------------------------------
 
 function program(...args) {
+  return start(...args).ended;
+}
+
+/** The end of the program, and the first line of what it says before. */
+function start(...args) {
   const child = spawn(process.execPath, [fileURLToPath(new URL("sse.mjs", import.meta.url)), ...args]);
   const output = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"]) child[name].on("data", (bytes) => (output[name] += bytes));
-  return new Promise((resolve) => child.on("close", (code) => resolve({ code, ...output })));
+  const ended = new Promise((resolve) => child.on("close", (code) => resolve({ code, ...output })));
+  const firstLine = new Promise((resolve) => {
+    child.stderr.on("data", () => output.stderr.includes("\n") && resolve(output.stderr.split("\n")[0]));
+  });
+  return { ended, firstLine };
 }
 
 test("the program prints events of every type, and resumes", async () => {
@@ -435,10 +547,13 @@ test("the program lets no control character through", async () => {
 });
 
 test("the program says that it waits for an answer", async () => {
-  const peer = await Peer.start((socket) => setTimeout(() => socket.destroy(), 2500));
-  const { code, stderr } = await program(peer.url());
-  assert.equal(stderr.split("\n")[0], `sse: waiting for an answer from ${peer.url()}`);
-  assert.equal(code, 2);
+  let asked;
+  const isAsked = new Promise((resolve) => (asked = resolve));
+  const peer = await Peer.start((socket) => asked(socket));
+  const { ended, firstLine } = start(peer.url());
+  assert.equal(await firstLine, `sse: waiting for an answer from ${peer.url()}`);
+  (await isAsked).destroy();
+  assert.equal((await ended).code, 2);
 });
 
 test("the program fails in one line", async () => {

@@ -1,5 +1,6 @@
 // A scripted HTTP/1.1 server on raw sockets, for tests: it can cut, break and refuse connections at any byte.
 
+import { readFileSync } from "node:fs";
 import net from "node:net";
 
 /** The head of an event stream without framing: the body lasts until the connection is closed. */
@@ -22,6 +23,23 @@ export const held = (body) => (socket) => socket.write(HEAD + body);
 export function status(words, fields = "") {
   const length = words.startsWith("204") ? "" : "Content-Length: 0\r\n";
   return raw(`HTTP/1.1 ${words}\r\n${length}Connection: close\r\n${fields}\r\n`);
+}
+
+/**
+ * Waits, without reading, until the kernel has what was written for the other end. Even on loopback a write may return
+ * before: the kernel may leave the rest to a thread of its own.
+ */
+export function waitUntilReceived({ localPort, remotePort }) {
+  const end = (port) => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  // Number, address of this end, of the other, state, what waits to be sent and to be read.
+  const isReceived = (line) => {
+    const [, here, there, , queues] = line.trim().split(/\s+/);
+    return here.endsWith(end(remotePort)) && there.endsWith(end(localPort)) && !queues.endsWith(":00000000");
+  };
+  const deadline = Date.now() + 20_000;
+  while (!readFileSync("/proc/self/net/tcp", "latin1").trim().split("\n").some(isReceived)) {
+    if (Date.now() > deadline) throw new Error("the bytes do not arrive");
+  }
 }
 
 /** One answer for each connection, in order; after the last it answers 204. */

@@ -177,6 +177,7 @@ export class EventSource extends EventTarget {
   #timer = null;
   #late = null;
   #silence = null;
+  #lastLook = null;
   #handlers = new Map();
 
   /** Called with every event of the stream, whatever its type; null or a function. */
@@ -339,7 +340,7 @@ export class EventSource extends EventTarget {
     let size = 0;
     const fail = () => current() && this.#fail(`${url} answered ${response.statusCode}${afterColon(pieces)}`);
     if (!isText(response.headers) || codings(response.headers) !== "") return fail();
-    clearTimeout(this.#silence);
+    this.#forgetSilence();
     this.#timer = setTimeout(fail, WORDS_TIMEOUT_MS);
     response.on("end", fail);
     response.on("error", fail);
@@ -427,15 +428,22 @@ export class EventSource extends EventTarget {
   #heard() {
     const { readTimeoutMs } = this.#options;
     if (!readTimeoutMs) return;
+    this.#forgetSilence();
+    const giveUp = () => this.#reconnect(`nothing came for ${readTimeoutMs} ms`);
+    // If this process was not scheduled for a while, bytes may wait in the socket: Node reads it between the two.
+    this.#silence = setTimeout(() => (this.#lastLook = setImmediate(giveUp)), readTimeoutMs);
+  }
+
+  #forgetSilence() {
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#reconnect(`nothing came for ${readTimeoutMs} ms`), readTimeoutMs);
+    clearImmediate(this.#lastLook);
   }
 
   #drop() {
     clearImmediate(this.#start);
     clearTimeout(this.#timer);
-    clearTimeout(this.#silence);
     clearTimeout(this.#late);
+    this.#forgetSilence();
     const request = this.#request;
     this.#request = null;
     request?.destroy();

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use futures_core::{FusedStream, Stream};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
+use tokio::task::JoinHandle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep};
 
@@ -43,6 +44,20 @@ use crate::parser::{Item, Parser};
 ///
 /// [fetch]: https://fetch.spec.whatwg.org/#http-redirect-fetch
 pub const MAX_REDIRECTS: usize = 20;
+
+/// Lets the runtime read bytes that wait in the sockets, before a connection is given up as silent.
+///
+/// If this process was not scheduled for a while, the time may be over although bytes have come. It is
+/// a task, because a future outside of the runtime's threads gives way to none of them: before its
+/// second turn the runtime asks which sockets have bytes, before its third one it has read them.
+#[doc(hidden)]
+pub fn last_look() -> JoinHandle<()> {
+    tokio::spawn(async {
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+    })
+}
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -78,8 +93,15 @@ pub struct EventSource {
     parser: Parser,
     phase: Phase,
     backoff: Backoff,
-    /// When a silent connection is given up.
-    silence: Option<Pin<Box<Sleep>>>,
+    silence: Option<Silence>,
+}
+
+/// When a silent connection is given up.
+#[derive(Debug)]
+struct Silence {
+    due: Pin<Box<Sleep>>,
+    /// Since then.
+    last_look: Option<JoinHandle<()>>,
 }
 
 /// The standard's `readyState`.
@@ -251,15 +273,23 @@ impl EventSource {
     fn restart_silence(&mut self) {
         let Some(timeout) = self.builder.read_timeout else { return };
         match &mut self.silence {
-            Some(sleep) => sleep.as_mut().reset(Instant::now() + timeout),
-            None => self.silence = Some(Box::pin(tokio::time::sleep(timeout))),
+            Some(silence) => {
+                silence.due.as_mut().reset(Instant::now() + timeout);
+                silence.last_look = None;
+            }
+            None => {
+                let due = Box::pin(tokio::time::sleep(timeout));
+                self.silence = Some(Silence { due, last_look: None });
+            }
         }
     }
 
     /// Ready when the server has been silent for too long.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Result<Update, Error>> {
-        let Some(sleep) = &mut self.silence else { return Poll::Pending };
-        ready!(sleep.as_mut().poll(context));
+        let Some(silence) = &mut self.silence else { return Poll::Pending };
+        ready!(silence.due.as_mut().poll(context));
+        // The runtime may be about to end; then there is nothing to wait for.
+        let _ = ready!(Pin::new(silence.last_look.get_or_insert_with(last_look)).poll(context));
         let timeout = self.builder.read_timeout.unwrap_or_default();
         Poll::Ready(self.reconnect(Reason::Silent(timeout), None))
     }

@@ -3,7 +3,6 @@
 
 mod tmux;
 
-use std::net::TcpStream;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -159,8 +158,7 @@ fn session(width: u16, height: u16) {
 
 /// Ends the demo, and checks the screen after it.
 fn ends_clean(terminal: &Terminal, code: &str, end: impl FnOnce()) {
-    let screen = terminal.wait("the server's port", |screen| highest(screen, " :") > 0);
-    let port = u16::try_from(highest(&screen, " :")).unwrap();
+    let servers = servers(terminal);
     end();
     // Not the demo's own words: a request `after` an id stands on its screen until the end.
     let ended = format!("ended {code}\n");
@@ -192,7 +190,52 @@ fn ends_clean(terminal: &Terminal, code: &str, end: impl FnOnce()) {
     terminal.press(&["Enter"]);
     terminal
         .wait("the echo of the terminal, and cat's", |screen| count(screen, "\nstill here") == 2);
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the server is left behind");
+    // Killed is not yet ended: it is dying while the demo is gone.
+    terminal.wait("the end of the server, which is left behind", |_| {
+        servers.iter().all(|server| Process::find(&server.pid).as_ref() != Some(server))
+    });
+}
+
+/// A process that runs. A later one with the same number began at another time.
+#[derive(PartialEq, Eq)]
+struct Process {
+    pid: String,
+    started: String,
+}
+
+impl Process {
+    /// `None` if there is none, or if it has ended and its parent has not asked how.
+    fn find(pid: &str) -> Option<Process> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may have spaces and brackets: the state, and the 20th is the start.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let fields: Vec<_> = rest.split(' ').collect();
+        let (pid, started) = (pid.to_owned(), fields[19].to_owned());
+        (!["Z", "X"].contains(&fields[0])).then_some(Process { pid, started })
+    }
+}
+
+/// The processes that a process has started, of each of its threads.
+fn children(pid: &str) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread may end meanwhile; its children go to another one.
+    let lists =
+        threads.filter_map(|it| std::fs::read_to_string(it.ok()?.path().join("children")).ok());
+    lists.flat_map(|it| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// The demo in a terminal: its shell runs nothing else.
+fn demo_in(terminal: &Terminal) -> String {
+    let [demo] = &children(&terminal.ask("#{pane_pid}"))[..] else { panic!("the shell runs one") };
+    demo.clone()
+}
+
+/// The servers that a demo runs at the moment, at least one.
+fn servers(terminal: &Terminal) -> Vec<Process> {
+    let demo = demo_in(terminal);
+    let find = || children(&demo).iter().filter_map(|pid| Process::find(pid)).collect::<Vec<_>>();
+    terminal.wait("a server of the demo", |_| !find().is_empty());
+    find()
 }
 
 #[test]
@@ -218,10 +261,7 @@ fn signals_leave_a_clean_terminal() {
         let terminal = demo(80, 24, "", &SERVERS[0]);
         see_tick_after(&terminal, 0);
         ends_clean(&terminal, "0", || {
-            let shell = terminal.ask("#{pane_pid}");
-            let children = format!("/proc/{shell}/task/{shell}/children");
-            let demo = std::fs::read_to_string(children).unwrap();
-            let status = Command::new("kill").args(["-s", signal, demo.trim()]).status();
+            let status = Command::new("kill").args(["-s", signal, &demo_in(&terminal)]).status();
             assert!(status.unwrap().success());
         });
     }

@@ -1,14 +1,15 @@
 //! `sse tail`: shows the events of a stream as they come.
 
 use std::io::{self, IsTerminal, Write};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
 use client::arguments::RequestArgs;
-use client::event_source::{Builder, Head, codings, refusal};
+use client::event_source::{Builder, Head, codings, last_look, refusal};
 use client::{Error, EventSource, MessageEvent, Reason, Update};
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use reqwest::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
@@ -211,9 +212,9 @@ impl Tail {
         loop {
             let chunk = match self.read_timeout_ms.map(Duration::from_millis) {
                 None => response.chunk().await,
-                Some(limit) => match tokio::time::timeout(limit, response.chunk()).await {
-                    Ok(chunk) => chunk,
-                    Err(_) => bail!("nothing came for {limit:?}; is the server alive?"),
+                Some(limit) => match unless_silent(limit, response.chunk()).await {
+                    Some(chunk) => chunk,
+                    None => bail!("nothing came for {limit:?}; is the server alive?"),
                 },
             };
             let Some(bytes) = chunk.map_err(|error| cannot_read(&url, &error, self.http2))? else {
@@ -254,6 +255,16 @@ impl Tail {
     fn advise(&self, error: Error) -> anyhow::Error {
         advise(error, self.request.data.is_some())
     }
+}
+
+/// The answer, if it comes within this time, or came and was not read when the time was over.
+async fn unless_silent<T>(limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    if let Ok(it) = tokio::time::timeout(limit, &mut answer).await {
+        return Some(it);
+    }
+    let _ = last_look().await;
+    answer.now_or_never()
 }
 
 /// How the reading ended.
@@ -335,5 +346,39 @@ impl Style {
     /// Columns, in colour on a terminal that wants it.
     fn columns(stdout: &impl IsTerminal) -> Self {
         Self::Columns { colour: super::print::wants_colour(stdout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// A process that was not scheduled for longer than the timeout finds both due: bytes, and the timer.
+    #[tokio::test]
+    async fn bytes_that_wait_in_the_socket_are_no_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let kernel = socket.try_clone().unwrap();
+        let mut socket = tokio::net::TcpStream::from_std(socket).unwrap();
+        // As of a body: one task reads the connection, and the other one waits for what it has read.
+        let answer = tokio::spawn(async move { socket.read_u8().await.unwrap() });
+        let limit = Duration::from_secs(60);
+        tokio::time::pause();
+        let mut answer = pin!(unless_silent(limit, answer));
+        assert!(answer.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+        // This thread is the runtime's only one: it stands still until the byte is there.
+        peer.write_all(b"a").unwrap();
+        while kernel.peek(&mut [0]).is_err() {
+            std::thread::yield_now();
+        }
+        tokio::time::advance(2 * limit).await;
+        assert_eq!(answer.await.unwrap().unwrap(), b'a');
     }
 }

@@ -223,10 +223,11 @@ async fn unavailable_is_waited_out_only_if_asked() {
 
 #[tokio::test]
 async fn a_date_in_retry_after_is_waited_for_and_only_if_asked() {
+    // Before the date is made: a lower bound must not lose what lies between.
+    let start = Instant::now();
     let until = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3));
     let away = || status("503 X", &format!("Retry-After: {until}\r\n"));
     let peer = Peer::start([away()]);
-    let start = Instant::now();
     assert_eq!(updates(quick(&peer).retry_unavailable(true)).await, ["unavailable 503", "closed"]);
     // A date has whole seconds, and some time has gone since it was made.
     peer.request();
@@ -256,5 +257,8 @@ async fn interim_answers_without_end_are_no_answer() {
     });
     let peer = Peer::start([flood]);
     let seen = updates(quick(&peer).answer_timeout(Duration::from_millis(300))).await;
-    assert_eq!(seen, ["no answer", "closed"]);
+    // On a busy machine 204 may come too late as well, and the peer gives no other answer after it.
+    let (last, before) = seen.split_last().unwrap();
+    assert_eq!((before[0].as_str(), last.as_str()), ("no answer", "closed"), "{seen:?}");
+    assert!(before.iter().all(|it| it == "no answer"), "{seen:?}");
 }

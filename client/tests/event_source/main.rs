@@ -204,10 +204,11 @@ async fn headers_and_body_are_sent_each_time() {
 /// Each end of a POST, and what follows; the peer has more answers than are asked for.
 #[tokio::test]
 async fn a_post_is_sent_once() {
-    let post = |peer: &Peer| {
-        let builder = quick(peer).post("question").retry_unavailable(true);
-        run(builder.read_timeout(Duration::from_millis(300)).build().unwrap())
-    };
+    let question = |peer: &Peer| quick(peer).post("question").retry_unavailable(true);
+    let post = |peer: &Peer| run(question(peer).build().unwrap());
+    // For the mute only: what a timeout ends must not have an answer to come.
+    let post_to_mute =
+        |peer: &Peer| run(question(peer).read_timeout(Duration::from_millis(300)).build().unwrap());
     let is_asked_once = |peer: &Peer| {
         peer.request();
         assert!(peer.request_within(10 * SOON).is_none(), "a second request");
@@ -224,7 +225,8 @@ async fn a_post_is_sent_once() {
     let ends = [(cut, "broke"), (raw(""), "no answer"), (mute, "nothing"), (held(""), "nothing")];
     for (end, words) in ends {
         let peer = Peer::start([end, held("")]);
-        let (_, error) = post(&peer).await;
+        let (_, error) =
+            if words == "nothing" { post_to_mute(&peer).await } else { post(&peer).await };
         assert!(matches!(error, Some(Error::NotRepeated(_))), "{error:?}");
         let text = error.unwrap().to_string();
         assert!(text.contains(words) && text.ends_with("a POST is not sent again by itself"));
@@ -255,24 +257,80 @@ async fn a_post_that_found_no_connection_is_tried_again() {
 
 #[tokio::test]
 async fn silence_reconnects_and_comments_are_not_silence() {
-    let talkative: Answer = Box::new(|socket| {
+    let (say, said) = channel();
+    let talkative: Answer = Box::new(move |socket| {
         socket.write_all(HEAD.as_bytes()).unwrap();
-        let start = Instant::now();
-        // Longer than the timeout in all, but never silent for that long.
-        while start.elapsed() < Duration::from_millis(900) {
-            socket.write_all(b":\n").unwrap();
-            std::thread::sleep(Duration::from_millis(30));
+        while let Ok(line) = said.recv_timeout(DEADLINE) {
+            socket.write_all(line).unwrap();
         }
-        socket.write_all(b"data: a\n\n").unwrap();
         let _ = socket.read(&mut [0; 1]);
     });
-    let mute: Answer = Box::new(|socket| {
+    let (asked, mut is_asked) = tokio::sync::mpsc::channel(1);
+    let mute: Answer = Box::new(move |socket| {
+        asked.blocking_send(()).unwrap();
         let _ = socket.read(&mut [0; 1]);
     });
     let peer = Peer::start([talkative, mute]);
-    let seen = updates(quick(&peer).read_timeout(Duration::from_millis(600))).await;
-    let seen: Vec<_> = seen.into_iter().filter(|it| it != ":").collect();
-    assert_eq!(seen, ["open", "message \"a\" ", "silent", "silent", "closed"]);
+    // Longer than any wait of this test: it is over where the clock is moved, and nowhere else.
+    let mut source = quick(&peer).read_timeout(Duration::from_secs(60)).build().unwrap();
+    assert!(matches!(next(&mut source).await, Some(Ok(Update::Open(_)))));
+    // Longer than the timeout in all, but never silent for that long.
+    for _ in 0..3 {
+        say.send(b":\n" as &[u8]).unwrap();
+        let update = next(&mut source).await;
+        assert!(matches!(update, Some(Ok(Update::Comment(_)))), "{update:?}");
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(40)).await;
+        tokio::time::resume();
+    }
+    say.send(b"data: a\n\n").unwrap();
+    let update = next(&mut source).await;
+    assert!(matches!(&update, Some(Ok(Update::Event(it))) if it.data == "a"), "{update:?}");
+    drop(say);
+    assert_silent(&mut source).await;
+    // The next one is silent before its answer.
+    tokio::select! {
+        update = next(&mut source) => panic!("{update:?}"),
+        () = async { is_asked.recv().await.unwrap() } => {}
+    }
+    assert_silent(&mut source).await;
+    assert!(matches!(next(&mut source).await, Some(Ok(Update::Closed))));
+}
+
+/// The clock leaps to what is due next, and that is the end of the silence.
+async fn assert_silent(source: &mut EventSource) {
+    tokio::time::pause();
+    let update = source.next().await;
+    tokio::time::resume();
+    let Some(Ok(Update::Reconnecting { reason, .. })) = update else { panic!("{update:?}") };
+    assert!(matches!(reason, Reason::Silent(_)), "{reason}");
+}
+
+/// A process that was not scheduled for longer than the timeout finds both due: bytes, and the timer.
+#[tokio::test]
+async fn bytes_that_wait_in_the_socket_are_no_silence() {
+    let (say, said) = channel();
+    let (have, has_said) = channel();
+    let late: Answer = Box::new(move |socket| {
+        socket.write_all((HEAD.to_owned() + ": a\n\n").as_bytes()).unwrap();
+        said.recv_timeout(DEADLINE).unwrap();
+        socket.write_all(b"data: late\n\n").unwrap();
+        peer::wait_until_received(socket);
+        have.send(()).unwrap();
+        let _ = socket.read(&mut [0; 1]);
+    });
+    let peer = Peer::start([late]);
+    let timeout = Duration::from_secs(60);
+    let mut source = quick(&peer).read_timeout(timeout).build().unwrap();
+    while !matches!(next(&mut source).await, Some(Ok(Update::Comment(_)))) {}
+    // This thread is the runtime's only one: it stands still until the bytes are there.
+    say.send(()).unwrap();
+    has_said.recv_timeout(DEADLINE).unwrap();
+    tokio::time::pause();
+    tokio::time::advance(2 * timeout).await;
+    tokio::time::resume();
+    let update = next(&mut source).await;
+    assert!(matches!(&update, Some(Ok(Update::Event(it))) if it.data == "late"), "{update:?}");
 }
 
 #[tokio::test]
@@ -371,18 +429,32 @@ async fn a_retry_of_years_is_an_hour() {
 #[tokio::test]
 async fn empty_streams_are_asked_for_ever_more_slowly() {
     const MAX: Duration = Duration::from_millis(400);
+    /// Of the script, the last one lasts.
+    const STREAMS: usize = 12;
+    // The waits are random, and this test's only: the generator belongs to the thread.
+    fastrand::seed(7);
     let empty = || stream("retry: 0\n\n");
-    let lasting: Answer = Box::new(|socket| {
+    let (end, ends) = channel();
+    let lasting: Answer = Box::new(move |socket| {
         socket.write_all(HEAD.as_bytes()).unwrap();
-        std::thread::sleep(6 * SOON);
+        ends.recv_timeout(DEADLINE).unwrap();
     });
     let script = (0..8).map(|_| empty()).chain([stream("data: a\n\n"), empty(), empty(), lasting]);
     let peer = Peer::start(script);
     let mut source = EventSource::builder(&peer.url("/")).max_backoff(MAX).build().unwrap();
-    let mut waits = Vec::new();
+    let (mut waits, mut opened) = (Vec::new(), 0);
     while let Some(update) = next(&mut source).await {
-        if let Update::Reconnecting { after, .. } = update.unwrap() {
-            waits.push(after);
+        match update.unwrap() {
+            Update::Reconnecting { after, .. } => waits.push(after),
+            Update::Open(_) => {
+                opened += 1;
+                if opened == STREAMS {
+                    // It lasts from when the client has opened it, not from when the peer has.
+                    tokio::time::sleep(2 * SOON).await;
+                    end.send(()).unwrap();
+                }
+            }
+            _ => {}
         }
     }
     // The least wait stands for `retry: 0`; seven of up to 200 or 400 ms are not all near it.

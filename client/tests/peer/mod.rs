@@ -142,6 +142,29 @@ impl Peer {
     }
 }
 
+/// Waits until the kernel has what was written for the other end, which has not read it yet.
+///
+/// Even on loopback a write may return before: the kernel may leave the rest to a thread of its own.
+pub fn wait_until_received(socket: &TcpStream) {
+    let end = |address: SocketAddr| format!(":{:04X}", address.port());
+    let (here, there) = (end(socket.local_addr().unwrap()), end(socket.peer_addr().unwrap()));
+    let is_received = || {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        // Number, address of this end, of the other, state, what waits to be sent and to be read.
+        table.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1].ends_with(&there)
+                && fields[2].ends_with(&here)
+                && !fields[4].ends_with(":00000000")
+        })
+    };
+    let start = Instant::now();
+    while !is_received() {
+        assert!(start.elapsed() < DEADLINE, "the bytes do not arrive");
+        std::thread::yield_now();
+    }
+}
+
 /// The head of an event stream without framing: the body lasts until the connection is closed.
 pub const HEAD: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";

@@ -39,6 +39,13 @@ export function cargo(...args) {
   return execFileSync("cargo", args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 26, stdio });
 }
 
+let addresses = 0;
+
+/** A loopback address of one test of this process: no other program takes a port on it that is free for a moment. */
+export function ownAddress() {
+  return `127.${++addresses}.${(process.pid >> 8) & 255}.${process.pid & 255}`;
+}
+
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
@@ -47,9 +54,9 @@ export class Server {
   #child;
 
   /** Starts it; `port` 0 takes any. */
-  static async start(binary, { port = 0, args = [] } = {}) {
+  static async start(binary, { host = "127.0.0.1", port = 0, args = [] } = {}) {
     const server = new Server();
-    server.#child = spawn(binary, ["--port", port, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    server.#child = spawn(binary, ["--host", host, "--port", port, ...args], { stdio: ["ignore", "pipe", "inherit"] });
     const child = server.#child;
     running.add(child);
     server.ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
@@ -58,7 +65,7 @@ export class Server {
     const firstLine = new Promise((resolve) => lines.once("line", resolve));
     const line = await Promise.race([firstLine, server.ended.then(() => undefined)]);
     clearTimeout(late);
-    const ready = line?.match(/^listening on (http:\/\/127\.0\.0\.1:(\d+))$/);
+    const ready = line?.match(/^listening on (http:\/\/127(?:\.\d+){3}:(\d+))$/);
     if (!ready) throw new Error(`${binary} is not ready: ${line ?? "it ended"}`);
     server.url = ready[1];
     server.port = Number(ready[2]);
