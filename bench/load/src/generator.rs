@@ -412,10 +412,18 @@ impl<'p> Generator<'p> {
                 now_ns >= self.plan.window_ns.end
                     && marks_met == self.plan.marks_ns.len()
                     && (self.ledger.complete == self.live
-                        || matches!(self.plan.schedule, Schedule::Quiet))
+                        || matches!(self.plan.schedule, Schedule::Quiet)
+                        || self.is_read_out())
             }
         };
         is_complete || now_ns >= self.stop_ns()
+    }
+
+    /// Whether every counted stream has ended: what has not come by then is lost, and needs no waiting for.
+    fn is_read_out(&self) -> bool {
+        matches!(self.plan.schedule, Schedule::Counted { .. })
+            && self.subscribers.len() == self.plan.connect_at_ns.len()
+            && self.busy == 0
     }
 
     /// When the run is over in any case.
@@ -497,5 +505,30 @@ mod tests {
         }
         drop(answered);
         assert_eq!(generator.join().unwrap().early_closes, ALL as u64);
+    }
+
+    #[test]
+    fn counted_streams_that_have_ended_are_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (addr, now_ns) = (listener.local_addr().unwrap(), unix_ns());
+        // Only a run that waits for the event that is missing is there at its last time.
+        let hang_ns = now_ns + 300 * SECOND_NS;
+        let connect = Pace { first_ns: now_ns, every_ns: 1, count: 1 };
+        let plan = Plan {
+            schedule: Schedule::Counted { events: 3 },
+            stop: Stop::WhenComplete { at_latest_ns: hang_ns },
+            ..Plan::bare(addr, "/", connect, hang_ns, now_ns..now_ns + 1)
+        };
+        let generator = thread::spawn(move || run(&plan, unix_ns, |_| {}).unwrap());
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        let events = "id: 1\ndata: a\n\nid: 3\ndata: c\n\n";
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked";
+        let answer = format!("{head}\r\n\r\n{:x}\r\n{events}\r\n0\r\n\r\n", events.len());
+        stream.write_all(answer.as_bytes()).unwrap();
+        let outcome = generator.join().unwrap();
+        assert_eq!((outcome.gaps, outcome.delivered), (1, 2));
+        assert!(unix_ns() < hang_ns);
     }
 }

@@ -74,14 +74,23 @@ fn what_a_run_writes_is_as_the_schema_says_and_every_known_truth_was_found() {
         eprintln!("the host was busy all the time: {found}");
     }
     assert_eq!(fault(&schema(), &report), None);
-    assert!(report["rows"][0]["cells"][0]["windows"].as_array().unwrap().len() > 1);
+    let windows = report["rows"][0]["cells"][0]["windows"].as_array().unwrap();
+    assert!(windows.len() > 1);
 
     // The other files are there, and the page stands alone.
     let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(page.len() < 400_000);
     // Its one script is in the page, and no text of a server makes another.
     assert_eq!((page.matches("<script").count(), page.contains("<script src")), (1, false));
-    assert!(folder.join("report.md").exists() && folder.join("round-1.hlog").exists());
+    assert!(folder.join("report.md").exists());
+    // A round has its log if it has latencies. On a busy host it may have none: streams that are not open in
+    // time end a window before its first event.
+    for round in 1..=windows.iter().filter_map(|it| it["round"].as_u64()).max().unwrap() {
+        let mut of_it = windows.iter().filter(|it| it["round"] == round);
+        let has_latencies = of_it.any(|it| it["delivered"].as_u64().unwrap() > 0);
+        let log = folder.join(format!("round-{round}.hlog"));
+        assert_eq!(log.exists(), has_latencies, "round {round}: {windows:?}");
+    }
 
     std::fs::remove_dir_all(&folder).unwrap();
 }

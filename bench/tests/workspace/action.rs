@@ -44,7 +44,7 @@ fn a_failure_fails_the_job_unless_the_baseline_lists_it() {
 
 #[test]
 fn a_command_starts_the_server_or_is_the_client() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = fleet::free_port().unwrap();
     let url = format!("http://127.0.0.1:{port}/ticks?interval_ms=20");
     let command = format!("exec sse-bench floor --port {port}");
     let started: &[Input<'_>] =

@@ -82,9 +82,17 @@ fn run(program: &str, arguments: &[&str], folder: &Path) -> Output {
 }
 
 /// Where `cargo install --path` has put the commands: debug builds, which `./test.sh` has made already.
+///
+/// `./test.sh` has installed them, too, and says where in `SSE_INSTALLED`, the folder of its `--root`: installing
+/// builds in this workspace, and exchanges the programs that other tests run meanwhile.
 fn installed() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        if let Some(root) = std::env::var_os("SSE_INSTALLED") {
+            let folder = PathBuf::from(root).join("bin");
+            assert!(folder.is_dir(), "SSE_INSTALLED: no folder {}", folder.display());
+            return folder;
+        }
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("installed");
         for package in ["bench", "client"] {
             let mut install = fleet::cargo();

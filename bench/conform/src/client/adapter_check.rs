@@ -57,7 +57,7 @@ fn event(context: &CaseContext) -> Result<(), Fault> {
     let (mut session, mut stream) = context.asked()?;
     stream.open();
     stream.chunk("id: 1\ndata: hello é\n\n".as_bytes());
-    session.until_data("hello é").map_err(|fault| with_stderr(&session, fault))?;
+    session.until_data("hello é").map_err(|fault| with_stderr(&mut session, fault))?;
     let is_open = |report: &ClientReport| *report == ClientReport::Open;
     let opened = session.reports.iter().position(|it| is_open(&it.report));
     ensure(
@@ -101,7 +101,7 @@ fn options(context: &CaseContext) -> Result<(), Fault> {
     }
     stream.open();
     stream.chunk(b"event: added\ndata: hello\n\n");
-    session.until_data("hello").map(|_| ()).map_err(|fault| with_stderr(&session, fault))
+    session.until_data("hello").map(|_| ()).map_err(|fault| with_stderr(&mut session, fault))
 }
 
 /// A client that has been closed while its stream was open.
@@ -112,7 +112,7 @@ fn closed(context: &CaseContext) -> Result<ClientSession<'_>, Fault> {
     session.until_data("hello")?;
     session.client.close();
     let is_closed = |report: &ClientReport| *report == ClientReport::Closed;
-    session.until("closed", is_closed).map_err(|fault| with_stderr(&session, fault))?;
+    session.until("closed", is_closed).map_err(|fault| with_stderr(&mut session, fault))?;
     Ok(session)
 }
 
@@ -151,7 +151,7 @@ fn end(context: &CaseContext) -> Result<(), Fault> {
     }
 }
 
-fn with_stderr(session: &ClientSession<'_>, fault: Fault) -> Fault {
+fn with_stderr(session: &mut ClientSession<'_>, fault: Fault) -> Fault {
     match (fault, session.client.last_words()) {
         (Fault::Miss { expected, actual, lenient, took }, Some(words)) => Fault::Miss {
             expected,

@@ -153,8 +153,8 @@ pub(super) trait Handle: Send {
         None
     }
 
-    /// Its last words on stderr, where it has one.
-    fn last_words(&self) -> Option<String> {
+    /// Its last words on stderr, where it has one; this ends it.
+    fn last_words(&mut self) -> Option<String> {
         None
     }
 
@@ -229,8 +229,8 @@ impl Client {
         self.memory_is_its_own.then(|| self.handle.cpu()).flatten()
     }
 
-    /// Its last words on stderr.
-    pub(super) fn last_words(&self) -> Option<String> {
+    /// Its last words on stderr; this ends it.
+    pub(super) fn last_words(&mut self) -> Option<String> {
         self.handle.last_words()
     }
 

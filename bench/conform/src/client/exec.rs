@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fleet::{Program, Tail, cpu_of, eventually};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use serde::Deserialize;
 
 use super::Fault;
@@ -27,6 +27,9 @@ const DESCRIBE_PATIENCE: Duration = Duration::from_secs(20);
 const DESCRIBE_BYTES: u64 = 64 * 1024;
 /// How long after the end of its output a client may take to end.
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the last words of a client are waited for that has been killed: a process that has left its
+/// group may hold its stderr open.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often the state of a process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -230,8 +233,11 @@ impl Handle for Process {
         cpu_of(pid).ok().map(|(cpu_ns, _)| Duration::from_nanos(cpu_ns))
     }
 
-    fn last_words(&self) -> Option<String> {
-        let words = self.stderr.text();
+    fn last_words(&mut self) -> Option<String> {
+        // Its words may not have been read yet; its end shows that all have been. A program that has gone needs
+        // no killing.
+        let _ = self.program.signal(Signal::KILL);
+        let words = self.stderr.text_at_end(LAST_WORDS);
         let words = words.trim();
         (!words.is_empty()).then(|| words.to_owned())
     }

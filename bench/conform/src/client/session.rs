@@ -100,24 +100,39 @@ impl ClientSession<'_> {
 
     /// The same where the time is a pace of the case, and no silence that proves something.
     pub(super) fn stays_away(&mut self, within: Duration) -> Result<(), Fault> {
+        match self.further_request(within)? {
+            None => Ok(()),
+            Some(pending) => Err(self.unwanted(&pending, within)),
+        }
+    }
+
+    /// The failure that this request is.
+    pub(super) fn unwanted(&self, pending: &PendingRequest, within: Duration) -> Fault {
+        let it = &pending.request;
+        miss(
+            format!("no further request within {within:?}"),
+            format!("{} {}; {}", it.method, it.target, self.reported()),
+        )
+    }
+
+    /// The request that comes within this time, if one does; none of a client that has ended.
+    pub(super) fn further_request(
+        &mut self,
+        within: Duration,
+    ) -> Result<Option<PendingRequest>, Fault> {
         let deadline = Instant::now() + within;
-        let expected = format!("no further request within {within:?}");
         while Instant::now() < deadline {
             self.context.may_go_on()?;
             let left = deadline.saturating_duration_since(Instant::now());
             if let Some(pending) = self.server.request(left.min(Duration::from_millis(20))) {
-                let it = &pending.request;
-                return Err(miss(
-                    expected,
-                    format!("{} {}; {}", it.method, it.target, self.reported()),
-                ));
+                return Ok(Some(pending));
             }
             while Instant::now() < deadline && self.next_report(Instant::now())?.is_some() {}
             if self.client.ended.is_some() {
                 break;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The next report of the client.
@@ -136,9 +151,8 @@ impl ClientSession<'_> {
             self.context.may_go_on()?;
             let timed = self.client.next(deadline.min(Instant::now() + LOOK))?;
             if let Some(ClientReport::Garbage(words)) = timed.as_ref().map(|it| &it.report) {
-                return Err(Fault::Adapter(self.with_last_words(format!(
-                    "it printed a line that is not of the protocol: {words}"
-                ))));
+                let words = format!("it printed a line that is not of the protocol: {words}");
+                return Err(Fault::Adapter(self.with_last_words(words)));
             }
             if timed.is_some() || self.client.ended.is_some() || Instant::now() >= deadline {
                 return Ok(timed);
@@ -146,7 +160,7 @@ impl ClientSession<'_> {
         }
     }
 
-    fn with_last_words(&self, words: String) -> String {
+    fn with_last_words(&mut self, words: String) -> String {
         match self.client.last_words() {
             Some(last) => format!("{words}; its stderr: {last}"),
             None => words,

@@ -4,12 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::CASE;
-use crate::client::Case;
 use crate::client::context::{CaseContext, ClientSession, RETRY_MS, message, same_events};
 use crate::client::driver::{Capability, Options};
 use crate::client::reports::ClientReport;
 use crate::client::scripted_server::{PendingRequest, chunk};
 use crate::client::vectors;
+use crate::client::{Case, Fault};
 use crate::expect::{ensure, equal, fact, miss, pass};
 use crate::{Cost, Level, Outcome};
 
@@ -90,7 +90,12 @@ pub(super) static CASES: &[Case] = &[
             let (mut session, mut stream) = context.asked()?;
             stream.stream(format!("retry: {RETRY_MS}\ndata: a\n\n").as_bytes());
             session.request()?.answer("404 Not Found");
-            let _ = session.until("readyState 2", |report| *report == ClientReport::State(2));
+            match session.until("readyState 2", |report| *report == ClientReport::State(2)) {
+                // It may only be late.
+                Err(Fault::Miss { took: Some(took), .. }) => context.log().waited_in_vain(took),
+                Ok(_) | Err(Fault::Miss { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
             let states: Vec<u8> = session
                 .reports
                 .iter()
@@ -207,7 +212,10 @@ pub(super) static CASES: &[Case] = &[
             let within = context.scaled(CLOSING);
             match stream.gone_within(within) {
                 Some(at) => fact(format!("{:.1} ms", at.duration_since(began).as_secs_f64() * 1e3)),
-                None => Err(miss(format!("its end within {within:?}"), "it is still open")),
+                None => {
+                    let fault = miss(format!("its end within {within:?}"), "it is still open");
+                    Err(fault.too_slow(within))
+                }
             }
         },
         ..CASE
@@ -233,8 +241,10 @@ pub(super) static CASES: &[Case] = &[
             session.until("closed reported", over)?;
             while session.next_report(Instant::now() + context.ms(300))?.is_some() {}
             same_events(&session.events(), &[message("a", ""), message("b", "")])?;
-            let gone = stream.gone_within(context.scaled(CLOSING));
-            ensure(gone.is_some(), "the connection ended", "it is still open")?;
+            let within = context.scaled(CLOSING);
+            let gone = stream.gone_within(within);
+            let ended = ensure(gone.is_some(), "the connection ended", "it is still open");
+            ended.map_err(|fault| fault.too_slow(within))?;
             pass()
         },
         ..CASE

@@ -7,7 +7,7 @@ use wire::server::ReceivedRequest;
 use super::{CASE, ID, ID_SENT, RECONNECTED};
 use crate::client::context::{CaseContext, ClientSession, RETRY_MS};
 use crate::client::driver::{Capability, Options};
-use crate::client::reports::ClientReport;
+use crate::client::reports::{ClientReport, TimedReport};
 use crate::client::scripted_server::PendingRequest;
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, miss, pass};
@@ -18,6 +18,8 @@ use Capability::{Op, R};
 /// How long no server listens, and how much longer a client may take to notice that one does.
 const AWAY: Duration = Duration::from_secs(2);
 const PATIENCE_AWAY: Duration = Duration::from_secs(20);
+/// The reconnection time of C6.25: within it the client is closed.
+const WAIT_MS: u64 = 1000;
 
 pub(super) static FAILURES: &[Case] = &[
     Case {
@@ -352,7 +354,7 @@ pub(super) static IDS: &[Case] = &[
         fix: "Cancel the wait with close.",
         run: |context| {
             let (mut session, mut stream) = context.asked()?;
-            stream.stream(b"retry: 1000\ndata: hello\n\n");
+            stream.stream(format!("retry: {WAIT_MS}\ndata: hello\n\n").as_bytes());
             session.until_data("hello")?;
             if context.has(Op) {
                 // Whether it reports the end is C6.28's claim; here it says when the wait begins.
@@ -360,8 +362,18 @@ pub(super) static IDS: &[Case] = &[
                 let _ = session.until_within(context.ms(300), "an error", is_error);
             }
             session.client.close();
-            session.no_request(context.ms(3000))?;
-            pass()
+            let within = context.ms(3000);
+            context.log().watched(within);
+            let Some(again) = session.further_request(within)? else { return pass() };
+            let asked = again.request.at;
+            let was_closed = |it: &TimedReport| it.report == ClientReport::Closed && it.at <= asked;
+            let fault = session.unwanted(&again, within);
+            Err(if session.reports.iter().any(was_closed) {
+                fault
+            } else {
+                // Its wait may have been over before it was told.
+                fault.too_slow(Duration::from_millis(WAIT_MS))
+            })
         },
         ..CASE
     },

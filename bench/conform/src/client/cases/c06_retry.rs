@@ -6,6 +6,7 @@ use super::{CASE, PUNCTUAL, RECONNECTED};
 use crate::client::context::{CaseContext, ClientSession, RETRY_MS};
 use crate::client::driver::Capability::R;
 use crate::client::driver::Options;
+use crate::client::scripted_server::PendingRequest;
 use crate::client::{Case, Fault};
 use crate::expect::{ensure, fact, miss, miss_should, pass};
 use crate::{Cost, Level, Outcome};
@@ -70,12 +71,12 @@ pub(super) static CASES: &[Case] = &[
         fix: "Keep the time with the event source, not with the connection.",
         run: |context| {
             let (mut session, mut stream) = context.asked()?;
-            stream.stream(b"retry: 400\ndata: a\n\n");
+            let mut ended = ended_after(&mut stream, b"retry: 400\ndata: a\n\n");
             let mut delays = Vec::new();
             for _ in 0..3 {
-                let (delay, mut again) = delay(&mut session, Instant::now(), context.patience())?;
+                let (delay, mut again) = delay(&mut session, ended, context.patience())?;
                 delays.push(delay);
-                again.stream(b"data: b\n\n");
+                ended = ended_after(&mut again, b"data: b\n\n");
             }
             for delay in &delays {
                 within(context, *delay, 400.0)?;
@@ -191,9 +192,9 @@ pub(super) static CASES: &[Case] = &[
         fix: "Nothing has to change; a few seconds are usual.",
         run: |context| {
             let (mut session, mut stream) = context.asked()?;
-            stream.stream(b"data: a\n\n");
+            let ended = ended_after(&mut stream, b"data: a\n\n");
             let within = context.scaled(DEFAULT);
-            match delay(&mut session, Instant::now(), within) {
+            match delay(&mut session, ended, within) {
                 Ok((delay, _)) => fact(format!("{delay:.0} ms")),
                 Err(_) => fact(format!("more than {within:?}")),
             }
@@ -235,16 +236,17 @@ pub(super) static CASES: &[Case] = &[
 /// counts only where the host was not late by half of it.
 fn retry_huge(context: &CaseContext) -> Outcome {
     let (mut session, mut stream) = context.asked()?;
-    stream.stream(b"retry: 300\ndata: a\n\nretry: 999999999999999999999999999999\ndata: b\n\n");
+    let text = b"retry: 300\ndata: a\n\nretry: 999999999999999999999999999999\ndata: b\n\n";
+    let mut ended = ended_after(&mut stream, text);
     let mut waits = Vec::new();
     while waits.len() < HUGE_WAITS {
-        match delay(&mut session, Instant::now(), context.ms(3000)) {
+        match delay(&mut session, ended, context.ms(3000)) {
             Ok((wait, mut again)) => {
                 waits.push(wait);
                 // How exactly the 300 ms are kept, jitter and all, is C6.05's claim.
                 let expected = "each wait 100 ms or more, or a very long one";
                 ensure(wait >= NO_LOOP_MS, expected, shown(&waits))?;
-                again.stream(b"data: c\n\n");
+                ended = ended_after(&mut again, b"data: c\n\n");
             }
             Err(_) if session.client.ended.is_none() => {
                 return fact("no attempt in 3 s: a long wait");
@@ -257,12 +259,24 @@ fn retry_huge(context: &CaseContext) -> Outcome {
     fact(format!("{}: it was ignored", shown(&waits)))
 }
 
+/// Opens a stream that consists of this, and ends it whole; a moment before its end.
+///
+/// The clock comes first: read behind the last write, it would take from the client's wait what this thread
+/// was kept from its core.
+fn ended_after(stream: &mut PendingRequest, text: &[u8]) -> Instant {
+    stream.open();
+    stream.chunk(text);
+    let ended = Instant::now();
+    stream.end();
+    ended
+}
+
 /// Milliseconds until the next request.
 fn delay(
     session: &mut ClientSession<'_>,
     from: Instant,
     within: Duration,
-) -> Result<(f64, crate::client::scripted_server::PendingRequest), Fault> {
+) -> Result<(f64, PendingRequest), Fault> {
     let pending = session.request_within(within)?;
     let delay = pending.request.at.saturating_duration_since(from);
     Ok((delay.as_secs_f64() * 1e3, pending))
@@ -271,10 +285,7 @@ fn delay(
 /// The delay after a stream that says this.
 fn after(context: &CaseContext, text: &[u8]) -> Result<f64, Fault> {
     let (mut session, mut stream) = context.asked()?;
-    stream.open();
-    stream.chunk(text);
-    let ended = Instant::now();
-    stream.end();
+    let ended = ended_after(&mut stream, text);
     Ok(delay(&mut session, ended, context.patience() * 2)?.0)
 }
 

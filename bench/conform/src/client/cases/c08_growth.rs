@@ -110,9 +110,14 @@ fn line_of(context: &CaseContext, mib: usize) -> Result<Duration, Fault> {
         }
     }
     let took = began.elapsed();
-    let used = cpu.zip(session.client.cpu()).map(|(before, after)| after.saturating_sub(before));
-    // CPU time, where it is the client's own: other processes do not lengthen it.
-    Ok(used.filter(|used| *used > WORKED).unwrap_or(took))
+    Ok(worked(&session, cpu).unwrap_or(took))
+}
+
+/// The CPU time that a client has used since it had used this much, where it is the client's own: other
+/// processes do not lengthen it.
+pub(super) fn worked(session: &ClientSession<'_>, before: Option<Duration>) -> Option<Duration> {
+    let used = session.client.cpu()?.saturating_sub(before?);
+    (used > WORKED).then_some(used)
 }
 
 fn too_long_again(context: &CaseContext) -> Outcome {
