@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fleet::{Program, Tail, eventually};
+use fleet::{Program, Tail, eventually, free_port};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ impl Broker {
     pub fn prepare(name: &str, more: &[&str]) -> Broker {
         let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus").join(name);
         let _ = fs::remove_dir_all(&store);
-        let port = free_port();
+        let port = free_port().unwrap();
         let mut arguments = vec!["-js".into(), "-a".into(), "127.0.0.1".into()];
         arguments.extend(["-n".into(), name.into(), "-p".into(), port.to_string()]);
         arguments.extend(["-sd".into(), store.to_str().unwrap().into()]);
@@ -48,7 +48,7 @@ impl Broker {
 
     /// Three brokers of one cluster, as GUIDE has them.
     pub fn three(name: &str) -> [Broker; 3] {
-        let routes = [(); 3].map(|()| free_port());
+        let routes = [(); 3].map(|()| free_port().unwrap());
         let all = routes.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
         let mut number = 0;
         routes.map(|route| {
@@ -139,11 +139,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// No other test asks for a port in the moment between.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Silent waits cannot be told from a broker that has another name for a field.

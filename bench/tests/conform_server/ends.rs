@@ -77,7 +77,7 @@ fn an_address_without_a_scheme_is_answered_with_the_right_one() {
 
 #[test]
 fn a_start_command_is_a_shell_command_and_its_last_words_are_shown() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = fleet::free_port().unwrap();
     let url = format!("http://127.0.0.1:{port}/");
     for (command, words) in [
         ("cd / && X=1 no-such-program-here", "no-such-program-here"),

@@ -352,7 +352,7 @@ fn a_server_is_started_stopped_and_started_again_by_its_command() {
     let folder = Folder::new("start");
     // Any of the workspace's own would do; `floor` is in the binary at hand.
     let Some(server) = own_server() else { panic!("cargo build -p sse-std-sockets, then again") };
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = fleet::free_port().unwrap();
     let start = format!(
         "{} --port {port} --conformance --keep-alive-ms 500",
         server.to_str().expect("cargo's paths are UTF-8 here")
@@ -376,7 +376,7 @@ fn a_server_is_started_stopped_and_started_again_by_its_command() {
 #[test]
 fn what_was_started_ends_with_a_harness_that_is_killed() {
     let server = own_server().expect("it builds");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = fleet::free_port().unwrap();
     let start = format!("{} --port {port} --conformance", server.to_str().unwrap());
     let url = format!("http://127.0.0.1:{port}/ticks");
     // A case that takes a while keeps the harness there.

@@ -70,7 +70,10 @@ impl Hostile {
                 if number > limit {
                     break;
                 }
-                open.lock().unwrap().extend(socket.try_clone());
+                // A copy keeps a connection open that the function closes.
+                if limit < usize::MAX {
+                    open.lock().unwrap().extend(socket.try_clone());
+                }
                 let serve = Arc::clone(&serve);
                 thread::spawn(move || serve(socket, number));
             }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use wire::{Tls, Trust};
 
 use crate::chat::{BODY, Chat, PATH, TOKEN, authority};
-use crate::floor::{SUBSCRIBERS, floor, ticks};
+use crate::floor::{SUBSCRIBERS, broadcast, floor};
 
 /// The command's exit code, its report, and what it says besides.
 fn load(arguments: &[&str]) -> (i32, Value, String) {
@@ -27,13 +27,13 @@ fn over_tls_every_delivery_is_counted() {
     let server = floor(&[]);
     let (authority, file) = authority("counted");
     // Forty handshakes take a busy host longer than forty connections.
-    let mut plan = ticks().plan_with_slack(server.addr(), unix_ns(), 12 * SECOND_NS);
+    let mut plan = broadcast().plan_with_slack(server.addr(), unix_ns(), 12 * SECOND_NS);
     plan.addr = authority.relay(&["localhost"], server.addr());
     let trust = Trust { cacert: Some(file.clone()), ..Trust::default() };
     plan.tls = Some(Tls::new("localhost", &trust).unwrap());
     let outcome = generator::run(&plan, unix_ns, |_| {}).unwrap();
     assert_eq!(outcome.fault(), None);
-    assert_eq!((outcome.expected, outcome.delivered), (SUBSCRIBERS * 10, SUBSCRIBERS * 10));
+    assert_eq!((outcome.expected, outcome.delivered), (SUBSCRIBERS * 20, SUBSCRIBERS * 20));
     assert_eq!(outcome.headers_ns.len(), SUBSCRIBERS);
     std::fs::remove_file(file).unwrap();
     server.stop().unwrap();

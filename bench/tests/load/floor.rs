@@ -15,6 +15,8 @@ use load::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
 use wire::Request;
 use wire::server::RequestReader;
 
+use crate::waits::in_time;
+
 /// Few subscribers, so that the test runs beside others; the counts are exact all the same.
 pub const SUBSCRIBERS: u64 = 40;
 
@@ -45,11 +47,11 @@ const BROADCAST: Broadcast = Broadcast {
 const TICKS: Ticks =
     Ticks { subscribers: SUBSCRIBERS, interval_ms: 20, warm_up: 2, events: 10, aligned: false };
 
-fn broadcast() -> Shape {
+pub fn broadcast() -> Shape {
     Shape::Broadcast(BROADCAST)
 }
 
-pub fn ticks() -> Shape {
+fn ticks() -> Shape {
     Shape::Ticks(TICKS)
 }
 
@@ -314,13 +316,12 @@ fn what_cannot_run_is_one_line_with_advice_and_exit_code_2() {
 fn load_counts_the_events_of_any_stream() {
     let server = floor(&[]);
     let url = format!("http://{}/ticks?interval_ms=50&stamp=1", server.addr());
-    let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["load", &url, "--connections", "20", "--duration-s", "3"])
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
+    command.args(["load", &url, "--connections", "20", "--duration-s", "3"]);
+    // 20 streams of 60 events; where the window cuts, a host that is not late moves three events of each at most.
+    let output = in_time(Duration::from_millis(150), || command.output().unwrap());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    // 20 streams of 60 events; where the window cuts, a busy host may move three events of each.
     let events = text.lines().find_map(|line| line.strip_prefix("events")).unwrap();
     let events: u64 = events.split_whitespace().next().unwrap().parse().unwrap();
     assert!((1140..=1260).contains(&events), "{text}");
@@ -363,11 +364,16 @@ fn load_publishes_writes_files_and_fails_by_condition() {
     server.stop().unwrap();
 }
 
-/// `load` on a room of the floor, for a second: exit code and text.
-fn load_room(server: &Server, publishing: &[&str]) -> (i32, String) {
+/// The end of a run in which texts arrive, and of one in which none does.
+const TWO_TEXTS: &[&str] = &["--duration-s", "60", "--events", "10"];
+const A_SECOND: &[&str] = &["--duration-s", "1"];
+
+/// `load` on a room of the floor, up to this end: exit code and text.
+fn load_room(server: &Server, end: &[&str], publishing: &[&str]) -> (i32, String) {
     let url = format!("http://{}/messages/room", server.addr());
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["load", &url, "--connections", "5", "--duration-s", "1"])
+        .args(["load", &url, "--connections", "5"])
+        .args(end)
         .args(["--publish-every-ms", "100"])
         .args(publishing)
         .output()
@@ -389,7 +395,8 @@ fn a_publisher_that_fails_is_counted_and_fails_the_run() {
         &["--publish-cmd", "false"],
         &["--publish-cmd", "no-such-program {text}"],
     ] {
-        let (code, text) = load_room(&server, &[publishing, &["--fail-if", "errors>0"]].concat());
+        let publishing = [publishing, &["--fail-if", "errors>0"]].concat();
+        let (code, text) = load_room(&server, A_SECOND, &publishing);
         assert_eq!(code, 1, "{publishing:?}: {text}");
         assert!(text.contains("FAILED         errors>0"), "{publishing:?}: {text}");
         assert!(text.contains("first failure  publishing: "), "{publishing:?}: {text}");
@@ -430,7 +437,8 @@ fn a_publisher_takes_a_new_connection_where_the_server_ends_the_old_one() {
                 }
             }
         });
-        let (code, text) = load_room(&server, &["--publish", &url, "--fail-if", "errors>0"]);
+        let publishing = ["--publish", &url, "--fail-if", "errors>0"];
+        let (code, text) = load_room(&server, TWO_TEXTS, &publishing);
         assert_eq!(code, 0, "{head}: {text}");
         assert!(text.contains("of which 0 failed"), "{head}: {text}");
         let events = text.lines().find_map(|line| line.strip_prefix("events"));
@@ -445,7 +453,8 @@ fn a_command_publishes() {
     let server = floor(&[]);
     let url = format!("http://{}/messages/room", server.addr());
     let command = format!("curl -fsS --data-binary @- {url}");
-    let (code, text) = load_room(&server, &["--publish-cmd", &command, "--fail-if", "events<5"]);
+    let publishing = ["--publish-cmd", &command, "--fail-if", "events<5"];
+    let (code, text) = load_room(&server, TWO_TEXTS, &publishing);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("of which 0 failed"), "{text}");
     server.stop().unwrap();
@@ -455,11 +464,11 @@ fn a_command_publishes() {
 fn load_ends_after_so_many_events() {
     let server = floor(&[]);
     let url = format!("http://{}/ticks?interval_ms=20&stamp=1", server.addr());
-    let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["load", &url, "--connections", "5", "--duration-s", "60", "--events", "100"])
-        .args(["--json", "-"])
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
+    command.args(["load", &url, "--connections", "5", "--duration-s", "60", "--events", "100"]);
+    command.args(["--json", "-"]);
+    // After a pause of the host, all that has come meanwhile is counted at once.
+    let output = in_time(Duration::from_millis(100), || command.output().unwrap());
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let events = report["events"].as_u64().unwrap();
     assert!((100..130).contains(&events), "{events}");

@@ -47,17 +47,17 @@ fn json(faults: &[&str], path: &str, arguments: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), json.unwrap_or_else(|error| panic!("{error}: {output:?}")))
 }
 
-/// The result of an attempt during which the host was in time.
-fn in_time<T>(attempt: impl Fn() -> T) -> T {
+/// The result of an attempt during which the host was late by less than this.
+pub fn in_time<T>(late: Duration, mut attempt: impl FnMut() -> T) -> T {
     let _watch = Watch::start();
     for _ in 0..ATTEMPTS {
         let begin = Instant::now();
         let result = attempt();
-        if host::worst_since(begin) < LATE {
+        if host::worst_since(begin) < late {
             return result;
         }
     }
-    panic!("not judged: the host was late by {LATE:?} or more in {ATTEMPTS} attempts");
+    panic!("not judged: the host was late by {late:?} or more in {ATTEMPTS} attempts");
 }
 
 fn number(json: &Value, path: &str) -> u64 {
@@ -102,7 +102,8 @@ fn a_late_head_and_a_late_first_event_are_found_in_full() {
 fn every_silence_within_a_stream_is_a_stall_and_nothing_else_is() {
     let faults = ["--fault-gap-each", "4", "--fault-gap-ms", "2000"];
     let arguments = ["--requests", "6", "--connections", "3", "--stall", "1s"];
-    let (code, found) = in_time(|| json(&faults, "/ticks?interval_ms=10&count=8", &arguments));
+    let (code, found) =
+        in_time(LATE, || json(&faults, "/ticks?interval_ms=10&count=8", &arguments));
     assert_eq!(code, 0, "{found}");
     assert_eq!((number(&found, "/stalls/count"), number(&found, "/stalls/streams")), (12, 6));
     assert_eq!((number(&found, "/gap/n"), number(&found, "/events")), (42, 48), "{found}");
@@ -123,7 +124,7 @@ fn a_stream_that_falls_silent_for_good_stalls() {
     let arguments = ["--connections", "5", "--duration-s", "3", "--stall", "1s"];
     let more = ["--fail-if", "stalls>0", "--slo", "gap<1s"];
     let arguments = [&arguments[..], &more].concat();
-    let (code, found) = in_time(|| json(&faults, "/ticks?interval_ms=10", &arguments));
+    let (code, found) = in_time(LATE, || json(&faults, "/ticks?interval_ms=10", &arguments));
     assert_eq!((code, &found["failed_conditions"][0]), (1, &"stalls>0".into()), "{found}");
     assert_eq!(number(&found, "/stalls/streams"), 5, "{found}");
     assert_eq!((number(&found, "/events_each/max"), number(&found, "/goodput/good")), (2, 0));
@@ -271,7 +272,7 @@ fn an_open_loop_asks_for_its_time_and_waits_for_the_answers() {
     assert_eq!(number(&found, "/events"), 80, "{found}");
     // Behind its patience an answer is not finished, and that is no success.
     let arguments = [&arguments[..], &["--patience", "100ms"]].concat();
-    let (code, found) = in_time(|| json(&["--fault-head-ms", "600000"], path, &arguments));
+    let (code, found) = in_time(LATE, || json(&["--fault-head-ms", "600000"], path, &arguments));
     assert_eq!(code, 2, "{found}");
     assert_eq!(number(&found, "/answers/unfinished"), 40, "{found}");
 }
@@ -280,7 +281,7 @@ fn an_open_loop_asks_for_its_time_and_waits_for_the_answers() {
 fn streams_that_do_not_open_cost_the_others_nothing() {
     let arguments = ["--connections", "10", "--duration-s", "2"];
     let path = "/ticks?interval_ms=100";
-    let (code, found) = in_time(|| json(&["--fault-refuse-each", "2"], path, &arguments));
+    let (code, found) = in_time(LATE, || json(&["--fault-refuse-each", "2"], path, &arguments));
     assert_eq!((code, number(&found, "/opened")), (1, 5), "{found}");
     assert_eq!(number(&found, "/not_open_in_time"), 5, "{found}");
     assert_eq!((number(&found, "/ends/refused"), number(&found, "/ends/open")), (5, 5));
@@ -295,7 +296,7 @@ fn streams_that_do_not_open_cost_the_others_nothing() {
 #[test]
 fn a_stream_without_events_is_no_silent_success() {
     let arguments = ["--connections", "3", "--duration-s", "1"];
-    let (code, text) = in_time(|| run(&[], "/messages/quiet", &arguments));
+    let (code, text) = in_time(LATE, || run(&[], "/messages/quiet", &arguments));
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("no event came") && text.contains("--fail-if 'events<1'"), "{text}");
     let more = ["--fail-if", "events<1"];

@@ -11,8 +11,8 @@ use rustix::process::{Pid, test_kill_process};
 /// The part of a command's errors that is kept, and the part that is shown.
 const ERROR_BYTES: usize = 4096;
 const ERROR_LINES: usize = 3;
-/// How long its last words may take to arrive.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long its last words may take to arrive; one that has ended closes its output, and is not waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How the harness gets a process that it may stop.
 #[derive(Clone, Debug)]

@@ -162,12 +162,14 @@ mod tests {
 
     #[test]
     fn a_command_is_stopped_with_all_that_it_started_and_starts_again() {
-        let control = Control::shell("sh -c 'trap \"exit 3\" TERM; while :; do sleep 0.01; done'");
+        let traps = "sh -c 'trap \"exit 3\" TERM; echo set >&2; while :; do sleep 0.01; done'";
+        let control = Control::shell(traps);
         let control = control.unwrap();
         for _ in 0..2 {
             let Ok(own) = own(control.clone()) else { panic!("it starts") };
-            // The trap must be set before the signal comes; a shell says nothing when it is.
-            thread::sleep(Duration::from_millis(200));
+            // The trap must be set before the signal comes.
+            let is_set = || control.errors().filter(|it| it == "set").ok_or("no trap is set");
+            fleet::eventually(Duration::from_secs(10), Duration::ZERO, is_set).unwrap();
             let ended = own.stop().unwrap();
             assert_eq!(ended.status.unwrap().code(), Some(3));
             assert!(ended.took < Duration::from_secs(2));

@@ -222,11 +222,12 @@ fn command(fault: &str, only: &str, is_contract: bool) -> Result<Command, Failed
 
 /// Nodes that the command starts are processes, which know nothing of each other.
 fn starts_the_nodes() -> Result<(), Failed> {
-    let free =
-        || -> Result<SocketAddr, Failed> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?) };
+    let free = || fleet::free_port().map_err(|error| Failed::from(format!("{error:#}")));
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
     command.args(["conform", "cluster", "--only", "S13.12", "--publish", "/room"]);
-    command.args([format!("http://{}/room", free()?), format!("http://{}/room", free()?)]);
+    for _ in 0..2 {
+        command.arg(format!("http://127.0.0.1:{}/room", free()?));
+    }
     let program = std::env::current_exe()?;
     command.args(["--start-cmd", &format!("'{}' serve {{port}}", program.display())]);
     exits(command, 0, "1 passed")
