@@ -163,6 +163,8 @@ logs=target/test
 # Where the tests of the bus find the servers that have the feature `nats`.
 nodes=$PWD/target/nats
 export SSE_NATS_SERVERS=$nodes
+# Where the commands are that `cargo install` has made: beside running tests it would exchange the programs that they start.
+export SSE_INSTALLED=$PWD/target/installed
 mkdir -p "$logs"
 # Logs of an earlier run do not count in this one.
 rm -f "$logs"/*.log "$logs"/*.log.failed
@@ -205,6 +207,11 @@ build() {
   for package in $(packages_with 'it.targets.some((target) => target.name === "smallest")'); do
     cargo build --quiet --locked -p "$package" --example smallest
   done
+  if grep -q '^sse-bench:workspace' <<<"$parts"; then
+    for package in bench client; do
+      quietly cargo install --debug --locked --offline --force --path "$package" --root "$SSE_INSTALLED"
+    done
+  fi
   # As bench/clients/sse/client.toml says; a compiler beside tests that judge times would make the host too busy to judge.
   if grep -q '^suite:sse' <<<"$parts"; then
     cargo build --release --quiet --locked -p sse-client --example conform_adapter

@@ -196,6 +196,8 @@ pub enum Fault {
         case: &'static str,
         /// The observation.
         seen: String,
+        /// The time that it took, if it was too slow.
+        took: Option<Duration>,
     },
     /// No server answered, or the client sent no request: the claim could not be tested.
     Unreachable(String),
@@ -226,9 +228,15 @@ impl Fault {
     /// The same; a failure is not judged, because it follows from that of another case.
     pub(super) fn follows(self, case: &'static str) -> Fault {
         match self {
-            Fault::Miss { actual, .. } => Fault::Follows { case, seen: actual },
+            Fault::Miss { actual, took, .. } => Fault::Follows { case, seen: actual, took },
             other => other,
         }
+    }
+
+    /// A failure: this error came instead. If it is a timeout, it is the time that failed.
+    pub(super) fn instead_of(expected: impl Into<String>, error: &wire::Error) -> Fault {
+        let (expected, actual) = (expected.into(), error.to_string());
+        Fault::Miss { expected, actual, lenient: false, took: waited(error) }
     }
 
     /// The same; if it is a failure, with these words before the expected and the actual result.
@@ -253,7 +261,8 @@ impl From<wire::Error> for Fault {
             }
             // When a head comes is the claim of one case; all others need it.
             wire::Error::LateHead { .. } => {
-                return Fault::Follows { case: EARLY_HEAD, seen: error.to_string() };
+                let (seen, took) = (error.to_string(), None);
+                return Fault::Follows { case: EARLY_HEAD, seen, took };
             }
             // A limit of ours, not a rule: a server that sends more than we read breaks none.
             wire::Error::Spent { .. } => return Fault::Skip(error.to_string()),
@@ -262,12 +271,15 @@ impl From<wire::Error> for Fault {
             }
             _ => {}
         }
-        let took = match error {
-            wire::Error::Timeout { patience, .. } => Some(patience),
-            _ => None,
-        };
-        let (expected, actual) = (error.awaited().to_owned(), error.to_string());
-        Fault::Miss { expected, actual, lenient: false, took }
+        Fault::instead_of(error.awaited(), &error)
+    }
+}
+
+/// How long was waited in vain.
+fn waited(error: &wire::Error) -> Option<Duration> {
+    match error {
+        wire::Error::Timeout { patience, .. } => Some(*patience),
+        _ => None,
     }
 }
 

@@ -126,8 +126,9 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
                     doubt = Some(reason.clone());
                     result.actual = Some(shown(&reason));
                 }
-                Fault::Follows { case, seen } => {
-                    doubt = subject.log().vain_wait().and_then(|took| busy(took, HOST_SHARE));
+                Fault::Follows { case, seen, took } => {
+                    let took = took.or(subject.log().vain_wait());
+                    doubt = took.and_then(|took| busy(took, HOST_SHARE));
                     result.actual = Some(shown(&format!("{}: {seen}", because(case))));
                     result.because = Some(case.to_owned());
                 }

@@ -125,7 +125,7 @@ impl Connection {
     }
 
     /// The log of the dialogue.
-    pub(super) fn log(&self) -> &Log {
+    pub fn log(&self) -> &Log {
         &self.log
     }
 

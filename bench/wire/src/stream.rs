@@ -40,6 +40,7 @@ pub(super) struct Reading {
     comments: usize,
     retries: Vec<Duration>,
     pub(super) raw: Vec<u8>,
+    received: u64,
 }
 
 /// The bytes and events of a stream during some time.
@@ -102,6 +103,11 @@ impl EventStream {
     /// The first bytes of the stream, decoded from the framing only.
     pub fn raw(&self) -> &[u8] {
         &self.read.raw
+    }
+
+    /// How many bytes of the body have arrived, kept or not.
+    pub fn received(&self) -> u64 {
+        self.read.received
     }
 
     /// Drops the raw bytes so far: those that come next are kept, however many there were before.
@@ -264,6 +270,7 @@ impl Reading {
     /// # Errors
     /// [`Error::Parse`].
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<()> {
+        self.received += piece.len() as u64;
         let room = RAW_LIMIT - self.raw.len();
         self.raw.extend_from_slice(&piece[..piece.len().min(room)]);
         self.parser.push(piece);

@@ -315,13 +315,22 @@ impl Publisher<'_> {
 
     /// The same; `None` if it hears none of the texts.
     pub(super) fn greeted(&mut self, stream: &mut EventStream) -> Result<Option<bool>, Fault> {
+        self.greeted_behind(&mut Vec::new(), stream)
+    }
+
+    /// The same; the events that came meanwhile are added to these.
+    pub(super) fn greeted_behind(
+        &mut self,
+        events: &mut Vec<Event>,
+        stream: &mut EventStream,
+    ) -> Result<Option<bool>, Fault> {
         let patience = self.target.patience();
         let mut texts = Vec::new();
         for _ in 0..GREETINGS {
             texts.push(word());
             self.say(&texts[texts.len() - 1])?;
-            match read_until_any(stream, &texts, patience / GREETINGS) {
-                Ok(events) => {
+            match read_into(events, stream, &texts, patience / GREETINGS) {
+                Ok(()) => {
                     stream.set_patience(patience);
                     let last = &texts[texts.len() - 1];
                     let is_last = |event: &Event| event.data.contains(last);

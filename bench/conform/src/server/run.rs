@@ -98,9 +98,15 @@ fn check_in_groups(
     results
 }
 
+/// Whether cases that rest on one with this verdict are not judged.
+pub(super) fn stops_those_after(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error)
+}
+
 /// A case that is not judged because of another one is no finding only if that one is: else the fault would
 /// be reported by neither.
 pub(super) fn rest_on_failures(results: &mut [CaseResult]) {
+    let ran: HashSet<String> = results.iter().map(|it| it.id.clone()).collect();
     let failed: HashSet<String> = results
         .iter()
         .filter(|it| it.is_miss() || matches!(it.verdict, Verdict::Error))
@@ -111,7 +117,14 @@ pub(super) fn rest_on_failures(results: &mut [CaseResult]) {
         let is_late_head = id == EARLY_HEAD;
         if !failed.contains(id) {
             result.because = None;
-            if is_late_head {
+            if is_late_head && HANDSHAKE.contains(&result.id.as_str()) && ran.contains(EARLY_HEAD) {
+                // All cases rest on it: a run without it is no success.
+                result.verdict = Verdict::Error;
+                let seen = result.actual.take().unwrap_or_default();
+                result.actual = Some(format!(
+                    "{seen}; where {EARLY_HEAD} looked, it was not late: with a larger --patience-ms it is judged"
+                ));
+            } else if is_late_head {
                 // As many streams as a run has open may be more than a server has threads.
                 result.verdict = Verdict::Skip;
                 let seen = result.actual.take().unwrap_or_default();
@@ -266,8 +279,7 @@ impl Run<'_> {
         }
         let broken = case.after.iter().find_map(|id| {
             let (verdict, because) = self.verdicts.get(*id)?;
-            let says_nothing = matches!(verdict, Verdict::Fail | Verdict::Blocked | Verdict::Error);
-            says_nothing.then(|| because.clone().unwrap_or_else(|| (*id).to_owned()))
+            stops_those_after(*verdict).then(|| because.clone().unwrap_or_else(|| (*id).to_owned()))
         });
         if let Some(id) = broken {
             let mut blocked = other(Verdict::Blocked, judge::because(&id));

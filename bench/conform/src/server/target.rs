@@ -6,8 +6,8 @@ mod request;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use client::arguments::Wanted;
 use fleet::{Launch, eventually};
@@ -20,8 +20,8 @@ use super::concurrency::Concurrency;
 use super::late_head::Heads;
 use super::room::Room;
 use super::{Control, Fault, Need, script};
-use crate::Profile;
 use crate::judge::Subject;
+use crate::{Profile, host};
 
 /// How long a step of a dialogue may take; a conforming server never makes it wait so long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +38,8 @@ pub(super) const CONFORMANCE_KEEP_ALIVE: Duration = Duration::from_millis(500);
 const NARROW_BYTES: usize = 16 * 1024;
 /// How long to wait before asking again a server that does not answer yet.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often a head is asked for that comes late, while this host is busy.
+const FIRST_HEAD_TRIES: usize = 4;
 /// Time from SIGTERM to the exit that the contract grants.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -189,7 +191,7 @@ impl Target {
         };
         self.connect().map_err(unreachable)?;
         let silent = |error: &wire::Error| format!("{url} does not answer: {error}{}", hint(error));
-        match self.head(&self.get(&self.path)) {
+        match self.first_head() {
             Ok(head) => self.expect_stream(&head)?,
             Err(error @ wire::Error::LateHead { .. }) => match self.with_late_head() {
                 Ok(Some(head)) => self.expect_stream(&head)?,
@@ -231,6 +233,23 @@ impl Target {
             self.capabilities.extend(offered.then_some(need));
         }
         Ok(self)
+    }
+
+    /// The head of the stream; once more while this host is too busy to call a head late.
+    fn first_head(&self) -> wire::Result<Head> {
+        let _watch = host::Watch::start();
+        let mut tries = FIRST_HEAD_TRIES;
+        loop {
+            let begin = Instant::now();
+            let head = self.head(&self.get(&self.path));
+            let is_late =
+                matches!(head, Err(wire::Error::LateHead { .. } | wire::Error::Timeout { .. }));
+            tries -= 1;
+            if !is_late || tries == 0 || host::worst_since(begin) < self.patience / 4 {
+                self.is_late.store(is_late, Ordering::Relaxed);
+                return head;
+            }
+        }
     }
 
     /// The answer opens a stream, or one line says what to try instead.

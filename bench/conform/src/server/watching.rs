@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::run::{Observer, run_case};
+use super::run::{Observer, run_case, stops_those_after};
 use super::sanity::Sanity;
 use super::{Case, CaseResult, Deviations, Selection, Target, Verdict};
 use crate::judge;
@@ -38,10 +38,9 @@ pub(super) fn beside(
             sanity.doubt(&mut watched);
         }
         for (case, mut result) in watching.iter().zip(watched) {
-            let broken = results.iter().find(|it| {
-                let says_nothing = it.is_miss() || it.verdict == Verdict::Blocked;
-                says_nothing && case.after.contains(&it.id.as_str())
-            });
+            let broken = results
+                .iter()
+                .find(|it| stops_those_after(it.verdict) && case.after.contains(&it.id.as_str()));
             // A case that could not be tried has its own reason.
             if let Some(broken) = broken.filter(|_| result.verdict != Verdict::Skip) {
                 result = judge::blank(case, deviations);

@@ -1,7 +1,7 @@
 //! Categories 5 and 6 in the author's own room: when texts arrive that are published there, and in which
 //! order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ const CODED_TEXTS: usize = 3;
 const RECONNECTS: usize = 8;
 const SEAM_PACE: Duration = Duration::from_millis(5);
 const SEAM_TEXTS: usize = 400;
+/// S6.03: texts that a room may have to keep for a reader that comes back: some keep no more than ten.
+const SEAM_AHEAD: usize = 8;
 
 /// S5.02: texts that are published apart from each other arrive apart. A constant delay is not held
 /// against the server, nor is one event for several texts: that is on purpose.
@@ -52,7 +54,7 @@ pub(super) fn apart(target: &Target, room: &Room) -> Outcome {
     if arrived.contains(&None) {
         listen(&mut session.stream, &words, &mut arrived, start, target.patience())?;
     }
-    judge_arrivals(&published, &arrived, pace)
+    judge_arrivals(&published, &arrived, pace, target)
 }
 
 /// When a text arrived, and in the how many-th event.
@@ -92,6 +94,7 @@ fn judge_arrivals(
     published: &[(Duration, Duration)],
     arrived: &[Arrival],
     pace: Duration,
+    target: &Target,
 ) -> Outcome {
     let late = |((from, _), arrival): (&(Duration, Duration), &Arrival)| {
         arrival.map(|(at, _)| at.saturating_sub(*from))
@@ -121,6 +124,8 @@ fn judge_arrivals(
     if together >= 2 || waiting + 1 >= published.len() || known.is_empty() {
         return Err(miss("each text before the next one is published", numbers).too_slow(pace));
     }
+    // Whether they came by themselves was a matter of so much.
+    target.log().watched(TOGETHER * 2);
     noted(format!("late, but each by itself: {numbers}"))
 }
 
@@ -189,7 +194,7 @@ pub(super) fn long_idle(target: &Target, room: &Room, idle: Duration) -> Outcome
     let text = word();
     session.publisher.say(&text)?;
     let found = read_until(&mut session.stream, &text, target.patience());
-    found.map_err(|error| miss("the text that was published then", error.to_string()))?;
+    found.map_err(|error| Fault::instead_of("the text that was published then", &error))?;
     fact(format!("{} ms before the text", idle.as_millis()))
 }
 
@@ -207,9 +212,9 @@ pub(super) fn seam(target: &Target, room: &Room) -> Outcome {
     if id.is_empty() {
         return Err(Fault::Skip("the events have no ids".to_owned()));
     }
-    let done = AtomicBool::new(false);
+    let (done, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
     let read = thread::scope(|scope| {
-        let publisher = scope.spawn(|| publish_until(room, target, &text, &done));
+        let publisher = scope.spawn(|| publish_until(room, target, &text, &done, &taken));
         let read = (0..RECONNECTS).try_fold(Vec::new(), |mut numbers, round| {
             let request = target.get(target.path()).header("Last-Event-ID", &id);
             let mut stream = target.open(&request).map_err(refused)?;
@@ -218,6 +223,7 @@ pub(super) fn seam(target: &Target, room: &Room) -> Outcome {
                 let event = found.map_err(Fault::from)?.pop();
                 let event = event.ok_or_else(|| Fault::Harness("no event".to_owned()))?;
                 numbers.push(number_in(&event, &name));
+                taken.store(numbers.len(), Ordering::Relaxed);
                 id = event.id;
             }
             Ok::<_, Fault>(numbers)
@@ -237,11 +243,17 @@ fn publish_until(
     target: &Target,
     text: &(dyn Fn(usize) -> String + Sync),
     done: &AtomicBool,
+    taken: &AtomicUsize,
 ) -> Result<(), Fault> {
     let mut publisher = room.publisher(target);
     let start = Instant::now();
     for number in 1..=SEAM_TEXTS {
-        if done.load(Ordering::Relaxed) {
+        let is_done = || done.load(Ordering::Relaxed);
+        // A reader that this host holds up must not lose what the room no longer keeps.
+        while !is_done() && number > taken.load(Ordering::Relaxed) + SEAM_AHEAD {
+            thread::sleep(SEAM_PACE);
+        }
+        if is_done() {
             break;
         }
         publisher.say(&text(number))?;

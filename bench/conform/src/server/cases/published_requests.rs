@@ -22,6 +22,8 @@ const USUAL: usize = 2;
 /// S8.05: more than sockets and a usual history hold.
 const OVERFLOW_TEXTS: usize = 320;
 const OVERFLOW_BYTES: usize = 48 * 1024;
+/// S8.05: fewer bytes may all lie in the buffers of the sockets.
+const LEAST_OVERFLOW: usize = 8 * 1024 * 1024;
 /// How long they may take, and how long the reader then catches up.
 const OVERFLOW_TIME: Duration = Duration::from_secs(6);
 const CATCH_UP: Duration = Duration::from_secs(6);
@@ -188,6 +190,12 @@ pub(super) fn overflow(target: &Target, room: &Room) -> Outcome {
             return Err(Fault::Skip(keeps_up.to_owned()));
         }
         said += 1;
+    }
+    if said * OVERFLOW_BYTES < LEAST_OVERFLOW {
+        let took = start.elapsed().as_millis();
+        let words =
+            format!("{said} large texts took {took} ms: too few for a reader to fall behind");
+        return Err(Fault::Skip(words));
     }
     let due = Instant::now() + target.scaled(CATCH_UP);
     let (mut read, mut previous) = (0, None);

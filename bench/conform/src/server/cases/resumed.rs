@@ -241,6 +241,7 @@ fn judge(
             Ok(Some(event)) => event,
             Ok(None) => return Err(Fault::Skip("the resumed stream ended at once".to_owned())),
             Err(Error::Timeout { patience, .. }) => {
+                resumed.connection().log().waited_in_vain(patience);
                 return Ok(Resumed::Lost(format!(
                     "{asked} nothing for {} ms",
                     patience.as_millis()

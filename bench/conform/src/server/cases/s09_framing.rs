@@ -128,7 +128,8 @@ pub(super) fn closes_after_faulty_framing(
                 Err(_) => "still open".to_owned(),
             };
             let actual = format!("{}, then {after}", head.summary());
-            return Err(miss("one answer and a closed connection", actual));
+            let fault = miss("one answer and a closed connection", actual);
+            return Err(fault.too_slow(target.patience()));
         }
         Err(error) => return Err(error.into()),
     }

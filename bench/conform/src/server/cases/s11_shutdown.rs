@@ -8,7 +8,7 @@ use serde_json::json;
 use wire::EventStream;
 
 use super::CASE;
-use crate::expect::{ensure, fact, in_time, miss, pass};
+use crate::expect::{ensure, fact, in_time, pass};
 use crate::server::grammar::{lines, show};
 use crate::server::script::{self, hold};
 use crate::server::topic::Topic;
@@ -63,7 +63,7 @@ pub(super) static CASES: &[Case] = &[
         run: |target| {
             for mut stream in ended(drain(target, STREAMS, Traffic::Busy), "S11.02")?.streams {
                 let end = stream.read_to_end();
-                end.map_err(|error| miss("the end of the stream, whole", error.to_string()))?;
+                end.map_err(|error| Fault::instead_of("the end of the stream, whole", &error))?;
             }
             pass()
         },
