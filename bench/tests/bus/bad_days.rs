@@ -1,9 +1,12 @@
-//! A broker that is away, hangs, crashes, or has lost its store.
+//! A broker that is away, hangs, crashes, or has lost its store; a node that is killed, or cut off.
 
 use std::time::Instant;
 
+use rustix::process::Signal;
+
 use crate::broker::{Broker, HUNG};
-use crate::node::{Node, epoch, take, until_comment};
+use crate::link::Link;
+use crate::node::{Node, epoch, shown, take, until_comment};
 
 /// Publishing is refused with the time to come back.
 fn refuses(node: &Node) {
@@ -82,6 +85,61 @@ fn a_stream_that_was_made_anew_resets_its_readers() {
     for (node, old) in nodes.iter().zip(&old) {
         let mut resumed = node.read("t", Some(old));
         assert_eq!(take(&mut resumed, 2), ["gap {\"reset\":true}".into(), format!("{id} new")]);
+    }
+}
+
+#[test]
+fn a_node_that_was_cut_off_catches_up_without_a_gap() {
+    let broker = Broker::start("cut");
+    let link = Link::to(broker.port);
+    let writer = Node::ready(4, &broker.url(), &[]);
+    let nodes = [1, 0].map(|name| Node::ready(name, &link.url(), &[]));
+    let mut readers = nodes.each_ref().map(|node| node.read("t", None));
+    let first = writer.publish("t", "before");
+    for reader in &mut readers {
+        assert_eq!(take(reader, 1), [format!("{first} before")]);
+    }
+    link.cut();
+    for node in &nodes {
+        node.until("away", |node| node.get("/healthz?ready").0 == 503);
+        refuses(node);
+    }
+    let missed = ["1", "2", "3"].map(|text| format!("{} {text}", writer.publish("t", text)));
+    readers.iter_mut().for_each(until_comment);
+    link.restore();
+    nodes.iter().for_each(Node::until_ready);
+    let after = nodes[0].publish("t", "after");
+    for reader in &mut readers {
+        assert_eq!(take(reader, 3), missed);
+        assert_eq!(take(reader, 1), [format!("{after} after")]);
+    }
+}
+
+#[test]
+fn readers_of_a_node_that_is_killed_go_on_at_another() {
+    const READERS: usize = 8;
+    let broker = Broker::start("dead-node");
+    let other = Node::ready(5, &broker.url(), &[]);
+    for server in [3, 0] {
+        let dies = Node::ready(server, &broker.url(), &[]);
+        let topic = format!("t{server}");
+        let mut readers: Vec<_> = (0..READERS).map(|_| dies.read(&topic, None)).collect();
+        let publish = |n: usize| format!("{} {n}", other.publish(&topic, &n.to_string()));
+        let mut all: Vec<_> = (0..40).map(publish).collect();
+        readers.iter_mut().for_each(|reader| assert_eq!(take(reader, 1), all[..1]));
+        // Some of the others are still on their way.
+        dies.server.signal(Signal::KILL).unwrap();
+        all.extend((40..50).map(publish));
+        for mut reader in readers {
+            let mut seen = all[..1].to_vec();
+            while let Ok(Some(event)) = reader.next_event() {
+                seen.push(shown(event));
+            }
+            let id = seen.last().and_then(|line| line.split(' ').next());
+            let mut moved = other.read(&topic, id);
+            seen.extend(take(&mut moved, all.len() - seen.len()));
+            assert_eq!(seen, all);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod bad_days;
 mod broker;
 mod cluster;
 mod ids;
+mod link;
 mod losses;
 mod node;
 mod refusals;

@@ -157,11 +157,15 @@ impl Node {
 
 /// The next `count` events, as `id text` or `gap data`.
 pub fn take(reader: &mut EventStream, count: usize) -> Vec<String> {
-    let shown = |event: Event| match event.event.as_str() {
+    reader.take(count).unwrap().into_iter().map(shown).collect()
+}
+
+/// An event as `id text`, or `gap data`.
+pub fn shown(event: Event) -> String {
+    match event.event.as_str() {
         "message" => format!("{} {}", event.id, event.data),
         kind => format!("{kind} {}", event.data),
-    };
-    reader.take(count).unwrap().into_iter().map(shown).collect()
+    }
 }
 
 /// Waits until the stream has got another keep-alive.
