@@ -48,8 +48,9 @@ pub const MAX_REDIRECTS: usize = 20;
 /// Lets the runtime read bytes that wait in the sockets, before a connection is given up as silent.
 ///
 /// If this process was not scheduled for a while, the time may be over although bytes have come. It is
-/// a task, because a future outside of the runtime's threads gives way to none of them: before its
-/// second turn the runtime asks which sockets have bytes, before its third one it has read them.
+/// a task, because a future outside of the runtime's threads gives way to none of them. On a runtime of
+/// one thread its second turn begins after the runtime has asked which sockets have bytes, and its
+/// third one after their tasks have read them; on several threads that is likely, and no more.
 #[doc(hidden)]
 pub fn last_look() -> JoinHandle<()> {
     tokio::spawn(async {
@@ -100,7 +101,7 @@ pub struct EventSource {
 #[derive(Debug)]
 struct Silence {
     due: Pin<Box<Sleep>>,
-    /// Since then.
+    /// The look that began when that time had come.
     last_look: Option<JoinHandle<()>>,
 }
 
@@ -285,11 +286,23 @@ impl EventSource {
     }
 
     /// Ready when the server has been silent for too long.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Result<Update, Error>> {
+    ///
+    /// `has_looked` is whether the last look had ended before the connection was asked this time.
+    fn poll_silence(
+        &mut self,
+        context: &mut Context<'_>,
+        has_looked: bool,
+    ) -> Poll<Result<Update, Error>> {
         let Some(silence) = &mut self.silence else { return Poll::Pending };
         ready!(silence.due.as_mut().poll(context));
-        // The runtime may be about to end; then there is nothing to wait for.
-        let _ = ready!(Pin::new(silence.last_look.get_or_insert_with(last_look)).poll(context));
+        if !has_looked {
+            // If the runtime is about to end, so has the look, and there is nothing to wait for.
+            let look = silence.last_look.get_or_insert_with(last_look);
+            if look.is_finished() || Pin::new(look).poll(context).is_ready() {
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
         let timeout = self.builder.read_timeout.unwrap_or_default();
         Poll::Ready(self.reconnect(Reason::Silent(timeout), None))
     }
@@ -328,6 +341,8 @@ impl Stream for EventSource {
             if let Some(update) = this.next_parsed() {
                 return Poll::Ready(Some(update));
             }
+            let look = this.silence.as_ref().and_then(|it| it.last_look.as_ref());
+            let has_looked = look.is_some_and(JoinHandle::is_finished);
             match &mut this.phase {
                 Phase::Closed => return Poll::Ready(None),
                 Phase::Idle => this.request(),
@@ -337,7 +352,7 @@ impl Stream for EventSource {
                 }
                 Phase::Requesting(answer) => {
                     let update = match answer.as_mut().poll(context) {
-                        Poll::Pending => ready!(this.poll_silence(context)),
+                        Poll::Pending => ready!(this.poll_silence(context, has_looked)),
                         Poll::Ready(Ok(Ok(response))) => match this.answered(response) {
                             Some(update) => update,
                             None => continue,
@@ -364,7 +379,7 @@ impl Stream for EventSource {
                 }
                 Phase::Reading(body) => {
                     let reason = match body.bytes.as_mut().poll_next(context) {
-                        Poll::Pending => return this.poll_silence(context).map(Some),
+                        Poll::Pending => return this.poll_silence(context, has_looked).map(Some),
                         Poll::Ready(Some(Ok(bytes))) => {
                             this.parser.push(&bytes);
                             this.restart_silence();

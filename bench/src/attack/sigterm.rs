@@ -15,13 +15,13 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// fifth of a core then.
 const HOST_LATE: Duration = Duration::from_millis(20);
 
-/// As many delays of the host in a row do not explain an exit that is later still.
+/// So many delays of the host in a row explain a late exit at the most.
 const DELAYS: u32 = 20;
 
 /// Servers cut what is left shortly before the limit; one that ends sooner than this was not pressed for time.
 const UNPRESSED: Duration = Duration::from_secs(1);
 
-/// As often a finding on a busy host is looked at again.
+/// The attempts while the host is busy.
 const ATTEMPTS: usize = 3;
 
 /// Streams with some events, with few, with none, and with one source for all.

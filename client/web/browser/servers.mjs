@@ -41,7 +41,7 @@ export function cargo(...args) {
 
 let addresses = 0;
 
-/** A loopback address of one test of this process: no other program takes a port on it that is free for a moment. */
+/** A loopback address of one test of this process: a program that binds 127.0.0.1 takes no port on it that is free for a moment. */
 export function ownAddress() {
   return `127.${++addresses}.${(process.pid >> 8) & 255}.${process.pid & 255}`;
 }

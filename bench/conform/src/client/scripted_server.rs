@@ -19,7 +19,7 @@ use wire::{Log, Side};
 use super::segments::Segments;
 
 /// How long a write may wait for a client that does not read.
-const WRITE_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
 /// More connections at a time than any case has a use for: a client that opens more is cut off.

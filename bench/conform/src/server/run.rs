@@ -106,7 +106,9 @@ pub(super) fn stops_those_after(verdict: Verdict) -> bool {
 /// A case that is not judged because of another one is no finding only if that one is: else the fault would
 /// be reported by neither.
 pub(super) fn rest_on_failures(results: &mut [CaseResult]) {
-    let ran: HashSet<String> = results.iter().map(|it| it.id.clone()).collect();
+    let is_early = results
+        .iter()
+        .any(|it| it.id == EARLY_HEAD && matches!(it.verdict, Verdict::Pass | Verdict::Info));
     let failed: HashSet<String> = results
         .iter()
         .filter(|it| it.is_miss() || matches!(it.verdict, Verdict::Error))
@@ -117,7 +119,7 @@ pub(super) fn rest_on_failures(results: &mut [CaseResult]) {
         let is_late_head = id == EARLY_HEAD;
         if !failed.contains(id) {
             result.because = None;
-            if is_late_head && HANDSHAKE.contains(&result.id.as_str()) && ran.contains(EARLY_HEAD) {
+            if is_late_head && is_early && HANDSHAKE.contains(&result.id.as_str()) {
                 // All cases rest on it: a run without it is no success.
                 result.verdict = Verdict::Error;
                 let seen = result.actual.take().unwrap_or_default();

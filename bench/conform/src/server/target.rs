@@ -235,7 +235,8 @@ impl Target {
         Ok(self)
     }
 
-    /// The head of the stream; once more while this host is too busy to call a head late.
+    /// The head of the stream; once more while this host is too busy to call a head late. A request that may have
+    /// its price is sent once.
     fn first_head(&self) -> wire::Result<Head> {
         let _watch = host::Watch::start();
         let mut tries = FIRST_HEAD_TRIES;
@@ -245,7 +246,8 @@ impl Target {
             let is_late =
                 matches!(head, Err(wire::Error::LateHead { .. } | wire::Error::Timeout { .. }));
             tries -= 1;
-            if !is_late || tries == 0 || host::worst_since(begin) < self.patience / 4 {
+            let counts = host::worst_since(begin) < self.patience / 4;
+            if !is_late || counts || tries == 0 || !self.asks_with_get() {
                 self.is_late.store(is_late, Ordering::Relaxed);
                 return head;
             }

@@ -125,7 +125,7 @@ fn judge_arrivals(
         return Err(miss("each text before the next one is published", numbers).too_slow(pace));
     }
     // Whether they came by themselves was a matter of so much.
-    target.log().watched(TOGETHER * 2);
+    target.log().watched(target.scaled(TOGETHER) * 2);
     noted(format!("late, but each by itself: {numbers}"))
 }
 
@@ -222,8 +222,9 @@ pub(super) fn seam(target: &Target, room: &Room) -> Outcome {
                 let found = read_until(&mut stream, &name, target.patience());
                 let event = found.map_err(Fault::from)?.pop();
                 let event = event.ok_or_else(|| Fault::Harness("no event".to_owned()))?;
-                numbers.push(number_in(&event, &name));
-                taken.store(numbers.len(), Ordering::Relaxed);
+                let number = number_in(&event, &name);
+                taken.fetch_max(number.unwrap_or_default(), Ordering::Relaxed);
+                numbers.push(number);
                 id = event.id;
             }
             Ok::<_, Fault>(numbers)

@@ -14,6 +14,8 @@ const LINE_ENDS: [&str; 3] = ["\n", "\r", "\r\n"];
 
 /// S4.10 and S4.11: how often a stream is waited for on which bytes arrive.
 const PATIENCES: usize = 4;
+/// Fewer bytes than this in a patience may be comments alone.
+const MOVING_BYTES: u64 = 4096;
 
 /// S4.02: each line is data, whatever the author's code makes of the line ends.
 pub(super) fn multi_line(target: &Target, room: &Room) -> Outcome {
@@ -157,7 +159,7 @@ pub(super) fn large(target: &Target, room: &Room, filler: &str) -> Outcome {
         let before = session.stream.received();
         let end = std::slice::from_ref(&end);
         found = read_into(&mut events, &mut session.stream, end, target.patience());
-        let is_moving = session.stream.received() > before;
+        let is_moving = session.stream.received() >= before + MOVING_BYTES;
         // A host that gives the server little of a core makes it slow, which is no fault while bytes come.
         if !(is_moving && matches!(found, Err(wire::Error::Timeout { .. }))) {
             break;
@@ -177,7 +179,7 @@ pub(super) fn large(target: &Target, room: &Room, filler: &str) -> Outcome {
         // fault only if it has fallen silent, or has begun the text and not ended it in time.
         let before = session.stream.received();
         let hears = session.publisher.greeted_behind(&mut events, &mut session.stream)?.is_some();
-        let goes_on = hears || session.stream.received() > before;
+        let goes_on = hears || session.stream.received() >= before + MOVING_BYTES;
         let is_whole = events.iter().any(|event| event.data.contains(&words[1]));
         let has_begun = memchr::memmem::find(session.stream.raw(), words[0].as_bytes()).is_some();
         if !goes_on || (has_begun && !is_whole) {

@@ -246,8 +246,9 @@ fn terminated(target: &Target) -> Outcome {
     let pending: Vec<_> = pending.filter(|line| !line.is_empty() && line[0] != b':').collect();
     let text: Vec<_> = pending.iter().map(|line| line.escape_ascii().to_string()).collect();
     let actual = format!("{} ms of silence after {text:?}", silence.as_millis());
+    // A host that is late by as much as the silence may have parted two writes of one event.
     ensure(pending.is_empty(), "a blank line before the silence", actual)
-        .map_err(|fault| fault.too_slow(silence))?;
+        .map_err(|fault| fault.too_slow(silence * 4))?;
     pass()
 }
 

@@ -21,7 +21,7 @@ const STREAMS: usize = 200;
 const SIDE_BY_SIDE: usize = 40;
 /// How long S10.07 and S10.08 wait for the first bytes of a stream.
 const REFLECTED_AT_ONCE: Duration = Duration::from_secs(1);
-/// How soon the next bytes follow them, and how many are looked at.
+/// How long bytes behind the first ones are looked at, and how many.
 const REFLECTED_BEHIND: Duration = Duration::from_millis(100);
 const REFLECTED_BYTES: usize = 64 * 1024;
 /// S10.09 asks for no further stream after this time: heads that come late have shown enough.
@@ -353,11 +353,17 @@ fn reflects_nothing(target: &Target, request: &[u8]) -> Result<(), Fault> {
     ensure(injected.is_none(), "no header line from the request", "a line X-Injected")?;
     let mut body = Body::new("GET", &head)?;
     // A server that reflects does so at once: the first bytes show it, or silence does.
-    connection.set_patience(target.scaled(REFLECTED_AT_ONCE).min(target.window()));
+    let mut due = Instant::now() + target.scaled(REFLECTED_AT_ONCE).min(target.window());
     let mut bytes = Vec::new();
     loop {
-        match connection.read_body(&mut body) {
-            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+        match connection.read_body_until(&mut body, due) {
+            Ok(Some(piece)) => {
+                if bytes.is_empty() {
+                    // Bytes that are written behind the first ones may come in the next packet.
+                    due = Instant::now() + REFLECTED_BEHIND;
+                }
+                bytes.extend_from_slice(&piece);
+            }
             Ok(None) | Err(Error::Timeout { .. }) => break,
             Err(error) if error.is_end() => break,
             // Wrong framing is the claim of S2.02; what came before it is looked at.
@@ -367,8 +373,6 @@ fn reflects_nothing(target: &Target, request: &[u8]) -> Result<(), Fault> {
         if bytes.len() > REFLECTED_BYTES {
             break;
         }
-        // Bytes that are written behind the first ones may come in the next packet.
-        connection.set_patience(REFLECTED_BEHIND);
     }
     for line in bytes.split(|byte| matches!(byte, b'\r' | b'\n')) {
         let is_injected = line.starts_with(b"data: injected") || line.starts_with(b"X-Injected");
