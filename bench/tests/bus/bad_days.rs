@@ -133,7 +133,7 @@ fn readers_of_a_node_that_is_killed_go_on_at_another() {
         for mut reader in readers {
             let mut seen = all[..1].to_vec();
             while let Ok(Some(event)) = reader.next_event() {
-                seen.push(shown(event));
+                seen.push(shown(&event));
             }
             let id = seen.last().and_then(|line| line.split(' ').next());
             let mut moved = other.read(&topic, id);

@@ -157,11 +157,11 @@ impl Node {
 
 /// The next `count` events, as `id text` or `gap data`.
 pub fn take(reader: &mut EventStream, count: usize) -> Vec<String> {
-    reader.take(count).unwrap().into_iter().map(shown).collect()
+    reader.take(count).unwrap().iter().map(shown).collect()
 }
 
 /// An event as `id text`, or `gap data`.
-pub fn shown(event: Event) -> String {
+pub fn shown(event: &Event) -> String {
     match event.event.as_str() {
         "message" => format!("{} {}", event.id, event.data),
         kind => format!("{kind} {}", event.data),
