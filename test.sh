@@ -130,8 +130,7 @@ parts=$(cargo metadata --no-deps --format-version 1 --locked | node -e '
     if (has("lib")) test("docs", "--doc");
   }')
 parts+=$'\nnode:client\tcd client/node && timeout 300 node --test'
-# The longest of all comes first, so that none runs alone at the end.
-parts=$'node:page\tcd client/web/browser && timeout 600 node --test\n'$parts
+parts+=$'\nnode:page\tcd client/web/browser && timeout 600 node --test'
 # Other clients need npm, PyPI and a browser, and are checked before a release: CONTRIBUTING.md. Not by `cargo run`: it builds
 # with other features than `cargo test`, and would exchange the program below the tests that run it.
 for client in sse node-sse; do
@@ -265,18 +264,19 @@ run_part() {
 }
 
 # Parts that judge times leave most of the machine idle while they wait, and want that: they run after the others, as many at
-# a time as there are cores. At last, one by one, the parts that measure.
-judges_times='conform_server|conform_client|one_fault|lifecycle|bench:attack|bench:bus|bench:load|bench:others|suite:|client:demo|node:page'
-measures='bench:report|benches:cost'
+# a time as there are cores. At last, one by one, the parts that measure, and the page: its browsers take all cores, and made
+# the host of other parts late by a second.
+judges_times='conform_server|conform_client|one_fault|lifecycle|bench:attack|bench:bus|bench:load|bench:others|suite:|client:demo'
+alone='node:page|bench:report|benches:cost'
 
 run_all() {
   local name command
   while IFS=$'\t' read -r name command; do
     [[ -z $name ]] || run_part "$name" "$command" &
   done <<<"$waiting"
-  run_pool $((2 * $(nproc))) < <(grep -vE "^[^	]*($judges_times|$measures)" <<<"$parts" || true)
+  run_pool $((2 * $(nproc))) < <(grep -vE "^[^	]*($judges_times|$alone)" <<<"$parts" || true)
   run_pool "$(nproc)" < <(grep -E "^[^	]*($judges_times)" <<<"$parts" || true)
-  run_pool 1 < <(grep -E "^[^	]*($measures)" <<<"$parts" || true)
+  run_pool 1 < <(grep -E "^[^	]*($alone)" <<<"$parts" || true)
 }
 
 # run_pool N: the parts of standard input, N at a time.
