@@ -197,6 +197,8 @@ fn exits_with(fault: &str, more: &[&str], code: i32) -> Result<(), Failed> {
     let url = format!("http://{}/ticks?interval_ms=50", server.addr());
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
     command.args(["conform", "server", &url]).args(more);
+    // It keeps the requests of failures in `target`.
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
