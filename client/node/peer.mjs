@@ -26,8 +26,8 @@ export function status(words, fields = "") {
 }
 
 /**
- * Waits, without reading, until the kernel has what was written for the other end. Even on loopback a write may return
- * before: the kernel may leave the rest to a thread of its own.
+ * Waits, without reading, until the kernel has what was written for the other end. A write may return
+ * earlier, even on loopback: the kernel may leave the rest to a thread of its own.
  */
 export function waitUntilReceived({ localPort, remotePort }) {
   const end = (port) => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;

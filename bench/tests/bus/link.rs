@@ -17,7 +17,7 @@ struct State {
 }
 
 impl Link {
-    /// A port whose connections go to the broker at this one.
+    /// Listens at a port, and passes its connections on to the broker at this port.
     pub fn to(broker: u16) -> Link {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -144,7 +144,7 @@ impl Peer {
 
 /// Waits until the kernel has what was written for the other end, which has not read it yet.
 ///
-/// Even on loopback a write may return before: the kernel may leave the rest to a thread of its own.
+/// A write may return earlier, even on loopback: the kernel may leave the rest to a thread of its own.
 pub fn wait_until_received(socket: &TcpStream) {
     let end = |address: SocketAddr| format!(":{:04X}", address.port());
     let (here, there) = (end(socket.local_addr().unwrap()), end(socket.peer_addr().unwrap()));

@@ -24,7 +24,7 @@ const TEXTS_EACH: usize = 10;
 /// S7.05: the streams, and how long they may take to open.
 const STREAMS: usize = 1000;
 const OPENING: Duration = Duration::from_secs(8);
-/// So many are enough where opening takes longer.
+/// The streams that are enough where opening takes longer.
 const LEAST_STREAMS: usize = 200;
 const TEXTS_TO_ALL: usize = 5;
 /// The least time for what a stream has already, and how many streams are named that lack a text.

@@ -124,7 +124,7 @@ fn judge_arrivals(
     if together >= 2 || waiting + 1 >= published.len() || known.is_empty() {
         return Err(miss("each text before the next one is published", numbers).too_slow(pace));
     }
-    // Whether they came by themselves was a matter of so much.
+    // On a host that is late by this, a text that waits for the next one looks the same.
     target.log().watched(target.scaled(TOGETHER) * 2);
     noted(format!("late, but each by itself: {numbers}"))
 }
