@@ -20,6 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The CPU time that a sample takes: more than the few milliseconds after which a scheduler lets
 /// another thread run, and 5 % of the core.
 const WORK: Duration = Duration::from_millis(5);
+/// A host that is late by no more than this all the time is in time: five milliseconds of work had a fifth of a core.
+pub const IN_TIME: Duration = Duration::from_millis(20);
 /// The time that counts as recent: some twenty samples.
 const RECENT: Duration = Duration::from_secs(2);
 /// A time is wide enough if it is this many times what the host adds.

@@ -11,11 +11,7 @@ use super::{Failure, Figures, Outcome, Size, Target};
 /// From the signal to the exit, as the contract says.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// A finding counts if the host was late by no more than this all the time: five milliseconds of work had a
-/// fifth of a core then.
-const HOST_LATE: Duration = Duration::from_millis(20);
-
-/// So many delays of the host in a row explain a late exit at the most.
+/// The delays of the host in a row that explain a late exit.
 const DELAYS: u32 = 20;
 
 /// Servers cut what is left shortly before the limit; one that ends sooner than this was not pressed for time.
@@ -62,7 +58,7 @@ fn attempt(target: &Target) -> Outcome {
             Ok(_) => format!("exit after {} ms", took.as_millis()),
             Err(error) => format!("{error:#}"),
         };
-        let is_explained = host_late > HOST_LATE && took <= LIMIT + host_late * DELAYS;
+        let is_explained = host_late > host::IN_TIME && took <= LIMIT + host_late * DELAYS;
         return Err(finding(words, is_explained, host_late));
     }
     let stopped = stopped.map_err(|error| broken(format!("{error:#}")))?;
@@ -71,7 +67,7 @@ fn attempt(target: &Target) -> Outcome {
         end.map_err(|error| {
             let words = format!("stream {number} does not end whole: {error}");
             // A host that gives the server no core has it run out of time for its last chunks.
-            finding(words, host_late > HOST_LATE && took > UNPRESSED, host_late)
+            finding(words, host_late > host::IN_TIME && took > UNPRESSED, host_late)
         })?;
         if stream.retries().len() != 1 {
             let retries = stream.retries();

@@ -40,10 +40,7 @@ const GRACE: Duration = Duration::from_millis(450);
 
 /// Between two reads of a slow reader.
 const PACE: Duration = Duration::from_millis(10);
-/// A failure counts if the host was late by no more than this all the time: five milliseconds of work had a
-/// fifth of a core then.
-const HOST_LATE: Duration = Duration::from_millis(20);
-/// As often a failure is looked at again that the host may explain.
+/// The attempts at a check that fails while the host is late.
 const ATTEMPTS: usize = 5;
 
 type Check = fn(&Package) -> Result<(), Failed>;
@@ -120,7 +117,7 @@ fn on_a_host_in_time(
         let mut since = Instant::now();
         let Err(failed) = attempt(&mut since) else { return Ok(()) };
         let late = host::worst_since(since);
-        if late <= HOST_LATE {
+        if late <= host::IN_TIME {
             return Err(failed);
         }
         let words = failed.message().unwrap_or_default();
@@ -284,7 +281,7 @@ fn closes_a_stalled_reader_once(package: &Package, since: &mut Instant) -> Resul
     *since = Instant::now();
     let (enough, is_enough) = channel::<()>();
     thread::scope(|scope| {
-        // On a thread of its own, so that nothing stands between two reads.
+        // The reader has a thread of its own, so that nothing delays its next read.
         let reading = scope.spawn(move || -> wire::Result<()> {
             // At a pace that leaves the server waiting most of the time, until the check is over.
             while is_enough.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {

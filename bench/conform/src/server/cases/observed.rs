@@ -131,19 +131,20 @@ pub(super) fn no_head(error: Error) -> Fault {
 
 /// How long the next event takes: the patience if it does not come.
 fn event_after(stream: &mut EventStream) -> Result<Duration, Fault> {
-    let start = Instant::now();
-    match stream.next_event() {
-        Ok(Some(_)) => Ok(start.elapsed()),
-        Ok(None) => Err(Fault::Skip("the stream ended".to_owned())),
-        Err(Error::Timeout { patience, .. }) => Ok(patience),
-        Err(error) => Err(not_stayed(error)),
-    }
+    time_until(stream, EventStream::next_event)
 }
 
 /// The same for anything, a comment too.
 fn piece_after(stream: &mut EventStream) -> Result<Duration, Fault> {
+    time_until(stream, EventStream::next_piece)
+}
+
+fn time_until<T>(
+    stream: &mut EventStream,
+    next: impl Fn(&mut EventStream) -> wire::Result<Option<T>>,
+) -> Result<Duration, Fault> {
     let start = Instant::now();
-    match stream.next_piece() {
+    match next(stream) {
         Ok(Some(_)) => Ok(start.elapsed()),
         Ok(None) => Err(Fault::Skip("the stream ended".to_owned())),
         Err(Error::Timeout { patience, .. }) => Ok(patience),
