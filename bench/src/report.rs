@@ -26,6 +26,7 @@ use anyhow::{Context, Result, bail};
 use load::Workload;
 use load::ledger::Step;
 use load::stats::{Distribution, Ratio};
+use load::truths::Check;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
@@ -101,19 +102,6 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Remarks about this run in particular.
     pub notes: Vec<String>,
-}
-
-/// A known truth, and what the harness made of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Check {
-    /// The behaviour that was forced on the server or the host.
-    pub what: String,
-    /// The value that had to be found.
-    pub truth: String,
-    /// The value that was found.
-    pub found: String,
-    /// Whether that is the truth.
-    pub passed: bool,
 }
 
 /// The generator's CPU time for an event, beside that of a loop that only receives.

@@ -26,13 +26,14 @@ use conform::report::Paint;
 use fleet::{Launch, Servers};
 use jiff::Timestamp;
 use load::Workload;
+use load::truths::{self, Check};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::contestant::{Contestant, add_twin, build, peers_note};
 use self::progress::Progress;
 use self::rounds::Rounds;
 use self::window::Cores;
-use crate::report::{self, BareLoop, Check, Environment, Report};
+use crate::report::{self, BareLoop, Environment, Report};
 
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
@@ -292,17 +293,13 @@ impl Truths {
         progress.say("self-check: known truths");
         let checks = self_check::run(&setup.floor, &setup.cores)?;
         let mut notes = Vec::new();
-        if let Some(it) = checks.iter().find(|it| !it.passed) {
+        if let Some(why) = truths::untrue(&checks) {
             if !setup.unchecked {
                 progress.end();
                 let busy = self_check::quiet(&setup.cores).map_or(String::new(), |why| {
                     format!("; the host is busy ({why}): try when it is quiet")
                 });
-                eprintln!(
-                    "sse-bench: the self-check failed, so no number can be trusted: {}: {} in \
-                     truth, found {}{busy}",
-                    it.what, it.truth, it.found
-                );
+                eprintln!("sse-bench: {why}{busy}");
                 return Ok(None);
             }
             notes.push("The self-check failed: no number here can be trusted.".to_owned());

@@ -31,6 +31,7 @@ use super::slo::Slo;
 use super::stamp::StampReader;
 use crate::stats::hlog;
 use crate::timer::{MILLISECOND_NS, SECOND_NS, unix_ns};
+use crate::truths::{self, Check};
 use wire::publish::{Publication, PublishArgs};
 
 /// Most streams of one run: what is left of the usual limit of open files, and below the number of
@@ -62,6 +63,9 @@ const OPEN_NS: u64 = 2 * SECOND_NS;
 /// Time after the last request of an open loop until all answers have to be there.
 const ANSWERED_NS: u64 = 60 * SECOND_NS;
 
+/// The exit code where the generator does not find known truths.
+const UNTRUE: u8 = 3;
+
 /// How long to look for an address of a name that takes connections.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -87,8 +91,10 @@ due.
 Latency counts from the time that an event says it was due at: our own stamp
 {\"n\":…,\"scheduled_ns\":…}, or the value at --stamp-path. Both clocks must be of
 one host.
+Before it begins, it measures a server of its own that lies by known amounts;
+where it does not find them, it prints no figure.
 Exit codes: 0 fine, 1 a stream, an answer or a message failed or a --fail-if is
-true, 2 could not run.")]
+true, 2 could not run, 3 that self-check failed.")]
 pub struct Args {
     /// The URL of a stream, for instance `http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1`
     url: String,
@@ -156,6 +162,9 @@ pub struct Args {
     /// Write the latencies as an HdrHistogram log to this file
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
+    /// Measure although the self-check fails, as on a host that is always late; the result says so
+    #[arg(long)]
+    unchecked: bool,
     /// The request of each stream
     #[command(flatten)]
     request: RequestArgs,
@@ -212,13 +221,19 @@ fn rate(text: &str) -> Result<f64, String> {
 /// Opens the streams, counts what comes, and prints it; `page` draws it for `--html`.
 ///
 /// The exit code is 1 if a stream did not open or ended early, an answer or a message failed, or a
-/// condition says so, else 0.
+/// condition says so, 3 if the generator does not find known truths, else 0.
 ///
 /// # Errors
 /// When the URL cannot be used or no stream opens.
 pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> {
     args.check()?;
     let live = io::stderr().is_terminal();
+    let checks = truths::find().context("the self-check cannot run")?;
+    let untrue = truths::untrue(&checks);
+    if let Some(why) = untrue.as_ref().filter(|_| !args.unchecked) {
+        eprintln!("sse-bench: {why}; is the host busy? --unchecked measures all the same");
+        return Ok(ExitCode::from(UNTRUE));
+    }
     let plan = plan(args, live)?;
     let mut display = Display::new(args.connections(), unix_ns());
     let outcome = generator::run(&plan, unix_ns, |mark| display.show(&mark, unix_ns()))?;
@@ -235,7 +250,7 @@ pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> 
         .filter(|it| it.is_met(&outcome, seconds))
         .map(ToString::to_string)
         .collect();
-    save(args, &outcome, seconds, &failed)?;
+    save(args, &outcome, seconds, &failed, &checks)?;
     if outcome.opened == 0 {
         // Trouble with TLS has its own advice.
         let is_advised = ["--cacert", "; try http"].iter().any(|it| failure.contains(it));
@@ -245,6 +260,9 @@ pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> 
     let unfinished = if outcome.asks { outcome.waits.ends.open } else { 0 };
     let whole = outcome.errors() + unfinished == 0;
     let mut text = text::text(args, &outcome, seconds);
+    if let Some(why) = untrue {
+        put(&mut text, "UNTRUE", &why);
+    }
     if !whole {
         put(&mut text, "first failure", failure);
     }
@@ -404,14 +422,20 @@ fn bytes_of(wanted: &Wanted, location: &Location) -> Vec<u8> {
     request.to_bytes()
 }
 
-fn save(args: &Args, outcome: &Outcome, seconds: f64, failed: &[String]) -> Result<()> {
+fn save(
+    args: &Args,
+    outcome: &Outcome,
+    seconds: f64,
+    failed: &[String],
+    checks: &[Check],
+) -> Result<()> {
     if let Some(path) = &args.hlog {
         let shown = path.display();
         let log = hlog::of(&[("load".into(), &outcome.latency_ns)], seconds)?;
         fs::write(path, log).with_context(|| format!("cannot write {shown}"))?;
     }
     let Some(path) = &args.json else { return Ok(()) };
-    let document = Document::of(args, outcome, seconds, failed);
+    let document = Document::of(args, outcome, seconds, failed, checks);
     let mut json = serde_json::to_string_pretty(&document)?;
     json.push('\n');
     if path.as_os_str() == "-" {

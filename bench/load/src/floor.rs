@@ -20,6 +20,7 @@
 mod connection;
 mod fault;
 mod http;
+mod local;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -37,6 +38,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use self::connection::{Connection, Digits, Ticks};
 pub use self::fault::Faults;
 use self::http::{Gone, REQUEST_MAX_BYTES, Request, chunk};
+pub use self::local::Local;
 use crate::timer::{MILLISECOND_NS, Timer, unix_ns};
 
 /// Connections that may wait to be accepted, as in the servers that it is compared with.
@@ -47,7 +49,7 @@ const BURST_BYTES: usize = 64 * 1024;
 
 const LISTENER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
-const SIGNAL: Token = Token(usize::MAX - 2);
+const STOP: Token = Token(usize::MAX - 2);
 
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -61,6 +63,13 @@ pub struct Args {
     /// Port to listen on; 0 = any free one
     #[arg(long, default_value_t = 0)]
     port: u16,
+    #[command(flatten)]
+    kind: Kind,
+}
+
+/// The kind of a floor.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+struct Kind {
     /// Wake up for each tick to the microsecond, not on whole milliseconds
     #[arg(long)]
     exact_timers: bool,
@@ -78,8 +87,12 @@ pub struct Args {
 pub fn serve(args: &Args) -> Result<()> {
     fleet::raise_fd_limit()?;
     let addr = SocketAddr::from((args.host, args.port));
-    let mut floor =
-        Floor::listen(addr, args).with_context(|| format!("cannot listen on {addr}"))?;
+    let (stop, stopped) = StdUnixStream::pair()?;
+    for number in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(number, stop.try_clone()?)?;
+    }
+    let mut floor = Floor::listen(addr, args.kind, stopped)
+        .with_context(|| format!("cannot listen on {addr}"))?;
     println!("listening on http://{}", floor.listener.local_addr()?);
     floor.run()?;
     Ok(())
@@ -89,7 +102,8 @@ struct Floor {
     poll: Poll,
     listener: TcpListener,
     timer: Timer,
-    signal: UnixStream,
+    /// A byte on it ends the floor.
+    stopped: UnixStream,
     exact_timers: bool,
     /// How long a message waits for others.
     coalesce_ns: u64,
@@ -127,7 +141,7 @@ enum Due {
 }
 
 impl Floor {
-    fn listen(addr: SocketAddr, args: &Args) -> io::Result<Floor> {
+    fn listen(addr: SocketAddr, kind: Kind, stopped: StdUnixStream) -> io::Result<Floor> {
         let poll = Poll::new()?;
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -136,21 +150,17 @@ impl Floor {
         socket.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(socket.into());
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let (signalled, writer) = StdUnixStream::pair()?;
-        for number in [SIGTERM, SIGINT] {
-            signal_hook::low_level::pipe::register(number, writer.try_clone()?)?;
-        }
-        signalled.set_nonblocking(true)?;
-        let mut signal = UnixStream::from_std(signalled);
-        poll.registry().register(&mut signal, SIGNAL, Interest::READABLE)?;
+        stopped.set_nonblocking(true)?;
+        let mut stopped = UnixStream::from_std(stopped);
+        poll.registry().register(&mut stopped, STOP, Interest::READABLE)?;
         Ok(Floor {
             timer: Timer::new(poll.registry(), TIMER)?,
             poll,
             listener,
-            signal,
-            exact_timers: args.exact_timers,
-            coalesce_ns: args.coalesce_ms * MILLISECOND_NS,
-            faults: args.faults,
+            stopped,
+            exact_timers: kind.exact_timers,
+            coalesce_ns: kind.coalesce_ms * MILLISECOND_NS,
+            faults: kind.faults,
             connections: Vec::new(),
             free: Vec::new(),
             due: BinaryHeap::new(),
@@ -180,8 +190,8 @@ impl Floor {
                 match *token {
                     LISTENER => self.accept()?,
                     TIMER => {}
-                    SIGNAL if self.signal.read(&mut [0; 16]).is_ok() => return self.end(),
-                    SIGNAL => {}
+                    STOP if self.stopped.read(&mut [0; 16]).is_ok() => return self.end(),
+                    STOP => {}
                     Token(slot) => {
                         if self.advance(slot).is_err() {
                             self.close(slot);

@@ -11,7 +11,6 @@ pub mod generator;
 pub mod ledger;
 pub mod plan;
 pub mod publisher;
-pub mod response;
 pub mod sequence;
 pub mod shape;
 pub mod slo;
@@ -19,6 +18,7 @@ pub mod stamp;
 pub mod stats;
 mod subscriber;
 pub mod timer;
+pub mod truths;
 pub mod waits;
 mod workloads;
 

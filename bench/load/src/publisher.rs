@@ -8,10 +8,9 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token, Waker};
 use wire::publish::{Call, CallError, Message};
-use wire::{Channel, Request, tls};
+use wire::{Channel, Piece, Request, ResponseDecoder, tls};
 
 use super::plan::{Body, Publish};
-use super::response::{Piece, ResponseDecoder};
 use super::stamp::Stamp;
 
 /// How long a command may take.
@@ -168,7 +167,9 @@ impl Publisher {
             let mut input = &buffer[..read];
             while let Some(piece) = self.decoder.next(&mut input).map_err(io::Error::other)? {
                 match piece {
-                    Piece::Head(head) => (self.status, self.is_last) = (head.status, head.is_last),
+                    Piece::Head(head) => {
+                        (self.status, self.is_last) = (head.status, head.ends_connection());
+                    }
                     Piece::Body(_) => {}
                     Piece::End => {
                         self.answered()?;

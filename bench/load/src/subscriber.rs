@@ -7,9 +7,8 @@ use client::{Item, Limits, Parser};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
-use wire::{Channel, Tls, tls};
+use wire::{Channel, Head, Piece, ResponseDecoder, Tls, tls};
 
-use super::response::{Head, Piece, ResponseDecoder};
 use super::sequence::Sequence;
 use super::stamp::{Stamp, StampReader, number_of_id};
 use super::waits::{End, Refusal, Watch};
@@ -115,7 +114,7 @@ pub(super) enum Failure {
     #[error("{}", refused(.0))]
     Answer(Refusal),
     #[error("{0}")]
-    Response(#[from] super::response::ResponseError),
+    Response(#[from] wire::Error),
     #[error("sends its stream coded as {0}, which was not asked for")]
     Coded(String),
     #[error("{0}")]
@@ -319,16 +318,22 @@ impl Subscriber {
         book: &mut Book,
         arrive: &mut impl FnMut(&mut Book, &Arrival),
     ) -> Result<(), Failure> {
-        while let Some(piece) = self.decoder.next(&mut input)? {
+        loop {
+            let piece = match self.decoder.next(&mut input) {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Ok(()),
+                // The status says more than a body that cannot be read.
+                Err(_) if self.refused.is_some() => return Err(self.refusal()),
+                Err(error) => return Err(error.into()),
+            };
             match piece {
                 Piece::Head(head) => {
-                    let media_type = head.content_type.split(';').next().unwrap_or_default();
-                    if head.status != 200 || media_type.trim_end() != "text/event-stream" {
+                    if !head.is_event_stream() {
                         self.refused = Some((head, Vec::new()));
                         continue;
                     }
-                    if !head.coding.is_empty() {
-                        return Err(Failure::Coded(head.coding));
+                    if let Some(coding) = head.coding() {
+                        return Err(Failure::Coded(coding));
                     }
                     book.up = true;
                     book.times.headers_ns = received_ns;
@@ -368,7 +373,6 @@ impl Subscriber {
                 Piece::End => return Err(Failure::Ended),
             }
         }
-        Ok(())
     }
 
     /// Whether the server has answered something else than a stream, and its body is not yet read.
@@ -379,7 +383,8 @@ impl Subscriber {
     /// The answer in place of a stream, as far as it was read.
     pub(super) fn refusal(&mut self) -> Failure {
         let Some((head, body)) = self.refused.take() else { return Failure::Closed };
-        let [content_type, body] = [head.content_type.as_bytes(), body.as_slice()].map(on_one_line);
+        let content_type = head.value("content-type").unwrap_or_default();
+        let [content_type, body] = [content_type.as_bytes(), body.as_slice()].map(on_one_line);
         let status = head.status;
         Failure::Answer(Refusal { status, content_type, body, count: 1 })
     }

@@ -13,10 +13,11 @@ use load::plan::Stop;
 use load::shape::{Broadcast, Counted, Ticks};
 use load::stats::{CONFIDENCE, Ratio, Spread};
 use load::timer::{MILLISECOND_NS, SECOND_NS};
+use load::truths::Check;
 
 use super::gate::{self, Gate};
 use super::window::{self, Cores};
-use crate::report::{BareLoop, Check};
+use crate::report::BareLoop;
 
 /// One event in this many is dropped, or doubled.
 const ONE_IN: u64 = 10_000;

@@ -33,7 +33,7 @@ fn each_says_what_to_do() {
         (&["conform", "server", "localhost:8003"], "write http://localhost:8003"),
         (&["conform", "server", "nginx"], "neither a URL (http://\u{2026}) nor a known name"),
         (&["conform", "server", "ws://127.0.0.1/x"], "is no http:// or https:// URL"),
-        (&["conform", "server", &http], "give its https:// URL"),
+        (&["conform", "server", &http], "speaks TLS on this port; try https://"),
         (&["conform", "server", &https], "it does not speak TLS on this port; try http://"),
         (&["conform", "client", "--cmd", "no-such-client"], "no-such-client: command not found"),
         (&["conform", "client", "--cmd", "no-such-client"], "as in --cmd ./my-client"),

@@ -305,6 +305,38 @@ fn a_stream_without_events_is_no_silent_success() {
     assert!(text.contains("FAILED         events<1"), "{text}");
 }
 
+/// A generator that does not find known truths prints no figure; every floor of this one lies beyond them.
+#[test]
+fn a_generator_that_finds_no_truth_prints_no_figure() {
+    let server = floor(&[]);
+    let run = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+            .arg("load")
+            .arg(format!("http://{}/ticks?interval_ms=10", server.addr()))
+            .args(["--connections", "2", "--duration-s", "1"])
+            .args(more)
+            .env("FLOOR_FAULT_DROP_EACH", "3")
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+        (output.status.code().unwrap(), text)
+    };
+    let (code, [figures, words]) = run(&[]);
+    assert_eq!((code, figures.as_str()), (3, ""), "{words}");
+    assert!(
+        words.contains("23 events in truth, found") && words.contains("--unchecked"),
+        "{words}"
+    );
+    let (code, [figures, words]) = run(&["--unchecked"]);
+    assert_eq!((code, words.as_str()), (0, ""), "{figures}");
+    assert!(figures.contains("events ") && figures.contains("\nUNTRUE "), "{figures}");
+    let (_, [json, _]) = run(&["--unchecked", "--json", "-"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let passed = [0, 1, 2].map(|at| json["self_check"][at]["passed"].as_bool().unwrap());
+    assert_eq!(passed, [true, false, false], "{json}");
+    server.stop().unwrap();
+}
+
 /// A server that refuses and never ends the body of its refusal holds up nothing.
 #[test]
 fn a_refusal_without_an_end_is_one_all_the_same() {

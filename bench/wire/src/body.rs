@@ -1,4 +1,6 @@
-//! Body framing, decoded strictly and without I/O.
+//! Body framing, decoded strictly, without I/O and without a copy.
+
+use std::borrow::Cow;
 
 use super::{Error, HEAD_LIMIT, Head, Result};
 
@@ -25,6 +27,11 @@ pub enum Framing {
 pub struct Body {
     framing: Framing,
     state: State,
+    /// The beginning of a line of framing whose end has not come yet.
+    line: Vec<u8>,
+    /// Bytes of trailer lines.
+    trailers: usize,
+    keeps_sizes: bool,
     chunk_sizes: Vec<u64>,
 }
 
@@ -35,7 +42,9 @@ enum State {
     /// Data until the connection ends.
     UntilClose,
     ChunkSize,
+    /// After the data of a chunk: CR, then LF.
     ChunkEnd,
+    ChunkLineFeed,
     Trailers,
     Done,
 }
@@ -53,7 +62,15 @@ impl Body {
             Framing::Chunked => State::ChunkSize,
             Framing::Close => State::UntilClose,
         };
-        Ok(Body { framing, state, chunk_sizes: Vec::new() })
+        let (line, chunk_sizes) = (Vec::new(), Vec::new());
+        Ok(Body { framing, state, line, trailers: 0, keeps_sizes: true, chunk_sizes })
+    }
+
+    /// The same without the memory of chunk sizes, for thousands of streams at a time.
+    #[must_use]
+    pub(super) fn without_sizes(mut self) -> Body {
+        self.keeps_sizes = false;
+        self
     }
 
     /// How this body ends.
@@ -71,19 +88,74 @@ impl Body {
         self.state == State::Done
     }
 
-    /// Takes bytes off the front of `input` and appends data to `output`.
+    /// Takes the next data off the front of `input`; `None` when the body is complete or more input is needed.
     ///
     /// # Errors
-    /// [`Error::Syntax`] at the first byte that breaks the chunk syntax (RFC 9112, 7.1).
+    /// [`Error::Syntax`] at the first byte that breaks the chunk syntax (RFC 9112, 7.1), [`Error::TooLong`];
+    /// they come again at the next call with the same input.
+    pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<&'i [u8]>> {
+        while let Some((&byte, rest)) = input.split_first() {
+            match self.state {
+                State::Done => break,
+                State::UntilClose => return Ok(Some(std::mem::take(input))),
+                State::Data(left) => {
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                    let (data, after) = input.split_at(taken);
+                    *input = after;
+                    self.state = match (left - taken as u64, self.framing) {
+                        (0, Framing::Chunked) => State::ChunkEnd,
+                        (0, _) => State::Done,
+                        (left, _) => State::Data(left),
+                    };
+                    return Ok(Some(data));
+                }
+                State::ChunkSize => {
+                    let line =
+                        self.line(input, CHUNK_LINE_LIMIT, "a chunk-size line", chunk_size)?;
+                    let Some(size) = line else { break };
+                    let is_kept = self.keeps_sizes && self.chunk_sizes.len() < CHUNK_SIZES_LIMIT;
+                    if is_kept && size > 0 {
+                        self.chunk_sizes.push(size);
+                    }
+                    self.state = if size == 0 { State::Trailers } else { State::Data(size) };
+                }
+                State::ChunkEnd if byte == b'\r' => {
+                    (*input, self.state) = (rest, State::ChunkLineFeed);
+                }
+                State::ChunkLineFeed if byte == b'\n' => {
+                    (*input, self.state) = (rest, State::ChunkSize);
+                }
+                State::ChunkEnd | State::ChunkLineFeed => {
+                    return Err(syntax("no CRLF after the data of a chunk", input));
+                }
+                State::Trailers => {
+                    let room = HEAD_LIMIT.saturating_sub(self.trailers);
+                    let line = self.line(input, room, "the trailer section", trailer)?;
+                    let Some(length) = line else { break };
+                    self.trailers += length;
+                    if length == 0 {
+                        self.state = State::Done;
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same for bytes that are kept: takes them off the front of `input` and appends data to `output`.
+    ///
+    /// # Errors
+    /// As for [`Body::next`].
     pub fn decode(&mut self, input: &mut Vec<u8>, output: &mut Vec<u8>) -> Result<()> {
-        let mut used = 0;
+        let mut left = input.as_slice();
         let result = loop {
-            match self.step(&input[used..], output) {
-                Ok(0) => break Ok(()),
-                Ok(taken) => used += taken,
+            match self.next(&mut left) {
+                Ok(Some(data)) => output.extend_from_slice(data),
+                Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
+        let used = input.len() - left.len();
         input.drain(..used);
         result
     }
@@ -106,59 +178,36 @@ impl Body {
         }
     }
 
-    /// One step; the number of bytes used, 0 if more input is needed or the body is complete.
-    fn step(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<usize> {
-        if input.is_empty() {
-            return Ok(0);
+    /// What `read` makes of the next line of framing, without its CRLF; `None` if its end has not come. A line
+    /// that is an error is not taken.
+    fn line<T>(
+        &mut self,
+        input: &mut &[u8],
+        limit: usize,
+        what: &'static str,
+        read: fn(&[u8]) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let end = memchr::memchr(b'\n', input).map_or(input.len(), |at| at + 1);
+        if self.line.len() + end > limit {
+            return Err(Error::TooLong { what, limit });
         }
-        match self.state {
-            State::Done => Ok(0),
-            State::UntilClose => {
-                output.extend_from_slice(input);
-                Ok(input.len())
-            }
-            State::Data(left) => {
-                let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-                output.extend_from_slice(&input[..taken]);
-                let left = left - taken as u64;
-                self.state = match (left, self.framing) {
-                    (0, Framing::Chunked) => State::ChunkEnd,
-                    (0, _) => State::Done,
-                    _ => State::Data(left),
-                };
-                Ok(taken)
-            }
-            State::ChunkSize => {
-                let Some(line) = line(input, CHUNK_LINE_LIMIT, "a chunk-size line")? else {
-                    return Ok(0);
-                };
-                let size = chunk_size(line)?;
-                if self.chunk_sizes.len() < CHUNK_SIZES_LIMIT && size > 0 {
-                    self.chunk_sizes.push(size);
-                }
-                self.state = if size == 0 { State::Trailers } else { State::Data(size) };
-                Ok(line.len() + 2)
-            }
-            State::ChunkEnd => match input {
-                [b'\r', b'\n', ..] => {
-                    self.state = State::ChunkSize;
-                    Ok(2)
-                }
-                [b'\r'] => Ok(0),
-                _ => Err(syntax("no CRLF after the data of a chunk", input)),
-            },
-            State::Trailers => {
-                let Some(line) = line(input, HEAD_LIMIT, "a trailer line")? else {
-                    return Ok(0);
-                };
-                if line.is_empty() {
-                    self.state = State::Done;
-                } else if !line.contains(&b':') {
-                    return Err(syntax("a trailer line without colon", line));
-                }
-                Ok(line.len() + 2)
-            }
+        let (part, after) = input.split_at(end);
+        if !part.ends_with(b"\n") {
+            self.line.extend_from_slice(part);
+            *input = after;
+            return Ok(None);
         }
+        let whole = match self.line.is_empty() {
+            true => Cow::Borrowed(part),
+            false => Cow::Owned([&self.line, part].concat()),
+        };
+        let Some(line) = whole.strip_suffix(b"\r\n") else {
+            return Err(syntax("a line that ends in LF alone", &whole));
+        };
+        let value = read(line)?;
+        self.line.clear();
+        *input = after;
+        Ok(Some(value))
     }
 }
 
@@ -206,16 +255,6 @@ fn coding(head: &Head) -> Coding {
     }
 }
 
-/// The line at the front of the input without its CRLF, if it is whole.
-fn line<'a>(input: &'a [u8], limit: usize, what: &'static str) -> Result<Option<&'a [u8]>> {
-    match memchr::memchr(b'\n', input) {
-        Some(end) if end > 0 && input[end - 1] == b'\r' => Ok(Some(&input[..end - 1])),
-        Some(end) => Err(syntax("a line that ends in LF alone", &input[..=end])),
-        None if input.len() > limit => Err(Error::TooLong { what, limit }),
-        None => Ok(None),
-    }
-}
-
 /// `1*HEXDIG [chunk-ext]`.
 fn chunk_size(line: &[u8]) -> Result<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -226,6 +265,14 @@ fn chunk_size(line: &[u8]) -> Result<u64> {
     }
     let digits = std::str::from_utf8(digits).expect("hex digits are ASCII");
     Ok(u64::from_str_radix(digits, 16).expect("at most 16 hex digits fit"))
+}
+
+/// The length of a trailer line, 0 for the last one.
+fn trailer(line: &[u8]) -> Result<usize> {
+    if line.is_empty() || line.contains(&b':') {
+        return Ok(line.len());
+    }
+    Err(syntax("a trailer line without colon", line))
 }
 
 fn syntax(what: &str, at: &[u8]) -> Error {

@@ -6,18 +6,15 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::response::Interim;
 use super::{
-    BODY_LIMIT, Body, Channel, Error, HEAD_LIMIT, Head, Log, RESPONSE_HEAD, Request, Result, Side,
-    Tls, tls,
+    BODY_LIMIT, Body, Channel, Error, Head, Log, RESPONSE_HEAD, Request, Result, Side, Tls, tls,
 };
 
 /// How much one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
 /// RFC 6585, 4.
 pub(super) const TOO_MANY_REQUESTS: u16 = 429;
-/// More interim answers (1xx) to one request than any client has a use for.
-const INTERIM_LIMIT: usize = 16;
-
 /// A client's end of a connection; bytes beyond the current answer stay in its buffer.
 #[derive(Debug)]
 pub struct Connection {
@@ -179,29 +176,16 @@ impl Connection {
     /// Any of the module's except [`Error::Connect`].
     pub fn read_head(&mut self) -> Result<Head> {
         let deadline = self.deadline();
-        let mut searched: usize = 0;
+        let mut searched = 0;
         loop {
-            if let Some(end) = memchr::memmem::find(&self.buffer[searched..], b"\r\n\r\n") {
-                let rest = self.buffer.split_off(searched + end + 4);
-                let head = std::mem::replace(&mut self.buffer, rest);
-                let head = Head::parse(&head[..head.len() - 2])?;
+            if let Some((head, length)) = Head::take(&self.buffer, searched)? {
+                self.buffer.drain(..length);
                 if head.status == TOO_MANY_REQUESTS {
                     self.log.note_too_many(head.value("retry-after"));
                 }
                 return Ok(head);
             }
-            // A peer that does not speak HTTP at all should not cost the whole patience.
-            let start = &self.buffer[..self.buffer.len().min(7)];
-            if !b"HTTP/1.".starts_with(start) {
-                return Err(Error::Syntax(format!(
-                    "a head that begins \"{}\"",
-                    start.escape_ascii()
-                )));
-            }
-            if self.buffer.len() > HEAD_LIMIT {
-                return Err(Error::TooLong { what: "the response head", limit: HEAD_LIMIT });
-            }
-            searched = self.buffer.len().saturating_sub(3);
+            searched = self.buffer.len();
             if self.fill(deadline, RESPONSE_HEAD)? == 0 {
                 return Err(Error::Closed { awaited: "a response head" });
             }
@@ -218,15 +202,11 @@ impl Connection {
         if let Err(error @ Error::Spent { .. }) = sent {
             return Err(error);
         }
-        let mut interim = 0;
+        let mut interim = Interim::default();
         let head = loop {
             match self.read_head() {
                 Ok(head) if head.status >= 200 => break head,
-                Ok(_) if interim < INTERIM_LIMIT => interim += 1,
-                Ok(_) => {
-                    let words = format!("more than {INTERIM_LIMIT} interim answers");
-                    return Err(Error::Syntax(words));
-                }
+                Ok(_) => interim.count()?,
                 Err(error) => return Err(sent.err().unwrap_or(error)),
             }
         };

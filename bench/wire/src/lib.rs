@@ -17,6 +17,7 @@ mod message;
 #[cfg(feature = "peer")]
 pub mod peer;
 pub mod publish;
+mod response;
 pub mod server;
 mod stream;
 pub mod tls;
@@ -30,6 +31,7 @@ pub use http2::Http2;
 pub use location::{Location, base_url};
 pub use log::{Budget, Log, Sent, Side};
 pub use message::{Head, Request};
+pub use response::{Piece, ResponseDecoder};
 pub use stream::{End, Event, EventStream, Window};
 pub use tls::{Tls, Trust};
 
@@ -81,6 +83,9 @@ pub enum Error {
         /// The error of the system.
         reason: std::io::Error,
     },
+    /// The first bytes are those of a TLS alert.
+    #[error("speaks TLS on this port; try https://")]
+    SpeaksTls,
     /// The bytes are not HTTP/1.1 (RFC 9112).
     #[error("not valid HTTP/1.1: {0}")]
     Syntax(String),
@@ -152,7 +157,7 @@ impl Error {
             | Error::Closed { awaited }
             | Error::Reset { awaited, .. }
             | Error::Broken { awaited, .. } => awaited,
-            Error::Syntax(_) => "valid HTTP/1.1",
+            Error::Syntax(_) | Error::SpeaksTls => "valid HTTP/1.1",
             Error::Http2(_) => "valid HTTP/2",
             Error::TooLong { .. } => "an answer of bounded size",
             Error::NotAStream { .. } => "an event stream (200, text/event-stream)",

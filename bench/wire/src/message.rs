@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Error, Result};
+use super::{Error, HEAD_LIMIT, Result};
+
+/// The beginning of an alert, as a server with TLS answers to plain text (RFC 8446, 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
 
 /// A well-formed request; malformed ones are written by hand where a case needs them.
 #[derive(Clone, Debug)]
@@ -117,6 +120,32 @@ pub struct Head {
 }
 
 impl Head {
+    /// The head at the front of `bytes` and its length with the blank line; `None` if its end has not come. The
+    /// first `searched` bytes are known not to hold it.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`], [`Error::SpeaksTls`], [`Error::TooLong`].
+    pub(super) fn take(bytes: &[u8], searched: usize) -> Result<Option<(Head, usize)>> {
+        let from = searched.saturating_sub(3);
+        if let Some(at) = memchr::memmem::find(&bytes[from..], b"\r\n\r\n") {
+            let head = Head::parse(&bytes[..from + at + 2])?;
+            return Ok(Some((head, from + at + 4)));
+        }
+        // A peer that does not speak HTTP at all should not cost the whole patience.
+        let start = &bytes[..bytes.len().min(7)];
+        if start.starts_with(&TLS_ALERT) {
+            return Err(Error::SpeaksTls);
+        }
+        if !b"HTTP/1.".starts_with(start) {
+            let words = format!("a head that begins \"{}\"", start.escape_ascii());
+            return Err(Error::Syntax(words));
+        }
+        if bytes.len() > HEAD_LIMIT {
+            return Err(Error::TooLong { what: "the response head", limit: HEAD_LIMIT });
+        }
+        Ok(None)
+    }
+
     /// Parses the lines before the blank one.
     ///
     /// # Errors
@@ -155,6 +184,22 @@ impl Head {
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.value(name)
             .is_some_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+    }
+
+    /// Whether another head follows that counts (RFC 9110, 15.2). 101 ends HTTP on its connection.
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+
+    /// The coding that hides the body, in lower case: a Content-Encoding, or a Transfer-Encoding besides
+    /// `chunked`.
+    pub fn coding(&self) -> Option<String> {
+        ["content-encoding", "transfer-encoding"].iter().find_map(|name| {
+            let value = self.value(name)?.to_ascii_lowercase();
+            let mut codings = value.split(',').map(str::trim);
+            let hides = |it: &&str| !matches!(*it, "" | "identity" | "none" | "chunked");
+            codings.find(hides).map(str::to_owned)
+        })
     }
 
     /// Whether no further request may be sent on the connection (RFC 9112, 9.3).

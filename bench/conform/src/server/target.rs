@@ -678,9 +678,7 @@ impl Target {
 /// The likely meaning of the first bytes of a peer that does not speak HTTP/1.
 fn hint(error: &wire::Error) -> &'static str {
     match error {
-        wire::Error::Syntax(words) if words.contains("\\x15\\x03") => {
-            "; it speaks TLS: give its https:// URL"
-        }
+        wire::Error::SpeaksTls => "",
         // A SETTINGS frame begins with its length, 24 bits, and type 4.
         wire::Error::Syntax(words) if words.contains("\"\\x00\\x00") => {
             "; it speaks HTTP/2 only, and most of the suite is about HTTP/1.1"

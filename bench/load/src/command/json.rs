@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Args;
 use crate::ledger::{Outcome, Step};
 use crate::stats::Distribution;
+use crate::truths::Check;
 use crate::waits::{Ends, Refusal, Slowest};
 
 /// All of it. Times are nanoseconds, and waits count from the request, or from when it was due (`--rate`).
@@ -51,6 +52,8 @@ pub(super) struct Document<'a> {
     timeline: &'a [Step],
     first_failure: Option<&'a str>,
     failed_conditions: &'a [String],
+    /// Known truths, and whether the generator found them before this run.
+    self_check: &'a [Check],
 }
 
 /// Answers that end.
@@ -113,6 +116,7 @@ impl<'a> Document<'a> {
         outcome: &'a Outcome,
         seconds: f64,
         failed: &'a [String],
+        self_check: &'a [Check],
     ) -> Document<'a> {
         let waits = &outcome.waits;
         Document {
@@ -167,6 +171,7 @@ impl<'a> Document<'a> {
             timeline: &outcome.timeline,
             first_failure: outcome.first_failure.as_deref(),
             failed_conditions: failed,
+            self_check,
         }
     }
 }

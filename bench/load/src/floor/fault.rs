@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::Parser as _;
+
 use crate::timer::MILLISECOND_NS;
 
 /// Known faults, for the harness's check of itself. 0 = none.
@@ -59,6 +61,16 @@ fn hits(each: u64, n: u64) -> bool {
 }
 
 impl Faults {
+    /// None but those that the environment names.
+    pub fn of_environment() -> Faults {
+        #[derive(clap::Parser)]
+        struct Told {
+            #[command(flatten)]
+            faults: Faults,
+        }
+        Told::parse_from(["floor"]).faults
+    }
+
     /// From the request to the head.
     pub(super) fn head_ns(self) -> u64 {
         self.head_ms * MILLISECOND_NS
