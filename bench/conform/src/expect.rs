@@ -36,6 +36,16 @@ pub(super) fn in_time(
     ensure(took <= allowed, expected, actual).map_err(|fault| fault.too_slow(took))
 }
 
+/// Holds if a time that kept to a limit which a busy host had widened keeps to the limit itself, too. Else it says
+/// nothing: a server that is as slow would hide behind the host.
+pub(super) fn within_plain(took: Duration, limit: Duration) -> Result<(), Fault> {
+    if took <= limit {
+        return Ok(());
+    }
+    let (took, limit) = (took.as_millis(), limit.as_millis());
+    Err(Fault::Unjudged(format!("it took {took} ms of {limit}, and this host was busy")))
+}
+
 /// Holds if both are equal; long values are shown where they begin to differ.
 pub(super) fn equal<T: PartialEq + Debug + ?Sized>(
     what: &str,

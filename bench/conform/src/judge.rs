@@ -119,7 +119,10 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
                     result.actual = Some(shown(&actual));
                 }
                 Fault::Skip(reason) => {
-                    doubt = of_silence();
+                    // That a precondition did not occur in time may be the host's doing.
+                    let is_of_time = subject.log().has_timed_out();
+                    let of_time = || busy(start.elapsed(), HOST_SHARE).filter(|_| is_of_time);
+                    doubt = of_silence().or_else(of_time);
                     result.actual = Some(shown(&reason));
                 }
                 Fault::Unjudged(reason) => {

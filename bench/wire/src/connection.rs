@@ -295,6 +295,7 @@ impl Connection {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.log.add(self.number, Side::Note, format!("waited for {awaited}").as_bytes());
+                self.log.timed_out();
                 return Err(Error::Timeout { awaited, patience: self.patience });
             }
             self.channel.socket().set_read_timeout(Some(left)).map_err(broken)?;

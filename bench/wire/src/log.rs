@@ -94,6 +94,7 @@ struct Entries {
     dropped: usize,
     watched: Option<Duration>,
     waited_in_vain: Option<Duration>,
+    has_timed_out: bool,
     is_spent: bool,
     too_many: Option<Option<String>>,
 }
@@ -127,6 +128,7 @@ impl Log {
             dropped: 0,
             watched: None,
             waited_in_vain: None,
+            has_timed_out: false,
             is_spent: false,
             too_many: None,
         };
@@ -179,6 +181,16 @@ impl Log {
     /// Says that something was awaited for so long, did not come, and the dialogue went on.
     pub fn waited_in_vain(&self, length: Duration) {
         self.lock().waited_in_vain = Some(length);
+    }
+
+    /// Says that a deadline passed.
+    pub(super) fn timed_out(&self) {
+        self.lock().has_timed_out = true;
+    }
+
+    /// Whether a deadline passed, whatever came of that.
+    pub fn has_timed_out(&self) -> bool {
+        self.lock().has_timed_out
     }
 
     /// How long the dialogue waited for something that did not come.

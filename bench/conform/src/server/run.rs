@@ -1,6 +1,7 @@
 //! Runs cases and judges what they find.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use super::sanity::Sanity;
@@ -141,11 +142,20 @@ pub(super) fn rest_on_failures(results: &mut [CaseResult]) {
     }
 }
 
+/// First attempts of [`run_case`] run beside each other, and further ones alone.
+static BESIDE: RwLock<()> = RwLock::new(());
+
 /// Runs one case, whatever the profile, until it is judged.
 pub(super) fn run_case(case: &Case, target: &Target, deviations: &Deviations) -> CaseResult {
     let _watch = host::Watch::start();
-    let first = run_once(case, target, deviations, Beside::Cases);
-    judge::settled(first, || run_once(case, target, deviations, Beside::Nothing))
+    let first = {
+        let _others = BESIDE.read().unwrap_or_else(PoisonError::into_inner);
+        run_once(case, target, deviations, Beside::Cases)
+    };
+    judge::settled(first, || {
+        let _alone = BESIDE.write().unwrap_or_else(PoisonError::into_inner);
+        run_once(case, target, deviations, Beside::Nothing)
+    })
 }
 
 fn run_once(case: &Case, target: &Target, deviations: &Deviations, beside: Beside) -> Attempt {

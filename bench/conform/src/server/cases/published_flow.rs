@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use wire::{Error, Event, EventStream};
 
-use crate::expect::{ensure, equal, fact, in_time, miss, miss_should, noted};
+use crate::expect::{ensure, equal, fact, in_time, miss, miss_should, noted, within_plain};
 use crate::host;
 use crate::server::coded::Coded;
 use crate::server::room::{Room, not_stayed, read_until, refused, word};
@@ -108,6 +108,8 @@ fn judge_arrivals(
     let numbers =
         format!("published {} ms apart, they arrived after {}", pace.as_millis(), words.join(", "));
     if delays.iter().all(|delay| delay.is_some_and(|delay| delay < pace)) {
+        let slowest = delays.iter().flatten().max().copied().unwrap_or_default();
+        within_plain(slowest, target.scaled(APART))?;
         return fact(numbers);
     }
     let known: Vec<_> = arrived.iter().flatten().collect();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{CASE, observed, published_flow};
-use crate::expect::{ensure, equal, fact, in_time, miss};
+use crate::expect::{ensure, equal, fact, in_time, miss, within_plain};
 use crate::host;
 use crate::server::dedicated_server::DedicatedServer;
 use crate::server::grammar::{blocks, has, lines, name, show, value, without_own};
@@ -243,6 +243,7 @@ fn in_their_slots(target: &Target, accept_encoding: Option<&str>) -> Outcome {
         let expected = format!("event {n} of {SLOTS} before the next one is due, {} ms", ms(slot));
         in_time(behind, slot, expected, format!("it came {} ms late ({coding})", ms(behind)))?;
     }
+    within_plain(late, target.scaled(SLOT))?;
     fact(format!("at most {} ms late ({coding})", ms(late)))
 }
 

@@ -9,7 +9,7 @@ use wire::{Error, Event, EventStream, Head, Http2, RESPONSE_HEAD};
 use super::CASE;
 use super::s05_timing::HEARTBEAT_LIMIT;
 use super::s12_streams::several;
-use crate::expect::{ensure, equal, fact, is_stream, miss, pass};
+use crate::expect::{ensure, equal, fact, is_stream, miss, pass, within_plain};
 use crate::host;
 use crate::server::grammar::{lines, show};
 use crate::server::script::{self, data, hold};
@@ -195,6 +195,7 @@ pub(super) fn early_head(target: &Target) -> Outcome {
         let expected = format!("the head at most {} ms later", later.as_millis());
         return Err(miss(expected, numbers).too_slow(later));
     }
+    within_plain(over_2, over_1 + target.scaled(LATER))?;
     stream.set_patience(later);
     if !is_scripted && stream.next_piece().is_ok() {
         let words =
@@ -242,6 +243,8 @@ fn as_soon(target: &Target) -> Outcome {
             && spread(over_1) >= target.scaled(APART)
             && spread(over_2) < target.scaled(TOGETHER);
         if over_2.len() == over_1.len() && !is_clump {
+            let ends = over_1.iter().zip(over_2).map(|(one, two)| two.saturating_sub(*one));
+            within_plain(ends.max().unwrap_or_default(), target.scaled(LATER))?;
             return fact(format!("over HTTP/1.1 and HTTP/2: {numbers}"));
         }
         // A host that is late by this much explains it.

@@ -1,6 +1,7 @@
 //! Readers: a stream at each node, and one reader that goes from node to node.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ const GREETINGS: usize = 5;
 /// The pace of texts while a case does something else, and the most of them.
 const PACE: Duration = Duration::from_millis(5);
 const MOST: usize = 2000;
+/// Texts that the nodes may have to keep for a reader that comes back: some keep no more than ten.
+const AHEAD: usize = 8;
 
 /// A stream at each node that lives.
 pub(super) struct Listeners<'c> {
@@ -101,6 +104,8 @@ pub(super) struct Reader<'t> {
     greetings: Vec<String>,
     /// All texts, in the order in which they came.
     pub(super) read: Vec<usize>,
+    /// The highest number of them, for a publisher beside it.
+    pub(super) highest: Arc<AtomicUsize>,
     pub(super) last_id: String,
     /// The word of a gap, if there was one.
     gap: Option<String>,
@@ -110,7 +115,7 @@ impl<'t> Reader<'t> {
     pub(super) fn new(texts: &'t Texts, listener: Listener<'_>, patience: Duration) -> Reader<'t> {
         let Listener { stream, greetings, .. } = listener;
         let (read, last_id, gap) = (Vec::new(), String::new(), None);
-        Reader { texts, patience, stream, greetings, read, last_id, gap }
+        Reader { texts, patience, stream, greetings, read, highest: Arc::default(), last_id, gap }
     }
 
     /// Reads so many texts, fewer where no more come.
@@ -137,7 +142,9 @@ impl<'t> Reader<'t> {
         is_enough: impl Fn(usize, Option<usize>) -> bool,
     ) -> Result<(), Fault> {
         let hearing = self.texts.hear(&mut self.stream, within, |texts| {
-            is_enough(texts.len(), texts.last().map(|it| it.number))
+            let last = texts.last().map(|it| it.number);
+            self.highest.fetch_max(last.unwrap_or_default(), Ordering::Relaxed);
+            is_enough(texts.len(), last)
         })?;
         if hearing.texts.iter().any(|it| it.id.is_empty()) {
             return Err(Fault::Skip("the events have no ids".to_owned()));
@@ -190,19 +197,25 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Publishes texts from this number on, at a pace, as long as the body runs; what came of it, and the number
-/// behind the last text.
-pub(super) fn beside_publisher<T>(
+/// Publishes texts from this number on, at a pace, as long as the body runs with the reader; what came of it, and
+/// the number behind the last text.
+pub(super) fn beside_publisher<'t, T>(
     mut publisher: Publisher<'_>,
-    texts: &Texts,
     first: usize,
-    body: impl FnOnce() -> Result<T, Fault>,
+    reader: Reader<'t>,
+    body: impl FnOnce(Reader<'t>) -> Result<T, Fault>,
 ) -> Result<(T, usize), Fault> {
     let is_over = AtomicBool::new(false);
+    let (texts, highest) = (reader.texts, Arc::clone(&reader.highest));
     let (done, published) = thread::scope(|scope| {
         let publishing = scope.spawn(|| {
             let (start, mut number) = (Instant::now(), first);
             while !is_over.load(Ordering::Relaxed) && number < first + MOST {
+                // A reader that this host holds up must not lose what the nodes no longer keep.
+                if number > highest.load(Ordering::Relaxed) + AHEAD {
+                    thread::sleep(PACE);
+                    continue;
+                }
                 publisher.say(&texts.text(number))?;
                 number += 1;
                 // The pace is the case's input, not a wait for something to have happened.
@@ -211,7 +224,7 @@ pub(super) fn beside_publisher<T>(
             }
             Ok::<_, Fault>(number)
         });
-        let done = body();
+        let done = body(reader);
         is_over.store(true, Ordering::Relaxed);
         (done, publishing.join().expect("nothing here panics"))
     });

@@ -129,8 +129,8 @@ fn resume_during_kill(cluster: &Cluster) -> Outcome {
     let texts = Texts::new("during");
     let mut publisher = witness.publisher()?;
     let mut listeners = Listeners::hearing(cluster, &[victim], &mut publisher)?;
-    let mut reader = Reader::new(&texts, listeners.streams.remove(0), cluster.patience());
-    let (done, count) = beside_publisher(publisher, &texts, 0, || {
+    let reader = Reader::new(&texts, listeners.streams.remove(0), cluster.patience());
+    let (done, count) = beside_publisher(publisher, 0, reader, |mut reader| {
         reader.read(BEFORE)?;
         let killed = cluster.kill(victim)?;
         // A proxy may hold the stream open for a while.
