@@ -25,6 +25,27 @@ pub(super) const EXIT_COULD_NOT_RUN: u8 = 2;
 /// The harness itself failed.
 pub(super) const EXIT_HARNESS: u8 = 3;
 
+/// How results are judged, of servers, clients and clusters alike.
+#[derive(Clone, Debug, clap::Args)]
+pub struct JudgeArgs {
+    /// Not these cases
+    #[arg(long, value_name = "CASES", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// A failed recommendation (SHOULD) is an unexpected result, too
+    #[arg(long)]
+    pub strict: bool,
+    /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
+    /// not, and neither is a listed case that passes
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Multiply every wait and every threshold by this factor, for slow programs and machines
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
+    pub time_scale: f64,
+    /// Show every case, and the dialogues of known failures too
+    #[arg(long)]
+    pub verbose: bool,
+}
+
 /// Where the results go.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Outputs {
@@ -111,7 +132,7 @@ pub(super) fn print(text: &str) -> Result<()> {
 }
 
 /// A factor on the command line.
-pub(super) fn factor(text: &str) -> Result<f64, String> {
+fn factor(text: &str) -> Result<f64, String> {
     let factor: f64 = text.parse().map_err(|_| "write a number, for instance 2")?;
     let is_fine = (0.1..=100.0).contains(&factor);
     if is_fine { Ok(factor) } else { Err("from 0.1 to 100".to_owned()) }

@@ -20,7 +20,7 @@ use super::exec::{Description, Exec};
 use super::run::{CASE_LIMIT, PARALLEL, Plan, check};
 use super::{adapter_check, cases, explain, folder};
 use crate::Deviations;
-use crate::command::{Outputs, could_not_run, factor, finish, print};
+use crate::command::{JudgeArgs, Outputs, could_not_run, finish, print};
 use crate::report::{Paint, Run, run_text, write};
 
 /// Which client to check, and how.
@@ -73,25 +73,15 @@ pub struct ClientArgs {
     /// Only these cases: an id (C2.07), a category (C3 or fields) or a slug
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Not these cases
-    #[arg(long, value_name = "CASES", value_delimiter = ',')]
-    pub skip: Vec<String>,
-    /// A failed recommendation (SHOULD) is an unexpected result, too
-    #[arg(long)]
-    pub strict: bool,
-    /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
-    /// not, and neither is a listed case that passes
-    #[arg(long, value_name = "FILE")]
-    pub baseline: Option<PathBuf>,
+    /// How results are judged
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Write the failures of this run as such a list
     #[arg(long, value_name = "FILE")]
     pub write_baseline: Option<PathBuf>,
     /// Check the adapter instead of the client: what it prints for one event, for close, at the end
     #[arg(long)]
     pub check_adapter: bool,
-    /// Multiply every wait and every threshold by this factor, for a slow machine
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
-    pub time_scale: f64,
     /// How long to wait for each step of the client, milliseconds [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     pub patience_ms: Option<u64>,
@@ -105,9 +95,6 @@ pub struct ClientArgs {
     /// The client's name in reports
     #[arg(long)]
     pub name: Option<String>,
-    /// Show every case, and the dialogues of known failures too
-    #[arg(long)]
-    pub verbose: bool,
     /// Where the results go
     #[command(flatten)]
     pub outputs: Outputs,
@@ -145,9 +132,9 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
     }
     let plan = Plan {
         only: args.only.clone(),
-        skip: args.skip.clone(),
+        skip: args.judge.skip.clone(),
         patience: Duration::from_millis(args.patience_ms.unwrap_or(PATIENCE_MS)),
-        scale: args.time_scale,
+        scale: args.judge.time_scale,
         case_limit: args.case_limit_s.map_or(CASE_LIMIT, Duration::from_secs),
         stopped: stopped_by_signals()?,
         again: String::new(),
@@ -172,7 +159,7 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
     let (mut runs, mut planned) = (Vec::new(), 0);
     for subject in &subjects {
         let run = checked(args, &plan, subject);
-        print(&run_text(&run, args.verbose, paint))?;
+        print(&run_text(&run, args.judge.verbose, paint))?;
         runs.push(run);
         planned += plan.cases().len();
     }
@@ -220,7 +207,7 @@ fn adapter_is_right(plan: &Plan, subject: &Subject) -> Result<bool> {
 
 fn subjects(args: &ClientArgs) -> Result<Vec<Subject>> {
     let read = |path| Deviations::read_file(path, is_case);
-    let baseline = args.baseline.as_deref().map(read).transpose();
+    let baseline = args.judge.baseline.as_deref().map(read).transpose();
     let baseline = baseline.map_err(anyhow::Error::msg)?;
     let mut subjects = match (&args.client, &args.cmd, &args.service, args.serve) {
         (Some(name), ..) => folders(name, args.parallel)?,
@@ -335,7 +322,7 @@ fn checked(args: &ClientArgs, plan: &Plan, subject: &Subject) -> Run {
     let begun = Run {
         client: Some(subject.by.clone()),
         framework: subject.version.as_ref().map(|it| format!("{} {it}", subject.name)),
-        ..Run::begun(subject.name.clone(), args.strict, args.time_scale)
+        ..Run::begun(subject.name.clone(), args.judge.strict, args.judge.time_scale)
     };
     let start = Instant::now();
     let results =

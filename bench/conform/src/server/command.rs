@@ -14,7 +14,7 @@ use wire::publish::PublishArgs;
 
 use super::{Selection, cases, deviations, explain};
 use crate::command::{
-    EXIT_COULD_NOT_RUN, EXIT_HARNESS, Kept, Outputs, could_not_run, factor, finish, print,
+    EXIT_COULD_NOT_RUN, EXIT_HARNESS, JudgeArgs, Kept, Outputs, could_not_run, finish, print,
 };
 use crate::report::{Document, Paint, Run, write};
 use crate::{Deviation, Deviations, Profile, Scope};
@@ -65,20 +65,13 @@ pub struct ServerArgs {
     /// Only these cases: a category (S3 or grammar), or an id (S9.10) or a slug, whatever the profile
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Not these cases
-    #[arg(long, value_name = "CASES", value_delimiter = ',')]
-    pub skip: Vec<String>,
-    /// A failed recommendation (SHOULD) is an unexpected result, too
-    #[arg(long)]
-    pub strict: bool,
+    /// How results are judged
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Which failures fail the run: those of the stream, of the HTTP library below it, or all
     /// [default: all for a server of this workspace, sse for any other]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "sse|http|all")]
     pub scope: Option<FailScope>,
-    /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
-    /// not, and neither is a listed case that passes
-    #[arg(long, value_name = "FILE")]
-    pub baseline: Option<PathBuf>,
     /// Write the failures of this run as known ones, for --baseline; entries that still fail keep their words
     #[arg(long, value_name = "FILE")]
     pub write_baseline: Option<PathBuf>,
@@ -86,9 +79,6 @@ pub struct ServerArgs {
     /// How long to wait until the server answers, for instance 30s
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub wait: Option<Duration>,
-    /// Multiply every wait and every threshold by this factor, for a slow machine
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
-    pub time_scale: f64,
     /// How long to wait for each answer, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5000,
           value_parser = clap::value_parser!(u64).range(50..=600_000))]
@@ -127,9 +117,6 @@ pub struct ServerArgs {
     /// The server's name in reports
     #[arg(long)]
     pub name: Option<String>,
-    /// Show every case, and the dialogues of known failures too
-    #[arg(long)]
-    pub verbose: bool,
     /// Keep the bytes of cases that pass in the JSON, too: the site shows them beside those of a failure
     #[arg(long)]
     pub keep_bytes: bool,
@@ -177,12 +164,12 @@ pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
         print(&found.map(explain::explain).collect::<Vec<_>>().join("\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let selection = match Selection::new(&args.only, &args.skip) {
+    let selection = match Selection::new(&args.only, &args.judge.skip) {
         Ok(selection) => selection,
         Err(words) => return could_not_run(&words),
     };
     let paint = Paint::for_stdout();
-    let kept = match Kept::on_signals(&args.outputs, args.verbose, paint) {
+    let kept = match Kept::on_signals(&args.outputs, args.judge.verbose, paint) {
         Ok(kept) => kept,
         Err(error) => return could_not_run(&format!("{error:#}")),
     };

@@ -1,6 +1,5 @@
 //! `sse-bench conform cluster`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use wire::{Budget, Trust};
 use super::explain::explain;
 use super::run::check_each;
 use super::{Case, Choice, Cluster, Power, cases};
-use crate::command::{Kept, Outputs, Progress, could_not_run, factor, finish, print};
+use crate::command::{JudgeArgs, Kept, Outputs, Progress, could_not_run, finish, print};
 use crate::report::{Document, Paint, Run, counted, run_text};
 use crate::server::Target;
 use crate::server::again::{self, quoted};
@@ -55,23 +54,13 @@ pub struct ClusterArgs {
     /// Only these cases: an id (S13.08) or a slug
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Not these cases
-    #[arg(long, value_name = "CASES", value_delimiter = ',')]
-    pub skip: Vec<String>,
-    /// A failed recommendation (SHOULD) is an unexpected result, too
-    #[arg(long)]
-    pub strict: bool,
-    /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
-    /// not, and neither is a listed case that passes
-    #[arg(long, value_name = "FILE")]
-    pub baseline: Option<PathBuf>,
+    /// How results are judged
+    #[command(flatten)]
+    pub judge: JudgeArgs,
 
     /// How long to wait until the nodes answer, for instance 30s
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub wait: Option<Duration>,
-    /// Multiply every wait and every threshold by this factor, for slow nodes
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
-    pub time_scale: f64,
     /// How long to wait for each answer, and for a text at another node, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5000,
           value_parser = clap::value_parser!(u64).range(50..=600_000))]
@@ -100,9 +89,6 @@ pub struct ClusterArgs {
     /// The name of the cluster in reports
     #[arg(long)]
     pub name: Option<String>,
-    /// Show every case, and the dialogues of known failures too
-    #[arg(long)]
-    pub verbose: bool,
     /// Send no more requests than this [default: 600 if a node is on another host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_requests: Option<u64>,
@@ -144,11 +130,11 @@ pub fn run_cluster(args: &ClusterArgs) -> Result<ExitCode> {
 }
 
 fn checked(args: &ClusterArgs, paint: Paint) -> Result<Run> {
-    let choice = Choice::new(&args.only, &args.skip).map_err(anyhow::Error::msg)?;
+    let choice = Choice::new(&args.only, &args.judge.skip).map_err(anyhow::Error::msg)?;
     let is_case = |id: &str| cases().any(|case| case.id == id);
     let read = |path| Deviations::read_file(path, is_case).map_err(anyhow::Error::msg);
-    let deviations = args.baseline.as_deref().map(read).transpose()?.unwrap_or_default();
-    let kept = Kept::on_signals(&args.outputs, args.verbose, paint)?;
+    let deviations = args.judge.baseline.as_deref().map(read).transpose()?.unwrap_or_default();
+    let kept = Kept::on_signals(&args.outputs, args.judge.verbose, paint)?;
     let cluster = cluster(args)?;
     let means: Vec<_> = cluster.means().iter().map(ToString::to_string).collect();
     let means = if means.is_empty() { "streams".to_owned() } else { means.join(", ") };
@@ -174,7 +160,7 @@ fn checked(args: &ClusterArgs, paint: Paint) -> Result<Run> {
     }
     progress.end();
     let run = blank.ended(start, results);
-    print(&run_text(&run, args.verbose, paint))?;
+    print(&run_text(&run, args.judge.verbose, paint))?;
     Ok(run)
 }
 
@@ -214,7 +200,7 @@ fn target(args: &ClusterArgs, index: usize, url: &str) -> Result<Target, String>
     let patience = Duration::from_millis(args.patience_ms);
     let mut target = Target::trusting(url, patience, &trust)?
         .with_request(args.request.wanted()?)
-        .with_scale(args.time_scale)
+        .with_scale(args.judge.time_scale)
         .owned(args.i_own_this_server);
     if let Some(keep_alive_ms) = args.keep_alive_ms {
         target = target.with_keep_alive(Duration::from_millis(keep_alive_ms));
@@ -303,7 +289,10 @@ fn blank(args: &ClusterArgs) -> Run {
     let host = |url: &String| wire::Location::parse(url).map_or_else(|_| url.clone(), |it| it.host);
     let hosts: Vec<_> = args.nodes.iter().map(host).collect();
     let name = args.name.clone().unwrap_or_else(|| hosts.join("+"));
-    Run { server: Some(args.nodes.join(" ")), ..Run::begun(name, args.strict, args.time_scale) }
+    Run {
+        server: Some(args.nodes.join(" ")),
+        ..Run::begun(name, args.judge.strict, args.judge.time_scale)
+    }
 }
 
 /// The command that checks the nodes again, but for the case. Values of headers may be secrets.
@@ -326,7 +315,7 @@ fn not_run(args: &ClusterArgs, words: &str) -> Run {
         ..judge::blank(case, &Deviations::default())
     };
     let results: Vec<_> = cases().take(1).map(blocked).collect();
-    Run { summary: Summary::of(&results, args.strict), results, ..blank(args) }
+    Run { summary: Summary::of(&results, args.judge.strict), results, ..blank(args) }
 }
 
 #[cfg(test)]

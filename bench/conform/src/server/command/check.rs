@@ -40,7 +40,7 @@ pub(super) fn url(
     let mut target = Target::trusting(url, patience, &trust)
         .map_err(words)?
         .with_request(args.request.wanted().map_err(words)?)
-        .with_scale(args.time_scale)
+        .with_scale(args.judge.time_scale)
         .with_prior_knowledge(args.http2)
         .owned(args.i_own_this_server)
         .keeping_bytes(args.keep_bytes)
@@ -121,7 +121,7 @@ pub(super) fn url(
     let run = run(blank, &target, &selection, &deviations, &again, &watch);
     kept.end(number, &run);
     drop(progress);
-    print(&run_text(&run, args.verbose, paint))?;
+    print(&run_text(&run, args.judge.verbose, paint))?;
     if target.budget().max() < u64::MAX {
         print(&format!("{shown}: {} requests were sent\n", target.budget().sent()))?;
     }
@@ -226,7 +226,7 @@ fn run_all(
         let mut runs = Vec::new();
         for (waiting, run) in waiting.into_iter().zip(finished) {
             let run = run.and(waiting.join().expect("cases' panics are caught"));
-            print(&run_text(&run, args.verbose, paint))?;
+            print(&run_text(&run, args.judge.verbose, paint))?;
             runs.push(run);
         }
         Ok(runs)
@@ -271,7 +271,7 @@ impl Check {
         let target = target
             .with_patience(Duration::from_millis(args.patience_ms))
             .with_request(args.request.wanted().map_err(anyhow::Error::msg)?)
-            .with_scale(args.time_scale)
+            .with_scale(args.judge.time_scale)
             .keeping_bytes(args.keep_bytes);
         let name = args.name.clone().unwrap_or_else(|| short.to_owned());
         let framework = format!("{} {}", package.framework, package.framework_version);
@@ -317,7 +317,7 @@ pub(super) fn blank(args: &ServerArgs, name: String, server: &str, profile: Prof
     Run {
         server: Some(server.to_owned()),
         profile: Some(profile),
-        ..Run::begun(name, args.strict, args.time_scale)
+        ..Run::begun(name, args.judge.strict, args.judge.time_scale)
     }
 }
 
@@ -414,15 +414,15 @@ fn again(args: &ServerArgs, url: &str) -> String {
     if let Some(keep_alive_ms) = args.keep_alive_ms {
         words += &format!(" --keep-alive-ms {keep_alive_ms}");
     }
-    if (args.time_scale - 1.0).abs() > f64::EPSILON {
-        words += &format!(" --time-scale {}", args.time_scale);
+    if (args.judge.time_scale - 1.0).abs() > f64::EPSILON {
+        words += &format!(" --time-scale {}", args.judge.time_scale);
     }
     words + &format!(" --patience-ms {}", args.patience_ms)
 }
 
 fn baseline(args: &ServerArgs) -> Result<Option<Deviations>> {
     let read = |path| Deviations::read_file(path, is_case).map_err(anyhow::Error::msg);
-    args.baseline.as_deref().map(read).transpose()
+    args.judge.baseline.as_deref().map(read).transpose()
 }
 
 /// Waits until the server answers, or what was to start it has ended.
