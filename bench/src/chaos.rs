@@ -268,7 +268,8 @@ fn row(
     let name = format!("chaos-{}-{}.json", schedule.seed, std::process::id());
     let file = fleet::target_directory()?.join("sse-bench").join(name);
     conform::report::write(&file, &shortest.to_json())?;
-    let file = file.display().to_string();
+    let here = std::env::current_dir().unwrap_or_default();
+    let file = file.strip_prefix(here).unwrap_or(&file).display().to_string();
     let again = format!("sse-bench chaos --replay {file}{}", options(args));
     row.shortest = Some(Shortest { file, steps: steps.len(), replays, again });
     Ok(row)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleet::{Program, Tail, eventually, free_port};
@@ -128,6 +128,15 @@ impl Broker {
             if is_whole(&info) { Ok(()) } else { bail!("a copy of the stream lags behind: {info}") }
         };
         eventually(PATIENCE * 2, LOOK * 10, look)
+    }
+
+    /// Removes a message from the stream.
+    pub(super) fn remove(&self, place: u64) -> Result<()> {
+        let request = json!({ "seq": place });
+        let answer =
+            Questions::open(self.port, PATIENCE)?.ask("STREAM.MSG.DELETE.sse", &request)?;
+        ensure!(answer["success"] == true, "the broker removes nothing: {answer}");
+        Ok(())
     }
 
     /// All messages of the stream, in order: the id as the servers write it, and the number of its text, if it is

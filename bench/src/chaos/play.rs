@@ -247,8 +247,15 @@ impl Run<'_> {
     }
 
     fn disturb_broker(&self, action: Action) -> Result<()> {
-        let Action::RestartBroker { broker, down_ms } = action else { return Ok(()) };
         let mut brokers = lock(&self.brokers);
+        let (broker, down_ms) = match action {
+            Action::RestartBroker { broker, down_ms } => (broker, down_ms),
+            Action::RemoveMessage => {
+                let place = self.books.ledger().last_acknowledged();
+                return brokers[0].remove(place.context("nothing was acknowledged yet")?);
+            }
+            _ => return Ok(()),
+        };
         if self.schedule.brokers > 1 {
             // As an operator does: two of three at once would be an outage of another kind.
             brokers[broker].until_whole(self.schedule.brokers)?;
@@ -284,7 +291,9 @@ impl Run<'_> {
             Action::Kill { node, .. } | Action::Stop { node, .. } => {
                 hands.nodes[node].send(action).is_ok()
             }
-            Action::RestartBroker { .. } => hands.brokers.send(action).is_ok(),
+            Action::RestartBroker { .. } | Action::RemoveMessage => {
+                hands.brokers.send(action).is_ok()
+            }
             Action::Cut { client, after_bytes } => {
                 self.relays[client].cut(after_bytes);
                 true

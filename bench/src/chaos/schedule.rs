@@ -123,6 +123,8 @@ pub enum Action {
         /// The client.
         client: usize,
     },
+    /// Planted: the newest message that was acknowledged is removed from the broker's stream.
+    RemoveMessage,
 }
 
 /// The numbers that a seed needs to decide a schedule.
@@ -290,6 +292,7 @@ impl Schedule {
                     ("node", node, self.nodes.len())
                 }
                 Action::RestartBroker { broker, .. } => ("broker", broker, self.brokers),
+                Action::RemoveMessage => continue,
             };
             if number >= all {
                 bail!("the step at {at_ms} ms is for {what} {number}, and there are {all} from 0");
