@@ -159,7 +159,7 @@ if $list; then
 fi
 
 logs=target/test
-# Where the tests of the bus find the servers that have the feature `nats`.
+# Where the tests of bus and chaos find the servers that have the feature `nats`.
 nodes=$PWD/target/nats
 export SSE_NATS_SERVERS=$nodes
 # Where the commands are that `cargo install` has made: beside running tests it would exchange the programs that they start.
@@ -188,7 +188,7 @@ packages_with() {
 build() {
   local package features servers=()
   # The nodes of the bus: one build, whose programs are kept, before the default ones take their places.
-  if grep -q '^sse-bench:bus' <<<"$parts"; then
+  if grep -qE '^sse-bench:(bus|chaos)' <<<"$parts"; then
     mapfile -t servers < <(packages_with 'it.metadata?.server')
     cargo build --quiet --locked --features nats "${servers[@]/#/--package=}"
     mkdir -p "$nodes"

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::report::{self, Report};
 use bench::run::{self, Profile};
-use bench::{attack, cost, servers, site};
+use bench::{attack, chaos, cost, servers, site};
 use clap::{CommandFactory, Parser, Subcommand};
 use conform::report::Paint;
 
@@ -33,6 +33,7 @@ Examples:
   sse-bench servers list                      servers that have a name: ours, and those of other ecosystems
   sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
   sse-bench attack axum                       do crowds, floods and nonsense break it?
+  sse-bench chaos --brokers 3                 does a cluster lose or double a message on bad days?
   sse-bench cost axum                         where do the instructions of an event go?
   sse-bench report --splice README.md DIR     put a report's summary into a document
   sse-bench compare DIR DIR                   is the second better or worse?
@@ -65,6 +66,8 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     Load(Box<load::Args>),
     /// Attack the servers: crowds, floods and nonsense, at a size that is chosen
     Attack(attack::Args),
+    /// Move readers between nodes on a broker while nodes, brokers and connections die: is a message lost?
+    Chaos(chaos::Args),
     /// Count the instructions of one delivered event, by layer of the server
     Cost(cost::Args),
     /// List the servers that have a name, or install those of other ecosystems
@@ -171,6 +174,7 @@ fn main() -> ExitCode {
         Command::Conform(Conform::Report(args)) => conform::merge_reports(&args),
         Command::Load(args) => load::run(&args, report::load_page),
         Command::Attack(args) => attack::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Servers(command) => servers::run(&command),
         Command::List(list) => print_list(&list),

@@ -265,9 +265,9 @@ pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_with(package: &Package, features: &[&str]) -> Result<PathBuf> {
+pub fn build_with(package: &Package, features: &[&str], release: bool) -> Result<PathBuf> {
     let features = features.join(",");
-    let built = build_target(package, &TargetKind::Bin, &["--features", &features], false)?;
+    let built = build_target(package, &TargetKind::Bin, &["--features", &features], release)?;
     let built = built.with_context(|| format!("{} has no binary", package.name))?;
     keep(&built, &format!("{}-{features}", package.name))
 }

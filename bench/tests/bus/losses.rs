@@ -78,3 +78,37 @@ fn a_node_that_was_held_reports_what_it_never_saw() {
     assert!(messages.into_iter().all(known));
     assert!(held.metric("sse_bus_holes_total") > 0);
 }
+
+#[test]
+fn events_that_go_while_a_reader_catches_up_are_reported() {
+    const COUNT: usize = 60;
+    let retain = ["--retain", "60"];
+    let broker = Broker::start("chased");
+    let writer = Node::ready(2, &broker.url(), &retain);
+    // Events so large that most of them wait in the stream for a reader that does not read.
+    let text = |n: usize| format!("{n} {}", "x".repeat(60_000));
+    for server in [3, 0] {
+        let topic = format!("t{server}");
+        let publish = |n: usize| writer.publish(&topic, &text(n));
+        let ids: Vec<_> = (0..COUNT).map(publish).collect();
+        (0..COUNT).for_each(|n| _ = writer.publish("busy", &n.to_string()));
+        // A node that starts now has the other topic in its rings.
+        let late = Node::ready(server, &broker.url(), &retain);
+        let mut reader = late.read(&topic, Some(&ids[0]));
+        let mut seen = take(&mut reader, 1);
+        let ids: Vec<_> = (COUNT..2 * COUNT).map(publish).collect();
+        while !seen.last().unwrap().starts_with(&ids[COUNT - 1]) {
+            seen.extend(take(&mut reader, 1));
+        }
+        let mut next = 1;
+        for (before, line) in std::iter::once(&String::new()).chain(&seen).zip(&seen) {
+            if line == POSSIBLE {
+                continue;
+            }
+            let number: usize = line.split(' ').nth(1).unwrap().parse().unwrap();
+            assert!(number == next || before == POSSIBLE, "{next} to {number}, without a word");
+            next = number + 1;
+        }
+        assert!(seen.iter().any(|line| line == POSSIBLE), "all came: nothing was tried");
+    }
+}

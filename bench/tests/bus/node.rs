@@ -21,7 +21,7 @@ pub fn binary(package: &Package) -> PathBuf {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     match std::env::var_os("SSE_NATS_SERVERS") {
         Some(folder) => PathBuf::from(folder).join(&package.name),
-        None => fleet::build_with(package, &["nats"]).unwrap(),
+        None => fleet::build_with(package, &["nats"], false).unwrap(),
     }
 }
 

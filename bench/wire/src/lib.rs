@@ -11,6 +11,7 @@ mod body;
 mod channel;
 mod connection;
 pub mod http2;
+pub mod ledger;
 mod location;
 mod log;
 mod message;

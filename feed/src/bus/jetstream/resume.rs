@@ -191,16 +191,22 @@ impl Task<'_> {
                 Ok(subscription) => return self.send(Step::Joined(subscription)).await,
                 Err(topic) => topic,
             };
-            if !std::mem::replace(&mut checked, true) {
+            let newest = self.node.rings.newest();
+            let next = self.first(link, after + 1).await?;
+            // Other topics have numbers too. But a slow reader may also be overtaken, at each step, by the
+            // removal of the oldest.
+            let until = next.as_ref().map_or(newest, |(number, _)| number - 1);
+            let has_hole = after > 0 && until > after;
+            if !std::mem::replace(&mut checked, true) || has_hole {
                 // The oldest go first. So if there is one that is not newer than the last one that
-                // was seen, none since then is gone; and else it is not known.
+                // was seen, none since then is gone; and else it is not known. It is asked for behind
+                // the next one, so that none goes between the two questions.
                 let oldest = self.first(link, 1).await?;
                 if oldest.is_none_or(|(number, _)| number > after) {
                     self.send(Step::Gap(Gap::Possible)).await?;
                 }
             }
-            let newest = self.node.rings.newest();
-            match self.first(link, after + 1).await? {
+            match next {
                 Some((number, event)) => {
                     self.send(Step::Event(event)).await?;
                     after = number;
