@@ -1,4 +1,4 @@
-//! Three brokers that keep three copies, one of which is killed.
+//! Three brokers that keep three copies, one of which is killed, or loses its copy.
 
 use std::thread;
 
@@ -38,4 +38,29 @@ fn of_three_brokers_one_may_die() {
     for node in &nodes {
         assert_eq!(take(&mut node.read("t", Some(half)), 30), published[30..]);
     }
+}
+
+#[test]
+fn of_three_brokers_one_may_lose_its_store() {
+    let mut brokers = Broker::three("lost-store");
+    let bus = brokers.each_ref().map(Broker::url).join(",");
+    let copies = ["--bus-replicas", "3"];
+    let node = Node::ready(0, &bus, &copies);
+    let publish = |n: usize| {
+        let text = n.to_string();
+        format!("{} {n}", node.publish_once("t", &text, &text))
+    };
+    let mut published: Vec<String> = (0..20).map(publish).collect();
+    brokers[0].kill();
+    brokers[0].lose_store();
+    published.extend((20..40).map(publish));
+    brokers[0].start_again();
+    brokers[0].until_whole();
+    // From now on a majority has the broker with the new copy in it.
+    brokers[1].kill();
+    published.extend((40..60).map(publish));
+    // A node without a memory of them reads all from the stream.
+    let late = Node::ready(3, &bus, &copies);
+    let first = published[0].split(' ').next().unwrap();
+    assert_eq!(take(&mut late.read("t", Some(first)), 59), published[1..]);
 }
