@@ -173,7 +173,7 @@ pub(super) fn settled(first: Attempt, mut again: impl FnMut() -> Attempt) -> Cas
                     let now =
                         result.actual.take().map(|now| format!("{now}; ")).unwrap_or_default();
                     result.actual =
-                        Some(format!("{now}held twice in a row alone, before: {suspicion}"));
+                        Some(format!("{now}the same in two more runs alone; before: {suspicion}"));
                     return result;
                 }
             }

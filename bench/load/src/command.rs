@@ -77,7 +77,8 @@ Examples:
   sse-bench load 'http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1'
   sse-bench load http://HOST/stream --stamp-path meta.sent_at \\
     --fail-if 'p99>50ms'
-  sse-bench load http://HOST/stream --stall 20s --fail-if 'stalls>0'
+  sse-bench load http://HOST/stream --duration-s 60 --stall 20s \
+    --fail-if 'stalls>0' --fail-if 'events<1'
   sse-bench load http://HOST/room --publish http://HOST/say \\
     --publish-body '{\"text\":{json}}'
   sse-bench load http://HOST/room --publish-cmd 'redis-cli PUBLISH room {text}'
@@ -205,6 +206,13 @@ impl Args {
         if self.slo.is_none() && self.fail_if.iter().any(Condition::is_of_goodput) {
             bail!("goodput has no limits; give them: --slo 'first-event<200ms,gap<50ms'");
         }
+        let duration = Duration::from_nanos(self.duration_ns());
+        let is_held = self.requests.is_none() && self.rate.is_none();
+        if let Some(stall) = self.stall.filter(|it| is_held && *it >= duration) {
+            bail!(
+                "a silence of {stall:?} does not fit into {duration:?}; give a longer --duration-s"
+            );
+        }
         if self.stall.is_none() && self.fail_if.iter().any(Condition::is_of_stalls) {
             bail!("no silence is a stall yet; say from when on: --stall 20s");
         }
@@ -253,15 +261,22 @@ pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> 
     save(args, &outcome, seconds, &failed, &checks)?;
     if outcome.opened == 0 {
         // Trouble with TLS has its own advice.
+        let is_refused = ["answered 401", "answered 403"].iter().any(|it| failure.contains(it));
         let is_advised = ["--cacert", "; try http"].iter().any(|it| failure.contains(it));
-        let advice = if is_advised { "" } else { "; is it the URL of a running stream?" };
+        let advice = match () {
+            () if is_refused => {
+                "; does it need a token? -H @FILE, with a line Authorization: Bearer …"
+            }
+            () if is_advised => "",
+            () => "; is it the URL of a running stream?",
+        };
         bail!("no stream of {} opened: {failure}{advice}", args.url);
     }
     let unfinished = if outcome.asks { outcome.waits.ends.open } else { 0 };
     let whole = outcome.errors() + unfinished == 0;
     let mut text = text::text(args, &outcome, seconds);
     if let Some(why) = untrue {
-        put(&mut text, "UNTRUE", &why);
+        put(&mut text, "UNCHECKED", &why);
     }
     if !whole {
         put(&mut text, "first failure", failure);

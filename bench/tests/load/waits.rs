@@ -329,7 +329,7 @@ fn a_generator_that_finds_no_truth_prints_no_figure() {
     );
     let (code, [figures, words]) = run(&["--unchecked"]);
     assert_eq!((code, words.as_str()), (0, ""), "{figures}");
-    assert!(figures.contains("events ") && figures.contains("\nUNTRUE "), "{figures}");
+    assert!(figures.contains("events ") && figures.contains("\nUNCHECKED "), "{figures}");
     let (_, [json, _]) = run(&["--unchecked", "--json", "-"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     let passed = [0, 1, 2].map(|at| json["self_check"][at]["passed"].as_bool().unwrap());

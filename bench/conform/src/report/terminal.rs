@@ -55,6 +55,7 @@ pub fn run_text(run: &Run, verbose: bool, paint: Paint) -> String {
     if !verbose {
         reasons(&run.results, paint, &mut out);
     }
+    to_fix(&run.results, paint, &mut out);
     for (scope, name) in SCOPES {
         scope_line(run, scope, name, paint, &mut out);
     }
@@ -187,6 +188,23 @@ fn remark_text(lead: &str, result: &CaseResult, remark: &str, paint: Paint) -> S
         let _ = writeln!(out, "{:REMARK$}{line}", "");
     }
     out
+}
+
+/// Failures whose advice is said again at the end, at most.
+const TO_FIX: usize = 10;
+
+/// The advice for the failures that count: they themselves may be screens above.
+fn to_fix(results: &[CaseResult], paint: Paint, out: &mut String) {
+    let is_open = |it: &&CaseResult| it.is_miss() && !it.is_known() && !it.outside_scope;
+    let open: Vec<_> = results.iter().filter(is_open).filter(|it| !it.fix.is_empty()).collect();
+    let lead = paint.bold(&format!("  {:<10} ", "to fix"));
+    for result in open.iter().take(TO_FIX) {
+        *out += &paint.hang(&lead, REMARK, &format!("{}: {}", result.id, result.fix));
+    }
+    if open.len() > TO_FIX {
+        let more = format!("{} more, see above", open.len() - TO_FIX);
+        *out += &paint.hang(&lead, REMARK, &more);
+    }
 }
 
 /// The two subjects of a server's cases.

@@ -47,7 +47,7 @@ Failures are of the stream (sse) or of the HTTP library below it (http); all are
 of them fail the run.
 
 Exit codes: 0 all as expected, 1 an unexpected result or ended by Ctrl-C, 2 could not run or judged
-nothing, 3 self-check failed.")]
+nothing, 3 self-check failed, or a case could not be judged.")]
 pub struct ServerArgs {
     /// The URL of a stream; or servers that are started for it: `ours`, `peers`, `all`, names, or folders with a
     /// server.toml

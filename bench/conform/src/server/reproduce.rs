@@ -1,5 +1,9 @@
 //! How to see a failure again by hand: the request bytes in a file, and a line that sends them.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Case, Need, Target};
@@ -25,7 +29,8 @@ pub(super) fn line(case: &Case, target: &Target, took: Duration) -> Option<Strin
     }
     let file = folder.join(format!("{}.txt", case.id));
     let bytes: Vec<u8> = sent.into_iter().flat_map(|it| it.bytes).collect();
-    std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, bytes)).ok()?;
+    std::fs::create_dir_all(folder).ok()?;
+    write_for_owner(&file, &bytes).ok()?;
     let (host, port) = target.address().rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let listen_s = took.as_secs() + LONGER_S;
@@ -40,6 +45,13 @@ pub(super) fn line(case: &Case, target: &Target, took: Duration) -> Option<Strin
         None => format!("nc {host} {port}"),
     };
     Some(format!("{source} | timeout {listen_s} {peer}"))
+}
+
+/// Writes a file that its owner alone may read: the bytes have the credentials of the request.
+fn write_for_owner(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // One of before may be there, with other permissions.
+    let _ = std::fs::remove_file(file);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?.write_all(bytes)
 }
 
 #[cfg(test)]

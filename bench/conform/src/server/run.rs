@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::sanity::Sanity;
 use super::{
-    Case, CaseResult, Deviations, EARLY_HEAD, Fault, HANDSHAKE, Need, Selection, Target, Verdict,
-    care, reproduce, watching,
+    Case, CaseResult, Deviations, EARLY_HEAD, Fault, HANDSHAKE, Need, Scope, Selection, Target,
+    Verdict, care, reproduce, watching,
 };
 use crate::judge::{self, Attempt, Beside};
 use crate::{Profile, host};
@@ -201,6 +201,8 @@ fn groups<'c>(selected: &[&'c Case], target: &Target) -> Vec<Group<'c>> {
             _ if is_root => 0,
             // Our own servers take all cases at once; those of others are asked category by category.
             _ if own_process => 1,
+            // Requests that may have a price are for the stream first.
+            category if case.scope == Scope::Http && !target.asks_with_get() => 100 + category,
             category => category,
         }
     };

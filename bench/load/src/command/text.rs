@@ -152,9 +152,9 @@ fn quality(lines: &mut String, args: &Args, outcome: &Outcome, seconds: f64) {
         put(lines, "goodput", &format!("{good} of {asked} keep to --slo, {share:.1} %{rate}"));
     }
     if let Some(it) = &waits.slowest {
-        let vain = if it.came { "" } else { " in vain" };
+        let vain = if it.came { "" } else { ", which did not come" };
         let (wait, number) = (time(it.wait_ns), it.number);
-        let wait = format!("request {number}: {wait}{vain} before event {}", it.before_event);
+        let wait = format!("request {number}: {wait} before event {}{vain}", it.before_event);
         let all = format!("{} events in {}", it.events, time(it.duration_ns));
         put(lines, "slowest", &format!("{wait}; {all}, {}", words(it.end)));
     }

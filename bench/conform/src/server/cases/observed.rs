@@ -69,7 +69,7 @@ pub(super) fn early_head(target: &Target) -> Outcome {
                 // A host that is late by this has parted what came together.
                 target.log().watched(together * 2);
             }
-            let words = format!("the first event follows the head at once ({numbers})");
+            let words = format!("the first event follows the head ({numbers})");
             return Err(Fault::Skip(words));
         }
         if target.is_queue() {

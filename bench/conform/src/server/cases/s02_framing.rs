@@ -138,7 +138,8 @@ pub(super) static CASES: &[Case] = &[
         scope: Scope::Http,
         claim: "No keep-alive is promised to HTTP/1.0 for a body that ends with the connection.",
         sends: "GET with HTTP/1.0 and Connection: keep-alive, of a finite script or of the stream.",
-        fix: "Do not promise keep-alive for a body whose end is the connection's end.",
+        fix: "Set no Connection: keep-alive in the handler: the library knows when it is true. A library promises it only where it marks the end of the body.",
+        in_handler: true,
         run: |target| {
             let path = match target.capabilities().contains(&Need::Script) {
                 true => crate::server::script::target(&[data("a")]),

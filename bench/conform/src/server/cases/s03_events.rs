@@ -170,7 +170,7 @@ fn one_event_a_block(target: &Target) -> Outcome {
         ensure(is_one, "one type, one id, and the data together", show(block))?;
     }
     if blocks.is_empty() {
-        return Err(Fault::Skip("no block in the window".to_owned()));
+        return Err(Fault::Skip("nothing came while the case listened".to_owned()));
     }
     fact(format!("{} blocks", blocks.len()))
 }

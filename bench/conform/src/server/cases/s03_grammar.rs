@@ -208,9 +208,7 @@ fn own_words(target: &Target) -> Result<Vec<u8>, Fault> {
     let all = watch(target)?.bytes();
     let bytes = without_own(&all);
     if bytes.is_empty() && !all.is_empty() {
-        return Err(Fault::Skip(
-            "the stream said only texts of this suite, from its past".to_owned(),
-        ));
+        return Err(Fault::Skip("the stream said only old texts of this suite".to_owned()));
     }
     Ok(bytes)
 }

@@ -326,7 +326,7 @@ fn heartbeat_seen(bytes: &[u8]) -> Outcome {
         }
         current = id.or(current);
     }
-    let none = || Fault::Skip("no heartbeat was seen".to_owned());
+    let none = || Fault::Skip("no heartbeat came while the case listened".to_owned());
     fact(format!("heartbeat {}", show(heartbeat.ok_or_else(none)?)))
 }
 

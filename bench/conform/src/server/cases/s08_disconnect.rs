@@ -111,9 +111,9 @@ pub(super) static CASES: &[Case] = &[
             let mut stream = target.speaking()?;
             let _ = stream.connection().socket().shutdown(Shutdown::Write);
             fact(match stream.watch_on(target.scaled(HALF_CLOSED_WATCH)) {
-                Ok(true) => "it goes on",
-                Ok(false) => "it ends whole",
-                Err(error) if error.is_end() => "it is cut off",
+                Ok(true) => "the stream goes on",
+                Ok(false) => "the stream ends whole",
+                Err(error) if error.is_end() => "the stream is cut off",
                 Err(error) => return Err(error.into()),
             })
         },
@@ -200,9 +200,9 @@ pub(super) static CASES: &[Case] = &[
             let mut stream = target.speaking()?;
             stream.connection().send(b"\x00\xff no request\r\n\r\n")?;
             fact(match stream.watch_on(target.scaled(HALF_CLOSED_WATCH)) {
-                Ok(true) => "it goes on",
-                Ok(false) => "it ends whole",
-                Err(error) if error.is_end() => "it is cut off",
+                Ok(true) => "the stream goes on",
+                Ok(false) => "the stream ends whole",
+                Err(error) if error.is_end() => "the stream is cut off",
                 Err(error) => return Err(error.into()),
             })
         },

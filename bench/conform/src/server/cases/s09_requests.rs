@@ -159,7 +159,7 @@ pub(super) static CASES: &[Case] = &[
         after: &[],
         claim: "A target of 100 KiB is taken, or gets 414; a request line of 8000 bytes is taken.",
         sends: "A request line of 8000 bytes, and a target of 100 KiB.",
-        fix: "Accept the first; answer the second, or refuse it with 414.",
+        fix: "Take a request line of 8000 bytes; take the far longer one too, or answer 414.",
         run: long_uri,
         ..CASE
     },
