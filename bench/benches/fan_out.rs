@@ -19,7 +19,8 @@ fn fan_out(topic: &Topic, cursors: &mut [Subscription], data: &str) -> usize {
     topic.publish(data.to_owned());
     let mut taken = 0;
     for cursor in cursors {
-        while let SourcePoll::Shared(event) = black_box(cursor.poll(Now::default())) {
+        while let SourcePoll::Shared { encoded: event, .. } = black_box(cursor.poll(Now::default()))
+        {
             black_box(event.frame());
             taken += 1;
         }

@@ -28,7 +28,12 @@ pub enum SourcePoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
-    Shared(Arc<Encoded>),
+    Shared {
+        /// The event.
+        encoded: Arc<Encoded>,
+        /// False if there is none behind it yet: a source that sleeps calls the waker for the next.
+        more: bool,
+    },
     /// Events that were asked for are gone.
     Gap(Gap),
     /// The monotonic time of the next event, in nanoseconds; `None`: the waker will be called.

@@ -284,7 +284,7 @@ impl Source for Subscription {
         }
         let at = usize::try_from(self.next - oldest).expect("the ring fits into memory");
         self.next += 1;
-        SourcePoll::Shared(Arc::clone(&ring.events[at]))
+        SourcePoll::Shared { encoded: Arc::clone(&ring.events[at]), more: self.next <= ring.newest }
     }
 
     fn set_waker(&mut self, waker: &Waker) {
@@ -320,7 +320,9 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             seen.push(match subscription.poll(Now::at(0)) {
-                SourcePoll::Shared(encoded) => encoded.event().data.expect("messages have data"),
+                SourcePoll::Shared { encoded, .. } => {
+                    encoded.event().data.expect("messages have data")
+                }
                 SourcePoll::Gap(gap) => format!("{gap:?}"),
                 SourcePoll::Wait(None) => return seen,
                 step => panic!("a topic never says {step:?}"),

@@ -116,7 +116,7 @@ impl Pace {
     /// after many items in a row; then the task is woken at once, behind the others.
     #[inline]
     fn poll_turn(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_set(stream.sleeps_until(cx.waker()), cx.waker()) {
+        if stream.is_waiting(cx.waker()) && self.is_set(stream.waits_until, cx.waker()) {
             (self.items, self.now) = (0, None);
             return Poll::Pending;
         }

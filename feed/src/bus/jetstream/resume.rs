@@ -69,7 +69,7 @@ impl Source for Resumed {
         let waker = Waker::from(Arc::clone(bell));
         match steps.poll_recv(&mut Context::from_waker(&waker)) {
             Poll::Pending => SourcePoll::Wait(None),
-            Poll::Ready(Some(Step::Event(event))) => SourcePoll::Shared(event),
+            Poll::Ready(Some(Step::Event(encoded))) => SourcePoll::Shared { encoded, more: true },
             Poll::Ready(Some(Step::Gap(gap))) => SourcePoll::Gap(gap),
             Poll::Ready(Some(Step::Joined(mut subscription))) => {
                 if let Some(waker) = bell.waker() {
