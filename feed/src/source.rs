@@ -47,6 +47,11 @@ pub trait Source: Send + Sync {
     /// The next event, or when to ask again.
     fn poll(&mut self, now: Now) -> SourcePoll;
 
+    /// False if no event depends on the time: each comes with a call of the waker.
+    fn follows_clock(&self) -> bool {
+        true
+    }
+
     /// Sets the waker for all sleeps. Only a source that returns `Wait(None)` needs it.
     fn set_waker(&mut self, _waker: &Waker) {}
 

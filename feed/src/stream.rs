@@ -50,6 +50,8 @@ pub enum EventPoll {
 #[derive(Debug)]
 pub struct EventStream {
     source: Option<Box<dyn Source>>,
+    /// [`Source::follows_clock`], in reach.
+    follows_clock: bool,
     keep_alive_ns: u64,
     /// When the last byte left, in monotonic nanoseconds.
     quiet_since: u64,
@@ -75,6 +77,7 @@ impl EventStream {
         // At least a millisecond, the step of the runtimes' timers.
         let keep_alive_ns = u64::try_from(keep_alive.as_nanos()).unwrap_or(u64::MAX).max(MS);
         EventStream {
+            follows_clock: source.follows_clock(),
             source: Some(source),
             keep_alive_ns,
             quiet_since: now.monotonic,
@@ -232,6 +235,12 @@ impl EventStream {
             next = self.look(now, waker);
         }
         gathered.finish(chunked)
+    }
+
+    /// False if a moment ago is exact enough for the next poll, as long as the time of the last
+    /// [`Wait`](FramePoll::Wait) has not come.
+    pub fn follows_clock(&self) -> bool {
+        self.follows_clock
     }
 
     /// False if the source had nothing more at the time of the last poll.

@@ -287,6 +287,10 @@ impl Source for Subscription {
         SourcePoll::Shared { encoded: Arc::clone(&ring.events[at]), more: self.next <= ring.newest }
     }
 
+    fn follows_clock(&self) -> bool {
+        false
+    }
+
     fn set_waker(&mut self, waker: &Waker) {
         self.topic.wakers.set_waker(&self.slot, waker);
     }

@@ -51,10 +51,10 @@ impl Stream for Frames {
         let Frames { stream, pace } = &mut *self;
         ready!(pace.poll_turn(stream, cx));
         loop {
-            let now = pace.now();
+            let now = pace.now(stream);
             match stream.poll_frame(now, cx.waker()) {
                 FramePoll::Frame(frame) => {
-                    pace.passed(now, !stream.may_have_more());
+                    pace.passed(now, stream.follows_clock && !stream.may_have_more());
                     return Poll::Ready(Some(frame));
                 }
                 FramePoll::End => return Poll::Ready(None),
@@ -78,7 +78,7 @@ impl Stream for Events {
         let Events { stream, pace } = &mut *self;
         ready!(pace.poll_turn(stream, cx));
         loop {
-            let now = pace.now();
+            let now = pace.now(stream);
             match stream.poll_event(now, cx.waker()) {
                 EventPoll::Event(event) => {
                     pace.passed(now, false);
@@ -86,7 +86,7 @@ impl Stream for Events {
                 }
                 EventPoll::Shared(encoded) => {
                     // Events that are shared show no time of their own.
-                    pace.passed(now, true);
+                    pace.passed(now, stream.follows_clock);
                     return Poll::Ready(Some(encoded.event()));
                 }
                 EventPoll::End => return Poll::Ready(None),
@@ -116,9 +116,13 @@ impl Pace {
     /// after many items in a row; then the task is woken at once, behind the others.
     #[inline]
     fn poll_turn(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> Poll<()> {
-        if stream.is_waiting(cx.waker()) && self.is_set(stream.waits_until, cx.waker()) {
-            (self.items, self.now) = (0, None);
-            return Poll::Pending;
+        if stream.is_waiting(cx.waker()) {
+            if self.is_set(stream.waits_until, cx.waker()) {
+                self.items = 0;
+                return Poll::Pending;
+            }
+            // The timer has fired, or is to fire earlier.
+            self.set_for = 0;
         }
         if self.items < ITEMS_PER_TURN {
             return Poll::Ready(());
@@ -138,7 +142,12 @@ impl Pace {
             && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed())
     }
 
-    fn now(&mut self) -> Now {
+    /// The time for the next look. Until the timer fires no keep-alive is due, and for the note when
+    /// the last byte left, a time is exact enough that was read when its event was published.
+    fn now(&mut self, stream: &EventStream) -> Now {
+        if self.set_for != 0 && !stream.follows_clock {
+            return clock::recent();
+        }
         self.now.take().unwrap_or_else(clock::now)
     }
 
@@ -175,8 +184,9 @@ impl Pace {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::{Duration, Instant};
 
-    use futures_util::StreamExt;
+    use futures_util::{FutureExt, StreamExt};
 
     use super::ITEMS_PER_TURN;
     use crate::Feed;
@@ -225,6 +235,24 @@ mod tests {
         publisher.publish("t", None, b"hello".to_vec()).await.expect("published");
         let event = first.await.expect("no panic").expect("an event");
         assert_eq!(event.data.as_deref(), Some("hello"));
+    }
+
+    /// Though no clock is read for such an event: its time is that of its publication.
+    #[tokio::test]
+    async fn an_event_of_a_topic_moves_the_keep_alive() {
+        const KEEP_ALIVE: Duration = Duration::from_millis(100);
+        let keep_alive_ms = KEEP_ALIVE.as_millis() as u64;
+        let feed = Feed::new(Settings { keep_alive_ms, ..Settings::for_tests() }).expect("opens");
+        let stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        let mut frames = stream.frames();
+        assert!(frames.next().now_or_never().is_none(), "the timer is set");
+        tokio::time::sleep(KEEP_ALIVE / 2).await;
+        let published = Instant::now();
+        feed.publish("t", None, b"x".to_vec()).await.expect("published");
+        assert!(frames.next().await.expect("an event").ends_with(b"data: x\n\n"));
+        assert_eq!(frames.next().await.expect("a comment"), ":\n\n");
+        // The clocks agree to a millisecond.
+        assert!(published.elapsed() + Duration::from_millis(2) >= KEEP_ALIVE);
     }
 
     /// On one thread: a stream that is always ready must not keep the next one from its turn.

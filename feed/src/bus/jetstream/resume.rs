@@ -84,6 +84,10 @@ impl Source for Resumed {
         }
     }
 
+    fn follows_clock(&self) -> bool {
+        false
+    }
+
     fn set_waker(&mut self, waker: &Waker) {
         match self {
             Resumed::Behind { bell, .. } => {
