@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{EventPoll, EventStream, FramePoll};
+use super::{EventPoll, EventStream, FramePoll, Item};
 use crate::clock::{self, Now, SECOND};
 use crate::event::Event;
 
@@ -80,11 +80,11 @@ impl Stream for Events {
         loop {
             let now = pace.now(stream);
             match stream.poll_event(now, cx.waker()) {
-                EventPoll::Event(event) => {
+                EventPoll::Item(Item::Event(event)) => {
                     pace.passed(now, false);
                     return Poll::Ready(Some(event));
                 }
-                EventPoll::Shared(encoded) => {
+                EventPoll::Item(Item::Shared(encoded)) => {
                     // Events that are shared show no time of their own.
                     pace.passed(now, stream.follows_clock);
                     return Poll::Ready(Some(encoded.event()));
