@@ -20,7 +20,7 @@ pub use self::tokio::{Events, Frames};
 use crate::clock::{MS, Now};
 use crate::event::Event;
 use crate::shutdown::Watch;
-use crate::source::{Source, SourcePoll};
+use crate::source::{Sleeper, Source, SourcePoll};
 use crate::stats::OpenStream;
 use crate::wire::Encoded;
 use crate::wire_log::StreamLog;
@@ -65,16 +65,16 @@ enum Look {
 /// A response body of type `text/event-stream`, before any encoding.
 #[derive(Debug)]
 pub struct EventStream {
-    source: Option<Box<dyn Source>>,
+    source: Box<dyn Source>,
     /// [`Source::follows_clock`], in reach.
     follows_clock: bool,
     keep_alive_ns: u64,
     /// When the last byte left, in monotonic nanoseconds.
     quiet_since: u64,
-    /// The waker that the source and the shutdown have.
-    waker: Option<Waker>,
-    /// The source had nothing more, and has nothing before that time unless it calls the waker; 0 if
-    /// that is not known.
+    /// What the source and the shutdown wake.
+    sleeper: Sleeper,
+    /// The source had nothing more, and has nothing before that time unless the sleeper was woken
+    /// since; 0 if that is not known.
     waits_until: u64,
     shutdown: Watch,
     open: OpenStream,
@@ -94,10 +94,10 @@ impl EventStream {
         let keep_alive_ns = u64::try_from(keep_alive.as_nanos()).unwrap_or(u64::MAX).max(MS);
         EventStream {
             follows_clock: source.follows_clock(),
-            source: Some(source),
+            source,
             keep_alive_ns,
             quiet_since: now.monotonic,
-            waker: None,
+            sleeper: Sleeper::default(),
             waits_until: 0,
             shutdown,
             open,
@@ -134,58 +134,43 @@ impl EventStream {
     /// As [`poll_item`](Self::poll_item), without a keep-alive.
     #[inline(always)]
     fn look(&mut self, now: Now, waker: &Waker, take: &mut impl FnMut(Item)) -> Look {
-        if now.monotonic < self.waits_until && self.is_waiting(waker) {
+        if now.monotonic < self.waits_until && self.rests(waker) {
             return Look::Wait(self.waits_until);
         }
-        loop {
-            // Asleep before the look, so that no event between the two is missed.
-            self.sleep(waker);
-            self.waits_until = 0;
-            match self.next(now, take) {
-                // It was woken meanwhile, perhaps by an event that is taken already.
-                Look::Wait(_) if !self.is_asleep() => {}
-                Look::Wait(until) => {
-                    self.waits_until = until;
-                    return Look::Wait(until);
-                }
-                look => return look,
-            }
+        // Before the look, so that no event between the two is missed.
+        self.sleeper.sleep_with(waker, |sleeper| {
+            self.source.set_sleeper(sleeper);
+            self.shutdown.set_sleeper(sleeper);
+        });
+        self.waits_until = 0;
+        let look = self.next(now, take);
+        if let Look::Wait(until) = look {
+            self.waits_until = until;
         }
+        look
     }
 
-    /// True if the waker was not called since the source had nothing, so that there is nothing new
-    /// before [`waits_until`](Self::waits_until).
+    /// True if there is nothing new before [`waits_until`](Self::waits_until): this waker was not
+    /// called since.
     #[inline]
-    fn is_waiting(&self, waker: &Waker) -> bool {
-        self.waits_until != 0
-            && self.has_waker(waker)
-            && self.is_asleep()
-            && !self.shutdown.has_begun()
-    }
-
-    /// False also for the same waker, if that cannot be seen.
-    #[inline]
-    fn has_waker(&self, waker: &Waker) -> bool {
-        self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
-    }
-
-    #[inline]
-    fn is_asleep(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.is_asleep())
+    fn rests(&mut self, waker: &Waker) -> bool {
+        if self.waits_until != 0 && self.sleeper.has(waker) && self.sleeper.is_asleep() {
+            return true;
+        }
+        self.waits_until = 0;
+        false
     }
 
     #[inline(always)]
     fn next(&mut self, now: Now, take: &mut impl FnMut(Item)) -> Look {
-        let Some(source) = &mut self.source else { return Look::End };
-        if self.shutdown.has_begun() {
-            self.end();
+        if self.shutdown.has_begun() && self.end() {
             let retry = Duration::from_millis(fastrand::u64(RETRY_MS));
             take(self.send(now, Event::retry(retry)));
             return Look::Item;
         }
-        match source.poll(now) {
+        match self.source.poll(now) {
             SourcePoll::Shared { encoded, more } => {
-                // An event since then calls the waker: it sleeps from before the look.
+                // The sleeper is woken for the next.
                 self.waits_until = if more { 0 } else { u64::MAX };
                 self.open.sent();
                 self.quiet_since = now.monotonic;
@@ -212,18 +197,6 @@ impl EventStream {
                 Look::End
             }
         }
-    }
-
-    #[inline]
-    fn sleep(&mut self, waker: &Waker) {
-        let has_waker = self.has_waker(waker);
-        let Some(source) = &mut self.source else { return };
-        if !has_waker {
-            source.set_waker(waker);
-            self.shutdown.set_waker(waker);
-            self.waker = Some(waker.clone());
-        }
-        source.sleep();
     }
 
     /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
@@ -277,9 +250,20 @@ impl EventStream {
         Item::Event(event)
     }
 
-    fn end(&mut self) {
-        self.source = None;
-        self.open.source_ended();
+    /// False if it has ended before.
+    #[cold]
+    fn end(&mut self) -> bool {
+        self.source = Box::new(Ended);
+        self.open.source_ended()
+    }
+}
+
+/// The source of a stream that has ended, though its last bytes may still be on their way.
+struct Ended;
+
+impl Source for Ended {
+    fn poll(&mut self, _now: Now) -> SourcePoll {
+        SourcePoll::End
     }
 }
 
@@ -398,6 +382,7 @@ mod tests {
         assert!(matches!(stream.poll_event(Now::at(now), &waker), EventPoll::Wait(_)));
         publish(&feed, b"x".to_vec());
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert!(matches!(stream.poll_event(Now::at(now), &waker), EventPoll::Item(_)));
         feed.shutdown.begin();
         assert_eq!(count.0.load(Ordering::SeqCst), 2);
     }
@@ -416,7 +401,7 @@ mod tests {
         }
         let polls = Arc::new(AtomicU64::new(0));
         let mut stream = feed().subscribe("t", "", None).expect("open").expect("a stream");
-        stream.source = Some(Box::new(Counted(Arc::clone(&polls), true)));
+        (stream.source, stream.follows_clock) = (Box::new(Counted(Arc::clone(&polls), true)), true);
         let waker = Waker::from(Arc::new(Count::default()));
         let now = stream.quiet_since;
         let mut poll =

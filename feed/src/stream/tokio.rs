@@ -115,8 +115,8 @@ impl Pace {
     /// Pending if nothing can have happened: frameworks poll two or three times for each event. And
     /// after many items in a row; then the task is woken at once, behind the others.
     #[inline]
-    fn poll_turn(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> Poll<()> {
-        if stream.is_waiting(cx.waker()) {
+    fn poll_turn(&mut self, stream: &mut EventStream, cx: &mut Context<'_>) -> Poll<()> {
+        if stream.rests(cx.waker()) {
             if self.is_set(stream.waits_until, cx.waker()) {
                 self.items = 0;
                 return Poll::Pending;
