@@ -30,14 +30,20 @@ impl Gathered {
     }
 
     /// Adds an event.
-    #[inline]
+    // In line, and so is `finish`: for a single event the compiler sees that nothing is gathered.
+    #[inline(always)]
     pub(super) fn add(&mut self, item: Item) {
         match (item, &self) {
             (Item::Shared(encoded), Gathered::Nothing) => *self = Gathered::Shared(encoded),
-            (Item::Shared(encoded), _) => {
-                self.batch().extend_from_slice(encoded.frame_bytes());
-            }
-            (Item::Event(event), _) => wire::encode_into(&event, self.batch()),
+            (item, _) => self.append(&item),
+        }
+    }
+
+    #[inline(never)]
+    fn append(&mut self, item: &Item) {
+        match item {
+            Item::Shared(encoded) => self.batch().extend_from_slice(encoded.frame_bytes()),
+            Item::Event(event) => wire::encode_into(event, self.batch()),
         }
     }
 
@@ -56,14 +62,17 @@ impl Gathered {
     }
 
     /// All of it for one write.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(self, chunked: bool) -> Bytes {
-        let mut batch = match self {
-            Gathered::Nothing => return Bytes::new(),
-            Gathered::Shared(encoded) if chunked => return encoded.chunk(),
-            Gathered::Shared(encoded) => return encoded.frame(),
-            Gathered::Batch(batch) => batch,
-        };
+        match self {
+            Gathered::Nothing => Bytes::new(),
+            Gathered::Shared(encoded) if chunked => encoded.chunk(),
+            Gathered::Shared(encoded) => encoded.frame(),
+            Gathered::Batch(batch) => Gathered::finish_batch(batch, chunked),
+        }
+    }
+
+    fn finish_batch(mut batch: BytesMut, chunked: bool) -> Bytes {
         if !chunked {
             batch.advance(CHUNK_HEAD_BYTES);
             return batch.freeze();

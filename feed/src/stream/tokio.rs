@@ -4,7 +4,7 @@
 //! runtime's timer, no waker that is set anew.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -47,12 +47,20 @@ pub struct Frames {
 impl Stream for Frames {
     type Item = Bytes;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Frames { stream, pace } = &mut *self;
+        let this = &mut *self;
+        if this.pace.rests(&mut this.stream, cx) { Poll::Pending } else { this.poll_frame(cx) }
+    }
+}
+
+impl Frames {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Frames { stream, pace } = self;
         ready!(pace.poll_turn(stream, cx));
         loop {
             let now = pace.now(stream);
-            match stream.poll_frame(now, cx.waker()) {
+            match stream.poll_write(now, cx.waker(), false) {
                 FramePoll::Frame(frame) => {
                     pace.passed(now, stream.follows_clock && !stream.may_have_more());
                     return Poll::Ready(Some(frame));
@@ -74,8 +82,16 @@ pub struct Events {
 impl Stream for Events {
     type Item = Event;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Events { stream, pace } = &mut *self;
+        let this = &mut *self;
+        if this.pace.rests(&mut this.stream, cx) { Poll::Pending } else { this.poll_event(cx) }
+    }
+}
+
+impl Events {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let Events { stream, pace } = self;
         ready!(pace.poll_turn(stream, cx));
         loop {
             let now = pace.now(stream);
@@ -106,22 +122,32 @@ struct Pace {
     now: Option<Now>,
     /// Made when it is first needed and then only moved.
     timer: Option<Pin<Box<Sleep>>>,
+    /// When the timer calls the stream's waker; 0 if it does not.
     set_for: u64,
-    /// The waker that the timer has.
-    waker: Option<Waker>,
 }
 
 impl Pace {
-    /// Pending if nothing can have happened: frameworks poll two or three times for each event. And
-    /// after many items in a row; then the task is woken at once, behind the others.
+    /// True if nothing can have happened since the last poll: frameworks poll two or three times for
+    /// each event.
     #[inline]
-    fn poll_turn(&mut self, stream: &mut EventStream, cx: &mut Context<'_>) -> Poll<()> {
-        if stream.rests(cx.waker()) {
-            if self.is_set(stream.waits_until, cx.waker()) {
-                self.items = 0;
-                return Poll::Pending;
-            }
+    fn rests(&mut self, stream: &mut EventStream, cx: &mut Context<'_>) -> bool {
+        if !stream.rests(cx.waker()) {
+            return false;
+        }
+        let is_set = self.is_set(stream.waits_until);
+        if is_set {
+            self.items = 0;
+        } else {
             // The timer has fired, or is to fire earlier.
+            self.set_for = 0;
+        }
+        is_set
+    }
+
+    /// Pending after many items in a row; the task is woken at once, behind the others.
+    #[inline]
+    fn poll_turn(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> Poll<()> {
+        if !stream.sleeper.has(cx.waker()) {
             self.set_for = 0;
         }
         if self.items < ITEMS_PER_TURN {
@@ -133,12 +159,11 @@ impl Pace {
         std::pin::pin!(tokio::task::yield_now()).poll(cx)
     }
 
-    /// True if the timer will call this waker, until then at the latest.
+    /// True if the timer will call the stream's waker, until then at the latest.
     #[inline]
-    fn is_set(&self, until: u64, waker: &Waker) -> bool {
+    fn is_set(&self, until: u64) -> bool {
         self.set_for != 0
             && self.set_for <= until
-            && self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
             && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed())
     }
 
@@ -159,9 +184,10 @@ impl Pace {
 
     /// Ready when it is time to look again. That may be too early: each event moves the keep-alive,
     /// and to move the timer would cost more than the event, so the timer keeps an earlier time.
+    #[inline(never)]
     fn poll_wait(&mut self, now: Now, until: u64, cx: &mut Context<'_>) -> Poll<()> {
         self.items = 0;
-        if self.is_set(until, cx.waker()) {
+        if self.is_set(until) {
             return Poll::Pending;
         }
         if self.set_for == 0 || self.set_for > until {
@@ -172,7 +198,6 @@ impl Pace {
                 None => self.timer = Some(Box::pin(sleep_until(at))),
             }
         }
-        self.waker = Some(cx.waker().clone());
         ready!(self.timer.as_mut().expect("set just above").as_mut().poll(cx));
         // Timers may fire a little early by that clock; the next round sets a new one then.
         self.set_for = 0;
