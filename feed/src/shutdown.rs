@@ -77,7 +77,11 @@ impl Shutdown {
     pub async fn begun(&self) {
         let (watch, mut sleeper) = (self.watch(), Sleeper::default());
         poll_fn(|cx: &mut Context<'_>| {
-            sleeper.sleep_with(cx.waker(), |sleeper| watch.set_sleeper(sleeper));
+            if !sleeper.has(cx.waker()) {
+                sleeper.set_waker(cx.waker());
+                watch.set_sleeper(&sleeper);
+            }
+            sleeper.sleep();
             if self.has_begun() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

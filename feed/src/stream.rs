@@ -108,8 +108,9 @@ impl EventStream {
     /// The next event, or the time to poll again. After `Wait` the waker is called once when there
     /// may be an event before that time.
     pub fn poll_event(&mut self, now: Now, waker: &Waker) -> EventPoll {
+        self.take_waker(waker);
         let mut found = None;
-        match (self.poll_item(now, waker, |item| found = Some(item)), found) {
+        match (self.poll_item(now, |item| found = Some(item)), found) {
             (Look::Wait(until), _) => EventPoll::Wait(until),
             (_, Some(item)) => EventPoll::Item(item),
             (_, None) => EventPoll::End,
@@ -120,8 +121,8 @@ impl EventStream {
     // All of this is in line, down to the source, so that no event is moved from call to call: that
     // took more instructions than the rest (callgrind).
     #[inline(always)]
-    fn poll_item(&mut self, now: Now, waker: &Waker, mut take: impl FnMut(Item)) -> Look {
-        let look = self.look(now, waker, &mut take);
+    fn poll_item(&mut self, now: Now, mut take: impl FnMut(Item)) -> Look {
+        let look = self.look(now, &mut take);
         let Look::Wait(until) = look else { return look };
         let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
         if now.monotonic < keep_alive {
@@ -133,15 +134,12 @@ impl EventStream {
 
     /// As [`poll_item`](Self::poll_item), without a keep-alive.
     #[inline(always)]
-    fn look(&mut self, now: Now, waker: &Waker, take: &mut impl FnMut(Item)) -> Look {
-        if now.monotonic < self.waits_until && self.rests(waker) {
+    fn look(&mut self, now: Now, take: &mut impl FnMut(Item)) -> Look {
+        if now.monotonic < self.waits_until && self.sleeper.is_asleep() {
             return Look::Wait(self.waits_until);
         }
         // Before the look, so that no event between the two is missed.
-        self.sleeper.sleep_with(waker, |sleeper| {
-            self.source.set_sleeper(sleeper);
-            self.shutdown.set_sleeper(sleeper);
-        });
+        self.sleeper.sleep();
         self.waits_until = 0;
         let look = self.next(now, take);
         if let Look::Wait(until) = look {
@@ -150,15 +148,31 @@ impl EventStream {
         look
     }
 
-    /// True if there is nothing new before [`waits_until`](Self::waits_until): this waker was not
-    /// called since.
+    /// True if there is nothing new before [`waits_until`](Self::waits_until): it has this waker, and
+    /// has not called it since.
+    #[cfg(feature = "tokio")]
     #[inline]
-    fn rests(&mut self, waker: &Waker) -> bool {
-        if self.waits_until != 0 && self.sleeper.has(waker) && self.sleeper.is_asleep() {
-            return true;
+    fn rests(&self, waker: &Waker) -> bool {
+        self.waits_until != 0 && self.sleeper.is_asleep() && self.sleeper.has(waker)
+    }
+
+    /// Takes this waker for all sleeps, if it is another one; true if it is.
+    #[inline]
+    fn take_waker(&mut self, waker: &Waker) -> bool {
+        let is_new = !self.sleeper.has(waker);
+        if is_new {
+            self.register(waker);
         }
+        is_new
+    }
+
+    #[inline(never)]
+    fn register(&mut self, waker: &Waker) {
+        self.sleeper.set_waker(waker);
+        self.source.set_sleeper(&self.sleeper);
+        self.shutdown.set_sleeper(&self.sleeper);
+        // It may have called the other one.
         self.waits_until = 0;
-        false
     }
 
     #[inline(always)]
@@ -201,33 +215,35 @@ impl EventStream {
 
     /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
     pub fn poll_frame(&mut self, now: Now, waker: &Waker) -> FramePoll {
-        self.poll_write(now, waker, false)
+        self.take_waker(waker);
+        self.poll_write(now, false)
     }
 
     /// The same as a chunk of HTTP/1.1, for a server that writes the framing itself.
     pub fn poll_chunk(&mut self, now: Now, waker: &Waker) -> FramePoll {
-        self.poll_write(now, waker, true)
+        self.take_waker(waker);
+        self.poll_write(now, true)
     }
 
     #[inline(always)]
-    fn poll_write(&mut self, now: Now, waker: &Waker, chunked: bool) -> FramePoll {
+    fn poll_write(&mut self, now: Now, chunked: bool) -> FramePoll {
         let mut gathered = Gathered::Nothing;
-        match self.poll_item(now, waker, |item| gathered.add(item)) {
+        match self.poll_item(now, |item| gathered.add(item)) {
             Look::Wait(until) => return FramePoll::Wait(until),
             Look::End => return FramePoll::End,
             Look::Item => {}
         }
         if self.may_have_more() {
-            self.gather(now, waker, &mut gathered);
+            self.gather(now, &mut gathered);
         }
         FramePoll::Frame(gathered.finish(chunked))
     }
 
     /// Adds what is ready behind the first event.
     #[inline(never)]
-    fn gather(&mut self, now: Now, waker: &Waker, gathered: &mut Gathered) {
+    fn gather(&mut self, now: Now, gathered: &mut Gathered) {
         while gathered.len() < COALESCE_BYTES && self.may_have_more() {
-            let Look::Item = self.look(now, waker, &mut |item| gathered.add(item)) else { return };
+            let Look::Item = self.look(now, &mut |item| gathered.add(item)) else { return };
         }
     }
 

@@ -56,15 +56,9 @@ impl Sleeper {
         self.waker.will_wake(waker)
     }
 
-    /// As [`sleep`](Self::sleep), with this waker. If it is another one, `register` takes clones of this
-    /// to where they are woken.
-    #[inline]
-    pub(crate) fn sleep_with(&mut self, waker: &Waker, register: impl FnOnce(&Sleeper)) {
-        if !self.has(waker) {
-            self.waker.clone_from(waker);
-            register(self);
-        }
-        self.sleep();
+    /// Sets the waker of this one, and of clones that are made from now on.
+    pub(crate) fn set_waker(&mut self, waker: &Waker) {
+        self.waker.clone_from(waker);
     }
 }
 

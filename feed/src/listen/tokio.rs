@@ -208,7 +208,7 @@ impl<S> RequestDeadline<S> {
     }
 
     /// Ready when the connection is due; or else it wakes the task then.
-    #[inline]
+    #[inline(always)]
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.timer.is_none() && self.connection.is_streaming() {
             return Poll::Pending;
@@ -216,6 +216,7 @@ impl<S> RequestDeadline<S> {
         self.poll_timer(cx)
     }
 
+    #[inline(never)]
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let Some(due) = self.connection.due() else {
             self.timer = None;

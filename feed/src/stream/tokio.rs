@@ -50,7 +50,7 @@ impl Stream for Frames {
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = &mut *self;
-        if this.pace.rests(&mut this.stream, cx) { Poll::Pending } else { this.poll_frame(cx) }
+        if this.pace.rests(&this.stream, cx) { Poll::Pending } else { this.poll_frame(cx) }
     }
 }
 
@@ -60,7 +60,7 @@ impl Frames {
         ready!(pace.poll_turn(stream, cx));
         loop {
             let now = pace.now(stream);
-            match stream.poll_write(now, cx.waker(), false) {
+            match stream.poll_write(now, false) {
                 FramePoll::Frame(frame) => {
                     pace.passed(now, stream.follows_clock && !stream.may_have_more());
                     return Poll::Ready(Some(frame));
@@ -85,7 +85,7 @@ impl Stream for Events {
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let this = &mut *self;
-        if this.pace.rests(&mut this.stream, cx) { Poll::Pending } else { this.poll_event(cx) }
+        if this.pace.rests(&this.stream, cx) { Poll::Pending } else { this.poll_event(cx) }
     }
 }
 
@@ -130,7 +130,7 @@ impl Pace {
     /// True if nothing can have happened since the last poll: frameworks poll two or three times for
     /// each event.
     #[inline]
-    fn rests(&mut self, stream: &mut EventStream, cx: &mut Context<'_>) -> bool {
+    fn rests(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> bool {
         if !stream.rests(cx.waker()) {
             return false;
         }
@@ -146,13 +146,15 @@ impl Pace {
 
     /// Pending after many items in a row; the task is woken at once, behind the others.
     #[inline]
-    fn poll_turn(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> Poll<()> {
-        if !stream.sleeper.has(cx.waker()) {
+    fn poll_turn(&mut self, stream: &mut EventStream, cx: &mut Context<'_>) -> Poll<()> {
+        if stream.take_waker(cx.waker()) {
             self.set_for = 0;
         }
-        if self.items < ITEMS_PER_TURN {
-            return Poll::Ready(());
-        }
+        if self.items < ITEMS_PER_TURN { Poll::Ready(()) } else { self.poll_yield(cx) }
+    }
+
+    #[inline(never)]
+    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.items = 0;
         // A plain call of the waker would keep the runtime from its sockets: it looks at them when no task
         // is ready, and otherwise only after many of such turns.
@@ -179,7 +181,9 @@ impl Pace {
     /// An item passes; `again`: its time will do for the next look.
     fn passed(&mut self, now: Now, again: bool) {
         self.items += 1;
-        self.now = again.then_some(now);
+        if again {
+            self.now = Some(now);
+        }
     }
 
     /// Ready when it is time to look again. That may be too early: each event moves the keep-alive,
