@@ -124,9 +124,8 @@ impl EventStream {
     fn poll_item(&mut self, now: Now, mut take: impl FnMut(Item)) -> Look {
         let look = self.look(now, &mut take);
         let Look::Wait(until) = look else { return look };
-        let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
-        if now.monotonic < keep_alive {
-            return Look::Wait(until.min(keep_alive));
+        if now.monotonic < self.keep_alive_due() {
+            return Look::Wait(until.min(self.keep_alive_due()));
         }
         take(self.send(now, Event::comment("")));
         Look::Item
@@ -251,6 +250,17 @@ impl EventStream {
     /// [`Wait`](FramePoll::Wait) has not come.
     pub fn follows_clock(&self) -> bool {
         self.follows_clock
+    }
+
+    /// The time to poll again as in [`Wait`](FramePoll::Wait), if the last poll has found that there
+    /// was nothing more.
+    pub fn rests_until(&self) -> Option<u64> {
+        let until = self.waits_until.min(self.keep_alive_due());
+        (!self.may_have_more()).then_some(until)
+    }
+
+    fn keep_alive_due(&self) -> u64 {
+        self.quiet_since.saturating_add(self.keep_alive_ns)
     }
 
     /// False if the source had nothing more at the time of the last poll.
