@@ -53,7 +53,7 @@ pub enum EventPoll {
     End,
 }
 
-/// What a look for the next event found.
+/// The result of a look for the next event.
 enum Look {
     /// It was handed on.
     Item,
@@ -71,7 +71,7 @@ pub struct EventStream {
     keep_alive_ns: u64,
     /// When the last byte left, in monotonic nanoseconds.
     quiet_since: u64,
-    /// What the source and the shutdown wake.
+    /// In the lists of the source and of the shutdown.
     sleeper: Sleeper,
     /// The source had nothing more, and has nothing before that time unless the sleeper was woken
     /// since; 0 if that is not known.

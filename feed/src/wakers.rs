@@ -130,3 +130,51 @@ impl Wakers {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::shutdown::unpark_this_thread;
+
+    /// As a stream does, in the list of its topic and in that of the shutdown. Each waker is another
+    /// one, as of a stream that moves from task to task.
+    #[test]
+    fn no_wake_is_lost_however_an_event_and_a_sleep_meet() {
+        const EVENTS: u64 = 3000;
+        /// Only a lost wake takes so long.
+        const LOST: Duration = Duration::from_secs(30);
+        let lists = [Wakers::default(), Wakers::default()];
+        let slots = lists.each_ref().map(Wakers::register);
+        let (event, seen) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut sleeper = Sleeper::default();
+                while seen.load(SeqCst) < EVENTS {
+                    sleeper.set_waker(&unpark_this_thread());
+                    lists.iter().zip(&slots).for_each(|(list, slot)| list.set(slot, &sleeper));
+                    sleeper.sleep();
+                    let newest = event.load(SeqCst);
+                    if seen.swap(newest, SeqCst) == newest && newest < EVENTS {
+                        let start = Instant::now();
+                        thread::park_timeout(LOST);
+                        assert!(start.elapsed() < LOST, "after {newest} events");
+                    }
+                }
+            });
+            // Each event waits until the last one was seen, or it would make up for a lost wake.
+            for number in 1..=EVENTS {
+                event.store(number, SeqCst);
+                lists[number as usize % 2].wake_all();
+                let start = Instant::now();
+                while seen.load(SeqCst) < number && start.elapsed() < 2 * LOST {
+                    thread::yield_now();
+                }
+            }
+        });
+        assert_eq!(seen.into_inner(), EVENTS);
+    }
+}

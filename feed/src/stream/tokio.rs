@@ -136,7 +136,7 @@ impl Pace {
         }
         let is_set = self.is_set(stream.waits_until);
         if is_set {
-            self.items = 0;
+            (self.items, self.now) = (0, None);
         } else {
             // The timer has fired, or is to fire earlier.
             self.set_for = 0;
