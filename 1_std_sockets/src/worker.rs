@@ -145,7 +145,7 @@ impl Worker {
     }
 
     fn expire_timers(&mut self) {
-        let now = self.read_clock();
+        let now = self.local.now.get().monotonic;
         while let Some((at, slot)) = self.timers.first()
             && at <= now
         {
@@ -229,7 +229,6 @@ impl Worker {
     }
 
     fn take_turn(&mut self, slot: u32) {
-        self.read_clock();
         let Slot { connection: Some(connection), waker, .. } = &mut self.slots[slot as usize]
         else {
             return;
@@ -246,7 +245,7 @@ impl Worker {
         }
     }
 
-    /// Sets the clock of all connections; returns its monotonic time.
+    /// Sets the clock of all connections, once in a round; returns its monotonic time.
     fn read_clock(&self) -> u64 {
         self.local.read_clock().monotonic
     }

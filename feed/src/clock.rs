@@ -18,7 +18,7 @@ pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MS;
 
 /// The time between two comparisons of the clocks, so that reading the time costs one clock.
-const COMPARE_NS: u64 = 10 * MS;
+const COMPARE_NS: u64 = MS;
 
 /// Two clocks that are read one after the other, further apart than this, say nothing about each
 /// other: the thread was interrupted in between.
@@ -56,6 +56,12 @@ pub fn now() -> Now {
     CLOCK.now()
 }
 
+/// A moment at most a millisecond before the last call of [`now`], whichever thread made it, without
+/// a look at a clock.
+pub fn recent() -> Now {
+    CLOCK.recent()
+}
+
 /// That monotonic time, for a timer of the system or of a runtime.
 pub fn instant(monotonic: u64) -> Instant {
     CLOCK.start + wait(CLOCK.start_unix, monotonic)
@@ -90,7 +96,7 @@ impl Clock {
         // The closest of a few readings: one may have been interrupted.
         let (start_unix, start, _) =
             (0..5).map(|_| read()).min_by_key(|reading| reading.2).expect("five readings");
-        let (set_by, compared) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (set_by, compared) = (AtomicU64::new(0), AtomicU64::new(start_unix));
         Clock { start, start_unix, set_by, compared }
     }
 
@@ -101,6 +107,14 @@ impl Clock {
             let known = self.set_by.load(Relaxed);
             self.learn(known, monotonic, unix_ns(), self.monotonic());
         }
+        self.at(monotonic)
+    }
+
+    fn recent(&self) -> Now {
+        self.at(self.compared.load(Relaxed))
+    }
+
+    fn at(&self, monotonic: u64) -> Now {
         Now { monotonic, unix: monotonic.wrapping_add(self.set_by.load(Relaxed)) }
     }
 

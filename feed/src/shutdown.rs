@@ -16,7 +16,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::wakers::{Slot, Wakers};
+use crate::wakers::{Sleeper, Slot, Wakers};
 
 /// The time for streams to end whole, before the process ends in any case: the contract says 2 s,
 /// and a client that reads nothing must not hold up the others for longer.
@@ -75,9 +75,13 @@ impl Shutdown {
 
     /// Waits, in any async runtime, until it begins.
     pub async fn begun(&self) {
-        let watch = self.watch();
+        let (watch, mut sleeper) = (self.watch(), Sleeper::default());
         poll_fn(|cx: &mut Context<'_>| {
-            watch.set_waker(cx.waker());
+            if !sleeper.has(cx.waker()) {
+                sleeper.set_waker(cx.waker());
+                watch.set_sleeper(&sleeper);
+            }
+            sleeper.sleep();
             if self.has_begun() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -86,11 +90,12 @@ impl Shutdown {
     /// Waits on this thread until it begins.
     pub fn wait(&self) {
         let watch = self.watch();
-        let waker = unpark_this_thread();
-        watch.set_waker(&waker);
+        let sleeper = Sleeper::from(&unpark_this_thread());
+        watch.set_sleeper(&sleeper);
+        sleeper.sleep();
         while !self.has_begun() {
             thread::park();
-            watch.set_waker(&waker);
+            sleeper.sleep();
         }
     }
 
@@ -108,10 +113,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Sets the waker, which is called when the shutdown begins. The caller checks again afterwards.
-    pub(crate) fn set_waker(&self, waker: &std::task::Waker) {
-        self.shutdown.state.wakers.set_waker(&self.slot, waker);
-        self.slot.sleep();
+    /// Sets what wakes when the shutdown begins.
+    pub(crate) fn set_sleeper(&self, sleeper: &Sleeper) {
+        self.shutdown.state.wakers.set(&self.slot, sleeper);
     }
 
     pub(crate) fn has_begun(&self) -> bool {

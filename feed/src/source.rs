@@ -11,7 +11,6 @@ mod ticks;
 mod time;
 
 use std::sync::Arc;
-use std::task::Waker;
 
 pub use self::script::{MAX_SCRIPT_BYTES, Script};
 pub use self::simulation::{LatestPrices, SIMULATION_INTERVAL_MS, Simulation};
@@ -20,6 +19,7 @@ pub use self::ticks::{TickRules, Ticks};
 pub use self::time::Time;
 use crate::clock::Now;
 use crate::event::{Event, Gap};
+pub use crate::wakers::Sleeper;
 use crate::wire::Encoded;
 
 /// The result of [`Source::poll`].
@@ -28,10 +28,15 @@ pub enum SourcePoll {
     /// An event for this stream alone.
     Event(Event),
     /// An event that other streams get too, encoded already.
-    Shared(Arc<Encoded>),
+    Shared {
+        /// The event.
+        encoded: Arc<Encoded>,
+        /// False if there is none behind it yet: the sleeper is woken for the next.
+        more: bool,
+    },
     /// Events that were asked for are gone.
     Gap(Gap),
-    /// The monotonic time of the next event, in nanoseconds; `None`: the waker will be called.
+    /// The monotonic time of the next event, in nanoseconds; `None`: the sleeper is woken.
     Wait(Option<u64>),
     /// The stream has ended.
     End,
@@ -39,20 +44,17 @@ pub enum SourcePoll {
 
 /// A sequence of events over time.
 pub trait Source: Send + Sync {
-    /// The next event, or when to ask again.
+    /// The next event, or when to ask again. The caller sleeps from before this poll, so that no event
+    /// between the two is missed.
     fn poll(&mut self, now: Now) -> SourcePoll;
 
-    /// Sets the waker for all sleeps. Only a source that returns `Wait(None)` needs it.
-    fn set_waker(&mut self, _waker: &Waker) {}
-
-    /// From now on the waker is called, once, when there may be more. The caller polls once more
-    /// afterwards: an event may have come in between.
-    fn sleep(&mut self) {}
-
-    /// True from then until the waker was called. A source that needs no waker sleeps all the time.
-    fn is_asleep(&self) -> bool {
+    /// False if no event depends on the time: the sleeper is woken for each.
+    fn follows_clock(&self) -> bool {
         true
     }
+
+    /// Sets what to wake for the next event. Only a source that returns `Wait(None)` needs it.
+    fn set_sleeper(&mut self, _sleeper: &Sleeper) {}
 }
 
 impl std::fmt::Debug for dyn Source {

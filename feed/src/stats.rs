@@ -85,11 +85,14 @@ impl OpenStream {
         self.stats.lagged.fetch_add(1, Relaxed);
     }
 
-    /// The source is gone, though the stream may still be on its way out.
-    pub(crate) fn source_ended(&mut self) {
-        if std::mem::take(&mut self.producing) {
+    /// The source is gone, though the stream may still be on its way out. False if it was gone
+    /// before.
+    pub(crate) fn source_ended(&mut self) -> bool {
+        let ended = std::mem::take(&mut self.producing);
+        if ended {
             self.stats.producers.fetch_sub(1, Relaxed);
         }
+        ended
     }
 }
 

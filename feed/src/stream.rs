@@ -20,9 +20,9 @@ pub use self::tokio::{Events, Frames};
 use crate::clock::{MS, Now};
 use crate::event::Event;
 use crate::shutdown::Watch;
-use crate::source::{Source, SourcePoll};
+use crate::source::{Sleeper, Source, SourcePoll};
 use crate::stats::OpenStream;
-use crate::wire::{self, Encoded};
+use crate::wire::Encoded;
 use crate::wire_log::StreamLog;
 
 /// Bytes that are gathered for one write when several events are ready. More would not make the
@@ -33,29 +33,48 @@ pub const COALESCE_BYTES: usize = 16 * 1024;
 /// reconnect all at once would overload the server that comes up.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
+/// An event that leaves.
+#[derive(Debug)]
+pub enum Item {
+    /// For this stream alone.
+    Event(Event),
+    /// Other streams get it too, and it is encoded already.
+    Shared(Arc<Encoded>),
+}
+
 /// The result of [`EventStream::poll_event`].
 #[derive(Debug)]
 pub enum EventPoll {
-    /// An event for this stream alone.
-    Event(Event),
-    /// An event that other streams get too, encoded already.
-    Shared(Arc<Encoded>),
+    /// An event.
+    Item(Item),
     /// The monotonic time to poll again, in nanoseconds, unless the waker is called before.
     Wait(u64),
     /// The stream has ended: the response ends, whole.
     End,
 }
 
+/// The result of a look for the next event.
+enum Look {
+    /// It was handed on.
+    Item,
+    /// As [`EventPoll::Wait`].
+    Wait(u64),
+    End,
+}
+
 /// A response body of type `text/event-stream`, before any encoding.
 #[derive(Debug)]
 pub struct EventStream {
-    source: Option<Box<dyn Source>>,
+    source: Box<dyn Source>,
+    /// [`Source::follows_clock`], in reach.
+    follows_clock: bool,
     keep_alive_ns: u64,
     /// When the last byte left, in monotonic nanoseconds.
     quiet_since: u64,
-    /// The waker that the source and the shutdown have.
-    waker: Option<Waker>,
-    /// The source has nothing before that time unless it calls the waker; 0 if that is not known.
+    /// In the lists of the source and of the shutdown.
+    sleeper: Sleeper,
+    /// The source had nothing more, and has nothing before that time unless the sleeper was woken
+    /// since; 0 if that is not known.
     waits_until: u64,
     shutdown: Watch,
     open: OpenStream,
@@ -74,10 +93,11 @@ impl EventStream {
         // At least a millisecond, the step of the runtimes' timers.
         let keep_alive_ns = u64::try_from(keep_alive.as_nanos()).unwrap_or(u64::MAX).max(MS);
         EventStream {
-            source: Some(source),
+            follows_clock: source.follows_clock(),
+            source,
             keep_alive_ns,
             quiet_since: now.monotonic,
-            waker: None,
+            sleeper: Sleeper::default(),
             waits_until: 0,
             shutdown,
             open,
@@ -87,133 +107,160 @@ impl EventStream {
 
     /// The next event, or the time to poll again. After `Wait` the waker is called once when there
     /// may be an event before that time.
-    #[inline(always)]
     pub fn poll_event(&mut self, now: Now, waker: &Waker) -> EventPoll {
-        match self.look(now, waker) {
-            EventPoll::Wait(until) => {
-                let keep_alive = self.quiet_since.saturating_add(self.keep_alive_ns);
-                if now.monotonic >= keep_alive {
-                    return self.send(now, Event::comment(""));
-                }
-                EventPoll::Wait(until.min(keep_alive))
-            }
-            ready => ready,
+        self.take_waker(waker);
+        let mut found = None;
+        match (self.poll_item(now, |item| found = Some(item)), found) {
+            (Look::Wait(until), _) => EventPoll::Wait(until),
+            (_, Some(item)) => EventPoll::Item(item),
+            (_, None) => EventPoll::End,
         }
     }
 
-    /// As [`poll_event`](Self::poll_event), without a keep-alive.
-    // Twice for each event. In line it costs fewer instructions (callgrind), since no event is moved.
+    /// Hands the next event to `take`.
+    // All of this is in line, down to the source, so that no event is moved from call to call: that
+    // took more instructions than the rest (callgrind).
     #[inline(always)]
-    fn look(&mut self, now: Now, waker: &Waker) -> EventPoll {
-        loop {
-            // Asleep before the look, so that no event between the two is missed.
-            if !self.has_waker(waker) || !self.is_asleep() {
-                self.sleep(waker);
-            } else if now.monotonic < self.waits_until && !self.shutdown.has_begun() {
-                // No call of the waker, so there is nothing new.
-                return EventPoll::Wait(self.waits_until);
-            }
-            self.waits_until = 0;
-            match self.next(now) {
-                EventPoll::Wait(until) if self.is_asleep() => {
-                    self.waits_until = until;
-                    return EventPoll::Wait(until);
-                }
-                // It was woken meanwhile, perhaps by an event that is taken already.
-                EventPoll::Wait(_) => {}
-                ready => return ready,
-            }
+    fn poll_item(&mut self, now: Now, mut take: impl FnMut(Item)) -> Look {
+        let look = self.look(now, &mut take);
+        let Look::Wait(until) = look else { return look };
+        if now.monotonic < self.keep_alive_due() {
+            return Look::Wait(until.min(self.keep_alive_due()));
         }
+        take(self.send(now, Event::comment("")));
+        Look::Item
     }
 
-    /// True until this time, unless the waker is called before; 0 if that is not known.
+    /// As [`poll_item`](Self::poll_item), without a keep-alive.
+    #[inline(always)]
+    fn look(&mut self, now: Now, take: &mut impl FnMut(Item)) -> Look {
+        if now.monotonic < self.waits_until && self.sleeper.is_asleep() {
+            return Look::Wait(self.waits_until);
+        }
+        // Before the look, so that no event between the two is missed.
+        self.sleeper.sleep();
+        self.waits_until = 0;
+        let look = self.next(now, take);
+        if let Look::Wait(until) = look {
+            self.waits_until = until;
+        }
+        look
+    }
+
+    /// True if there is nothing new before [`waits_until`](Self::waits_until): it has this waker, and
+    /// has not called it since.
     #[cfg(feature = "tokio")]
     #[inline]
-    fn sleeps_until(&self, waker: &Waker) -> u64 {
-        let is_asleep = self.has_waker(waker) && self.is_asleep() && !self.shutdown.has_begun();
-        if is_asleep { self.waits_until } else { 0 }
+    fn rests(&self, waker: &Waker) -> bool {
+        self.waits_until != 0 && self.sleeper.is_asleep() && self.sleeper.has(waker)
     }
 
-    /// False also for the same waker, if that cannot be seen.
+    /// Takes this waker for all sleeps, if it is another one; true if it is.
     #[inline]
-    fn has_waker(&self, waker: &Waker) -> bool {
-        self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    fn take_waker(&mut self, waker: &Waker) -> bool {
+        let is_new = !self.sleeper.has(waker);
+        if is_new {
+            self.register(waker);
+        }
+        is_new
     }
 
-    #[inline]
-    fn is_asleep(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.is_asleep())
+    #[inline(never)]
+    fn register(&mut self, waker: &Waker) {
+        self.sleeper.set_waker(waker);
+        self.source.set_sleeper(&self.sleeper);
+        self.shutdown.set_sleeper(&self.sleeper);
+        // It may have called the other one.
+        self.waits_until = 0;
     }
 
     #[inline(always)]
-    fn next(&mut self, now: Now) -> EventPoll {
-        let Some(source) = &mut self.source else { return EventPoll::End };
-        if self.shutdown.has_begun() {
-            self.end();
-            return self.send(now, Event::retry(Duration::from_millis(fastrand::u64(RETRY_MS))));
+    fn next(&mut self, now: Now, take: &mut impl FnMut(Item)) -> Look {
+        if self.shutdown.has_begun() && self.end() {
+            let retry = Duration::from_millis(fastrand::u64(RETRY_MS));
+            take(self.send(now, Event::retry(retry)));
+            return Look::Item;
         }
-        match source.poll(now) {
-            SourcePoll::Event(event) => {
-                self.open.sent();
-                self.send(now, event)
-            }
-            SourcePoll::Gap(gap) => {
-                self.open.lagged();
-                self.open.sent();
-                self.send(now, gap.into())
-            }
-            SourcePoll::Shared(encoded) => {
+        match self.source.poll(now) {
+            SourcePoll::Shared { encoded, more } => {
+                // The sleeper is woken for the next.
+                self.waits_until = if more { 0 } else { u64::MAX };
                 self.open.sent();
                 self.quiet_since = now.monotonic;
                 if let Some(log) = &self.log {
                     log.sent(&encoded.event());
                 }
-                EventPoll::Shared(encoded)
+                take(Item::Shared(encoded));
+                Look::Item
             }
-            SourcePoll::Wait(until) => EventPoll::Wait(until.unwrap_or(u64::MAX)),
+            SourcePoll::Event(event) => {
+                self.open.sent();
+                take(self.send(now, event));
+                Look::Item
+            }
+            SourcePoll::Gap(gap) => {
+                self.open.lagged();
+                self.open.sent();
+                take(self.send(now, gap.into()));
+                Look::Item
+            }
+            SourcePoll::Wait(until) => Look::Wait(until.unwrap_or(u64::MAX)),
             SourcePoll::End => {
                 self.end();
-                EventPoll::End
+                Look::End
             }
         }
-    }
-
-    fn sleep(&mut self, waker: &Waker) {
-        let has_waker = self.has_waker(waker);
-        let Some(source) = &mut self.source else { return };
-        if !has_waker {
-            source.set_waker(waker);
-            self.shutdown.set_waker(waker);
-            self.waker = Some(waker.clone());
-        }
-        source.sleep();
     }
 
     /// Everything that is ready now, encoded, for one write of about [`COALESCE_BYTES`] at most.
     pub fn poll_frame(&mut self, now: Now, waker: &Waker) -> FramePoll {
-        self.poll_write(now, waker, false)
+        self.take_waker(waker);
+        self.poll_write(now, false)
     }
 
     /// The same as a chunk of HTTP/1.1, for a server that writes the framing itself.
     pub fn poll_chunk(&mut self, now: Now, waker: &Waker) -> FramePoll {
-        self.poll_write(now, waker, true)
+        self.take_waker(waker);
+        self.poll_write(now, true)
     }
 
-    #[inline]
-    fn poll_write(&mut self, now: Now, waker: &Waker, chunked: bool) -> FramePoll {
+    #[inline(always)]
+    fn poll_write(&mut self, now: Now, chunked: bool) -> FramePoll {
         let mut gathered = Gathered::Nothing;
-        while gathered.len() < COALESCE_BYTES {
-            let is_first = gathered.len() == 0;
-            let next = if is_first { self.poll_event(now, waker) } else { self.look(now, waker) };
-            match next {
-                EventPoll::Shared(encoded) => gathered.add(encoded),
-                EventPoll::Event(event) => wire::encode_into(&event, gathered.batch()),
-                EventPoll::Wait(until) if is_first => return FramePoll::Wait(until),
-                EventPoll::End if is_first => return FramePoll::End,
-                EventPoll::Wait(_) | EventPoll::End => break,
-            }
+        match self.poll_item(now, |item| gathered.add(item)) {
+            Look::Wait(until) => return FramePoll::Wait(until),
+            Look::End => return FramePoll::End,
+            Look::Item => {}
+        }
+        if self.may_have_more() {
+            self.gather(now, &mut gathered);
         }
         FramePoll::Frame(gathered.finish(chunked))
+    }
+
+    /// Adds what is ready behind the first event.
+    #[inline(never)]
+    fn gather(&mut self, now: Now, gathered: &mut Gathered) {
+        while gathered.len() < COALESCE_BYTES && self.may_have_more() {
+            let Look::Item = self.look(now, &mut |item| gathered.add(item)) else { return };
+        }
+    }
+
+    /// False if a moment ago is exact enough for the next poll, as long as the time of the last
+    /// [`Wait`](FramePoll::Wait) has not come.
+    pub fn follows_clock(&self) -> bool {
+        self.follows_clock
+    }
+
+    /// The time to poll again as in [`Wait`](FramePoll::Wait), if the last poll has found that there
+    /// was nothing more.
+    pub fn rests_until(&self) -> Option<u64> {
+        let until = self.waits_until.min(self.keep_alive_due());
+        (!self.may_have_more()).then_some(until)
+    }
+
+    fn keep_alive_due(&self) -> u64 {
+        self.quiet_since.saturating_add(self.keep_alive_ns)
     }
 
     /// False if the source had nothing more at the time of the last poll.
@@ -221,17 +268,28 @@ impl EventStream {
         self.waits_until == 0
     }
 
-    fn send(&mut self, now: Now, event: Event) -> EventPoll {
+    fn send(&mut self, now: Now, event: Event) -> Item {
         self.quiet_since = now.monotonic;
         if let Some(log) = &self.log {
             log.sent(&event);
         }
-        EventPoll::Event(event)
+        Item::Event(event)
     }
 
-    fn end(&mut self) {
-        self.source = None;
-        self.open.source_ended();
+    /// False if it has ended before.
+    #[cold]
+    fn end(&mut self) -> bool {
+        self.source = Box::new(Ended);
+        self.open.source_ended()
+    }
+}
+
+/// The source of a stream that has ended, though its last bytes may still be on their way.
+struct Ended;
+
+impl Source for Ended {
+    fn poll(&mut self, _now: Now) -> SourcePoll {
+        SourcePoll::End
     }
 }
 
@@ -350,6 +408,7 @@ mod tests {
         assert!(matches!(stream.poll_event(Now::at(now), &waker), EventPoll::Wait(_)));
         publish(&feed, b"x".to_vec());
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert!(matches!(stream.poll_event(Now::at(now), &waker), EventPoll::Item(_)));
         feed.shutdown.begin();
         assert_eq!(count.0.load(Ordering::SeqCst), 2);
     }
@@ -368,7 +427,7 @@ mod tests {
         }
         let polls = Arc::new(AtomicU64::new(0));
         let mut stream = feed().subscribe("t", "", None).expect("open").expect("a stream");
-        stream.source = Some(Box::new(Counted(Arc::clone(&polls), true)));
+        (stream.source, stream.follows_clock) = (Box::new(Counted(Arc::clone(&polls), true)), true);
         let waker = Waker::from(Arc::new(Count::default()));
         let now = stream.quiet_since;
         let mut poll =

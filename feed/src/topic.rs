@@ -10,12 +10,11 @@ use std::collections::VecDeque;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 
 use crate::clock::Now;
 use crate::event::{Event, Gap};
 use crate::source::{Source, SourcePoll};
-use crate::wakers::{Slot, Wakers};
+use crate::wakers::{Sleeper, Slot, Wakers};
 use crate::wire::Encoded;
 
 /// How much a topic retains; the oldest events go first.
@@ -284,19 +283,15 @@ impl Source for Subscription {
         }
         let at = usize::try_from(self.next - oldest).expect("the ring fits into memory");
         self.next += 1;
-        SourcePoll::Shared(Arc::clone(&ring.events[at]))
+        SourcePoll::Shared { encoded: Arc::clone(&ring.events[at]), more: self.next <= ring.newest }
     }
 
-    fn set_waker(&mut self, waker: &Waker) {
-        self.topic.wakers.set_waker(&self.slot, waker);
+    fn follows_clock(&self) -> bool {
+        false
     }
 
-    fn sleep(&mut self) {
-        self.slot.sleep();
-    }
-
-    fn is_asleep(&self) -> bool {
-        self.slot.is_asleep()
+    fn set_sleeper(&mut self, sleeper: &Sleeper) {
+        self.topic.wakers.set(&self.slot, sleeper);
     }
 }
 
@@ -320,7 +315,9 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             seen.push(match subscription.poll(Now::at(0)) {
-                SourcePoll::Shared(encoded) => encoded.event().data.expect("messages have data"),
+                SourcePoll::Shared { encoded, .. } => {
+                    encoded.event().data.expect("messages have data")
+                }
                 SourcePoll::Gap(gap) => format!("{gap:?}"),
                 SourcePoll::Wait(None) => return seen,
                 step => panic!("a topic never says {step:?}"),
@@ -518,8 +515,9 @@ mod tests {
     #[test]
     fn a_publish_wakes_each_sleeper_once() {
         use std::sync::atomic::AtomicUsize;
+        use std::task::{Wake, Waker};
         struct Count(AtomicUsize);
-        impl std::task::Wake for Count {
+        impl Wake for Count {
             fn wake(self: Arc<Self>) {
                 self.0.fetch_add(1, Ordering::SeqCst);
             }
@@ -527,12 +525,17 @@ mod tests {
         let topic = topic(8, 100_000);
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
-        let mut sleepers: Vec<Subscription> = (0..10).map(|_| topic.subscribe(None)).collect();
-        sleepers.iter_mut().for_each(|sleeper| sleeper.set_waker(&waker));
+        let sleepers: Vec<_> = (0..10).map(|_| Sleeper::from(&waker)).collect();
+        let subscribe = |sleeper| {
+            let mut subscription = topic.subscribe(None);
+            subscription.set_sleeper(sleeper);
+            subscription
+        };
+        let mut subscriptions: Vec<Subscription> = sleepers.iter().map(subscribe).collect();
         topic.publish("0".into());
         assert_eq!(count.0.load(Ordering::SeqCst), 0, "none sleeps");
-        sleepers.iter_mut().for_each(Subscription::sleep);
-        sleepers.truncate(9);
+        sleepers.iter().for_each(Sleeper::sleep);
+        subscriptions.truncate(9);
         topic.publish("1".into());
         assert_eq!(count.0.load(Ordering::SeqCst), 9);
         topic.publish("2".into());

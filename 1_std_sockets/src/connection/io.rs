@@ -26,7 +26,7 @@ pub const NEVER: u64 = u64::MAX;
 /// The state that the connections of one worker share.
 #[derive(Debug)]
 pub struct Local {
-    /// The time of this turn. Deadlines and events are due in its monotonic time.
+    /// The time of this round of turns. Deadlines are due in its monotonic time.
     pub now: Cell<Now>,
     /// The time for a request, and again for its answer.
     timeout_ns: u64,

@@ -49,33 +49,31 @@ impl Outgoing {
                 && self.frame.is_empty()
                 && self.written == 0
             {
-                let now = io.local.now.get();
+                // Many others may have had their turn in this round, and made its time old.
+                let now = match events.follows_clock() {
+                    true => io.local.read_clock(),
+                    false => io.local.now.get(),
+                };
                 let next = match self.chunked {
                     true => events.poll_chunk(now, context.waker()),
                     false => events.poll_frame(now, context.waker()),
                 };
                 match next {
                     FramePoll::Frame(frame) => self.frame = frame,
-                    // A client that may have closed gets the frames that are ready; the stream does
-                    // not wait for more.
-                    FramePoll::Wait(_) if self.plain.is_empty() && io.has_ended() => {
-                        return Poll::Ready(Err(End::Gone));
-                    }
-                    FramePoll::Wait(until) if self.plain.is_empty() => {
-                        // Up to the next whole millisecond: streams that are due together share one
-                        // wake-up, which costs more than the writes, and an event that is due on a
-                        // whole millisecond is not late.
-                        io.deadline.set(until.next_multiple_of(MS));
-                        return Poll::Pending;
-                    }
+                    FramePoll::Wait(until) if self.plain.is_empty() => return wait(io, until),
                     // The head goes out before the first event is there.
                     FramePoll::Wait(_) => {}
                     FramePoll::End => self.end(io),
                 }
             }
             ready!(self.poll_write(io))?;
-            if self.events.is_none() {
-                return Poll::Ready(Ok(()));
+            match &self.events {
+                None => return Poll::Ready(Ok(())),
+                Some(events) => {
+                    if let Some(until) = events.rests_until() {
+                        return wait(io, until);
+                    }
+                }
             }
         }
         io.wants_a_turn.set(true);
@@ -106,4 +104,16 @@ impl Outgoing {
         self.written = 0;
         Poll::Ready(Ok(()))
     }
+}
+
+/// The end of a turn of a stream that has nothing until then.
+fn wait(io: &Io, until: u64) -> Poll<Result<(), End>> {
+    // A client that may have closed gets the frames that are ready; the stream does not wait for more.
+    if io.has_ended() {
+        return Poll::Ready(Err(End::Gone));
+    }
+    // Up to the next whole millisecond: streams that are due together share one wake-up, which costs
+    // more than the writes, and an event that is due on a whole millisecond is not late.
+    io.deadline.set(until.next_multiple_of(MS));
+    Poll::Pending
 }

@@ -322,7 +322,7 @@ mod tests {
 
     fn read(subscription: &mut Subscription) -> Vec<String> {
         let next = || match subscription.poll(Now::at(0)) {
-            SourcePoll::Shared(encoded) => encoded.event().data,
+            SourcePoll::Shared { encoded, .. } => encoded.event().data,
             SourcePoll::Gap(gap) => Some(format!("{gap:?}")),
             _ => None,
         };

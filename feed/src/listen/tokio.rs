@@ -124,13 +124,14 @@ impl Connection {
 
     /// The time at which the connection has to end; `None` while a stream is open.
     pub fn due(&self) -> Option<Instant> {
-        let is_streaming = || self.state.open_streams.load(SeqCst) > 0;
-        if is_streaming() {
-            return None;
-        }
         let phase = self.phase();
-        // One may have begun or ended meanwhile.
-        (!is_streaming()).then(|| phase.since + self.state.timeout)
+        (!self.is_streaming()).then(|| phase.since + self.state.timeout)
+    }
+
+    /// True while a stream is open. Each event asks, so it takes no lock.
+    #[inline]
+    fn is_streaming(&self) -> bool {
+        self.state.open_streams.load(SeqCst) > 0
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -207,7 +208,16 @@ impl<S> RequestDeadline<S> {
     }
 
     /// Ready when the connection is due; or else it wakes the task then.
+    #[inline(always)]
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.timer.is_none() && self.connection.is_streaming() {
+            return Poll::Pending;
+        }
+        self.poll_timer(cx)
+    }
+
+    #[inline(never)]
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let Some(due) = self.connection.due() else {
             self.timer = None;
             return Poll::Pending;
@@ -288,7 +298,7 @@ impl<S: AsyncWrite + Left + Unpin> AsyncWrite for RequestDeadline<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper reads nothing behind a next request that it holds already, so it would not see that
         // the client has left this stream.
-        if !self.reads && self.connection.due().is_none() && self.stream.poll_left(cx).is_ready() {
+        if !self.reads && self.connection.is_streaming() && self.stream.poll_left(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);

@@ -72,7 +72,10 @@ impl Simulation {
 impl Source for Simulation {
     fn poll(&mut self, now: Now) -> SourcePoll {
         match self.ids.poll(now) {
-            Ok(n) => SourcePoll::Shared(self.latest.encoded(n, n == now.unix / INTERVAL)),
+            Ok(n) => SourcePoll::Shared {
+                encoded: self.latest.encoded(n, n == now.unix / INTERVAL),
+                more: true,
+            },
             Err(other) => other,
         }
     }
@@ -148,7 +151,7 @@ mod tests {
         let ids = |last: Option<&str>| {
             let mut source = Simulation::new(latest.clone(), last, 10, now);
             let mut ids = Vec::new();
-            while let SourcePoll::Shared(encoded) = source.poll(now) {
+            while let SourcePoll::Shared { encoded, .. } = source.poll(now) {
                 ids.push(encoded.event().id.expect("prices have ids"));
             }
             ids
@@ -164,7 +167,7 @@ mod tests {
         let encoded = |n: u64| {
             let now = Now::at(n * INTERVAL);
             match Simulation::new(latest.clone(), None, 10, now).poll(now) {
-                SourcePoll::Shared(encoded) => encoded,
+                SourcePoll::Shared { encoded, .. } => encoded,
                 other => panic!("not shared: {other:?}"),
             }
         };

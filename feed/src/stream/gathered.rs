@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::wire::{CHUNK_HEAD_BYTES, CRLF, Encoded, chunk_head};
+use super::Item;
+use crate::wire::{self, CHUNK_HEAD_BYTES, CRLF, Encoded, chunk_head};
 
 /// Room for one event of ordinary size.
 const ROOM_BYTES: usize = 128;
@@ -28,16 +29,26 @@ impl Gathered {
         }
     }
 
-    /// Adds a shared event.
-    pub(super) fn add(&mut self, encoded: Arc<Encoded>) {
-        match self {
-            Gathered::Nothing => *self = Gathered::Shared(encoded),
-            _ => self.batch().extend_from_slice(encoded.frame_bytes()),
+    /// Adds an event.
+    // In line, and so is `finish`: for a single event the compiler sees that nothing is gathered.
+    #[inline(always)]
+    pub(super) fn add(&mut self, item: Item) {
+        match (item, &self) {
+            (Item::Shared(encoded), Gathered::Nothing) => *self = Gathered::Shared(encoded),
+            (item, _) => self.append(&item),
+        }
+    }
+
+    #[inline(never)]
+    fn append(&mut self, item: &Item) {
+        match item {
+            Item::Shared(encoded) => self.batch().extend_from_slice(encoded.frame_bytes()),
+            Item::Event(event) => wire::encode_into(event, self.batch()),
         }
     }
 
     /// The buffer to which frames are appended.
-    pub(super) fn batch(&mut self) -> &mut BytesMut {
+    fn batch(&mut self) -> &mut BytesMut {
         if !matches!(self, Gathered::Batch(_)) {
             let mut batch = BytesMut::with_capacity(CHUNK_HEAD_BYTES + ROOM_BYTES + CRLF.len());
             batch.resize(CHUNK_HEAD_BYTES, 0);
@@ -51,13 +62,17 @@ impl Gathered {
     }
 
     /// All of it for one write.
+    #[inline(always)]
     pub(super) fn finish(self, chunked: bool) -> Bytes {
-        let mut batch = match self {
-            Gathered::Nothing => return Bytes::new(),
-            Gathered::Shared(encoded) if chunked => return encoded.chunk(),
-            Gathered::Shared(encoded) => return encoded.frame(),
-            Gathered::Batch(batch) => batch,
-        };
+        match self {
+            Gathered::Nothing => Bytes::new(),
+            Gathered::Shared(encoded) if chunked => encoded.chunk(),
+            Gathered::Shared(encoded) => encoded.frame(),
+            Gathered::Batch(batch) => Gathered::finish_batch(batch, chunked),
+        }
+    }
+
+    fn finish_batch(mut batch: BytesMut, chunked: bool) -> Bytes {
         if !chunked {
             batch.advance(CHUNK_HEAD_BYTES);
             return batch.freeze();

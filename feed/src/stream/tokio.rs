@@ -4,13 +4,13 @@
 //! runtime's timer, no waker that is set anew.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{EventPoll, EventStream, FramePoll};
+use super::{EventPoll, EventStream, FramePoll, Item};
 use crate::clock::{self, Now, SECOND};
 use crate::event::Event;
 
@@ -47,14 +47,22 @@ pub struct Frames {
 impl Stream for Frames {
     type Item = Bytes;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Frames { stream, pace } = &mut *self;
+        let this = &mut *self;
+        if this.pace.rests(&this.stream, cx) { Poll::Pending } else { this.poll_frame(cx) }
+    }
+}
+
+impl Frames {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Frames { stream, pace } = self;
         ready!(pace.poll_turn(stream, cx));
         loop {
-            let now = pace.now();
-            match stream.poll_frame(now, cx.waker()) {
+            let now = pace.now(stream);
+            match stream.poll_write(now, false) {
                 FramePoll::Frame(frame) => {
-                    pace.passed(now, !stream.may_have_more());
+                    pace.passed(now, stream.follows_clock && !stream.may_have_more());
                     return Poll::Ready(Some(frame));
                 }
                 FramePoll::End => return Poll::Ready(None),
@@ -74,19 +82,27 @@ pub struct Events {
 impl Stream for Events {
     type Item = Event;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Events { stream, pace } = &mut *self;
+        let this = &mut *self;
+        if this.pace.rests(&this.stream, cx) { Poll::Pending } else { this.poll_event(cx) }
+    }
+}
+
+impl Events {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let Events { stream, pace } = self;
         ready!(pace.poll_turn(stream, cx));
         loop {
-            let now = pace.now();
+            let now = pace.now(stream);
             match stream.poll_event(now, cx.waker()) {
-                EventPoll::Event(event) => {
+                EventPoll::Item(Item::Event(event)) => {
                     pace.passed(now, false);
                     return Poll::Ready(Some(event));
                 }
-                EventPoll::Shared(encoded) => {
+                EventPoll::Item(Item::Shared(encoded)) => {
                     // Events that are shared show no time of their own.
-                    pace.passed(now, true);
+                    pace.passed(now, stream.follows_clock);
                     return Poll::Ready(Some(encoded.event()));
                 }
                 EventPoll::End => return Poll::Ready(None),
@@ -106,53 +122,76 @@ struct Pace {
     now: Option<Now>,
     /// Made when it is first needed and then only moved.
     timer: Option<Pin<Box<Sleep>>>,
+    /// When the timer calls the stream's waker; 0 if it does not.
     set_for: u64,
-    /// The waker that the timer has.
-    waker: Option<Waker>,
 }
 
 impl Pace {
-    /// Pending if nothing can have happened: frameworks poll two or three times for each event. And
-    /// after many items in a row; then the task is woken at once, behind the others.
+    /// True if nothing can have happened since the last poll: frameworks poll two or three times for
+    /// each event.
     #[inline]
-    fn poll_turn(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_set(stream.sleeps_until(cx.waker()), cx.waker()) {
+    fn rests(&mut self, stream: &EventStream, cx: &mut Context<'_>) -> bool {
+        if !stream.rests(cx.waker()) {
+            return false;
+        }
+        let is_set = self.is_set(stream.waits_until);
+        if is_set {
             (self.items, self.now) = (0, None);
-            return Poll::Pending;
+        } else {
+            // The timer has fired, or is to fire earlier.
+            self.set_for = 0;
         }
-        if self.items < ITEMS_PER_TURN {
-            return Poll::Ready(());
+        is_set
+    }
+
+    /// Pending after many items in a row; the task is woken at once, behind the others.
+    #[inline]
+    fn poll_turn(&mut self, stream: &mut EventStream, cx: &mut Context<'_>) -> Poll<()> {
+        if stream.take_waker(cx.waker()) {
+            self.set_for = 0;
         }
+        if self.items < ITEMS_PER_TURN { Poll::Ready(()) } else { self.poll_yield(cx) }
+    }
+
+    #[inline(never)]
+    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.items = 0;
         // A plain call of the waker would keep the runtime from its sockets: it looks at them when no task
         // is ready, and otherwise only after many of such turns.
         std::pin::pin!(tokio::task::yield_now()).poll(cx)
     }
 
-    /// True if the timer will call this waker, until then at the latest.
+    /// True if the timer will call the stream's waker, until then at the latest.
     #[inline]
-    fn is_set(&self, until: u64, waker: &Waker) -> bool {
+    fn is_set(&self, until: u64) -> bool {
         self.set_for != 0
             && self.set_for <= until
-            && self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
             && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed())
     }
 
-    fn now(&mut self) -> Now {
+    /// The time for the next look. Until the timer fires no keep-alive is due, and for the note when
+    /// the last byte left, a time is exact enough that was read when its event was published.
+    fn now(&mut self, stream: &EventStream) -> Now {
+        if self.set_for != 0 && !stream.follows_clock {
+            return clock::recent();
+        }
         self.now.take().unwrap_or_else(clock::now)
     }
 
     /// An item passes; `again`: its time will do for the next look.
     fn passed(&mut self, now: Now, again: bool) {
         self.items += 1;
-        self.now = again.then_some(now);
+        if again {
+            self.now = Some(now);
+        }
     }
 
     /// Ready when it is time to look again. That may be too early: each event moves the keep-alive,
     /// and to move the timer would cost more than the event, so the timer keeps an earlier time.
+    #[inline(never)]
     fn poll_wait(&mut self, now: Now, until: u64, cx: &mut Context<'_>) -> Poll<()> {
         self.items = 0;
-        if self.is_set(until, cx.waker()) {
+        if self.is_set(until) {
             return Poll::Pending;
         }
         if self.set_for == 0 || self.set_for > until {
@@ -163,7 +202,6 @@ impl Pace {
                 None => self.timer = Some(Box::pin(sleep_until(at))),
             }
         }
-        self.waker = Some(cx.waker().clone());
         ready!(self.timer.as_mut().expect("set just above").as_mut().poll(cx));
         // Timers may fire a little early by that clock; the next round sets a new one then.
         self.set_for = 0;
@@ -175,8 +213,9 @@ impl Pace {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::{Duration, Instant};
 
-    use futures_util::StreamExt;
+    use futures_util::{FutureExt, StreamExt};
 
     use super::ITEMS_PER_TURN;
     use crate::Feed;
@@ -225,6 +264,24 @@ mod tests {
         publisher.publish("t", None, b"hello".to_vec()).await.expect("published");
         let event = first.await.expect("no panic").expect("an event");
         assert_eq!(event.data.as_deref(), Some("hello"));
+    }
+
+    /// Though no clock is read for such an event: its time is that of its publication.
+    #[tokio::test]
+    async fn an_event_of_a_topic_moves_the_keep_alive() {
+        const KEEP_ALIVE: Duration = Duration::from_millis(100);
+        let keep_alive_ms = KEEP_ALIVE.as_millis() as u64;
+        let feed = Feed::new(Settings { keep_alive_ms, ..Settings::for_tests() }).expect("opens");
+        let stream = feed.subscribe("t", "", None).expect("open").expect("a stream");
+        let mut frames = stream.frames();
+        assert!(frames.next().now_or_never().is_none(), "the timer is set");
+        tokio::time::sleep(KEEP_ALIVE / 2).await;
+        let published = Instant::now();
+        feed.publish("t", None, b"x".to_vec()).await.expect("published");
+        assert!(frames.next().await.expect("an event").ends_with(b"data: x\n\n"));
+        assert_eq!(frames.next().await.expect("a comment"), ":\n\n");
+        // The clocks agree to a millisecond.
+        assert!(published.elapsed() + Duration::from_millis(2) >= KEEP_ALIVE);
     }
 
     /// On one thread: a stream that is always ready must not keep the next one from its turn.

@@ -1,8 +1,9 @@
 //! A reader that cannot begin in the ring: its last event is older, or this node is not up to date
 //! yet, or the id is not one of ours. A task brings it to the ring, event by event from the stream.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::mem;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{Link, Node, event, number_of, subject};
 use crate::clock::{self, Now};
 use crate::event::Gap;
-use crate::source::{Source, SourcePoll};
+use crate::source::{Sleeper, Source, SourcePoll};
 use crate::topic::{Subscription, Topic};
 use crate::wire::Encoded;
 
@@ -37,26 +38,20 @@ pub(super) enum Resumed {
     Joined(Subscription),
 }
 
-/// The waker of a reader, and whether it sleeps.
+/// The reader, for its task.
 #[derive(Default)]
-pub(super) struct Bell {
-    asleep: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
+pub(super) struct Bell(Mutex<Sleeper>);
 
 impl Bell {
-    fn waker(&self) -> Option<Waker> {
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn sleeper(&self) -> MutexGuard<'_, Sleeper> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Bell>) {
-        if self.asleep.swap(false, SeqCst)
-            && let Some(waker) = self.waker()
-        {
-            waker.wake();
-        }
+        let sleeper = self.sleeper().clone();
+        sleeper.wake();
     }
 }
 
@@ -69,12 +64,10 @@ impl Source for Resumed {
         let waker = Waker::from(Arc::clone(bell));
         match steps.poll_recv(&mut Context::from_waker(&waker)) {
             Poll::Pending => SourcePoll::Wait(None),
-            Poll::Ready(Some(Step::Event(event))) => SourcePoll::Shared(event),
+            Poll::Ready(Some(Step::Event(encoded))) => SourcePoll::Shared { encoded, more: true },
             Poll::Ready(Some(Step::Gap(gap))) => SourcePoll::Gap(gap),
             Poll::Ready(Some(Step::Joined(mut subscription))) => {
-                if let Some(waker) = bell.waker() {
-                    subscription.set_waker(&waker);
-                }
+                subscription.set_sleeper(&bell.sleeper());
                 let step = subscription.poll(now);
                 *self = Resumed::Joined(subscription);
                 step
@@ -84,27 +77,17 @@ impl Source for Resumed {
         }
     }
 
-    fn set_waker(&mut self, waker: &Waker) {
+    fn follows_clock(&self) -> bool {
+        false
+    }
+
+    fn set_sleeper(&mut self, sleeper: &Sleeper) {
         match self {
             Resumed::Behind { bell, .. } => {
-                let mut place = bell.waker.lock().unwrap_or_else(PoisonError::into_inner);
-                *place = Some(waker.clone());
+                let replaced = mem::replace(&mut *bell.sleeper(), sleeper.clone());
+                drop(replaced);
             }
-            Resumed::Joined(subscription) => subscription.set_waker(waker),
-        }
-    }
-
-    fn sleep(&mut self) {
-        match self {
-            Resumed::Behind { bell, .. } => bell.asleep.store(true, SeqCst),
-            Resumed::Joined(subscription) => subscription.sleep(),
-        }
-    }
-
-    fn is_asleep(&self) -> bool {
-        match self {
-            Resumed::Behind { bell, .. } => bell.asleep.load(SeqCst),
-            Resumed::Joined(subscription) => subscription.is_asleep(),
+            Resumed::Joined(subscription) => subscription.set_sleeper(sleeper),
         }
     }
 }
