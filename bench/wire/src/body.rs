@@ -178,7 +178,7 @@ impl Body {
         }
     }
 
-    /// What `read` makes of the next line of framing, without its CRLF; `None` if its end has not come. A line
+    /// The result of `read` for the next line of framing, without its CRLF; `None` if its end has not come. A line
     /// that is an error is not taken.
     fn line<T>(
         &mut self,

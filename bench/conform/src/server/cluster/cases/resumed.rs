@@ -91,7 +91,7 @@ impl Cluster {
             Err(Fault::Skip(words)) => Err(words),
             Err(fault) => return Err(fault),
         };
-        // What a busy host explains is asked again by the next case.
+        // The next case asks again if a busy host explains it.
         if found.is_ok() || host::worst_since(begin) < self.patience() / 4 {
             let _ = self.resumes.set(found.clone());
         }
