@@ -194,7 +194,8 @@ impl Host<'_> {
                 connection.send(&bytes)?;
             }
             1 => {
-                connection.send(format!("GET /ticks HTTP/1.1\r\nHost: {host}\r\nX-").as_bytes())?
+                let head = format!("GET /ticks HTTP/1.1\r\nHost: {host}\r\nX-");
+                connection.send(head.as_bytes())?;
             }
             2 => {
                 connection.send(b"GET /ticks HTTP/9.9\r\nHost: ?\r\n\r\n")?;
