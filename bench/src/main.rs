@@ -69,7 +69,7 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     Attack(attack::Args),
     /// Move readers between nodes on a broker while nodes, brokers and connections die: is a message lost?
     Chaos(chaos::Args),
-    /// Hold a mixed load on the servers for an hour: does memory grow, is a message lost, is all given back?
+    /// Hold a mixed load on the servers for an hour: is a message lost, does memory grow?
     Soak(soak::Args),
     /// Count the instructions of one delivered event, by layer of the server
     Cost(cost::Args),

@@ -84,6 +84,7 @@ impl Row {
             ));
         }
         Row {
+            not_judged: outcome.failure,
             findings,
             lasted_s: outcome.lasted.as_secs_f64(),
             warm_up_s: warm_up(plan.lasts.min(outcome.lasted)).as_secs_f64(),
@@ -286,8 +287,17 @@ mod tests {
             Row::of(&subject, &plan, Ok(outcome)),
             Row::of(&subject, &plan, Err(anyhow::anyhow!("it does not start"))),
             Row::of(&subject, &plan, Ok(Outcome { idle: [idle, idle], ..Outcome::default() })),
+            Row::of(
+                &subject,
+                &plan,
+                Ok(Outcome { failure: Some("no answer".into()), ..Outcome::default() }),
+            ),
         ];
-        assert_eq!(rows.iter().map(Row::has_failed).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            rows.iter().map(Row::has_failed).collect::<Vec<_>>(),
+            [true, false, false, false]
+        );
+        assert!(rows[3].not_judged.is_some());
         let report = Report { rows, ..Report::new(&plan) };
         for text in [report.text(), report.markdown()] {
             for words in [

@@ -46,6 +46,8 @@ const VISITORS: usize = 3;
 const READING: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// Readings that a run should have, if that is not too often.
 const READINGS: u32 = 150;
+/// Readings in a row that may have no answer.
+const UNANSWERED: u32 = 2;
 /// Between two disturbances of readers, at most.
 const DISTURBANCE_MS: u64 = 1000;
 /// A reader stays away so long at most: some dozen messages, of the thousand that the servers keep.
@@ -81,6 +83,8 @@ pub(super) struct Outcome {
     /// Before the load, and when all clients have left.
     pub(super) idle: [Reading; 2],
     pub(super) lasted: Duration,
+    /// Why the run says nothing of the end, or of all.
+    pub(super) failure: Option<String>,
 }
 
 /// Runs one server to its end.
@@ -103,7 +107,8 @@ pub(super) fn run(
         (0..plan.clients).map(|_| Relay::open(vec![address], false)).collect::<Result<_>>()?;
     let books = Books::new(plan.clients);
     let counts = Counts::default();
-    let seed = plan.seed ^ subject.name.bytes().fold(0, |it, byte| it * 31 + u64::from(byte));
+    let mix = |it: u64, byte: u8| it.wrapping_mul(31).wrapping_add(byte.into());
+    let seed = plan.seed ^ subject.name.bytes().fold(0, mix);
     let load = Load {
         address,
         relays,
@@ -115,19 +120,28 @@ pub(super) fn run(
     let held = load.hold(&mut server, plan, cancel, view, &mut outcome);
     if let Some(words) = ended(&mut server) {
         outcome.odd.push(words);
-    } else {
-        held?;
+    } else if let Err(error) = held {
+        // The readings until then, and what readers saw, are kept.
+        outcome.failure = Some(format!("{error:#}"));
     }
     load.close(&mut outcome);
     if outcome.odd.iter().all(|it| !it.starts_with(ENDED)) {
-        idle_again(&server, &mut outcome)?;
-        outcome.odd.extend(panic(&server, &subject.known_panics));
-        let stopped = server.stop().context("the stop of the server")?;
-        if !stopped.status.success() {
-            outcome.odd.push(format!("SIGTERM at the end: {}", stopped.status));
+        if let Err(error) = end(server, subject, &mut outcome) {
+            outcome.failure.get_or_insert(format!("{error:#}"));
         }
     }
     Ok(outcome)
+}
+
+/// What a server gives back and says at its end.
+fn end(server: Server, subject: &Subject, outcome: &mut Outcome) -> Result<()> {
+    outcome.odd.extend(panic(&server, &subject.known_panics));
+    idle_again(&server, outcome)?;
+    let stopped = server.stop().context("the stop of the server")?;
+    if !stopped.status.success() {
+        outcome.odd.push(format!("SIGTERM at the end: {}", stopped.status));
+    }
+    Ok(())
 }
 
 /// The begin of the words about a process that is gone.
@@ -221,6 +235,7 @@ impl Load<'_> {
     ) -> Result<()> {
         let mut rng = Rng::with_seed(self.seed);
         let every = (plan.lasts / READINGS).clamp(READING[0], READING[1]);
+        let mut unanswered = 0;
         let (mut next_reading, mut next_disturbance) = (start, start);
         while start.elapsed() < plan.lasts && !cancel.load(Relaxed) {
             let now = Instant::now();
@@ -231,7 +246,16 @@ impl Load<'_> {
             if now >= next_reading {
                 next_reading = now + every;
                 ensure!(server.ended()?.is_none(), "the process is gone");
-                let reading = Reading::take(server, PATIENCE)?;
+                let reading = match Reading::take(server, PATIENCE) {
+                    Ok(reading) => reading,
+                    // A busy host may hold up one answer; a server that hangs gives no further one.
+                    Err(_) if unanswered < UNANSWERED => {
+                        unanswered += 1;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                unanswered = 0;
                 outcome.readings.push((start.elapsed(), reading));
                 view.memory_bytes.store(reading.memory_bytes, Relaxed);
                 view.messages.store(self.books.ledger().acknowledged() as u64, Relaxed);
