@@ -67,7 +67,7 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     Load(Box<load::Args>),
     /// Attack the servers: crowds, floods and nonsense, at a size that is chosen
     Attack(attack::Args),
-    /// Move readers between nodes on a broker while nodes, brokers and connections die: is a message lost?
+    /// Kill nodes and brokers under readers that move, and look for lost messages
     Chaos(chaos::Args),
     /// Hold a mixed load on the servers for an hour: is a message lost, does memory grow?
     Soak(soak::Args),

@@ -82,7 +82,18 @@ impl Broker {
             broker.start_again()?;
             brokers.push(broker);
         }
+        brokers[0].until_it_answers()?;
         Ok(brokers)
+    }
+
+    /// Waits until JetStream answers: brokers of a cluster elect a leader first.
+    fn until_it_answers(&self) -> Result<()> {
+        let look = || -> Result<()> {
+            let info = Questions::open(self.port, PATIENCE / 10)?.ask("INFO", &json!({}))?;
+            ensure!(info["error"].is_null(), "JetStream is not ready: {info}");
+            Ok(())
+        };
+        eventually(PATIENCE * 2, LOOK * 10, look)
     }
 
     pub(super) fn url(&self) -> String {

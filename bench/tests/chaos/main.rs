@@ -8,6 +8,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../workspace/servers.rs"]
+mod servers;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +18,11 @@ use serde_json::{Value, json};
 
 /// Few enough for two cores that do something else as well.
 const SMALL: [&str; 4] = ["--clients", "20", "--rate", "50"];
+
+/// The names of so many servers.
+fn nodes(count: usize) -> Vec<&'static str> {
+    servers::packages().iter().map(|it| it.short_name()).take(count).collect()
+}
 
 /// Runs the command; its exit code, and its report.
 fn chaos(arguments: &[&str]) -> (Option<i32>, Value) {
@@ -56,13 +64,13 @@ fn six_nodes_on_three_brokers_lose_and_double_nothing() {
 
 #[test]
 fn a_loss_beyond_the_retention_is_never_silent() {
-    holds(&["--seed", "3", "--duration", "30", "--gaps", "--nodes", "std-sockets,axum,rocket"]);
+    holds(&["--seed", "3", "--duration", "30", "--gaps", "--nodes", &nodes(3).join(",")]);
 }
 
 /// A schedule of some usual disturbances with this one among them, for client 3, which has no other.
 fn planted(fault: &Value) -> Value {
     json!({
-        "schema": 1, "seed": 9, "nodes": ["std-sockets", "axum"], "brokers": 1, "clients": 4, "rate": 50,
+        "schema": 1, "seed": 9, "nodes": nodes(2), "brokers": 1, "clients": 4, "rate": 50,
         "duration_ms": 2000, "retain": 10_000, "gaps": false,
         "steps": [
             { "at_ms": 300, "action": "cut", "client": 1, "after_bytes": 333 },

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
+use super::session::{SETTLING, SETTLING_LOOKS};
 use super::{Link, Node, event, number_of, subject};
 use crate::clock::{self, Now};
 use crate::event::Gap;
@@ -156,7 +158,7 @@ impl Task<'_> {
         loop {
             let link = self.link().await?;
             match self.bring(&link, &mut last_event_id).await {
-                Err(Stop::Away) => tokio::time::sleep(super::NO_LEADER).await,
+                Err(Stop::Away) => sleep(super::NO_LEADER).await,
                 other => return other,
             }
         }
@@ -172,8 +174,6 @@ impl Task<'_> {
     /// Gives out what is older than the ring, and then the ring. `last` follows, so that another
     /// attempt goes on from there.
     async fn bring(&self, link: &Link, last: &mut String) -> Result<(), Stop> {
-        let Ok(_place) = self.node.resuming.acquire().await else { return Err(Stop::End) };
-        self.node.counts.resumed.fetch_add(1, Relaxed);
         let mut after = match number_of(last, &link.epoch) {
             Some(number) if self.is_here(link, number).await? => number,
             _ => {
@@ -182,6 +182,8 @@ impl Task<'_> {
                 0
             }
         };
+        let Ok(_place) = self.node.resuming.acquire().await else { return Err(Stop::End) };
+        self.node.counts.resumed.fetch_add(1, Relaxed);
         let mut checked = after == 0;
         loop {
             // The stream may be ahead of the rings, which would give the same events again.
@@ -242,12 +244,25 @@ impl Task<'_> {
         self.node.rings.join(self.topic, after, now).map_err(|_| Stop::End)
     }
 
-    /// False for a number that the stream has not given yet.
+    /// False for a number that the stream has not given yet. One broker knows that; of several one that
+    /// has just become the leader may lack the newest for a moment, and they are not lost.
     async fn is_here(&self, link: &Link, number: u64) -> Result<bool, Stop> {
-        if number <= self.node.rings.newest() {
-            return Ok(true);
+        let is_alone = self.node.plan.stream.num_replicas <= 1;
+        let looks = if is_alone { 1 } else { SETTLING_LOOKS };
+        for look in 0..looks {
+            if look > 0 {
+                // Without a place: a reader with an id of the future holds up no other.
+                sleep(SETTLING).await;
+            }
+            if number <= self.node.rings.newest() {
+                return Ok(true);
+            }
+            let Ok(_place) = self.node.resuming.acquire().await else { return Err(Stop::End) };
+            if number <= self.last(link).await? {
+                return Ok(true);
+            }
         }
-        Ok(number <= self.last(link).await?)
+        Ok(false)
     }
 
     /// The last number that the stream has given, as its leader knows.

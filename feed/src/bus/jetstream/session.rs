@@ -43,8 +43,8 @@ const BATCH: usize = 256;
 const INACTIVE: Duration = Duration::from_secs(30);
 
 /// The wait between two looks at a stream that seems to have lost its end, and their number.
-const SETTLING: Duration = Duration::from_millis(500);
-const SETTLING_LOOKS: u32 = 60;
+pub(super) const SETTLING: Duration = Duration::from_millis(500);
+pub(super) const SETTLING_LOOKS: u32 = 60;
 
 /// Why there is no way to the stream.
 enum Away {
