@@ -6,7 +6,7 @@
 //! date once the server withstands the attack.
 
 mod broadcast;
-mod kernel_memory;
+pub(crate) mod kernel_memory;
 mod malformed;
 mod report;
 mod sigterm;

@@ -6,14 +6,14 @@
 //! that passes means that the run says nothing. On a failure fewer and fewer steps are played, down to the shortest
 //! schedule that still shows it.
 
-mod books;
+pub(crate) mod books;
 mod broker;
 mod edit;
 mod node;
 mod play;
-mod publisher;
-mod reader;
-mod relay;
+pub(crate) mod publisher;
+pub(crate) mod reader;
+pub(crate) mod relay;
 mod report;
 mod schedule;
 mod shrink;
@@ -336,7 +336,7 @@ fn options(args: &Args) -> String {
 }
 
 /// The ledger sees each of the faults that it is there for.
-fn self_check() -> Result<(), String> {
+pub(crate) fn self_check() -> Result<(), String> {
     let judge = |seen: &[u64], has_gap: bool, kept: u64| {
         let mut ledger = Ledger::new(1);
         for number in 0..5 {

@@ -10,3 +10,4 @@ pub mod report;
 pub mod run;
 pub mod servers;
 pub mod site;
+pub mod soak;

@@ -13,6 +13,8 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// Its share of resident memory where pages shared with others count in part, bytes.
     pub pss_bytes: Option<u64>,
+    /// Resident memory that is in no file, heap and stacks above all, bytes: other processes do not change it.
+    pub anonymous_bytes: Option<u64>,
     /// Open file descriptors.
     pub fds: u64,
     /// Threads.
@@ -34,7 +36,9 @@ impl Usage {
                 .ok_or_else(|| anyhow!("process {pid} has ended"))?,
         };
         let fds = std::fs::read_dir(folder.join("fd"))?.count() as u64;
-        Ok(Usage { cpu_ns, rss_bytes, pss_bytes: kilobytes(&rollup, "Pss:"), fds, threads })
+        let pss_bytes = kilobytes(&rollup, "Pss:");
+        let anonymous_bytes = kilobytes(&rollup, "Anonymous:");
+        Ok(Usage { cpu_ns, rss_bytes, pss_bytes, anonymous_bytes, fds, threads })
     }
 }
 

@@ -5,6 +5,7 @@ pub mod hlog;
 mod interval;
 mod noise;
 mod order;
+mod trend;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use distribution::{Distribution, P99_FROM};
 pub use interval::{CONFIDENCE, EQUIVALENT, Method, Ratio, Verdict};
 pub use noise::Noise;
 pub use order::balanced;
+pub use trend::{BLOCKS, Trend};
 
 /// A value over several rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -32,7 +32,7 @@ const ANSWER_BYTES: usize = 64 * 1024;
 
 /// The kernel's memory of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Bytes for data that waits to be sent, or to be acknowledged.
     pub queued: u64,
     /// The same with data that waits to be read, and with bytes set aside for more.
@@ -40,7 +40,7 @@ pub(super) struct Memory {
 }
 
 /// That of each established connection that was accepted at this address, by the port of its client.
-pub(super) fn of_connections(server: SocketAddr) -> io::Result<HashMap<u16, Memory>> {
+pub(crate) fn of_connections(server: SocketAddr) -> io::Result<HashMap<u16, Memory>> {
     let socket = Socket::new(
         Domain::from(AF_NETLINK),
         Type::DGRAM,

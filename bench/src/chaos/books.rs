@@ -11,42 +11,42 @@ const ODD_ANSWERS: usize = 5;
 
 /// Shared by readers, publishers and the player of the schedule.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(crate) struct Books {
     ledger: Mutex<Ledger>,
     odd: Mutex<Vec<String>>,
     /// No reader goes on, and no publisher.
     is_over: AtomicBool,
-    pub(super) counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// Counts of a run.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Readers that have had a stream.
-    pub(super) readers: AtomicU64,
+    pub(crate) readers: AtomicU64,
     /// Orders that readers have carried out: moves, and resumptions with an older id.
-    pub(super) moves: AtomicU64,
+    pub(crate) moves: AtomicU64,
     /// Streams that ended under their reader.
-    pub(super) breaks: AtomicU64,
+    pub(crate) breaks: AtomicU64,
     /// Streams that were left since nothing came.
-    pub(super) silences: AtomicU64,
+    pub(crate) silences: AtomicU64,
     /// The longest time of a reader without a stream, milliseconds.
-    pub(super) absence_ms: AtomicU64,
+    pub(crate) absence_ms: AtomicU64,
     /// Attempts to publish that were repeated.
-    pub(super) repeats: AtomicU64,
+    pub(crate) repeats: AtomicU64,
     /// Answers 503 to them.
-    pub(super) refusals: AtomicU64,
+    pub(crate) refusals: AtomicU64,
     /// Messages that were given up without an acknowledgement.
-    pub(super) given_up: AtomicU64,
+    pub(crate) given_up: AtomicU64,
     /// Answers to readers and publishers that the contract does not have.
-    pub(super) odd: AtomicU64,
-    pub(super) kills: AtomicU64,
-    pub(super) stops: AtomicU64,
-    pub(super) broker_restarts: AtomicU64,
+    pub(crate) odd: AtomicU64,
+    pub(crate) kills: AtomicU64,
+    pub(crate) stops: AtomicU64,
+    pub(crate) broker_restarts: AtomicU64,
 }
 
 impl Books {
-    pub(super) fn new(readers: usize) -> Books {
+    pub(crate) fn new(readers: usize) -> Books {
         Books {
             ledger: Mutex::new(Ledger::new(readers)),
             odd: Mutex::default(),
@@ -55,13 +55,13 @@ impl Books {
         }
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // A panic of another thread ends the run anyway.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes an answer that the contract does not have.
-    pub(super) fn odd(&self, words: String) {
+    pub(crate) fn odd(&self, words: String) {
         self.counts.odd.fetch_add(1, Relaxed);
         let mut odd = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
         if odd.len() < ODD_ANSWERS {
@@ -69,22 +69,22 @@ impl Books {
         }
     }
 
-    pub(super) fn odd_answers(&self) -> Vec<String> {
+    pub(crate) fn odd_answers(&self) -> Vec<String> {
         self.odd.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn was_absent(&self, time: Duration) {
+    pub(crate) fn was_absent(&self, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.counts.absence_ms.fetch_max(ms, Relaxed);
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Relaxed)
     }
 }
 
 /// Ends the run of all threads as it goes, however that comes.
-pub(super) struct EndOfRun<'b>(pub(super) &'b Books);
+pub(crate) struct EndOfRun<'b>(pub(crate) &'b Books);
 
 impl Drop for EndOfRun<'_> {
     fn drop(&mut self) {

@@ -14,17 +14,17 @@ use super::books::Books;
 use super::{TOPIC, texts};
 
 /// Messages on their way at once: nodes that are held keep some of them for a while.
-pub(super) const PUBLISHERS: usize = 32;
+pub(crate) const PUBLISHERS: usize = 32;
 
 /// The time for a node to answer; then it is held, or hangs, and another one is asked.
 const ANSWER: Duration = Duration::from_secs(3);
 /// The wait before a message is sent again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// A message is given up after this time, without an acknowledgement. Brokers are never away for so long.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(90);
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(90);
 
 /// The publishers of a run.
-pub(super) struct Publishers<'p> {
+pub(crate) struct Publishers<'p> {
     nodes: Vec<SocketAddr>,
     books: &'p Books,
     seed: u64,
@@ -47,7 +47,7 @@ enum Answer {
 }
 
 impl<'p> Publishers<'p> {
-    pub(super) fn new(
+    pub(crate) fn new(
         nodes: Vec<SocketAddr>,
         books: &'p Books,
         seed: u64,
@@ -58,7 +58,7 @@ impl<'p> Publishers<'p> {
     }
 
     /// One of the threads: publishes each message when it is due, or as soon as there is time.
-    pub(super) fn run(&self, start: Instant) {
+    pub(crate) fn run(&self, start: Instant) {
         let first = self.next.load(Relaxed);
         loop {
             let number = self.next.fetch_add(1, Relaxed);
@@ -79,12 +79,12 @@ impl<'p> Publishers<'p> {
     }
 
     /// Lets the threads end after their messages.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.is_closing.store(true, Relaxed);
     }
 
     /// Publishes the next message now; whether it was acknowledged.
-    pub(super) fn publish_next(&self) -> bool {
+    pub(crate) fn publish_next(&self) -> bool {
         self.publish(self.next.fetch_add(1, Relaxed))
     }
 

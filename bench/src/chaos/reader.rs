@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 /// A disturbance for one reader.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Close the stream, stay away, and open another one at this node.
     Move { node: usize, away: Duration },
     /// Come back with the id before the last one: a planted fault.
@@ -32,12 +32,12 @@ pub(super) enum Order {
 }
 
 /// One of the clients.
-pub(super) struct Reader<'r> {
-    pub(super) number: usize,
-    pub(super) relay: &'r Relay,
-    pub(super) nodes: usize,
-    pub(super) books: &'r Books,
-    pub(super) orders: Receiver<Order>,
+pub(crate) struct Reader<'r> {
+    pub(crate) number: usize,
+    pub(crate) relay: &'r Relay,
+    pub(crate) nodes: usize,
+    pub(crate) books: &'r Books,
+    pub(crate) orders: Receiver<Order>,
     place: Place,
 }
 
@@ -53,7 +53,7 @@ struct Place {
 }
 
 impl<'r> Reader<'r> {
-    pub(super) fn new(
+    pub(crate) fn new(
         number: usize,
         relay: &'r Relay,
         nodes: usize,
@@ -71,7 +71,7 @@ impl<'r> Reader<'r> {
     }
 
     /// Reads until the run is over.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         while !self.books.is_over() {
             let Some(stream) = self.open() else {
                 self.place.node = (self.place.node + 1) % self.nodes;

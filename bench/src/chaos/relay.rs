@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 
 /// A port of its own for one client. It closes with this value.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(crate) struct Relay {
     address: SocketAddr,
     way: Arc<Way>,
     accepting: Option<JoinHandle<()>>,
@@ -42,7 +42,7 @@ struct Orders {
 
 impl Relay {
     /// A relay to these nodes; `edits` if faults are planted into it.
-    pub(super) fn open(nodes: Vec<SocketAddr>, edits: bool) -> Result<Relay> {
+    pub(crate) fn open(nodes: Vec<SocketAddr>, edits: bool) -> Result<Relay> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for a relay")?;
         let address = listener.local_addr()?;
@@ -65,22 +65,22 @@ impl Relay {
         Ok(Relay { address, way, accepting: Some(accepting) })
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// The next connections go to this node.
-    pub(super) fn aim(&self, node: usize) {
+    pub(crate) fn aim(&self, node: usize) {
         self.way.aim.store(node, Ordering::SeqCst);
     }
 
     /// The open connection, or the next one, ends behind so many bytes.
-    pub(super) fn cut(&self, after_bytes: u64) {
+    pub(crate) fn cut(&self, after_bytes: u64) {
         self.way.orders().cut_after = Some(after_bytes);
     }
 
     /// Connections that were cut.
-    pub(super) fn cuts(&self) -> u64 {
+    pub(crate) fn cuts(&self) -> u64 {
         self.way.orders().cuts
     }
 
@@ -90,7 +90,7 @@ impl Relay {
     }
 
     /// Faults that have found no place.
-    pub(super) fn unplanted(&self) -> usize {
+    pub(crate) fn unplanted(&self) -> usize {
         self.way.orders().faults.len()
     }
 }

@@ -245,7 +245,7 @@ pub fn bca(values: &[f64], statistic: impl Fn(&[f64]) -> f64, confidence: f64) -
 }
 
 /// The quantile of Student's t.
-fn t_quantile(probability: f64, freedom: f64) -> f64 {
+pub(super) fn t_quantile(probability: f64, freedom: f64) -> f64 {
     StudentsT::new(0.0, 1.0, freedom)
         .expect("there are two values, so a degree of freedom")
         .inverse_cdf(probability)
