@@ -125,10 +125,10 @@ pub(super) fn run(
         outcome.failure = Some(format!("{error:#}"));
     }
     load.close(&mut outcome);
-    if outcome.odd.iter().all(|it| !it.starts_with(ENDED)) {
-        if let Err(error) = end(server, subject, &mut outcome) {
-            outcome.failure.get_or_insert(format!("{error:#}"));
-        }
+    if outcome.odd.iter().all(|it| !it.starts_with(ENDED))
+        && let Err(error) = end(server, subject, &mut outcome)
+    {
+        outcome.failure.get_or_insert(format!("{error:#}"));
     }
     Ok(outcome)
 }
