@@ -40,7 +40,7 @@ pub(super) struct Counts {
     topics: AtomicU64,
 }
 
-/// What the guests did.
+/// The guests of one server, counted.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Guests {
     /// Streams of `/ticks`, `/time` and `/simulation` that were opened and left.

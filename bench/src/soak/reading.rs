@@ -1,4 +1,4 @@
-//! What a server holds at a moment: memory, descriptors and threads as the system says, streams as it says itself.
+//! The state of a server at a moment: memory, descriptors and threads as the system says, streams as it says itself.
 
 use std::time::Duration;
 

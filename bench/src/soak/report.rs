@@ -24,7 +24,7 @@ pub struct Row {
     pub framework: String,
     /// Why there is no result, if there is none.
     pub not_judged: Option<String>,
-    /// What the server has broken, in words: lost messages, odd answers, growth, things that it has not given back.
+    /// Broken promises, in words: lost messages, odd answers, growth, things that the server has not given back.
     pub findings: Vec<String>,
     /// How long the load was held, seconds.
     pub lasted_s: f64,
@@ -50,7 +50,7 @@ pub struct Row {
     pub breaks: u64,
     /// Attempts to publish that were repeated.
     pub repeats: u64,
-    /// What the guests did.
+    /// Its guests.
     pub guests: Guests,
 }
 

@@ -59,7 +59,7 @@ const MARKER: Duration = Duration::from_millis(300);
 /// Files that a server opens for itself once it is busy, at most, as in `attack`.
 const OWN_FILES: u64 = 8;
 
-/// What the display shows of a server while it runs.
+/// The figures of a server that the display shows while it runs.
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) messages: AtomicU64,
@@ -133,7 +133,7 @@ pub(super) fn run(
     Ok(outcome)
 }
 
-/// What a server gives back and says at its end.
+/// Lets a server end, and looks at the things that it gives back and says.
 fn end(server: Server, subject: &Subject, outcome: &mut Outcome) -> Result<()> {
     outcome.odd.extend(panic(&server, &subject.known_panics));
     idle_again(&server, outcome)?;

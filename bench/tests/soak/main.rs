@@ -58,7 +58,7 @@ fn soaked(launch: Launch, seconds: u64) -> Row {
 
 #[test]
 fn a_server_that_keeps_a_descriptor_and_100_kib_of_each_connection_is_found() {
-    let package = fleet::find(servers::packages(), "std-sockets").unwrap();
+    let package = &servers::packages()[0];
     let real = package.launch(&servers::binary(package).unwrap(), "shared");
     let double = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/soak/leaks.py");
     let args = [vec![double.into(), real.binary.display().to_string()], real.args].concat();
@@ -79,7 +79,7 @@ fn a_server_that_does_not_start_is_not_judged() {
 
 #[test]
 fn ctrl_c_keeps_what_was_measured() {
-    let mut running = command(&["axum", "--duration", "600"])
+    let mut running = command(&[servers::packages()[0].short_name(), "--duration", "600"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
