@@ -11,16 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 /// A waker that is called once for each sleep, whatever happens how often. Clones share the sleep.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Sleeper {
-    waker: Waker,
+    /// None until it is set, and not the one that does nothing: a caller may have that.
+    waker: Option<Waker>,
     asleep: Arc<AtomicBool>,
-}
-
-impl Default for Sleeper {
-    fn default() -> Sleeper {
-        Sleeper { waker: Waker::noop().clone(), asleep: Arc::default() }
-    }
 }
 
 impl Sleeper {
@@ -45,26 +40,28 @@ impl Sleeper {
     /// see, either the sleeper finds it, or its flag is found here.
     #[inline]
     pub(crate) fn wake(&self) {
-        if self.asleep.swap(false, SeqCst) {
-            self.waker.wake_by_ref();
+        if self.asleep.swap(false, SeqCst)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
         }
     }
 
     /// False also for the same waker, if that cannot be seen.
     #[inline]
     pub(crate) fn has(&self, waker: &Waker) -> bool {
-        self.waker.will_wake(waker)
+        self.waker.as_ref().is_some_and(|it| it.will_wake(waker))
     }
 
     /// Sets the waker of this one, and of clones that are made from now on.
     pub(crate) fn set_waker(&mut self, waker: &Waker) {
-        self.waker.clone_from(waker);
+        self.waker = Some(waker.clone());
     }
 }
 
 impl From<&Waker> for Sleeper {
     fn from(waker: &Waker) -> Sleeper {
-        Sleeper { waker: waker.clone(), ..Sleeper::default() }
+        Sleeper { waker: Some(waker.clone()), ..Sleeper::default() }
     }
 }
 
