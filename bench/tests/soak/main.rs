@@ -48,6 +48,9 @@ fn all_of_ours_keep_their_promises_and_give_all_back() {
     }
 }
 
+/// With 100 KiB each three times the rise that a short run needs, and there are other connections, too.
+const MESSAGES: u64 = 200;
+
 /// A soak of one server, in this process.
 fn soaked(launch: Launch, seconds: u64) -> Row {
     let subject = Subject { name: "double".into(), launch, ..Subject::default() };
@@ -62,7 +65,10 @@ fn a_server_that_keeps_a_descriptor_and_100_kib_of_each_connection_is_found() {
     let real = package.launch(&servers::binary(package).unwrap(), "shared");
     let double = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/soak/leaks.py");
     let args = [vec![double.into(), real.binary.display().to_string()], real.args].concat();
-    let row = soaked(Launch { binary: "python3".into(), args, ..Launch::default() }, 30);
+    let launch = Launch { binary: "python3".into(), args, ..Launch::default() };
+    // A leak shows with each connection, and each message is one: a host on which hardly any comes shows none.
+    let mut attempts = (0..3).map(|_| soaked(launch.clone(), 30));
+    let row = attempts.find(|it| it.acknowledged >= MESSAGES).expect("a host that has time for it");
     assert_eq!(row.not_judged, None);
     for words in ["grows: memory", "grows: descriptors", "not given back when all clients had left"]
     {
