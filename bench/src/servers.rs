@@ -64,6 +64,9 @@ pub struct Install {
     names: Vec<String>,
 }
 
+/// Columns before the further lines of a reason.
+const REASON: usize = 4;
+
 /// Lists or installs.
 ///
 /// # Errors
@@ -96,21 +99,29 @@ fn list(args: &List) -> Result<ExitCode> {
             Column::from("state"),
         ],
     );
+    let (paint, mut reasons) = (paint(args.wide), String::new());
     for it in &servers.ours {
         let stack = format!("{} {}", it.framework, it.framework_version);
         let state = format!("ours: {}", it.encodings.join(", "));
         table.row([it.short_name(), "Rust", &stack, &state].map(str::to_owned).to_vec());
     }
     for it in &servers.peers {
+        // Versions and reasons are as long as they are; a table is as wide as the terminal.
         let (tone, state) = match it.installed() {
-            Ok(versions) => (Tone::Plain, format!("installed: {versions}")),
-            Err(error) => (Tone::Bad, format!("{error:#}")),
+            Ok(versions) if args.wide => (Tone::Plain, format!("installed: {versions}")),
+            Ok(_) => (Tone::Plain, "installed".to_owned()),
+            Err(error) => {
+                let lead = " ".repeat(REASON);
+                reasons += &format!("{}:\n", it.name);
+                reasons += &paint.hang(&lead, REASON, &format!("{error:#}"));
+                (Tone::Bad, "not installed".to_owned())
+            }
         };
         let stack = format!("{} {}", it.manifest.name, it.manifest.version);
         let cells = [&it.name, &it.manifest.language, &stack, &state].map(Clone::clone);
         table.row_in(tone, cells.to_vec());
     }
-    write!(out, "{}", table.text(paint(args.wide)))?;
+    write!(out, "{}{reasons}", table.text(paint))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -77,7 +77,7 @@ Examples:
   sse-bench load 'http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1'
   sse-bench load http://HOST/stream --stamp-path meta.sent_at \\
     --fail-if 'p99>50ms'
-  sse-bench load http://HOST/stream --duration-s 60 --stall 20s \
+  sse-bench load http://HOST/stream --duration-s 60 --stall 20s \\
     --fail-if 'stalls>0' --fail-if 'events<1'
   sse-bench load http://HOST/room --publish http://HOST/say \\
     --publish-body '{\"text\":{json}}'
@@ -236,6 +236,9 @@ fn rate(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> {
     args.check()?;
     let live = io::stderr().is_terminal();
+    // Before that, the mistakes that can be seen at once.
+    args.request.wanted().map_err(anyhow::Error::msg)?;
+    Location::parse(&args.url).map_err(anyhow::Error::msg)?;
     let checks = truths::find().context("the self-check cannot run")?;
     let untrue = truths::untrue(&checks);
     if let Some(why) = untrue.as_ref().filter(|_| !args.unchecked) {

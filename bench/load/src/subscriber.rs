@@ -295,6 +295,10 @@ impl Subscriber {
                 Ok(read) => read,
                 Err(error) if is_not_now(&error) => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // The handshake is not over: bytes of a server without TLS may come now.
+                Err(error) if self.written == 0 && self.channel.is_tls() => {
+                    return Err(Failure::Handshake(tls::words(&error)));
+                }
                 Err(error) => return Err(error.into()),
             };
             let received_ns = (reading.clock)();

@@ -25,8 +25,8 @@ pub struct Check {
     pub passed: bool,
 }
 
-/// Times are judged by the first try in which the host is in time; counts are exact whatever it does.
-const TRIES: u32 = 12;
+/// Times are judged by the quickest of so many tries; counts are exact whatever the host does.
+const TRIES: u32 = 20;
 
 /// Streams and events of the counting check.
 const STREAMS: u64 = 4;
@@ -50,8 +50,9 @@ const SILENCE_MS: u64 = 40;
 /// A silence that is longer counts as a stall: between the interval of 5 ms and the forced silence.
 const STALL_MS: u64 = 25;
 
-/// The quickest of several streams may find so much more: the timers of the floor go by the millisecond.
-const WITHIN_MS: u64 = 5;
+/// The quickest of several streams may find so much more: four timers that go by the millisecond, on a host that has
+/// something else to do.
+const WITHIN_MS: u64 = 10;
 
 /// When a run that hangs is over.
 const HANG_NS: u64 = 20 * SECOND_NS;
@@ -108,9 +109,9 @@ fn answers() -> Result<[Check; 2]> {
         cut_each: 5,
         ..told()
     };
-    let mut tries = 0;
-    loop {
-        tries += 1;
+    let mut quickest =
+        Waits { head_ns: u64::MAX, first_ns: u64::MAX, whole_ns: u64::MAX, stalls: u64::MAX };
+    for last in (0..TRIES).rev() {
         // The floor counts the requests of its life.
         let floor = Local::start(faults)?;
         let begin_ns = unix_ns();
@@ -125,11 +126,13 @@ fn answers() -> Result<[Check; 2]> {
             ..Plan::bare(floor.addr(), &target, connect, begin_ns, window_ns)
         };
         let outcome = generator::run(&plan, unix_ns, |_| ())?;
-        let checks = [ends(&outcome), waits(&outcome)];
-        if checks[1].passed || !checks[0].passed || tries == TRIES {
+        quickest.add(&outcome);
+        let checks = [ends(&outcome), quickest.check()];
+        if checks[1].passed || !checks[0].passed || last == 0 {
             return Ok(checks);
         }
     }
+    unreachable!("the last try returns")
 }
 
 fn ends(outcome: &Outcome) -> Check {
@@ -143,29 +146,41 @@ fn ends(outcome: &Outcome) -> Check {
     Check { what: format!("of {ANSWERS} answers some are cut or refused"), truth, found, passed }
 }
 
-fn waits(outcome: &Outcome) -> Check {
-    // The quickest of each: a slower one may be the host's doing.
-    let times = [
-        (HEAD_MS, outcome.headers_ns.min()),
-        (FIRST_MS, outcome.first_event_ns.min()),
-        (WHOLE_MS, outcome.waits.duration_ns.min()),
-    ];
-    let is_found = |(truth_ms, found_ns): (u64, u64)| {
-        // The histogram rounds by a thousandth.
-        let least_ns = truth_ms * MILLISECOND_NS / 1000 * 998;
-        (least_ns..=(truth_ms + WITHIN_MS) * MILLISECOND_NS).contains(&found_ns)
-    };
-    let words = |[head, first, whole]: [f64; 3], silences| {
-        format!(
-            "head {head:.1} ms, first event {first:.1} ms, end {whole:.1} ms, {silences} silences"
-        )
-    };
-    let stalls = outcome.waits.stalls;
-    Check {
-        what: "the floor is late, and silent once in each whole answer".into(),
-        truth: words(times.map(|(truth_ms, _)| truth_ms as f64), WHOLE),
-        found: words(times.map(|(_, found_ns)| found_ns as f64 / 1e6), stalls),
-        passed: times.into_iter().all(is_found) && stalls == WHOLE,
+/// The quickest of each in all tries: a slower one may be the host's doing.
+struct Waits {
+    head_ns: u64,
+    first_ns: u64,
+    whole_ns: u64,
+    stalls: u64,
+}
+
+impl Waits {
+    fn add(&mut self, outcome: &Outcome) {
+        let waits = &outcome.waits;
+        self.head_ns = self.head_ns.min(outcome.headers_ns.min());
+        self.first_ns = self.first_ns.min(outcome.first_event_ns.min());
+        self.whole_ns = self.whole_ns.min(waits.duration_ns.min());
+        self.stalls = self.stalls.min(waits.stalls);
+    }
+
+    fn check(&self) -> Check {
+        let times = [(HEAD_MS, self.head_ns), (FIRST_MS, self.first_ns), (WHOLE_MS, self.whole_ns)];
+        let is_found = |(truth_ms, found_ns): (u64, u64)| {
+            // The histogram rounds by a thousandth.
+            let least_ns = truth_ms * MILLISECOND_NS / 1000 * 998;
+            (least_ns..=(truth_ms + WITHIN_MS) * MILLISECOND_NS).contains(&found_ns)
+        };
+        let words = |[head, first, whole]: [f64; 3], silences| {
+            format!(
+                "head {head:.1} ms, first event {first:.1} ms, end {whole:.1} ms, {silences} silences"
+            )
+        };
+        Check {
+            what: "the floor is late, and silent once in each whole answer".into(),
+            truth: words(times.map(|(truth_ms, _)| truth_ms as f64), WHOLE),
+            found: words(times.map(|(_, found_ns)| found_ns as f64 / 1e6), self.stalls),
+            passed: times.into_iter().all(is_found) && self.stalls == WHOLE,
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl Field {
                     && file_name(&file) == JSON_NAME
                 {
                     self.reports.push((name.clone(), Report::load(&folder)?));
-                } else {
+                } else if !is_of_another_command(&value) {
                     eprintln!("{} is no report of this version, left out", file.display());
                 }
             }
@@ -298,4 +298,10 @@ pub(super) fn root() -> Result<PathBuf> {
         Some(root) => Ok(root.to_owned()),
         None => bail!("there is no bench/results here; run it in a clone of its repository"),
     }
+}
+
+/// Whether these are results of a command that has no page here: its folder has a README of its own.
+fn is_of_another_command(value: &Value) -> bool {
+    let command = value["command"].as_str().unwrap_or_default();
+    ["attack", "chaos", "soak"].iter().any(|it| command.starts_with(&format!("sse-bench {it} ")))
 }

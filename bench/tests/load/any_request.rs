@@ -13,7 +13,12 @@ use crate::floor::{SUBSCRIBERS, broadcast, floor};
 /// The command's exit code, its report, and what it says besides.
 fn load(arguments: &[&str]) -> (i32, Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
-    let output = command.arg("load").args(arguments).args(["--json", "-"]).output().unwrap();
+    let output = command
+        .args(["load", "--unchecked"])
+        .args(arguments)
+        .args(["--json", "-"])
+        .output()
+        .unwrap();
     let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
     (output.status.code().unwrap(), json, String::from_utf8(output.stderr).unwrap())
 }
@@ -107,7 +112,18 @@ fn answers_that_are_cut_or_refused_fail() {
 fn streams_that_end_are_no_silence_without_requests_either() {
     let chat = Chat::start();
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
-    command.args(["load", "-d", BODY, "-H", TOKEN, "--connections", "20", "--duration-s", "1"]);
+    command.args([
+        "load",
+        "--unchecked",
+        "-d",
+        BODY,
+        "-H",
+        TOKEN,
+        "--connections",
+        "20",
+        "--duration-s",
+        "1",
+    ]);
     let output = command.arg(chat.url()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");

@@ -301,9 +301,9 @@ fn what_cannot_run_is_one_line_with_advice_and_exit_code_2() {
         (["run", "--only", "nope"], "choose one of"),
         (["run", "--profile", "nope"], "choose quick, standard, full"),
         (["report", "--splice=x", "/nope"], "give the folder that a run wrote"),
-        (["load", "--duration-s=1", "http://127.0.0.1:1/"], "refused"),
-        (["load", "--duration-s=1", "ftp://127.0.0.1:1/"], "no http:// or https:// URL"),
-        (["load", "--duration-s=1", no_stream.as_str()], "instead of 200 text/event-stream"),
+        (["load", "--unchecked", "http://127.0.0.1:1/"], "refused"),
+        (["load", "--unchecked", "ftp://127.0.0.1:1/"], "no http:// or https:// URL"),
+        (["load", "--unchecked", no_stream.as_str()], "instead of 200 text/event-stream"),
     ] {
         let (code, words) = command(&args);
         assert_eq!((code, words.lines().count()), (2, 1), "{args:?}: {words}");
@@ -317,7 +317,7 @@ fn load_counts_the_events_of_any_stream() {
     let server = floor(&[]);
     let url = format!("http://{}/ticks?interval_ms=50&stamp=1", server.addr());
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
-    command.args(["load", &url, "--connections", "20", "--duration-s", "3"]);
+    command.args(["load", "--unchecked", &url, "--connections", "20", "--duration-s", "3"]);
     // 20 streams of 60 events; where the window cuts, a host that is not late moves three events of each at most.
     let output = in_time(Duration::from_millis(150), || command.output().unwrap());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -337,7 +337,17 @@ fn load_publishes_writes_files_and_fails_by_condition() {
     let url = format!("http://{}/messages/room", server.addr());
     let run = |conditions: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-            .args(["load", &url, "--connections", "10", "--duration-s", "60", "--events", "100"])
+            .args([
+                "load",
+                "--unchecked",
+                &url,
+                "--connections",
+                "10",
+                "--duration-s",
+                "60",
+                "--events",
+                "100",
+            ])
             .args(["--publish", &url, "--publish-every-ms", "50"])
             .args(["--publish-body", r#"{"at":{"ms":{scheduled_ms}},"n":{n}}"#])
             .args(["--stamp-path", "at.ms", "--json"])
@@ -372,7 +382,7 @@ const A_SECOND: &[&str] = &["--duration-s", "1"];
 fn load_room(server: &Server, end: &[&str], publishing: &[&str]) -> (i32, String) {
     let url = format!("http://{}/messages/room", server.addr());
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["load", &url, "--connections", "5"])
+        .args(["load", "--unchecked", &url, "--connections", "5"])
         .args(end)
         .args(["--publish-every-ms", "100"])
         .args(publishing)
@@ -465,7 +475,17 @@ fn load_ends_after_so_many_events() {
     let server = floor(&[]);
     let url = format!("http://{}/ticks?interval_ms=20&stamp=1", server.addr());
     let mut command = Command::new(env!("CARGO_BIN_EXE_sse-bench"));
-    command.args(["load", &url, "--connections", "5", "--duration-s", "60", "--events", "100"]);
+    command.args([
+        "load",
+        "--unchecked",
+        &url,
+        "--connections",
+        "5",
+        "--duration-s",
+        "60",
+        "--events",
+        "100",
+    ]);
     command.args(["--json", "-"]);
     // After a pause of the host, all that has come meanwhile is counted at once.
     let output = in_time(Duration::from_millis(100), || command.output().unwrap());

@@ -31,6 +31,7 @@ fn each_says_what_to_do() {
             "write http://127.0.0.1:8003/ticks: a URL begins with its scheme",
         ),
         (&["conform", "server", "localhost:8003"], "write http://localhost:8003"),
+        (&["conform", "server", "./nofolder"], "there is no folder ./nofolder with a server.toml"),
         (&["conform", "server", "nginx"], "neither a URL (http://\u{2026}) nor a known name"),
         (&["conform", "server", "ws://127.0.0.1/x"], "is no http:// or https:// URL"),
         (&["conform", "server", &http], "speaks TLS on this port; try https://"),
@@ -40,12 +41,15 @@ fn each_says_what_to_do() {
         (&["conform", "client", "--cmd", "/etc"], "chmod +x"),
         (&["conform", "client", "nginx"], "nginx"),
         (
-            &["load", "127.0.0.1:8003/ticks"],
+            &["load", "--unchecked", "127.0.0.1:8003/ticks"],
             "write http://127.0.0.1:8003/ticks: a URL begins with its scheme",
         ),
-        (&["load", "--connections", "1", &http], "speaks TLS on this port; try https://"),
         (
-            &["load", "--connections", "1", &https],
+            &["load", "--unchecked", "--connections", "1", &http],
+            "speaks TLS on this port; try https://",
+        ),
+        (
+            &["load", "--unchecked", "--connections", "1", &https],
             "it does not speak TLS on this port; try http://",
         ),
         (&["report", "/nowhere"], "give the folder that a run wrote"),

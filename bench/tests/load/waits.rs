@@ -24,7 +24,7 @@ const MS: u64 = 1_000_000;
 fn output(faults: &[&str], path: &str, arguments: &[&str]) -> Output {
     let server = floor(faults);
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .arg("load")
+        .args(["load", "--unchecked"])
         .arg(format!("http://{}{path}", server.addr()))
         .args(arguments)
         .output()
@@ -202,7 +202,15 @@ fn the_page_has_the_text_and_the_charts_and_needs_nothing_else() {
     let chat = Chat::refusing(move |number| (number == 1).then_some(said));
     let file = std::env::temp_dir().join(format!("sse-load-{}.html", std::process::id()));
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["load", &chat.url(), "-d", crate::chat::BODY, "-H", crate::chat::TOKEN])
+        .args([
+            "load",
+            "--unchecked",
+            &chat.url(),
+            "-d",
+            crate::chat::BODY,
+            "-H",
+            crate::chat::TOKEN,
+        ])
         .args(["--requests", "41", "--connections", "2", "--html"])
         .arg(&file)
         .output()
@@ -344,7 +352,15 @@ fn a_refusal_without_an_end_is_one_all_the_same() {
                    Content-Length: 90\r\n\r\nslow \u{1b}[31mdown\n";
     let chat = Chat::refusing(move |number| (number <= 2).then_some(endless));
     let output = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
-        .args(["load", &chat.url(), "-d", crate::chat::BODY, "-H", crate::chat::TOKEN])
+        .args([
+            "load",
+            "--unchecked",
+            &chat.url(),
+            "-d",
+            crate::chat::BODY,
+            "-H",
+            crate::chat::TOKEN,
+        ])
         .args(["--requests", "4", "--connections", "1", "--duration-s", "60", "--json", "-"])
         .output()
         .unwrap();

@@ -16,7 +16,7 @@ fn installed_commands_judge_load_and_follow_any_server_in_an_empty_folder() {
     let asked = ["-d", BODY, "-H", TOKEN, url.as_str()];
     let commands: [(&str, &[&str], &str); 3] = [
         ("sse-bench", &["conform", "server", "--only", "S1,S9.23"], "your stream (SSE)"),
-        ("sse-bench", &["load", "--requests", "3", "--connections", "1"], "3 whole"),
+        ("sse-bench", &["load", "--unchecked", "--requests", "3", "--connections", "1"], "3 whole"),
         ("sse", &["tail", "--until", "[DONE]"], "{\"delta\":\"4\"}"),
     ];
     for (program, arguments, shown) in commands {

@@ -125,7 +125,7 @@ impl Shown {
         }
     }
 
-    /// `127.0.0.1:3000: 57 of 75 cases, 0:42, S2.02-chunk-syntax 4 s`.
+    /// `127.0.0.1:3000: 57 of 75 cases, 0:42, S2.02-chunk-syntax 4 s, 1 more`.
     fn line(&self, state: &State) -> String {
         let State { done, running, .. } = state;
         let took = self.began.elapsed().as_secs();
@@ -134,9 +134,12 @@ impl Shown {
             0 => format!("{}, {clock}", self.label),
             total => format!("{}: {done} of {total} cases, {clock}", self.label),
         };
-        // The oldest is the one to wait for.
-        if let Some((name, since)) = running.first() {
+        // The newest shows that it goes on: some cases only watch, beside all others.
+        if let Some((name, since)) = running.last() {
             line += &format!(", {name} {} s", since.elapsed().as_secs());
+        }
+        if running.len() > 1 {
+            line += &format!(", {} more", running.len() - 1);
         }
         line
     }
@@ -152,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_names_the_case_that_takes_longest() {
+    fn the_line_names_the_newest_case_and_counts_the_others() {
         let progress = Progress::quiet("here", 3);
         for name in ["S1.01-a", "S1.02-b", "S1.03-c"] {
             progress.begins(name);
@@ -160,7 +163,7 @@ mod tests {
         progress.ends("S1.01-a");
         let line = progress.0.line(&progress.0.lock());
         assert!(line.starts_with("here: 1 of 3 cases, 0:0"), "{line}");
-        assert!(line.contains(", S1.02-b "), "{line}");
+        assert!(line.contains(", S1.03-c 0 s, 1 more"), "{line}");
         progress.end();
     }
 

@@ -232,6 +232,9 @@ impl Judging<'_> {
             if name.contains("://") {
                 bail!("{name} is a URL: it stands alone");
             }
+            if name.starts_with(['.', '/']) && !Path::new(name).is_dir() {
+                bail!("there is no folder {name} with a server.toml");
+            }
             if name.contains(':') || (name.contains('/') && !Path::new(name).is_dir()) {
                 bail!("write http://{name}: a URL begins with its scheme");
             }

@@ -267,11 +267,11 @@ fn endless(context: &CaseContext, begin: &[u8], piece: &[u8]) -> Outcome {
     let memory =
         peak.map_or("memory unknown".to_owned(), |it| format!("{} MiB at most", it / 1024));
     let is_bounded = peak.is_some_and(|it| it <= ENDLESS_KIB.max(before.unwrap_or_default() * 2));
-    let is_too_slow = over.is_none() && Instant::now() >= deadline && moved.elapsed() < STANDSTILL;
-    if is_too_slow && is_bounded {
+    // A client that had a core for half of the time is as slow in each attempt, and one that works stands not still.
+    let is_its_own = worked(&session, cpu).is_some_and(|used| used > FLOOD / 2);
+    let is_moving = is_its_own || moved.elapsed() < STANDSTILL;
+    if over.is_none() && Instant::now() >= deadline && is_moving && is_bounded {
         let words = format!("it took {taken} MiB in {FLOOD:?}, and was not at the end; {memory}");
-        // A client that had a core for half of the time is as slow in each attempt.
-        let is_its_own = worked(&session, cpu).is_some_and(|used| used > FLOOD / 2);
         let slow = || Fault::Skip(format!("{words}; how slow it is, is judged by C8.12"));
         return Err(if is_its_own { slow() } else { Fault::Unjudged(words) });
     }
