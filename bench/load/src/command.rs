@@ -236,8 +236,8 @@ fn rate(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> {
     args.check()?;
     let live = io::stderr().is_terminal();
-    // Before that, the mistakes that can be seen at once.
-    args.request.wanted().map_err(anyhow::Error::msg)?;
+    // Mistakes in these show at once. Read once: the body may come from standard input.
+    let wanted = args.request.wanted().map_err(anyhow::Error::msg)?;
     Location::parse(&args.url).map_err(anyhow::Error::msg)?;
     let checks = truths::find().context("the self-check cannot run")?;
     let untrue = truths::untrue(&checks);
@@ -245,7 +245,7 @@ pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> 
         eprintln!("sse-bench: {why}; is the host busy? --unchecked measures all the same");
         return Ok(ExitCode::from(UNTRUE));
     }
-    let plan = plan(args, live)?;
+    let plan = plan(args, &wanted, live)?;
     let mut display = Display::new(args.connections(), unix_ns());
     let outcome = generator::run(&plan, unix_ns, |mark| display.show(&mark, unix_ns()))?;
     if live {
@@ -298,8 +298,7 @@ pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> 
 }
 
 /// The run as times, from now on; with marks for the display if it is `live`.
-fn plan(args: &Args, live: bool) -> Result<Plan> {
-    let wanted = args.request.wanted().map_err(anyhow::Error::msg)?;
+fn plan(args: &Args, wanted: &Wanted, live: bool) -> Result<Plan> {
     let (location, addr, tls) = reach(&args.url, &args.request)?;
     let limit = fleet::raise_fd_limit()?;
     let connections = args.connections();
@@ -343,7 +342,7 @@ fn plan(args: &Args, live: bool) -> Result<Plan> {
         stall_ns: args.stall.map(|it| it.as_nanos() as u64),
         slo: args.slo.clone().unwrap_or_default(),
         tls,
-        request: bytes_of(&wanted, &location),
+        request: bytes_of(wanted, &location),
         ..Plan::bare(addr, &location.target, connect, up_by_ns, up_by_ns..end_ns)
     })
 }

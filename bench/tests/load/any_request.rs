@@ -1,6 +1,7 @@
 //! `load` asks as its user wants it: over TLS, with POST and a body, and again when an answer has ended.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use load::generator;
 use load::timer::{SECOND_NS, unix_ns};
@@ -88,6 +89,23 @@ fn answers_that_end_are_asked_for_again_and_counted() {
     assert_eq!(requests.len(), 30);
     let are_whole = requests.iter().all(|it| it.method == "POST" && it.body == BODY.as_bytes());
     assert!(are_whole, "{requests:?}");
+}
+
+#[test]
+fn a_body_from_standard_input_is_sent_with_each_request() {
+    let chat = Chat::start();
+    let mut running = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+        .args(["load", "--unchecked", "-d", "-", "-H", TOKEN, "--requests", "3"])
+        .args(["--connections", "1", &chat.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    running.stdin.take().unwrap().write_all(BODY.as_bytes()).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let bodies: Vec<_> = chat.requests().into_iter().map(|it| it.body).collect();
+    assert_eq!(bodies, [BODY.as_bytes(); 3]);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
