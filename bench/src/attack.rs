@@ -15,8 +15,6 @@ mod stalled;
 mod streams;
 mod target;
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -29,6 +27,7 @@ use serde::Serialize;
 pub use self::report::{Report, Row, Verdict};
 pub use self::size::Size;
 pub use self::target::{PATIENCE, Target};
+use crate::outputs::Outputs;
 use crate::report::Environment;
 use crate::run::progress::Progress;
 
@@ -81,12 +80,9 @@ pub struct Args {
     /// Attack release builds: sizes above short are meant for them
     #[arg(long)]
     release: bool,
-    /// Write the results as JSON; - is standard output, instead of the table
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the table as Markdown
-    #[arg(long, value_name = "FILE")]
-    md: Option<PathBuf>,
+    /// Where the results go
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 /// A promise, and how it is attacked.
@@ -205,7 +201,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         rows,
         ..Report::default()
     };
-    publish(args, &report)?;
+    args.outputs.publish(&report, &report.text(), &report.markdown())?;
     Ok(ExitCode::from(if report.has(Verdict::Failed) || report.has(Verdict::Healed) {
         EXIT_FAILED
     } else if report.has(Verdict::NotJudged) {
@@ -259,23 +255,6 @@ fn command(args: &Args, server: &str, only: Option<&str>, seed: u64) -> String {
     let only = only.map_or(String::new(), |it| format!(" --only {it}"));
     let release = if args.release { " --release" } else { "" };
     format!("sse-bench attack {server}{only} --size {} --seed {seed}{release}", args.size.name)
-}
-
-/// Writes the report to where it should go.
-fn publish(args: &Args, report: &Report) -> Result<()> {
-    let json = serde_json::to_string_pretty(report)? + "\n";
-    if let Some(path) = &args.md {
-        conform::report::write(path, &report.markdown())?;
-    }
-    match &args.json {
-        Some(path) if path == Path::new("-") => io::stdout().write_all(json.as_bytes())?,
-        Some(path) => {
-            conform::report::write(path, &json)?;
-            io::stdout().write_all(report.text().as_bytes())?;
-        }
-        None => io::stdout().write_all(report.text().as_bytes())?,
-    }
-    Ok(())
 }
 
 #[cfg(test)]

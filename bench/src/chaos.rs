@@ -33,6 +33,7 @@ use self::play::{Outcome, Stage};
 pub use self::report::{Finding, Report, Row, Shortest};
 pub use self::schedule::{Action, Schedule, Step};
 use self::schedule::{Length, Plan};
+use crate::outputs::Outputs;
 use crate::report::Environment;
 use crate::run::progress::Progress;
 
@@ -127,12 +128,9 @@ pub struct Args {
     /// Runs at most that search for the shortest schedule of a failure; 0 searches for none
     #[arg(long, value_name = "NUMBER", default_value_t = 16)]
     replays: usize,
-    /// Write the results as JSON; - is standard output, instead of the table
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the table as Markdown
-    #[arg(long, value_name = "FILE")]
-    md: Option<PathBuf>,
+    /// Where the results go
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 /// Plays schedules and prints a table.
@@ -180,7 +178,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         report.rows.push(row(args, &stage, schedule, &outcome, &mut progress)?);
     }
     progress.end();
-    publish(args, &report)?;
+    args.outputs.publish(&report, &report.text(), &report.markdown())?;
     Ok(ExitCode::from(if report.has_failed() { EXIT_FAILED } else { EXIT_HELD }))
 }
 
@@ -363,23 +361,6 @@ pub(crate) fn self_check() -> Result<(), String> {
         if found != expected {
             return Err(format!("{found:?} of {seen:?}, not {expected:?}"));
         }
-    }
-    Ok(())
-}
-
-/// Writes the report to where it should go.
-fn publish(args: &Args, report: &Report) -> Result<()> {
-    let json = serde_json::to_string_pretty(report)? + "\n";
-    if let Some(path) = &args.md {
-        conform::report::write(path, &report.markdown())?;
-    }
-    match &args.json {
-        Some(path) if path == Path::new("-") => io::stdout().write_all(json.as_bytes())?,
-        Some(path) => {
-            conform::report::write(path, &json)?;
-            io::stdout().write_all(report.text().as_bytes())?;
-        }
-        None => io::stdout().write_all(report.text().as_bytes())?,
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 pub mod attack;
 pub mod chaos;
 pub mod cost;
+pub mod outputs;
 pub mod report;
 pub mod run;
 pub mod servers;

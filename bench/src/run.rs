@@ -27,7 +27,6 @@ use fleet::{Launch, Servers};
 use jiff::Timestamp;
 use load::Workload;
 use load::truths::{self, Check};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::contestant::{Contestant, add_twin, build, peers_note};
 use self::progress::Progress;
@@ -213,15 +212,7 @@ impl Setup {
                 fleet::target_directory()?.join("sse-bench").join(name)
             }
         };
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(
-                signal,
-                130,
-                Arc::clone(&interrupted),
-            )?;
-            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-        }
+        let interrupted = fleet::stopped_by_signals()?;
         let (cores, core_note) = Cores::choose();
         let mut environment = Environment::read(open_files, fleet::allowed_cores()?.len());
         environment.server_core = cores.server;

@@ -10,10 +10,7 @@ mod reading;
 mod report;
 mod station;
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +18,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use conform::Deviations;
 use fleet::{Launch, Package, Servers};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub use self::course::{Course, Growth};
 pub use self::guests::Guests;
@@ -29,6 +25,7 @@ pub use self::reading::Reading;
 pub use self::report::{Report, Row};
 use self::station::View;
 use crate::chaos;
+use crate::outputs::Outputs;
 use crate::report::Environment;
 use crate::run::progress::Progress;
 
@@ -96,12 +93,9 @@ pub struct Args {
     /// Start release builds of the servers
     #[arg(long)]
     release: bool,
-    /// Write the results as JSON; - is standard output, instead of the table
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the table as Markdown
-    #[arg(long, value_name = "FILE")]
-    md: Option<PathBuf>,
+    /// Where the results go
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 /// A server to be soaked.
@@ -147,7 +141,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .iter()
         .map(|it| subject(it, args.release, &mut progress))
         .collect::<Result<_>>()?;
-    let cancel = cancelled_by_signals()?;
+    let cancel = fleet::stopped_by_signals()?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32));
     let plan = Plan {
         seed,
@@ -168,7 +162,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         rows,
         ..Report::new(&plan)
     };
-    publish(args, &report)?;
+    args.outputs.publish(&report, &report.text(), &report.markdown())?;
     Ok(ExitCode::from(if report.rows.iter().any(Row::has_failed) {
         EXIT_FAILED
     } else if report.rows.iter().any(|it| it.not_judged.is_some()) {
@@ -265,16 +259,6 @@ fn enough_fds(args: &Args, servers: usize) -> Result<u64> {
     Ok(limit)
 }
 
-/// Set at the first Ctrl-C or SIGTERM; the second ends the process.
-fn cancelled_by_signals() -> Result<Arc<AtomicBool>> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancel))?;
-        signal_hook::flag::register(signal, Arc::clone(&cancel))?;
-    }
-    Ok(cancel)
-}
-
 /// The command that does the same again.
 fn command(args: &Args, seed: u64) -> String {
     let Args { servers, duration, clients, rate, .. } = args;
@@ -283,23 +267,6 @@ fn command(args: &Args, seed: u64) -> String {
     format!(
         "sse-bench soak {servers} --seed {seed} --duration {duration} --clients {clients} --rate {rate}{release}"
     )
-}
-
-/// Writes the report to where it should go.
-fn publish(args: &Args, report: &Report) -> Result<()> {
-    let json = serde_json::to_string_pretty(report)? + "\n";
-    if let Some(path) = &args.md {
-        conform::report::write(path, &report.markdown())?;
-    }
-    match &args.json {
-        Some(path) if path == Path::new("-") => io::stdout().write_all(json.as_bytes())?,
-        Some(path) => {
-            conform::report::write(path, &json)?;
-            io::stdout().write_all(report.text().as_bytes())?;
-        }
-        None => io::stdout().write_all(report.text().as_bytes())?,
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod kill_on_exit;
 mod peer;
 mod process;
 mod program;
+mod signals;
 mod usage;
 
 use std::io::{self, IsTerminal};
@@ -27,6 +28,7 @@ pub use process::{
     allowed_cores, free_port, pin_current_thread, raise_fd_limit,
 };
 pub use program::{Lines, Program, Tail};
+pub use signals::stopped_by_signals;
 pub use usage::{Usage, cpu_of, cpu_of_all, memory_of};
 
 /// Descriptors that a load needs beside one for each connection: epoll, timers, pipes, files.

@@ -10,14 +10,11 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, value_parser};
 use client::arguments::{self, RequestArgs, Wanted};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use wire::{Location, Tls, Trust};
 
 use self::display::Display;
@@ -335,7 +332,7 @@ fn plan(args: &Args, wanted: &Wanted, live: bool) -> Result<Plan> {
             Some(events) => Stop::AfterEvents { events, at_latest_ns: end_ns },
             None => Stop::At(end_ns),
         },
-        cancel: Some(cancelled_by_signals()?),
+        cancel: Some(fleet::stopped_by_signals()?),
         goes_on: true,
         asking,
         until: args.until.as_deref().map(|it| it.trim().to_owned()),
@@ -383,16 +380,6 @@ fn publish(args: &Args, first_ns: u64) -> Result<Option<Publish>> {
         Ok(Publish { addr, tls, host: location.host, path: location.target, body, pace })
     });
     publish.transpose()
-}
-
-/// Set at the first Ctrl-C or SIGTERM; the second ends the process.
-fn cancelled_by_signals() -> Result<Arc<AtomicBool>> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancel))?;
-        signal_hook::flag::register(signal, Arc::clone(&cancel))?;
-    }
-    Ok(cancel)
 }
 
 /// The parts of a URL, the address to dial, and how to speak TLS there.

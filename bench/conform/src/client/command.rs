@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -136,7 +136,7 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
         patience: Duration::from_millis(args.patience_ms.unwrap_or(PATIENCE_MS)),
         scale: args.judge.time_scale,
         case_limit: args.case_limit_s.map_or(CASE_LIMIT, Duration::from_secs),
-        stopped: stopped_by_signals()?,
+        stopped: fleet::stopped_by_signals()?,
         again: String::new(),
     };
     let plan = match plan.checked() {
@@ -174,17 +174,6 @@ pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
         return could_not_run(&format!("stopped after {ended} of {planned} cases; they are kept"));
     }
     Ok(exit)
-}
-
-/// A flag that SIGINT and SIGTERM set; a second one ends the process at once.
-fn stopped_by_signals() -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let stopped = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stopped))?;
-        signal_hook::flag::register(signal, Arc::clone(&stopped))?;
-    }
-    Ok(stopped)
 }
 
 /// Checks the adapter of a client, and prints each step.
