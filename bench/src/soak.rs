@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use conform::Deviations;
+use conform::host::Watch;
 use fleet::{Launch, Package, Servers};
 
 pub use self::course::{Course, Growth};
@@ -179,6 +180,7 @@ pub fn soak(
     cancel: &AtomicBool,
     mut say: impl FnMut(&str),
 ) -> Vec<Row> {
+    let _watch = Watch::start();
     let views: Vec<View> = subjects.iter().map(|_| View::default()).collect();
     let start = Instant::now();
     let every = if plan.lasts < LONG { PROGRESS[0] } else { PROGRESS[1] };

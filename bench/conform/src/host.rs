@@ -86,6 +86,13 @@ pub fn worst_since(begin: Instant) -> Duration {
     recent.map(|it| it.late).fold(now, Duration::max)
 }
 
+/// Whether an end by a deadline of this length may be the host's doing: in the time that such an end takes, its delays
+/// were not small beside the deadline.
+pub fn explains_end_by(deadline: Duration) -> bool {
+    let begin = Instant::now().checked_sub(deadline * 2);
+    begin.is_some_and(|it| worst_since(it) * WIDER > deadline)
+}
+
 /// This time, or longer on a busy host, so that the host's delays stay small beside it; `widest` at the most.
 pub(super) fn widened(time: Duration, widest: Duration) -> Duration {
     let recent = Instant::now().checked_sub(RECENT).map_or(Duration::ZERO, worst_since);

@@ -42,8 +42,8 @@ enum Answer {
     Refused,
     /// None, or only a part.
     Nothing,
-    /// Another one, in words.
-    Odd(String),
+    /// Another one: its status, and the begin of its body.
+    Odd(u16, String),
 }
 
 impl<'p> Publishers<'p> {
@@ -105,7 +105,10 @@ impl<'p> Publishers<'p> {
                     counts.refusals.fetch_add(1, Relaxed);
                 }
                 Answer::Nothing => {}
-                Answer::Odd(words) => self.books.odd(format!("message {number}: {words}")),
+                Answer::Odd(status, body) => {
+                    let words = format!("message {number}: status {status}, {body}");
+                    self.books.odd_status(status, words);
+                }
             }
             counts.repeats.fetch_add(1, Relaxed);
             thread::sleep(AGAIN);
@@ -135,6 +138,6 @@ fn attempt(node: SocketAddr, number: u64, text: &str) -> Answer {
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     match (status, answer["id"].as_str()) {
         (201, Some(id)) => Answer::In(id.to_owned()),
-        _ => Answer::Odd(format!("status {status}, {:.80}", String::from_utf8_lossy(&body))),
+        _ => Answer::Odd(status, format!("{:.80}", String::from_utf8_lossy(&body))),
     }
 }

@@ -103,7 +103,8 @@ impl<'r> Reader<'r> {
         match EventStream::open(connection, &request) {
             Ok(stream) => Some(stream),
             Err(error @ Error::NotAStream { status, .. }) if status != 503 => {
-                self.books.odd(format!("reader {}: {error}", self.number));
+                let words = format!("reader {}: {error}", self.number);
+                self.books.odd_error(&error, words);
                 None
             }
             Err(_) => None,

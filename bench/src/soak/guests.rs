@@ -225,7 +225,10 @@ impl Host<'_> {
             let number = self.counts.topics.fetch_add(1, Relaxed);
             match self.topic(number) {
                 Ok(201) => {}
-                Ok(status) => self.books.odd(format!("a message to a new topic: status {status}")),
+                Ok(status) => {
+                    let words = format!("a message to a new topic: status {status}");
+                    self.books.odd_status(status, words);
+                }
                 Err(error) => self.complain("a message to a new topic", &error),
             }
             self.pace(PACE);
@@ -258,7 +261,7 @@ impl Host<'_> {
     fn complain(&self, guest: &str, error: &Error) {
         let is_expected = guest == NONSENSE && error.is_end();
         if !is_expected && !self.books.is_over() {
-            self.books.odd(format!("{guest}: {error}"));
+            self.books.odd_error(error, format!("{guest}: {error}"));
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Row {
     pub breaks: u64,
     /// Attempts to publish that were repeated.
     pub repeats: u64,
+    /// Ends of requests that are not judged: this host was so late that the deadline of the server explains them.
+    pub host_was_late: u64,
     /// Its guests.
     pub guests: Guests,
 }
@@ -98,6 +100,7 @@ impl Row {
             cuts: outcome.cuts,
             breaks: outcome.breaks,
             repeats: outcome.repeats,
+            host_was_late: outcome.host_was_late,
             guests: outcome.guests,
             ..named
         }
@@ -106,6 +109,14 @@ impl Row {
     /// Whether the server has broken a promise.
     pub fn has_failed(&self) -> bool {
         !self.findings.is_empty()
+    }
+
+    /// The ends that are not judged, if there are any.
+    fn late_words(&self) -> Option<String> {
+        let count = self.host_was_late;
+        (count > 0).then(|| {
+            format!("{count} ends of requests not judged: this host sent, or may have sent, behind the deadline")
+        })
     }
 
     fn verdict(&self) -> &'static str {
@@ -224,6 +235,9 @@ impl Report {
                  stalled readers closed",
                 guests.visits, guests.stalls_closed, guests.stalls
             );
+            if let Some(words) = row.late_words() {
+                let _ = writeln!(text, "  {words}");
+            }
         }
         let build = if self.release { "release" } else { "debug" };
         let early = if self.interrupted { ", ended early" } else { "" };
@@ -255,6 +269,9 @@ impl Report {
         for row in &self.rows {
             for words in row.findings.iter().chain(&row.not_judged) {
                 let _ = write!(text, "\n- {} {}: {words}", row.verdict(), row.server);
+            }
+            if let Some(words) = row.late_words() {
+                let _ = write!(text, "\n- {}: {words}", row.server);
             }
         }
         text.trim_end().to_owned() + "\n"

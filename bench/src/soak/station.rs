@@ -38,6 +38,9 @@ const SETTINGS: [&str; 14] = [
     "120",
 ];
 
+/// That of the settings.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(5000);
+
 /// Threads that publish.
 const PUBLISHERS: usize = 2;
 /// Clients that visit the other streams.
@@ -80,6 +83,7 @@ pub(super) struct Outcome {
     pub(super) cuts: u64,
     pub(super) breaks: u64,
     pub(super) repeats: u64,
+    pub(super) host_was_late: u64,
     /// Before the load, and when all clients have left.
     pub(super) idle: [Reading; 2],
     pub(super) lasted: Duration,
@@ -105,7 +109,7 @@ pub(super) fn run(
     let address = server.addr();
     let relays: Vec<Relay> =
         (0..plan.clients).map(|_| Relay::open(vec![address], false)).collect::<Result<_>>()?;
-    let books = Books::new(plan.clients);
+    let books = Books::new(plan.clients, REQUEST_TIMEOUT);
     let counts = Counts::default();
     let mix = |it: u64, byte: u8| it.wrapping_mul(31).wrapping_add(byte.into());
     let seed = plan.seed ^ subject.name.bytes().fold(0, mix);
@@ -309,6 +313,7 @@ impl Load<'_> {
         outcome.moves = counts.moves.load(Relaxed);
         outcome.breaks = counts.breaks.load(Relaxed);
         outcome.repeats = counts.repeats.load(Relaxed);
+        outcome.host_was_late = counts.host_was_late.load(Relaxed);
         outcome.cuts = self.relays.iter().map(Relay::cuts).sum();
         outcome.guests = self.counts.read();
         outcome.judgement = self.books.ledger().judge(Promise::Whole);
