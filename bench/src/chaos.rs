@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
     seed: Vec<u64>,
     /// How long messages are published
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, conflicts_with = "moves",
+    #[arg(long = "duration-s", alias = "duration", value_name = "SECONDS", default_value_t = 60, conflicts_with = "moves",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     duration: u64,
     /// How often clients are moved, instead of a duration: each of them every 15 s
@@ -320,7 +320,7 @@ fn length_and_more(args: &Args) -> String {
     let Args { clients, rate, brokers, nodes, .. } = args;
     let length = match args.moves {
         Some(moves) => format!(" --moves {moves}"),
-        None => format!(" --duration {}", args.duration),
+        None => format!(" --duration-s {}", args.duration),
     };
     let gaps = if args.gaps { " --gaps" } else { "" };
     let nodes = nodes.join(",");

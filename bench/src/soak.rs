@@ -68,7 +68,7 @@ At all times: each message comes to each reader once and in order; at the end al
 
 Examples:
   sse-bench soak --release                               all of ours, an hour
-  sse-bench soak axum poem --duration 60 --seed 7        a minute: is anything lost, is all given back?
+  sse-bench soak axum poem --duration-s 60 --seed 7      a minute: is anything lost, is all given back?
   sse-bench soak --release --json target/soak.json --md target/soak.md
 
 Ctrl-C ends the run early and prints what was measured.
@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// How long the load is held
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600,
+    #[arg(long = "duration-s", alias = "duration", value_name = "SECONDS", default_value_t = 3600,
           value_parser = clap::value_parser!(u64).range(10..=86_400))]
     duration: u64,
     /// Readers of each server's topic
@@ -267,7 +267,7 @@ fn command(args: &Args, seed: u64) -> String {
     let servers = servers.join(" ");
     let release = if args.release { " --release" } else { "" };
     format!(
-        "sse-bench soak {servers} --seed {seed} --duration {duration} --clients {clients} --rate {rate}{release}"
+        "sse-bench soak {servers} --seed {seed} --duration-s {duration} --clients {clients} --rate {rate}{release}"
     )
 }
 

@@ -256,6 +256,8 @@ fn a_mistake_is_answered_with_what_to_do() {
     let secure_url = format!("http://{}/ticks", answers(b"\x15\x03\x01\0\x02\x02\x46"));
     let plain = answers(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let plain_url = format!("https://{plain}/ticks");
+    // One with TLS that sends no alert.
+    let silent_url = format!("http://{}/ticks", answers(b""));
     let table: &[(&[&str], &str)] = &[
         (
             &["tail", "127.0.0.1:8003/ticks"],
@@ -273,6 +275,7 @@ fn a_mistake_is_answered_with_what_to_do() {
         ),
         (&["tail", &secure_url], "if it speaks TLS, try https://"),
         (&["tail", "--raw", &secure_url], "if it speaks TLS, try https://"),
+        (&["tail", &silent_url], "if it speaks TLS, try https://"),
         (&["tail", "--insecure", &plain_url], "it does not speak TLS on this port; try http://"),
         (&["send", &plain_url, "x"], "it does not speak TLS on this port; try http://"),
     ];

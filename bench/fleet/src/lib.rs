@@ -29,7 +29,7 @@ pub use process::{
 };
 pub use program::{Lines, Program, Tail};
 pub use signals::stopped_by_signals;
-pub use usage::{Usage, cpu_of, cpu_of_all, memory_of};
+pub use usage::{Usage, cpu_of, cpu_of_all, memory_of, waited_for_a_core};
 
 /// Descriptors that a load needs beside one for each connection: epoll, timers, pipes, files.
 pub const SPARE_FDS: u64 = 64;

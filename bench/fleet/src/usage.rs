@@ -84,6 +84,12 @@ pub fn cpu_of_all(pids: &[u32]) -> Result<u64> {
     Ok(cpu_of(*first)?.0 + others.sum::<u64>())
 }
 
+/// How long the calling thread wanted a core and had none since it began, nanoseconds; 0 where the system does not say.
+pub fn waited_for_a_core() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_ascii_whitespace().nth(1).and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
 /// CPU time of the process's live threads, nanoseconds, and how many threads there are.
 ///
 /// Cheap enough to be called at the edge of a measured window (about 20 µs a thread).

@@ -262,7 +262,7 @@ pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> 
     if outcome.opened == 0 {
         // Trouble with TLS has its own advice.
         let is_refused = ["answered 401", "answered 403"].iter().any(|it| failure.contains(it));
-        let is_advised = ["--cacert", "; try http"].iter().any(|it| failure.contains(it));
+        let is_advised = ["--cacert", "try http"].iter().any(|it| failure.contains(it));
         let advice = match () {
             () if is_refused => {
                 "; does it need a token? -H @FILE, with a line Authorization: Bearer …"

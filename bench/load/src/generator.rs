@@ -68,6 +68,7 @@ pub fn run(
     let mut generator = Generator::new(plan);
     let mut unread = Vec::new();
     let mut marks_met = 0;
+    let waited_before_ns = fleet::waited_for_a_core();
     loop {
         let now_ns = clock();
         generator.connect_due(now_ns, poll.registry());
@@ -113,7 +114,9 @@ pub fn run(
     if plan.mark_at_end {
         observe(generator.mark(plan.marks_ns.len()));
     }
-    Ok(generator.close(clock()))
+    let mut outcome = generator.close(clock());
+    outcome.waited_for_a_core_ns = fleet::waited_for_a_core() - waited_before_ns;
+    Ok(outcome)
 }
 
 struct Generator<'p> {

@@ -23,6 +23,8 @@ const LATENCY_DIGITS: u8 = 3;
 pub struct Outcome {
     /// The window that was measured: the plan's, or earlier where all streams were open earlier.
     pub window_ns: Range<u64>,
+    /// How long the generator wanted a core of this host and had none, in the whole run, nanoseconds.
+    pub waited_for_a_core_ns: u64,
     /// Deliveries due in the window: events times subscribers.
     pub expected: u64,
     /// Deliveries of the window that came, each counted once.
@@ -430,6 +432,7 @@ pub fn new_histogram() -> Histogram<u64> {
 
 fn empty_outcome() -> Outcome {
     Outcome {
+        waited_for_a_core_ns: 0,
         window_ns: 0..0,
         expected: 0,
         delivered: 0,

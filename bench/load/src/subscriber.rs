@@ -111,6 +111,8 @@ pub(super) enum Failure {
     Marked,
     #[error("closed its stream before the end")]
     Closed,
+    #[error("closed the connection before a response head{}", if *.is_tls { "" } else { "; if it speaks TLS, try https://" })]
+    Silent { is_tls: bool },
     #[error("{}", refused(.0))]
     Answer(Refusal),
     #[error("{0}")]
@@ -135,7 +137,7 @@ impl Failure {
             Failure::Answer(_) => End::Refused,
             Failure::Handshake(_) => End::Unreachable,
             Failure::Io(_) if !was_requested => End::Unreachable,
-            Failure::Closed | Failure::Io(_) => End::Cut,
+            Failure::Closed | Failure::Silent { .. } | Failure::Io(_) => End::Cut,
             Failure::Response(_) | Failure::Coded(_) | Failure::Parse(_) => End::Malformed,
         }
     }
@@ -290,6 +292,9 @@ impl Subscriber {
                 // Without the end of TLS anybody may have cut it (RFC 9112, 9.8).
                 Ok(0) if self.decoder.ends_with_connection() && !self.channel.is_cut() => {
                     return Err(Failure::Ended);
+                }
+                Ok(0) if book.times.headers_ns == 0 => {
+                    return Err(Failure::Silent { is_tls: self.channel.is_tls() });
                 }
                 Ok(0) => return Err(Failure::Closed),
                 Ok(read) => read,

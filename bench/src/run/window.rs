@@ -184,7 +184,7 @@ impl Reading {
             user_ticks,
             system_ticks,
             generator_cpu_ns: thread_cpu_ns(),
-            generator_waited_ns: waited_ns(),
+            generator_waited_ns: fleet::waited_for_a_core(),
             rss_bytes,
             kernel_bytes: if memory { slab_bytes() } else { 0 },
             events: mark.outcome.events,
@@ -201,12 +201,6 @@ fn ticks_of(pid: u32) -> (f64, f64) {
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut fields = rest.split_ascii_whitespace().skip(11).map(|it| it.parse().unwrap_or(0.0));
     (fields.next().unwrap_or(0.0), fields.next().unwrap_or(0.0))
-}
-
-/// How long the calling thread wanted a core and had none, nanoseconds.
-fn waited_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_ascii_whitespace().nth(1).and_then(|it| it.parse().ok()).unwrap_or(0)
 }
 
 /// Kernel memory in slabs, the whole host's.

@@ -52,19 +52,19 @@ fn holds(arguments: &[&str]) -> Value {
 
 #[test]
 fn six_nodes_on_one_broker_lose_and_double_nothing() {
-    let row = holds(&["--seed", "1", "--duration", "60"]);
+    let row = holds(&["--seed", "1", "--duration-s", "60"]);
     let (acknowledged, delivered) = (&row["figures"]["acknowledged"], &row["figures"]["delivered"]);
     assert!(delivered.as_u64() >= acknowledged.as_u64().map(|it| it * 20), "{row}");
 }
 
 #[test]
 fn six_nodes_on_three_brokers_lose_and_double_nothing() {
-    holds(&["--seed", "2", "--duration", "40", "--brokers", "3"]);
+    holds(&["--seed", "2", "--duration-s", "40", "--brokers", "3"]);
 }
 
 #[test]
 fn a_loss_beyond_the_retention_is_never_silent() {
-    holds(&["--seed", "3", "--duration", "30", "--gaps", "--nodes", &nodes(3).join(",")]);
+    holds(&["--seed", "3", "--duration-s", "30", "--gaps", "--nodes", &nodes(3).join(",")]);
 }
 
 /// A schedule of some usual disturbances with this one among them, for client 3, which has no other.

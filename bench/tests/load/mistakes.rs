@@ -19,12 +19,28 @@ fn answers(bytes: &'static [u8]) -> String {
     address.to_string()
 }
 
+/// A server that closes each connection once something came, in order or with a reset.
+fn closes(with_reset: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            // Bytes that were not read turn the close into a reset.
+            let _ = socket.read(&mut [0; 4096][..if with_reset { 1 } else { 4096 }]);
+        }
+    });
+    address.to_string()
+}
+
 #[test]
 fn each_says_what_to_do() {
     // An alert, as a server with TLS answers to plain text; and a server without TLS.
     let secure = answers(b"\x15\x03\x01\0\x02\x02\x46");
     let plain = answers(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    // A server with TLS that sends no alert, and one without that goes at once.
+    let [silent, gone] = [false, true].map(closes);
     let (http, https) = (format!("http://{secure}/x"), format!("https://{plain}/x"));
+    let (http_silent, https_gone) = (format!("http://{silent}/x"), format!("https://{gone}/x"));
     let table: &[(&[&str], &str)] = &[
         (
             &["conform", "server", "127.0.0.1:8003/ticks"],
@@ -51,6 +67,16 @@ fn each_says_what_to_do() {
         (
             &["load", "--unchecked", "--connections", "1", &https],
             "it does not speak TLS on this port; try http://",
+        ),
+        (&["conform", "server", &http_silent], "if it speaks TLS, try https://"),
+        (&["conform", "server", &https_gone], "if it does not speak TLS on this port, try http://"),
+        (
+            &["load", "--unchecked", "--connections", "8", &http_silent],
+            "before a response head; if it speaks TLS, try https://",
+        ),
+        (
+            &["load", "--unchecked", "--connections", "8", &https_gone],
+            "if it does not speak TLS on this port, try http://",
         ),
         (&["report", "/nowhere"], "give the folder that a run wrote"),
         (&["run", "--profile", "fast"], "choose quick, standard, full"),

@@ -26,7 +26,7 @@ fn command(arguments: &[&str]) -> Command {
 
 #[test]
 fn all_of_ours_keep_their_promises_and_give_all_back() {
-    let output = command(&["ours", "--seed", "1", "--duration", "45"]).output().unwrap();
+    let output = command(&["ours", "--seed", "1", "--duration-s", "45"]).output().unwrap();
     let report = String::from_utf8(output.stdout).unwrap();
     eprintln!("{}\n{report}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "see the report above");
@@ -85,7 +85,7 @@ fn a_server_that_does_not_start_is_not_judged() {
 
 #[test]
 fn ctrl_c_keeps_what_was_measured() {
-    let mut running = command(&[servers::packages()[0].short_name(), "--duration", "600"])
+    let mut running = command(&[servers::packages()[0].short_name(), "--duration-s", "600"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -128,8 +128,17 @@ pub fn words(error: &io::Error) -> String {
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "it closed the connection within the TLS handshake".to_owned()
         }
+        // A server of plain text answers and goes: the alert on its answer meets a closed connection.
+        None if is_gone(error.kind()) => {
+            "it broke off the TLS handshake; if it does not speak TLS on this port, try http://"
+                .to_owned()
+        }
         None => format!("the TLS handshake failed: {error}"),
     }
+}
+
+fn is_gone(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn roots(cacert: Option<&Path>) -> Result<RootCertStore, String> {

@@ -334,6 +334,9 @@ pub(super) fn check(reason: &str) -> &'static str {
     {
         // An answer of HTTP/1.1 read as HTTP/2, and TLS without it.
         "it does not speak HTTP/2; leave --http2 out"
+    } else if reason.contains("connection closed before message completed") {
+        // As a server with TLS does that sends no alert.
+        "look at its log, or if it speaks TLS, try https://"
     } else if reason.contains("invalid HTTP version") {
         // The bytes of a TLS alert, or of another protocol.
         "it does not speak HTTP on this port; if it speaks TLS, try https://"

@@ -190,7 +190,9 @@ impl Target {
             error => format!("{error}; is the server running?"),
         };
         self.connect().map_err(unreachable)?;
-        let silent = |error: &wire::Error| format!("{url} does not answer: {error}{}", hint(error));
+        let is_tls = self.tls.is_some();
+        let silent =
+            |error: &wire::Error| format!("{url} does not answer: {error}{}", hint(error, is_tls));
         match self.first_head() {
             Ok(head) => self.expect_stream(&head)?,
             Err(error @ wire::Error::LateHead { .. }) => match self.with_late_head() {
@@ -676,7 +678,7 @@ impl Target {
 }
 
 /// The likely meaning of the first bytes of a peer that does not speak HTTP/1.
-fn hint(error: &wire::Error) -> &'static str {
+fn hint(error: &wire::Error, is_tls: bool) -> &'static str {
     match error {
         wire::Error::SpeaksTls => "",
         // A SETTINGS frame begins with its length, 24 bits, and type 4.
@@ -686,6 +688,9 @@ fn hint(error: &wire::Error) -> &'static str {
         wire::Error::Syntax(_) => "; is it an HTTP server?",
         wire::Error::Timeout { .. } | wire::Error::LateHead { .. } => {
             "; a stream sends its head at once (or raise --patience-ms)"
+        }
+        wire::Error::Closed { .. } if !is_tls => {
+            "; if it speaks TLS, try https://, else look at the server's log"
         }
         _ => "; look at the server's log",
     }

@@ -52,6 +52,8 @@ pub(super) struct Document<'a> {
     timeline: &'a [Step],
     first_failure: Option<&'a str>,
     failed_conditions: &'a [String],
+    /// How long the generator wanted a core of this host and had none; the times above have that in them.
+    waited_for_a_core_ns: u64,
     /// Known truths, and whether the generator found them before this run.
     self_check: &'a [Check],
 }
@@ -171,6 +173,7 @@ impl<'a> Document<'a> {
             timeline: &outcome.timeline,
             first_failure: outcome.first_failure.as_deref(),
             failed_conditions: failed,
+            waited_for_a_core_ns: outcome.waited_for_a_core_ns,
             self_check,
         }
     }

@@ -13,6 +13,9 @@ const WIDTH: usize = 80;
 /// Where the words begin that follow a name.
 const INDENT: usize = 15;
 
+/// A generator that waits longer for a core, as a share of its time, says so.
+const WAITED_SHARE: f64 = 0.01;
+
 /// The figures of a run that took so many seconds.
 pub(super) fn text(args: &Args, outcome: &Outcome, seconds: f64) -> String {
     let mut lines = String::new();
@@ -36,6 +39,7 @@ pub(super) fn text(args: &Args, outcome: &Outcome, seconds: f64) -> String {
         put(&mut lines, "latency", "unknown: no event says when it was due; see --stamp-path");
     }
     quality(&mut lines, args, outcome, seconds);
+    host(&mut lines, outcome.waited_for_a_core_ns, seconds);
     lines
 }
 
@@ -160,6 +164,16 @@ fn quality(lines: &mut String, args: &Args, outcome: &Outcome, seconds: f64) {
     }
 }
 
+/// A host that others use: then its delays are in the times above.
+fn host(lines: &mut String, waited_ns: u64, seconds: f64) {
+    let share = waited_ns as f64 / 1e9 / seconds;
+    if share > WAITED_SHARE {
+        let waited = time(waited_ns);
+        let words = format!("the generator waited {waited} for a core; the times above have that");
+        put(lines, "busy host", &words);
+    }
+}
+
 /// A time to the microsecond; a long one to a tenth of a second.
 fn time(ns: u64) -> String {
     match ns as f64 {
@@ -210,6 +224,21 @@ mod tests {
         assert!(lines.lines().all(|it| it.len() <= WIDTH), "{lines}");
         let letters = |letter| lines.chars().filter(|it| *it == letter).count();
         assert_eq!((letters('x'), letters('y')), (130, 60), "{lines}");
+    }
+
+    #[test]
+    fn a_host_that_keeps_the_generator_waiting_is_named() {
+        let words = |waited_ns| {
+            let mut lines = String::new();
+            host(&mut lines, waited_ns, 10.0);
+            lines
+        };
+        assert_eq!(words(99_000_000), "");
+        let busy = words(2_500_000_000);
+        assert!(
+            busy.starts_with("busy host      the generator waited 2500.000 ms for a"),
+            "{busy}"
+        );
     }
 
     #[test]
