@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use feed::clock::{self, Now};
 use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 
 use crate::http::{End, Framing, Input};
 
@@ -131,12 +132,12 @@ impl Io {
         let [first, second] = parts;
         let total = first.len() + second.len();
         let polled = if first.is_empty() {
-            self.attempt(EventFlags::OUT, || (&self.stream).write(&second[written..]))
+            self.attempt(EventFlags::OUT, || rustix::io::write(&self.stream, &second[written..]))
         } else {
             let mut slices = parts.map(IoSlice::new);
             let mut slices = &mut slices[..];
             IoSlice::advance_slices(&mut slices, written);
-            self.attempt(EventFlags::OUT, || (&self.stream).write_vectored(slices))
+            self.attempt(EventFlags::OUT, || rustix::io::writev(&self.stream, slices))
         };
         match polled {
             Poll::Ready(Ok(bytes @ 1..)) => {
@@ -153,7 +154,8 @@ impl Io {
 
     /// Reads the received bytes, as far as `buffer` takes them; 0 bytes: the client has gone.
     fn poll_read(&self, buffer: &mut [u8]) -> Poll<usize> {
-        let bytes = ready!(self.attempt(EventFlags::IN, || (&self.stream).read(buffer)));
+        let read = || rustix::io::read(&self.stream, &mut *buffer);
+        let bytes = ready!(self.attempt(EventFlags::IN, read));
         let bytes = bytes.unwrap_or_default();
         if bytes < buffer.len() && !self.has_ended() {
             // The kernel's buffer is empty (epoll(7), question 9), and its end was not reported.
@@ -185,12 +187,12 @@ impl Io {
     fn attempt(
         &self,
         ready: EventFlags,
-        mut call: impl FnMut() -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
+        mut call: impl FnMut() -> Result<usize, Errno>,
+    ) -> Poll<Result<usize, Errno>> {
         while self.reported.get().contains(ready) {
             match call() {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.exhausted(ready),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.exhausted(ready),
                 result => return Poll::Ready(result),
             }
         }
