@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use conform::report::html::{self as matrix, Places};
 use conform::report::{Run, table, write};
-use conform::{CaseResult, Side, Verdict};
+use conform::{CaseResult, Side};
 use maud::{Markup, html};
 
 use badge::Badge;
@@ -145,7 +145,7 @@ fn shared() -> Vec<(String, String)> {
     .into()
 }
 
-/// The pages that every page leads to, as far as there are data for them.
+/// The pages that the others lead to, as far as there are data for them; those first that pages in folders show, too.
 fn menu(field: &Field) -> Vec<(String, String)> {
     let mut menu = vec![
         ("index.html", "Start"),
@@ -192,12 +192,12 @@ fn matrix_page(field: &Field, side: Side) -> Page<'static> {
     }
 }
 
-/// The result of a run in the page of a case; nothing more is said of one that passes.
+/// The result of a run in the page of a case, if more is said there than the verdict.
 fn result_place(run: &Run, _: usize, result: &CaseResult) -> String {
     let page = case::page(&result.id);
-    match result.verdict {
-        Verdict::Pass => page,
-        _ => format!("{page}#{}", case::anchor(run)),
+    match case::is_told(result.verdict) {
+        true => format!("{page}#{}", case::anchor(run)),
+        false => page,
     }
 }
 

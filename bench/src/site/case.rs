@@ -84,21 +84,19 @@ fn programs(seen: &[Seen<'_>]) -> Markup {
             @if !these.is_empty() && !is_told(verdict) {
                 p.who {
                     (mark(verdict, "")) " " b { (verdict.word()) } " "
-                    @for (number, (_, run, _)) in these.iter().enumerate() {
-                        @if number > 0 { ", " }
-                        // A skip has a place, to which its letter in the matrix leads.
-                        @if verdict == Verdict::Skip {
-                            span #(anchor(run)) { (run.label()) }
-                        } @else {
-                            (run.label())
-                        }
-                    }
+                    (these.iter().map(|it| it.1.label()).collect::<Vec<_>>().join(", "))
                 }
             }
         }
-        @for (of, run, result) in seen.iter().filter(|it| is_told(it.2.verdict)) {
-            details.result #(anchor(run)) open[result.is_miss()] {
-                summary { (mark_of(result)) " " b { (run.label()) } " " (words(result)) }
+        @let told: Vec<_> = seen.iter().filter(|it| is_told(it.2.verdict)).collect();
+        @for alike in told.chunk_by(|one, other| is_alike(one, other)) {
+            @let (of, _, result) = alike[0];
+            details.result open[result.is_miss()] {
+                summary {
+                    (mark_of(result)) " "
+                    @for (_, run, _) in alike { b #(anchor(run)) { (run.label()) } " " }
+                    (words(result))
+                }
                 (details(result))
                 p { a href={ "../" (of.page()) } { "all of " (of.name) } }
             }
@@ -106,8 +104,17 @@ fn programs(seen: &[Seen<'_>]) -> Markup {
     }
 }
 
+/// Whether the same is told of two results of one program, such as those of its encodings.
+fn is_alike((of, _, one): &Seen<'_>, (of_other, _, other): &Seen<'_>) -> bool {
+    let told = |it: &CaseResult| {
+        let known = it.deviation.as_ref().map(|it| it.reason.clone());
+        (it.verdict, it.expected.clone(), it.actual.clone(), known)
+    };
+    of.name == of_other.name && told(one) == told(other)
+}
+
 /// A verdict of which more is said than the names.
-fn is_told(verdict: Verdict) -> bool {
+pub(super) fn is_told(verdict: Verdict) -> bool {
     !matches!(verdict, Verdict::Pass | Verdict::Skip)
 }
 

@@ -29,7 +29,10 @@ pub(super) struct Page<'p> {
     pub(super) scripts: &'p [&'p str],
 }
 
-/// The pages that every page leads to: address and words.
+/// The first entries of the menu, which hundreds of pages in folders show; the others are one step away.
+const DEEP_ENTRIES: usize = 4;
+
+/// The pages that the others lead to: address and words.
 pub(super) type Menu = [(String, String)];
 
 impl Page<'_> {
@@ -41,6 +44,7 @@ impl Page<'_> {
     /// The text of the file.
     pub(super) fn text(&self, menu: &Menu) -> String {
         let up = self.up();
+        let shown = if up.is_empty() { menu.len() } else { menu.len().min(DEEP_ENTRIES) };
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -56,7 +60,7 @@ impl Page<'_> {
                 }
                 body {
                     header { nav aria-label="Pages" { ul {
-                        @for (path, words) in menu {
+                        @for (path, words) in &menu[..shown] {
                             @let here = (path == self.path).then_some("page");
                             li { a href={ (up) (path) } aria-current=[here] { (words) } }
                         }
