@@ -40,8 +40,9 @@ const EXIT_SELF_CHECK_FAILED: u8 = 3;
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How thorough: quick (under 4 minutes once built), standard (under 20), full, or field: the
-    /// workloads that servers of other ecosystems carry too [default: quick, with peers field]
+    /// How thorough: quick (under 4 minutes once built), standard (under 20), full; scaling: more readers, larger
+    /// messages, a second worker; or field: the workloads that servers of other ecosystems carry too [default:
+    /// quick, with peers field]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// These servers, with commas: ours, peers (those of other ecosystems, in bench/servers), all, names, or
@@ -83,6 +84,9 @@ pub struct Profile {
     pub at_most: Duration,
     /// The workloads for each server, and how often each runs.
     pub workloads: Vec<Workload>,
+    /// Our servers in their shared encoding, with each of these numbers of workers; empty: in all encodings, with
+    /// as many workers as they take by themselves.
+    pub workers: &'static [u32],
 }
 
 impl Profile {
@@ -116,13 +120,34 @@ impl Profile {
                     Workload::firehose(500, 1),
                     Workload::idle(1000, 1),
                 ],
+                workers: &[],
             },
             Profile {
                 name: "standard",
                 at_most: Duration::from_secs(20 * 60),
                 workloads: thorough(1),
+                workers: &[],
             },
-            Profile { name: "full", at_most: Duration::from_secs(90 * 60), workloads: thorough(3) },
+            Profile {
+                name: "full",
+                at_most: Duration::from_secs(90 * 60),
+                workloads: thorough(3),
+                workers: &[],
+            },
+            Profile {
+                name: "scaling",
+                at_most: Duration::from_secs(20 * 60),
+                workloads: vec![
+                    Workload::broadcast(100, 20, 50, 3),
+                    Workload::broadcast(1000, 40, 25, 3),
+                    Workload::broadcast(15_000, 800, 4, 2),
+                    Workload::sized(64, 25, 3),
+                    Workload::sized(1024, 25, 3),
+                    Workload::sized(8 * 1024, 25, 3),
+                    Workload::sized(60 * 1024, 25, 3),
+                ],
+                workers: &[1, 2],
+            },
             Profile {
                 name: "field",
                 at_most: Duration::from_secs(60 * 60),
@@ -133,6 +158,7 @@ impl Profile {
                     Workload::broadcast(20, 40, 25, 3),
                     Workload::idle(1000, 1),
                 ],
+                workers: &[],
             },
         ]
     }
@@ -184,6 +210,7 @@ struct Setup {
     profile: &'static str,
     at_most: Duration,
     workloads: Vec<Workload>,
+    workers: &'static [u32],
     servers: Servers,
     folder: PathBuf,
     seed: u64,
@@ -202,7 +229,7 @@ impl Setup {
         let servers = select_servers(&args.servers)?;
         let usual = if servers.peers.is_empty() { "quick" } else { "field" };
         let profile = args.profile.as_deref().unwrap_or(usual);
-        let Profile { name: profile, at_most, workloads } = Profile::find(profile)?;
+        let Profile { name: profile, at_most, workloads, workers } = Profile::find(profile)?;
         let workloads = select_workloads(workloads, &args.workloads)?;
         let open_files = enough_fds(&workloads)?;
         let folder = match &args.out {
@@ -223,6 +250,7 @@ impl Setup {
             profile,
             at_most,
             workloads,
+            workers,
             servers,
             folder,
             seed: args.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32)),
@@ -388,7 +416,10 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_those_that_exist() {
         let error = Profile::find("fast").unwrap_err().to_string();
-        assert_eq!(error, "there is no profile \"fast\"; choose quick, standard, full, field");
+        assert_eq!(
+            error,
+            "there is no profile \"fast\"; choose quick, standard, full, scaling, field"
+        );
         let all = || Profile::find("quick").unwrap().workloads;
         let error = select_workloads(all(), &["nope".into()]).unwrap_err().to_string();
         assert!(error.contains("broadcast-1000, ticks"), "{error}");

@@ -60,6 +60,25 @@ impl Workload {
         Workload::new(&format!("broadcast-{subscribers}-busy"), rounds, &question, paced.shape)
     }
 
+    /// Messages of this size for a hundred subscribers.
+    pub fn sized(bytes: usize, messages: u64, rounds: u32) -> Workload {
+        let question = format!(
+            "Messages of {bytes} bytes for 100 subscribers: what does a delivery cost the server?"
+        );
+        let shape = Shape::Broadcast(Broadcast {
+            subscribers: 100,
+            interval_us: 40_000,
+            warm_up: 4,
+            messages,
+            pad_bytes: bytes,
+            stalled_each: 0,
+        });
+        Workload::new(&format!("{}{bytes}", Workload::SIZED), rounds, &question, shape)
+    }
+
+    /// The name of [`sized`](Self::sized) begins with this, and ends with the bytes.
+    pub const SIZED: &str = "broadcast-100-bytes-";
+
     /// 1000 streams, each with its own schedule.
     pub fn ticks(events: u64, rounds: u32) -> Workload {
         Workload::new(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use load::Workload;
 use load::stats::EQUIVALENT;
 use maud::Markup;
 
@@ -45,6 +46,7 @@ pub(super) fn charts(report: &Report) -> Vec<Chart> {
     }
     charts.extend(forest(report, &looks));
     charts.extend(fan_out(report, &looks));
+    charts.extend(growth(report, &looks));
     charts.extend(bars(
         report,
         &looks,
@@ -78,7 +80,7 @@ pub(super) fn front(report: &Report) -> Vec<Chart> {
     cpu.into_iter().chain(memory).collect()
 }
 
-/// How a server is drawn everywhere: its framework's colour, dashed for the native encoding.
+/// How a server is drawn everywhere: its framework's colour, dashed for all but the shared encoding with a usual number of workers.
 struct Look {
     colour: Option<usize>,
     dashed: bool,
@@ -96,7 +98,7 @@ fn looks(report: &Report) -> BTreeMap<String, Look> {
                 colours.len() - 1
             })
         });
-        let dashed = row.encoding.as_deref() == Some("native");
+        let dashed = row.encoding.as_deref().is_some_and(|it| it != "shared");
         looks.insert(row.key(), Look { colour, dashed });
     }
     looks
@@ -290,37 +292,49 @@ fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<Chart> {
     charts
 }
 
+/// The broadcasts to so many subscribers.
+fn by_subscribers(name: &str) -> Option<f64> {
+    name.strip_prefix("broadcast-")?.parse().ok()
+}
+
+/// The broadcasts of so many bytes.
+fn by_bytes(name: &str) -> Option<f64> {
+    name.strip_prefix(Workload::SIZED)?.parse().ok()
+}
+
+/// A figure over a number in the names of workloads, in this unit; the lines, the last number, the values there.
+fn over(
+    report: &Report,
+    looks: &BTreeMap<String, Look>,
+    number: fn(&str) -> Option<f64>,
+    figure: &Figure,
+    scale: f64,
+) -> (Vec<Series>, f64, Vec<(String, f64)>) {
+    let workloads = report.workloads.iter();
+    let numbers: Vec<_> =
+        workloads.filter_map(|it| Some((number(&it.name)?, it.name.as_str()))).collect();
+    let (mut last_number, mut lasts) = (0.0, Vec::new());
+    let line_of = |row: &Row| {
+        let point = |(number, name): &(f64, &str)| {
+            Some((*number, measure(row, name, figure)?.value.median / scale))
+        };
+        let mut points: Vec<_> = numbers.iter().filter_map(point).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let last = *points.last().filter(|_| points.len() > 1)?;
+        last_number = last.0;
+        lasts.push((row.key(), last.1));
+        Some(Series { marked: true, ..line(row, looks, points) })
+    };
+    let series = drawn(report).filter_map(line_of).collect();
+    (series, last_number, lasts)
+}
+
 fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
-    let counts: Vec<(f64, &str)> = report
-        .workloads
-        .iter()
-        .filter_map(|it| {
-            Some((it.name.strip_prefix("broadcast-")?.parse().ok()?, it.name.as_str()))
-        })
-        .collect();
-    let mut most = Vec::new();
-    let mut last_count = 0.0;
-    let series: Vec<Series> = drawn(report)
-        .filter_map(|row| {
-            let mut points: Vec<(f64, f64)> = counts
-                .iter()
-                .filter_map(|(count, name)| {
-                    Some((*count, measure(row, name, &LATENCY_P50)?.value.median / 1e6))
-                })
-                .collect();
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let last = points.last().filter(|_| points.len() > 1)?;
-            last_count = last.0;
-            most.push((row.key(), last.1 * 1e6));
-            let mut series = line(row, looks, points);
-            series.marked = true;
-            Some(series)
-        })
-        .collect();
-    let (best, value) = lowest(&most)?;
+    let (series, count, lasts) = over(report, looks, by_subscribers, &LATENCY_P50, 1e6);
+    let (best, value) = lowest(&lasts)?;
     let title = format!(
-        "Latency of a broadcast grows with its subscribers: at {last_count}, {best} has the lowest median, {} ms",
-        significant(value / 1e6)
+        "Latency of a broadcast grows with its subscribers: at {count}, {best} has the lowest median, {} ms",
+        significant(value)
     );
     let mut x = Axis::new("subscribers of one topic", Scale::Log);
     x.words = |it| format!("{it:.0} subscribers");
@@ -329,6 +343,31 @@ fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let caption = "Mostly arithmetic: the subscribers are written to one after the other.";
     let drawing = plot::lines(&title, &x, &y, &series);
     Some(Chart { title, caption, drawing })
+}
+
+/// How the cost of an event grows with subscribers, and with bytes.
+fn growth(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<Chart> {
+    let mut readers = Axis::new("subscribers of one topic", Scale::Log);
+    readers.words = |it| format!("{it:.0} subscribers");
+    let mut bytes = Axis::new("bytes of a message, for 100 subscribers", Scale::Log);
+    bytes.words = |it| format!("{it:.0} bytes");
+    let chart = |number, x: &Axis, caption| {
+        let (series, last, lasts) = over(report, looks, number, &CPU, 1.0);
+        let (best, value) = lowest(&lasts)?;
+        let (at, value) = ((x.words)(last), CPU.unit.write(value));
+        let title = format!("CPU for an event: at {at}, {best} takes the least, {value} ns");
+        let mut y = Axis::new("CPU time of the server for a delivered event, ns", Scale::Log);
+        y.words = |it| format!("{} ns", significant(it));
+        let drawing = plot::lines(&title, x, &y, &series);
+        Some(Chart { title, caption, drawing })
+    };
+    let of_readers =
+        "A line that rises: an event costs more where there are more readers than the caches hold.";
+    let of_bytes = "Small messages cost the call, large ones the copy into the kernel.";
+    [chart(by_subscribers, &readers, of_readers), chart(by_bytes, &bytes, of_bytes)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
@@ -403,4 +442,18 @@ fn timeline(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
     let caption = "A spike in one line is the server; a spike in all would be the host.";
     let drawing = plot::lines(&title, &x, &y, &series);
     Some(Chart { title, caption, drawing })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_lies_on_the_axis_that_its_name_has_a_number_for() {
+        let of = |it: Workload| (by_subscribers(&it.name), by_bytes(&it.name));
+        assert_eq!(of(Workload::broadcast(15_000, 1, 1, 1)), (Some(15_000.0), None));
+        assert_eq!(of(Workload::sized(64, 1, 1)), (None, Some(64.0)));
+        assert_eq!(of(Workload::busy_broadcast(1, 1)), (None, None));
+        assert_eq!(of(Workload::ticks(1, 1)), (None, None));
+    }
 }

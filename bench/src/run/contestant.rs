@@ -12,6 +12,9 @@ use super::progress::Progress;
 use super::window::Measured;
 use crate::report::{self, Cell, Row};
 
+/// The encoding that all of ours have.
+const SHARED: &str = "shared";
+
 /// The subject measured under one name: a server in one encoding, or the floor.
 #[derive(Debug, Default)]
 pub(super) struct Contestant {
@@ -68,24 +71,54 @@ pub(super) fn build(setup: &Setup, progress: &mut Progress) -> Result<Vec<Contes
         if setup.is_interrupted() {
             bail!("interrupted before anything was measured");
         }
-        for encoding in &package.encodings {
+        for Variant { encoding, label, args } in variants(&package.encodings, setup.workers) {
+            let is_checked = args.is_empty();
             contestants.push(Contestant {
                 row: Row {
                     server: package.short_name().into(),
                     framework: package.framework.clone(),
                     framework_version: package.framework_version.clone(),
-                    encoding: Some(encoding.clone()),
+                    encoding: Some(label),
                     error: built.as_ref().err().map(|error| format!("{error:#}")),
                     ..Row::default()
                 },
-                launch: built.as_ref().ok().map(|binary| package.launch(binary, encoding)),
-                package: Some(package.clone()),
+                launch: built
+                    .as_ref()
+                    .ok()
+                    .map(|binary| package.launch(binary, &encoding).with_args(args)),
+                package: is_checked.then(|| package.clone()),
                 ..Contestant::default()
             });
         }
     }
     contestants.extend(setup.servers.peers.iter().map(peer));
     Ok(contestants)
+}
+
+/// A server of ours as it is measured.
+struct Variant {
+    encoding: String,
+    /// The encoding and what else is special.
+    label: String,
+    args: Vec<String>,
+}
+
+/// Each encoding, or the shared one with each number of workers.
+fn variants(encodings: &[String], workers: &[u32]) -> Vec<Variant> {
+    if workers.is_empty() {
+        let plain =
+            |it: &String| Variant { encoding: it.clone(), label: it.clone(), args: Vec::new() };
+        return encodings.iter().map(plain).collect();
+    }
+    let with = |workers: &u32| Variant {
+        encoding: SHARED.into(),
+        label: match workers {
+            1 => SHARED.into(),
+            more => format!("{SHARED}, {more} workers"),
+        },
+        args: vec!["--workers".into(), workers.to_string()],
+    };
+    workers.iter().map(with).collect()
 }
 
 /// A server of others as it is installed; one that is not is a row that says why.
@@ -222,6 +255,17 @@ mod tests {
         );
         // A room carries what is published, and silence.
         assert!(it.meets(&idle) && !it.meets(&Workload::ticks(1, 1)));
+    }
+
+    #[test]
+    fn a_profile_of_workers_has_the_shared_encoding_with_each_number() {
+        let encodings = ["shared".to_owned(), "native".to_owned()];
+        let labels = |workers: &[u32]| {
+            variants(&encodings, workers).into_iter().map(|it| it.label).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(&[]), ["shared", "native"]);
+        assert_eq!(labels(&[1, 2]), ["shared", "shared, 2 workers"]);
+        assert_eq!(variants(&encodings, &[2])[0].args, ["--workers", "2"]);
     }
 
     #[test]
