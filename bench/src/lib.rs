@@ -4,6 +4,7 @@
 //! what was on the socket, `fleet` finds and runs programs, `load` measures, `conform` judges.
 
 pub mod attack;
+pub mod broker;
 pub mod chaos;
 pub mod cost;
 pub mod outputs;
