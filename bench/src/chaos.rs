@@ -8,7 +8,7 @@
 
 pub(crate) mod books;
 mod edit;
-mod node;
+pub(crate) mod node;
 mod play;
 pub(crate) mod publisher;
 pub(crate) mod reader;

@@ -5,6 +5,7 @@
 
 pub mod attack;
 pub mod broker;
+pub mod bus;
 pub mod chaos;
 pub mod cost;
 pub mod outputs;
