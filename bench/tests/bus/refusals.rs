@@ -62,25 +62,6 @@ fn settings_become_the_limits_of_the_stream() {
 }
 
 #[test]
-fn credentials_come_from_the_url_or_from_a_file() {
-    let mut broker = broker::prepare("login", &["--user", "me", "--pass", "secret"]);
-    broker.start_again().unwrap();
-    let with = |login: &str| broker.url().replace("//", &format!("//{login}@"));
-    drop(Node::ready(2, &with("me:secret"), &[]));
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-credentials");
-    fs::write(&file, "me:secret\n").unwrap();
-    let file = file.to_str().unwrap();
-    drop(Node::ready(0, &broker.url(), &["--bus-credentials", file]));
-
-    let wrong = Node::start(2, &with("me:wrong-word"), &[]);
-    wrong.until("refused", |node| node.server.stderr().contains("uthorization"));
-    assert_eq!(wrong.get("/healthz?ready").0, 503);
-    assert!(!wrong.server.stderr().contains("wrong-word"), "{}", wrong.server.stderr());
-    let missing = Node::try_start(2, &broker.url(), &["--bus-credentials", "no/such/file"]);
-    assert!(missing.err().unwrap().contains("--bus-credentials no/such/file"));
-}
-
-#[test]
 fn a_broker_with_tls_shows_a_certificate_of_the_authority() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-tls");
     fs::create_dir_all(&folder).unwrap();
