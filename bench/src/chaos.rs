@@ -7,9 +7,8 @@
 //! schedule that still shows it.
 
 pub(crate) mod books;
-mod broker;
 mod edit;
-mod node;
+pub(crate) mod node;
 mod play;
 pub(crate) mod publisher;
 pub(crate) mod reader;
@@ -20,8 +19,8 @@ mod shrink;
 mod texts;
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +32,7 @@ use self::play::{Outcome, Stage};
 pub use self::report::{Finding, Report, Row, Shortest};
 pub use self::schedule::{Action, Schedule, Step};
 use self::schedule::{Length, Plan};
+use crate::broker;
 use crate::outputs::Outputs;
 use crate::report::Environment;
 use crate::run::progress::Progress;
@@ -153,14 +153,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_HELD));
     }
     let target = fleet::target_directory()?;
-    let nats_server = broker::program(args.nats_server.as_deref(), &target)?;
+    let nats_server = broker::program(args.nats_server.as_deref())?;
     let open_files = enough_fds(&schedules)?;
     let mut progress = Progress::new();
     let mut report = Report {
         began: format!("{began:.0}"),
         command: command(args),
         release: args.programs.is_none().then_some(args.release),
-        broker: version(&nats_server)?,
+        broker: broker::version(&nats_server)?,
         environment: Environment::read(open_files, fleet::allowed_cores()?.len()),
         ..Report::default()
     };
@@ -284,15 +284,6 @@ fn enough_fds(schedules: &[Schedule]) -> Result<u64> {
          fewer --clients"
     );
     Ok(limit)
-}
-
-/// The broker, as it says itself.
-fn version(nats_server: &Path) -> Result<String> {
-    let output = Command::new(nats_server).arg("--version").output();
-    let output = output.with_context(|| format!("cannot run {}", nats_server.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().replace(": v", " ");
-    ensure!(!text.is_empty(), "{} --version says nothing", nats_server.display());
-    Ok(text)
 }
 
 /// The command that does all of it again, on any machine.

@@ -11,7 +11,6 @@ mod share;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +22,7 @@ pub use self::count::Load;
 use self::layer::{Layer, Layers, Source};
 use self::profile::{Place, Profile};
 pub use self::report::{Earlier, Hot, Report, Row, Sums};
+use crate::outputs::Document;
 use crate::report::Environment;
 use crate::run::progress::Progress;
 
@@ -100,7 +100,8 @@ const OPENED: usize = 50;
 pub fn run(args: &Args) -> Result<ExitCode> {
     // Before minutes are spent, and before --json writes the same file.
     let earlier = args.against.as_deref().map(Earlier::read).transpose()?;
-    let document = args.splice.as_deref().map(Document::read).transpose()?;
+    let document =
+        args.splice.as_deref().map(|it| Document::read(it, "sse-bench cost")).transpose()?;
     let all = fleet::discover()?;
     let (packages, report) = if args.from.is_empty() {
         let packages = select(&all, args)?;
@@ -112,7 +113,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     write(&report, args)?;
     if let Some(document) = document {
-        document.splice(&report)?;
+        document.splice(&report.markdown())?;
     }
     let mut wrong = earlier.map_or(Vec::new(), |it| report.grown(&it));
     if args.check {
@@ -183,33 +184,6 @@ fn write(report: &Report, args: &Args) -> Result<()> {
         None => {}
     }
     Ok(out.write_all(report.text(args.lines).as_bytes())?)
-}
-
-/// A document with the markers, read before minutes are spent.
-struct Document<'a> {
-    path: &'a Path,
-    text: String,
-}
-
-impl Document<'_> {
-    fn read(path: &Path) -> Result<Document<'_>> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-        let document = Document { path, text };
-        document.spliced("")?;
-        Ok(document)
-    }
-
-    fn spliced(&self, tables: &str) -> Result<String> {
-        let shown = self.path.display();
-        conform::splice(&self.text, "sse-bench cost", &format!("--splice {shown}"), tables)
-            .with_context(|| format!("cannot splice into {shown}"))
-    }
-
-    fn splice(&self, report: &Report) -> Result<()> {
-        let new = self.spliced(&report.markdown())?;
-        fs::write(self.path, new).with_context(|| format!("cannot write {}", self.path.display()))
-    }
 }
 
 /// Counts one server with one encoding.

@@ -4,6 +4,8 @@
 //! what was on the socket, `fleet` finds and runs programs, `load` measures, `conform` judges.
 
 pub mod attack;
+pub mod broker;
+pub mod bus;
 pub mod chaos;
 pub mod cost;
 pub mod outputs;

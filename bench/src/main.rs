@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::report::{self, Report};
 use bench::run::{self, Profile};
-use bench::{attack, chaos, cost, servers, site, soak};
+use bench::{attack, bus, chaos, cost, servers, site, soak};
 use clap::{CommandFactory, Parser, Subcommand};
 use conform::report::Paint;
 
@@ -34,6 +34,7 @@ Examples:
   sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
   sse-bench attack axum                       do crowds, floods and nonsense break it?
   sse-bench chaos --brokers 3                 does a cluster lose or double a message on bad days?
+  sse-bench bus axum --quick                  what does a broker between the nodes cost?
   sse-bench soak --release                    does an hour of mixed load leave anything behind?
   sse-bench cost axum                         where do the instructions of an event go?
   sse-bench report --splice README.md DIR     put a report's summary into a document
@@ -69,6 +70,8 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     Attack(attack::Args),
     /// Kill nodes and brokers under readers that move, and look for lost messages
     Chaos(chaos::Args),
+    /// Measure what a broker between the nodes costs
+    Bus(bus::Args),
     /// Hold a mixed load on the servers for an hour: is a message lost, does memory grow?
     Soak(soak::Args),
     /// Count the instructions of one delivered event, by layer of the server
@@ -178,6 +181,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args, report::load_page),
         Command::Attack(args) => attack::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Bus(args) => bus::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Servers(command) => servers::run(&command),

@@ -1,9 +1,10 @@
 //! Where the results of a command go: a table on the terminal, and files.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// Options of commands that print one table.
@@ -36,5 +37,34 @@ impl Outputs {
             None => io::stdout().write_all(text.as_bytes())?,
         }
         Ok(())
+    }
+}
+
+/// A document with the markers of a command, read before minutes are spent.
+pub(crate) struct Document<'a> {
+    path: &'a Path,
+    command: &'static str,
+    text: String,
+}
+
+impl Document<'_> {
+    pub(crate) fn read<'a>(path: &'a Path, command: &'static str) -> Result<Document<'a>> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let document = Document { path, command, text };
+        document.spliced("")?;
+        Ok(document)
+    }
+
+    fn spliced(&self, tables: &str) -> Result<String> {
+        let shown = self.path.display();
+        conform::splice(&self.text, self.command, &format!("--splice {shown}"), tables)
+            .with_context(|| format!("cannot splice into {shown}"))
+    }
+
+    /// Puts the tables between the markers.
+    pub(crate) fn splice(&self, tables: &str) -> Result<()> {
+        let new = self.spliced(tables)?;
+        fs::write(self.path, new).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }

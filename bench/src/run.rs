@@ -8,11 +8,11 @@
 mod calls;
 mod check;
 mod contestant;
-mod gate;
+pub(crate) mod gate;
 pub(crate) mod progress;
 mod rounds;
 mod self_check;
-mod window;
+pub(crate) mod window;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -138,7 +138,8 @@ pub struct Settings {
     #[arg(long, env = "SSE_BUS_STREAM", default_value = "sse", value_parser = stream_name)]
     pub bus_stream: String,
 
-    /// A file with `user:password`, or with a token alone, for the NATS servers.
+    /// A file for the NATS servers: `user:password`, a token alone, or the JWT and seed of a user, as `nsc generate creds`
+    /// writes them.
     #[arg(long, env = "SSE_BUS_CREDENTIALS", value_name = "FILE")]
     pub bus_credentials: Option<PathBuf>,
 

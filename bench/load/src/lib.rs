@@ -11,7 +11,6 @@ pub mod generator;
 pub mod ledger;
 pub mod plan;
 pub mod publisher;
-pub mod sequence;
 pub mod shape;
 pub mod slo;
 pub mod stamp;

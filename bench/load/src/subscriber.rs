@@ -7,9 +7,9 @@ use client::{Item, Limits, Parser};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
+use wire::ledger::Sequence;
 use wire::{Channel, Head, Piece, ResponseDecoder, Tls, tls};
 
-use super::sequence::Sequence;
 use super::stamp::{Stamp, StampReader, number_of_id};
 use super::waits::{End, Refusal, Watch};
 

@@ -13,7 +13,7 @@ use super::{LOOK, PATIENCE};
 
 /// A server of the workspace as a node.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     name: String,
     launch: Launch,
     address: SocketAddr,
@@ -22,7 +22,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts a node; it need not be ready.
-    pub(super) fn start(name: &str, launch: Launch) -> Result<Node> {
+    pub(crate) fn start(name: &str, launch: Launch) -> Result<Node> {
         // Below the ports that the system hands out by itself: else a connection of a client may have it while the
         // node is away.
         let port = free_port()?;
@@ -32,8 +32,13 @@ impl Node {
         Ok(node)
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process; none while it is killed.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
     }
 
     fn start_again(&mut self) -> Result<()> {
@@ -43,7 +48,7 @@ impl Node {
     }
 
     /// SIGKILL, this time without it, and another start.
-    pub(super) fn kill(&mut self, away: Duration) -> Result<()> {
+    pub(crate) fn kill(&mut self, away: Duration) -> Result<()> {
         // It is killed and reaped as it is dropped.
         self.server = None;
         // The absence is the schedule's, not a wait for something.
@@ -52,7 +57,7 @@ impl Node {
     }
 
     /// SIGSTOP, and SIGCONT after this time.
-    pub(super) fn hold(&mut self, time: Duration) -> Result<()> {
+    pub(crate) fn hold(&mut self, time: Duration) -> Result<()> {
         let Some(server) = &self.server else { return Ok(()) };
         server.signal(Signal::STOP).with_context(|| format!("SIGSTOP for {}", self.name))?;
         thread::sleep(time);
@@ -60,7 +65,7 @@ impl Node {
     }
 
     /// Waits until it is up to date with the stream.
-    pub(super) fn until_ready(&self) -> Result<()> {
+    pub(crate) fn until_ready(&self) -> Result<()> {
         let address = self.address.to_string();
         let look = || -> Result<()> {
             let mut connection = Connection::open(&address, PATIENCE, &Log::new())?;
@@ -78,7 +83,7 @@ impl Node {
     }
 
     /// A panic of the node, if it has had one since it was started.
-    pub(super) fn panic(&self) -> Option<String> {
+    pub(crate) fn panic(&self) -> Option<String> {
         let words = self.server.as_ref().map(Server::stderr)?;
         let line = words.lines().find(|it| it.contains("panicked at"))?;
         Some(format!("{}: {line}", self.name))

@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use fleet::{Launch, eventually};
 use serde::Serialize;
+use serde_json::json;
 use wire::ledger::{Judgement, Promise};
 
 use super::books::{Books, EndOfRun};
-use super::broker::Broker;
 use super::edit::Fault;
 use super::node::Node;
 use super::publisher::{GIVE_UP, PUBLISHERS, Publishers};
 use super::reader::{Order, Reader};
 use super::relay::Relay;
 use super::schedule::{Action, Schedule};
-use super::{LOOK, PATIENCE};
+use super::{LOOK, PATIENCE, texts};
+use crate::broker::{Broker, Kept};
 use crate::run::progress::Progress;
 
 /// Between two lines of progress.
@@ -267,7 +268,7 @@ impl Run<'_> {
             Action::RestartBroker { broker, down_ms } => (broker, down_ms),
             Action::RemoveMessage => {
                 let place = self.books.ledger().last_acknowledged();
-                return brokers[0].remove(place.context("nothing was acknowledged yet")?);
+                return remove(&brokers[0], place.context("nothing was acknowledged yet")?);
             }
             _ => return Ok(()),
         };
@@ -408,8 +409,8 @@ impl Run<'_> {
         odd.extend(self.nodes.iter().filter_map(|it| lock(it).panic()));
         let mut ledger = self.books.ledger();
         if !self.schedule.gaps {
-            for (id, number) in lock(&self.brokers)[0].messages()? {
-                match number {
+            for Kept { id, text } in lock(&self.brokers)[0].messages()? {
+                match texts::number(&text) {
                     Some(number) => ledger.keep(number, &id),
                     None => odd.push(format!("the stream has {id}, which no publisher sent")),
                 }
@@ -441,6 +442,13 @@ impl Run<'_> {
         };
         Ok(Outcome { judgement, figures, odd })
     }
+}
+
+/// Removes a message from the stream.
+fn remove(broker: &Broker, place: u64) -> Result<()> {
+    let answer = broker.ask("STREAM.MSG.DELETE.sse", &json!({ "seq": place }))?;
+    ensure!(answer["success"] == true, "the broker removes nothing: {answer}");
+    Ok(())
 }
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -35,7 +35,7 @@ const TICKS_PER_S: f64 = 100.0;
 
 /// Looks at the host around a window.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     before: (f64, u64),
     counters: Counters,
 }
@@ -51,18 +51,18 @@ struct Counters {
 
 impl Gate {
     /// Spins before the window.
-    pub(super) fn open(cores: &[usize]) -> Gate {
+    pub(crate) fn open(cores: &[usize]) -> Gate {
         Gate { before: spin(cores), counters: Counters::read() }
     }
 
     /// Starts counting: the window begins, its server runs.
-    pub(super) fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.counters = Counters::read();
     }
 
     /// Ends the window, in which the server used `server_ns` of CPU time, and spins again: until a
     /// spin is quiet or `connections` must have been freed. Without `server_ns` no time is foreign.
-    pub(super) fn close(self, server_ns: Option<u64>, connections: u64, cores: &[usize]) -> Hiccup {
+    pub(crate) fn close(self, server_ns: Option<u64>, connections: u64, cores: &[usize]) -> Hiccup {
         let (from, to) = (self.counters, Counters::read());
         let elapsed_s = to.at.duration_since(from.at).as_secs_f64().max(1e-6);
         let busy_s = (to.busy_ticks - from.busy_ticks) / TICKS_PER_S;
@@ -85,7 +85,7 @@ impl Gate {
 }
 
 /// Why a window does not count, or nothing.
-pub(super) fn poisoned(host: &Hiccup, generator: &Generator) -> Option<String> {
+pub(crate) fn poisoned(host: &Hiccup, generator: &Generator) -> Option<String> {
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     let mut found = Vec::new();
     if host.spin_loss > SPIN_LOSS_MAX {

@@ -17,14 +17,14 @@ use crate::report::{Distributions, Figures, Generator, MemoryPoint, Window};
 
 /// Where server and generator run, so that they do not share a core.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cores {
-    pub(super) server: Option<usize>,
-    pub(super) generator: Option<usize>,
+pub(crate) struct Cores {
+    pub(crate) server: Option<usize>,
+    pub(crate) generator: Option<usize>,
 }
 
 impl Cores {
     /// The first two that are allowed, or none and the reason.
-    pub(super) fn choose() -> (Cores, Option<String>) {
+    pub(crate) fn choose() -> (Cores, Option<String>) {
         let allowed = fleet::allowed_cores().unwrap_or_default();
         let &[server, generator, ..] = allowed.as_slice() else {
             let note = "Server and generator share one core: the numbers compare nothing.";
@@ -45,7 +45,7 @@ impl Cores {
     }
 
     /// Both, for code that looks at the host.
-    pub(super) fn both(&self) -> Vec<usize> {
+    pub(crate) fn both(&self) -> Vec<usize> {
         [self.server, self.generator].into_iter().flatten().collect()
     }
 }

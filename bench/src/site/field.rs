@@ -303,5 +303,7 @@ pub(super) fn root() -> Result<PathBuf> {
 /// Whether these are results of a command that has no page here: its folder has a README of its own.
 fn is_of_another_command(value: &Value) -> bool {
     let command = value["command"].as_str().unwrap_or_default();
-    ["attack", "chaos", "soak"].iter().any(|it| command.starts_with(&format!("sse-bench {it} ")))
+    ["attack", "bus", "chaos", "soak"]
+        .iter()
+        .any(|it| command.starts_with(&format!("sse-bench {it} ")))
 }

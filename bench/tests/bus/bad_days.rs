@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::broker::{Broker, HUNG};
+use crate::broker::{self, HUNG};
 use crate::link::Link;
 use crate::node::{Node, epoch, shown, take, until_comment};
 
@@ -16,7 +16,7 @@ fn refuses(node: &Node) {
 
 #[test]
 fn a_node_starts_without_its_broker() {
-    let mut broker = Broker::prepare("away", &[]);
+    let mut broker = broker::prepare("away", &[]);
     let nodes = [2, 0].map(|name| Node::start(name, &broker.url(), &[]));
     let mut early = nodes.each_ref().map(|node| {
         assert_eq!(node.get("/healthz"), (200, "alive, not ready: the bus is away\n".into()));
@@ -27,7 +27,7 @@ fn a_node_starts_without_its_broker() {
         until_comment(&mut reader);
         reader
     });
-    broker.start_again();
+    broker.start_again().unwrap();
     nodes.iter().for_each(Node::until_ready);
     assert_eq!(nodes[0].get("/healthz"), (200, "ok\n".into()));
     assert_eq!(nodes[0].metric("sse_bus_ready"), 1);
@@ -40,14 +40,14 @@ fn a_node_starts_without_its_broker() {
 
 #[test]
 fn streams_stay_open_while_the_broker_is_away_and_lose_nothing() {
-    let mut broker = Broker::start("killed");
+    let mut broker = broker::start("killed");
     let nodes = [5, 0].map(|name| Node::ready(name, &broker.url(), &[]));
     let mut readers = nodes.each_ref().map(|node| node.read("t", None));
     let first = nodes[0].publish("t", "before");
     for reader in &mut readers {
         assert_eq!(take(reader, 1), [format!("{first} before")]);
     }
-    broker.kill();
+    broker.kill().unwrap();
     for (node, reader) in nodes.iter().zip(&mut readers) {
         node.until("away", |node| node.get("/healthz?ready").0 == 503);
         refuses(node);
@@ -56,7 +56,7 @@ fn streams_stay_open_while_the_broker_is_away_and_lose_nothing() {
         let mut resumed = node.read("t", Some(&format!("{}-0", epoch(&first))));
         assert_eq!(take(&mut resumed, 1), [format!("{first} before")]);
     }
-    broker.start_again();
+    broker.start_again().unwrap();
     nodes.iter().for_each(Node::until_ready);
     let second = nodes[1].publish("t", "after");
     assert_eq!(epoch(&first), epoch(&second));
@@ -68,14 +68,14 @@ fn streams_stay_open_while_the_broker_is_away_and_lose_nothing() {
 
 #[test]
 fn a_stream_that_was_made_anew_resets_its_readers() {
-    let mut broker = Broker::start("lost");
+    let mut broker = broker::start("lost");
     let nodes = [3, 4].map(|name| Node::ready(name, &broker.url(), &[]));
     let mut readers = nodes.each_ref().map(|node| node.read("t", None));
     let old = [nodes[0].publish("t", "1"), nodes[0].publish("t", "2")];
     readers.iter_mut().for_each(|reader| assert_eq!(take(reader, 2).len(), 2));
-    broker.kill();
-    broker.lose_store();
-    broker.start_again();
+    broker.kill().unwrap();
+    broker.lose_store().unwrap();
+    broker.start_again().unwrap();
     let id = nodes[0].publish_once("t", "new", "key");
     nodes.iter().for_each(Node::until_ready);
     assert_ne!(epoch(&id), epoch(&old[0]), "an id is never given twice");
@@ -90,8 +90,8 @@ fn a_stream_that_was_made_anew_resets_its_readers() {
 
 #[test]
 fn a_node_that_was_cut_off_catches_up_without_a_gap() {
-    let broker = Broker::start("cut");
-    let link = Link::to(broker.port);
+    let broker = broker::start("cut");
+    let link = Link::to(broker.port());
     let writer = Node::ready(4, &broker.url(), &[]);
     let nodes = [1, 0].map(|name| Node::ready(name, &link.url(), &[]));
     let mut readers = nodes.each_ref().map(|node| node.read("t", None));
@@ -118,7 +118,7 @@ fn a_node_that_was_cut_off_catches_up_without_a_gap() {
 #[test]
 fn readers_of_a_node_that_is_killed_go_on_at_another() {
     const READERS: usize = 8;
-    let broker = Broker::start("dead-node");
+    let broker = broker::start("dead-node");
     let other = Node::ready(5, &broker.url(), &[]);
     for server in [3, 0] {
         let dies = Node::ready(server, &broker.url(), &[]);
@@ -145,10 +145,10 @@ fn readers_of_a_node_that_is_killed_go_on_at_another() {
 
 #[test]
 fn a_broker_that_hangs_accepts_nothing_silently() {
-    let broker = Broker::start("hung");
+    let broker = broker::start("hung");
     let nodes = [1, 0].map(|name| Node::ready(name, &broker.url(), &[]));
     let mut readers = nodes.each_ref().map(|node| node.read("t", None));
-    broker.hang();
+    broker.hang().unwrap();
     let asked = Instant::now();
     for (n, node) in nodes.iter().enumerate() {
         // Perhaps it is stored later, so the client repeats it with the same key.
@@ -158,7 +158,7 @@ fn a_broker_that_hangs_accepts_nothing_silently() {
     assert!(asked.elapsed() < 2 * HUNG, "{:?}", asked.elapsed());
     readers.iter_mut().for_each(until_comment);
     nodes[0].until("away", |node| node.get("/healthz?ready").0 == 503);
-    broker.go_on();
+    broker.go_on().unwrap();
     let ids: Vec<_> = nodes
         .iter()
         .enumerate()

@@ -2,12 +2,12 @@
 
 use std::thread;
 
-use crate::broker::Broker;
+use crate::broker::{self, Broker};
 use crate::node::{Node, take};
 
 #[test]
 fn of_three_brokers_one_may_die() {
-    let mut brokers = Broker::three("three");
+    let mut brokers = broker::three("three");
     let bus = brokers.each_ref().map(Broker::url).join(",");
     let copies = ["--bus-replicas", "3"];
     let nodes = [0, 2, 3].map(|name| Node::ready(name, &bus, &copies));
@@ -22,10 +22,10 @@ fn of_three_brokers_one_may_die() {
     let mut published = publish(0..20);
     for broker in brokers.iter_mut().take(2) {
         let from = published.len();
-        broker.kill();
+        broker.kill().unwrap();
         published.extend(publish(from..from + 20));
-        broker.start_again();
-        broker.until_whole();
+        broker.start_again().unwrap();
+        broker.until_whole(3).unwrap();
     }
     // Each acknowledged one is there once, in the order of the acknowledgements, at all nodes.
     thread::scope(|scope| {
@@ -42,7 +42,7 @@ fn of_three_brokers_one_may_die() {
 
 #[test]
 fn of_three_brokers_one_may_lose_its_store() {
-    let mut brokers = Broker::three("lost-store");
+    let mut brokers = broker::three("lost-store");
     let bus = brokers.each_ref().map(Broker::url).join(",");
     let copies = ["--bus-replicas", "3"];
     let node = Node::ready(0, &bus, &copies);
@@ -51,13 +51,13 @@ fn of_three_brokers_one_may_lose_its_store() {
         format!("{} {n}", node.publish_once("t", &text, &text))
     };
     let mut published: Vec<String> = (0..20).map(publish).collect();
-    brokers[0].kill();
-    brokers[0].lose_store();
+    brokers[0].kill().unwrap();
+    brokers[0].lose_store().unwrap();
     published.extend((20..40).map(publish));
-    brokers[0].start_again();
-    brokers[0].until_whole();
+    brokers[0].start_again().unwrap();
+    brokers[0].until_whole(3).unwrap();
     // From now on a majority has the broker with the new copy in it.
-    brokers[1].kill();
+    brokers[1].kill().unwrap();
     published.extend((40..60).map(publish));
     // A node without a memory of them reads all from the stream.
     let late = Node::ready(3, &bus, &copies);

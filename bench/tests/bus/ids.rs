@@ -1,6 +1,6 @@
 //! The same ids at all nodes, and a client that moves between them.
 
-use crate::broker::Broker;
+use crate::broker;
 use crate::node::{Node, take};
 use crate::servers;
 
@@ -18,7 +18,7 @@ fn all(bus: &str, more: &[&str]) -> Vec<Node> {
 
 #[test]
 fn frameworks_share_topics_and_ids_and_a_client_moves_between_them() {
-    let broker = Broker::start("ids");
+    let broker = broker::start("ids");
     // The stream is older than the nodes, and longer than their rings: none has counted its events.
     let retain = ["--retain", "20"];
     let first = Node::ready(0, &broker.url(), &retain);
@@ -57,7 +57,7 @@ fn frameworks_share_topics_and_ids_and_a_client_moves_between_them() {
 
 #[test]
 fn a_repeated_message_gets_the_same_id_at_any_node() {
-    let broker = Broker::start("keys");
+    let broker = broker::start("keys");
     let nodes = all(&broker.url(), &[]);
     let mut reader = nodes[0].read("t", None);
     let first = nodes[0].try_publish("t", "once", Some("key-1")).unwrap();

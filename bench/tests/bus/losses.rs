@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::broker::{Broker, succeeded};
+use crate::broker::{self, succeeded};
 use crate::node::{Node, take};
 
 const POSSIBLE: &str = "gap {\"possible\":true}";
@@ -11,7 +11,7 @@ const RETAIN: [&str; 2] = ["--retain", "3"];
 
 #[test]
 fn an_id_older_than_the_ring_is_served_from_the_stream() {
-    let broker = Broker::start("older");
+    let broker = broker::start("older");
     let writer = Node::ready(2, &broker.url(), &RETAIN);
     for server in [5, 0] {
         let topic = format!("t{server}");
@@ -29,7 +29,7 @@ fn an_id_older_than_the_ring_is_served_from_the_stream() {
 
 #[test]
 fn what_was_evicted_or_purged_is_reported_as_possibly_missing() {
-    let broker = Broker::start("gone");
+    let broker = broker::start("gone");
     let writer = Node::ready(1, &broker.url(), &RETAIN);
     let ids: Vec<_> = (0..6).map(|n| writer.publish("t", &n.to_string())).collect();
     let all = |from: usize| (from..6).map(|n| format!("{} {n}", ids[n])).collect::<Vec<_>>();
@@ -42,7 +42,7 @@ fn what_was_evicted_or_purged_is_reported_as_possibly_missing() {
         assert_eq!(take(&mut evicted, 4), [vec![POSSIBLE.into()], all(3)].concat());
     }
 
-    succeeded(&broker.ask("STREAM.PURGE.sse", &json!({})));
+    succeeded(&broker.ask("STREAM.PURGE.sse", &json!({})).unwrap());
     let late = Node::ready(4, &broker.url(), &RETAIN);
     let mut purged = late.read("t", Some(&ids[4]));
     assert_eq!(take(&mut purged, 1), [POSSIBLE]);
@@ -56,7 +56,7 @@ fn what_was_evicted_or_purged_is_reported_as_possibly_missing() {
 
 #[test]
 fn a_node_that_was_held_reports_what_it_never_saw() {
-    let broker = Broker::start("held");
+    let broker = broker::start("held");
     let writer = Node::ready(5, &broker.url(), &RETAIN);
     let held = Node::ready(2, &broker.url(), &RETAIN);
     let mut reader = held.read("t", None);
@@ -83,7 +83,7 @@ fn a_node_that_was_held_reports_what_it_never_saw() {
 fn events_that_go_while_a_reader_catches_up_are_reported() {
     const COUNT: usize = 60;
     let retain = ["--retain", "60"];
-    let broker = Broker::start("chased");
+    let broker = broker::start("chased");
     let writer = Node::ready(2, &broker.url(), &retain);
     // Events so large that most of them wait in the stream for a reader that does not read.
     let text = |n: usize| format!("{n} {}", "x".repeat(60_000));

@@ -10,6 +10,7 @@
 mod bad_days;
 mod broker;
 mod cluster;
+mod credentials;
 mod ids;
 mod link;
 mod losses;

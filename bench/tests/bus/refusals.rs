@@ -7,19 +7,19 @@ use std::process::Command;
 use serde_json::json;
 use wire::peer::Authority;
 
-use crate::broker::{Broker, succeeded};
+use crate::broker::{self, succeeded};
 use crate::node::Node;
 use crate::servers;
 
 #[test]
 fn a_stream_that_does_not_fit_is_refused_with_the_command_that_shows_it() {
-    let broker = Broker::start("misfit");
+    let broker = broker::start("misfit");
     let stream = json!({
         "name": "sse", "subjects": ["sse.>"], "retention": "workqueue", "discard": "old",
         "storage": "file", "num_replicas": 1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
         "max_consumers": -1, "max_msgs_per_subject": 7,
     });
-    succeeded(&broker.ask("STREAM.CREATE.sse", &stream));
+    succeeded(&broker.ask("STREAM.CREATE.sse", &stream).unwrap());
     for (server, package) in servers::packages().iter().enumerate() {
         let refused = Node::try_start(server, &broker.url(), &[]);
         let Err(words) = refused else { panic!("{} takes it", package.name) };
@@ -28,14 +28,14 @@ fn a_stream_that_does_not_fit_is_refused_with_the_command_that_shows_it() {
         }
     }
     // A node leaves it alone.
-    let info = broker.ask("STREAM.INFO.sse", &json!({}));
+    let info = broker.ask("STREAM.INFO.sse", &json!({})).unwrap();
     assert_eq!(succeeded(&info)["config"]["max_msgs_per_subject"], 7);
     drop(Node::ready(2, &broker.url(), &["--bus-stream", "another"]));
 }
 
 #[test]
 fn settings_become_the_limits_of_the_stream() {
-    let broker = Broker::start("limits");
+    let broker = broker::start("limits");
     let settings = [
         "--retain",
         "50",
@@ -47,7 +47,7 @@ fn settings_become_the_limits_of_the_stream() {
         "90",
     ];
     drop(Node::ready(5, &broker.url(), &settings));
-    let info = broker.ask("STREAM.INFO.sse", &json!({}));
+    let info = broker.ask("STREAM.INFO.sse", &json!({})).unwrap();
     let config = &succeeded(&info)["config"];
     let second: u64 = 1_000_000_000;
     for (name, value) in [
@@ -62,25 +62,6 @@ fn settings_become_the_limits_of_the_stream() {
 }
 
 #[test]
-fn credentials_come_from_the_url_or_from_a_file() {
-    let mut broker = Broker::prepare("login", &["--user", "me", "--pass", "secret"]);
-    broker.start_again();
-    let with = |login: &str| broker.url().replace("//", &format!("//{login}@"));
-    drop(Node::ready(2, &with("me:secret"), &[]));
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-credentials");
-    fs::write(&file, "me:secret\n").unwrap();
-    let file = file.to_str().unwrap();
-    drop(Node::ready(0, &broker.url(), &["--bus-credentials", file]));
-
-    let wrong = Node::start(2, &with("me:wrong-word"), &[]);
-    wrong.until("refused", |node| node.server.stderr().contains("uthorization"));
-    assert_eq!(wrong.get("/healthz?ready").0, 503);
-    assert!(!wrong.server.stderr().contains("wrong-word"), "{}", wrong.server.stderr());
-    let missing = Node::try_start(2, &broker.url(), &["--bus-credentials", "no/such/file"]);
-    assert!(missing.err().unwrap().contains("--bus-credentials no/such/file"));
-}
-
-#[test]
 fn a_broker_with_tls_shows_a_certificate_of_the_authority() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-tls");
     fs::create_dir_all(&folder).unwrap();
@@ -90,9 +71,9 @@ fn a_broker_with_tls_shows_a_certificate_of_the_authority() {
     ours.save_for(&["localhost"], &certificate, &key);
     let paths = [&certificate, &key].map(|it| it.to_str().unwrap());
     let tls = ["--tls", "--tlscert", paths[0], "--tlskey", paths[1]];
-    let mut broker = Broker::prepare("tls", &tls);
-    broker.start_again();
-    let url = format!("tls://localhost:{}", broker.port);
+    let mut broker = broker::prepare("tls", &tls);
+    broker.start_again().unwrap();
+    let url = format!("tls://localhost:{}", broker.port());
     let trusted = format!("SSL_CERT_FILE={}", authority.display());
     for server in 0..2 {
         let node = Node::try_start_with(Some(&trusted), server, &url, &[]).unwrap();

@@ -4,8 +4,15 @@
 //! A message has a number, which its publisher gave it, and an id, which the servers gave it: a word, a dash and the
 //! place in the log. A message that was acknowledged and is in the log must come to each reader once, in the order of
 //! the log. It is lost only where a later one came, so no deadline decides: a reader that has not caught up is `behind`.
+//!
+//! That needs ids that say the place, and memory for each event. Where one publisher numbers its messages in a row, and
+//! the ids are anybody's, or there is no time for them, a [`Sequence`] finds the same in a few words of memory.
+
+mod sequence;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub use self::sequence::Sequence;
 
 /// Findings in words that are kept of each kind, at most: the first ones explain the others.
 const EXAMPLES: usize = 5;

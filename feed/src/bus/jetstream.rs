@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 use std::{fs, io, thread};
 
-use async_nats::ServerAddr;
 use async_nats::jetstream::context::{Context, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
+use async_nats::{ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Semaphore, watch};
@@ -85,6 +85,8 @@ struct Plan {
 enum Login {
     User(String, String),
     Token(String),
+    /// The text of a file with a JWT and the seed of its key.
+    Credentials(String),
 }
 
 /// It is secret.
@@ -310,9 +312,15 @@ impl Login {
         let refused =
             |why: String| io::Error::other(format!("--bus-credentials {}: {why}", file.display()));
         let text = fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
+        if text.contains("-----BEGIN NATS USER JWT-----") {
+            // The words of the error would have a part of the file.
+            let parsed = ConnectOptions::new().credentials(&text);
+            let why = "no whole JWT and seed of a user, as nsc generate creds writes them";
+            return parsed.map(|_| Login::Credentials(text)).map_err(|_| refused(why.into()));
+        }
         let line = text.trim();
         if line.is_empty() || line.contains(char::is_whitespace) {
-            let why = "not one line with user:password or a token; files with a JWT are not read";
+            let why = "neither one line with user:password or a token, nor a file with a JWT";
             return Err(refused(why.into()));
         }
         Ok(match line.split_once(':') {

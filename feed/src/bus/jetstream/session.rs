@@ -232,6 +232,7 @@ async fn connect(node: &Node) -> Result<(Client, mpsc::UnboundedReceiver<Broker>
             options.user_and_password(user.clone(), password.clone())
         }
         Some(Login::Token(token)) => options.token(token.clone()),
+        Some(Login::Credentials(text)) => options.credentials(text)?,
     };
     let servers = &node.plan.servers;
     let limit = ANSWER * u32::try_from(servers.len()).unwrap_or(u32::MAX);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use wire::ledger::Sequence;
 use wire::{Error, EventStream};
 
 use super::texts::{Hearing, Texts};
@@ -168,11 +169,19 @@ impl<'t> Reader<'t> {
 
     /// Holds if it has read each of these texts once, in order.
     pub(super) fn has_each_once(&self, first: usize, count: usize) -> Result<(), Fault> {
-        let expected: Vec<_> = (first..count).collect();
-        if self.read == expected {
+        let mut numbers = Sequence::default();
+        for number in &self.read {
+            // A sequence begins with 1; one from before the first is 0, and comes again.
+            numbers.receive((number + 1).saturating_sub(first) as u64);
+        }
+        let all = (count - first) as u64;
+        if numbers.is_whole() && numbers.highest() == all {
             return Ok(());
         }
-        let at = self.read.iter().zip(&expected).take_while(|(read, it)| read == it).count();
+        let is_short = numbers.is_whole() && numbers.highest() < all;
+        numbers.end_at(all);
+        let Sequence { gaps, duplicates, out_of_order, .. } = numbers;
+        let at = self.read.iter().zip(first..).take_while(|(read, it)| *read == it).count();
         let from = at.saturating_sub(1);
         let read = &self.read[from..self.read.len().min(from + 6)];
         let gap = match &self.gap {
@@ -180,14 +189,13 @@ impl<'t> Reader<'t> {
             None => String::new(),
         };
         let actual = format!(
-            "{} texts; from the {}. on they are {read:?} of {expected_part:?}{gap}",
+            "{} texts: {gaps} lost, {duplicates} doubled, {out_of_order} out of order; from the {}. on they are {read:?}\
+             {gap}",
             self.read.len(),
             from + 1,
-            expected_part = &expected[from.min(expected.len())..expected.len().min(from + 6)],
         );
         let fault = miss(format!("the texts {first} to {} once each, in order", count - 1), actual);
         // Texts that are lacking at the end may only be late.
-        let is_short = self.read.len() == at;
         Err(if is_short { fault.too_slow(self.patience) } else { fault })
     }
 

@@ -21,6 +21,7 @@ pub struct Sequence {
 
 impl Sequence {
     /// Notes that number `n` came; `true` if it came for the first time.
+    #[inline]
     pub fn receive(&mut self, n: u64) -> bool {
         if n > self.highest {
             let step = n - self.highest;
@@ -40,7 +41,13 @@ impl Sequence {
         false
     }
 
+    /// Whether each number up to the highest came once, in order.
+    pub fn is_whole(&self) -> bool {
+        self.gaps == 0 && self.duplicates == 0 && self.out_of_order == 0
+    }
+
     /// The highest number received; 0 before the first.
+    #[inline]
     pub fn highest(&self) -> u64 {
         self.highest
     }

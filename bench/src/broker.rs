@@ -15,7 +15,12 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{LOOK, PATIENCE, texts};
+/// No start and no end of a broker takes so long; a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// In this time there is an answer, or the brokers elect a leader.
+const ELECTION: Duration = Duration::from_secs(5);
 
 /// The program, and advice where there is none.
 const PROGRAM: &str = "nats-server";
@@ -27,58 +32,83 @@ const WORDS_BYTES: usize = 16 * 1024;
 /// Questions on their way at once.
 const QUESTIONS: usize = 256;
 
-/// A broker, at one port whatever happens to it.
+/// A broker, at one port whatever happens to it. Dropping it kills the process.
 #[derive(Debug)]
-pub(super) struct Broker {
+pub struct Broker {
     port: u16,
+    store: PathBuf,
     command: Vec<String>,
     running: Option<(Program, Tail)>,
 }
 
+/// A message of the stream.
+#[derive(Debug)]
+pub struct Kept {
+    /// The id as the servers write it.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+}
+
 /// The program: this one, one of the `PATH`, or the one that `./test.sh` has unpacked.
-pub(super) fn program(named: Option<&Path>, target: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// If there is none.
+pub fn program(named: Option<&Path>) -> Result<PathBuf> {
     if let Some(file) = named {
         return Ok(file.to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let unpacked = target.join("tools/usr/sbin");
+    let unpacked = fleet::target_directory()?.join("tools/usr/sbin");
     let mut folders = std::env::split_paths(&path).chain([unpacked]);
     let found = folders.find_map(|it| Some(it.join(PROGRAM)).filter(|it| it.is_file()));
     found.with_context(|| format!("there is no {PROGRAM}: {ADVICE}"))
 }
 
+/// The program's name and version, as it says them itself.
+///
+/// # Errors
+/// If it does not run.
+pub fn version(program: &Path) -> Result<String> {
+    let output = Command::new(program).arg("--version").output();
+    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().replace(": v", " ");
+    ensure!(!text.is_empty(), "{} --version says nothing", program.display());
+    Ok(text)
+}
+
 impl Broker {
-    /// One, or several of a cluster, each with an empty store in this folder.
-    pub(super) fn start(program: &Path, folder: &Path, count: usize) -> Result<Vec<Broker>> {
+    /// A broker of this name with further options, not yet started, and its empty store.
+    ///
+    /// # Errors
+    /// If the store cannot be made.
+    pub fn prepare(program: &Path, store: &Path, name: &str, more: &[&str]) -> Result<Broker> {
+        let _ = fs::remove_dir_all(store);
+        fs::create_dir_all(store).with_context(|| format!("cannot make {}", store.display()))?;
+        let port = free_port()?;
+        let (program, port_word) = (program.display().to_string(), port.to_string());
+        let store_word = store.display().to_string();
+        let words = [&program, "-js", "-a", "127.0.0.1", "-p", &port_word, "-n", name, "-sd"];
+        let words = words.into_iter().chain([&*store_word]).chain(more.iter().copied());
+        let command = words.map(str::to_owned).collect();
+        Ok(Broker { port, store: store.to_owned(), command, running: None })
+    }
+
+    /// One, or several of a cluster as GUIDE has them, each with an empty store in this folder.
+    ///
+    /// # Errors
+    /// If one does not start, or JetStream does not answer.
+    pub fn start(program: &Path, folder: &Path, count: usize) -> Result<Vec<Broker>> {
         let routes: Result<Vec<u16>> = (0..count).map(|_| free_port()).collect();
         let routes: Vec<String> =
             routes?.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let all = routes.join(",");
         let mut brokers = Vec::new();
-        for number in 0..count {
-            let store = folder.join(format!("broker-{number}"));
-            fs::create_dir_all(&store)
-                .with_context(|| format!("cannot make {}", store.display()))?;
-            let port = free_port()?;
-            let words = [
-                program.display().to_string(),
-                "-js".into(),
-                "-a".into(),
-                "127.0.0.1".into(),
-                "-p".into(),
-                port.to_string(),
-                "-n".into(),
-                format!("broker-{number}"),
-                "-sd".into(),
-                store.display().to_string(),
-            ];
-            let mut command = words.to_vec();
-            if count > 1 {
-                let all = routes.join(",");
-                let cluster =
-                    ["--cluster_name", "sse", "--cluster", &routes[number], "--routes", &all];
-                command.extend(cluster.map(str::to_owned));
-            }
-            let mut broker = Broker { port, command, running: None };
+        for (number, route) in routes.iter().enumerate() {
+            let name = format!("broker-{number}");
+            let cluster = ["--cluster_name", "sse", "--cluster", route, "--routes", &all];
+            let more = if count > 1 { &cluster[..] } else { &[] };
+            let mut broker = Broker::prepare(program, &folder.join(&name), &name, more)?;
             broker.start_again()?;
             brokers.push(broker);
         }
@@ -89,19 +119,37 @@ impl Broker {
     /// Waits until JetStream answers: brokers of a cluster elect a leader first.
     fn until_it_answers(&self) -> Result<()> {
         let look = || -> Result<()> {
-            let info = Questions::open(self.port, PATIENCE / 10)?.ask("INFO", &json!({}))?;
+            let info = self.ask_within("INFO", &json!({}), ELECTION)?;
             ensure!(info["error"].is_null(), "JetStream is not ready: {info}");
             Ok(())
         };
         eventually(PATIENCE * 2, LOOK * 10, look)
     }
 
-    pub(super) fn url(&self) -> String {
+    /// The URL of its only listener, as `--bus` has it.
+    pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The port of that.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// If it was killed.
+    pub fn pid(&self) -> Result<u32> {
+        let (program, _) = self.running.as_ref().context("the broker does not run")?;
+        Ok(program.pid().as_raw_nonzero().get().unsigned_abs())
+    }
+
     /// Starts it with the store that it has, and waits until it listens.
-    pub(super) fn start_again(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it ends, or does not listen.
+    pub fn start_again(&mut self) -> Result<()> {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -118,15 +166,50 @@ impl Broker {
     }
 
     /// SIGKILL: as a crash, but the kernel keeps what was written.
-    pub(super) fn kill(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it lives on.
+    pub fn kill(&mut self) -> Result<()> {
         let Some((mut program, _)) = self.running.take() else { return Ok(()) };
         program.signal(Signal::KILL)?;
         program.wait(PATIENCE)?.with_context(|| format!("{PROGRAM} outlives SIGKILL"))?;
         Ok(())
     }
 
+    /// Removes the store of a broker that was killed.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn lose_store(&self) -> io::Result<()> {
+        fs::remove_dir_all(&self.store)
+    }
+
+    /// SIGSTOP: it holds all connections open and does nothing.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn hang(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT, after [`Broker::hang`].
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let (program, _) = self.running.as_ref().context("the broker does not run")?;
+        Ok(program.signal(signal)?)
+    }
+
     /// Waits until all copies of the stream are whole again, as an operator does between two stops.
-    pub(super) fn until_whole(&self, copies: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// If they are not after a while.
+    pub fn until_whole(&self, copies: usize) -> Result<()> {
         let is_current = |it: &Value| it["current"] == true && it["offline"] != true;
         let is_whole = |info: &Value| {
             let others = info["cluster"]["replicas"].as_array().map_or(&[][..], Vec::as_slice);
@@ -134,25 +217,29 @@ impl Broker {
         };
         let look = || -> Result<()> {
             // A look may fall into an election, which has no answer.
-            let info =
-                Questions::open(self.port, PATIENCE / 10)?.ask("STREAM.INFO.sse", &json!({}))?;
+            let info = self.ask_within("STREAM.INFO.sse", &json!({}), ELECTION)?;
             if is_whole(&info) { Ok(()) } else { bail!("a copy of the stream lags behind: {info}") }
         };
         eventually(PATIENCE * 2, LOOK * 10, look)
     }
 
-    /// Removes a message from the stream.
-    pub(super) fn remove(&self, place: u64) -> Result<()> {
-        let request = json!({ "seq": place });
-        let answer =
-            Questions::open(self.port, PATIENCE)?.ask("STREAM.MSG.DELETE.sse", &request)?;
-        ensure!(answer["success"] == true, "the broker removes nothing: {answer}");
-        Ok(())
+    /// Asks JetStream, as an operator's tool would: `ask("STREAM.PURGE.sse", &json!({}))`.
+    ///
+    /// # Errors
+    /// If there is no answer. One that reports an error is an answer.
+    pub fn ask(&self, api: &str, request: &Value) -> Result<Value> {
+        self.ask_within(api, request, PATIENCE)
     }
 
-    /// All messages of the stream, in order: the id as the servers write it, and the number of its text, if it is
-    /// one of ours.
-    pub(super) fn messages(&self) -> Result<Vec<(String, Option<u64>)>> {
+    fn ask_within(&self, api: &str, request: &Value, within: Duration) -> Result<Value> {
+        Questions::open(self.port, within)?.ask(api, request)
+    }
+
+    /// All messages of the stream, in order.
+    ///
+    /// # Errors
+    /// If the broker does not answer as documented.
+    pub fn messages(&self) -> Result<Vec<Kept>> {
         let mut questions = Questions::open(self.port, PATIENCE)?;
         let info = questions.ask("STREAM.INFO.sse", &json!({}))?;
         let state = &info["state"];
@@ -170,8 +257,8 @@ impl Broker {
                 // A place may be empty, after a removal.
                 let Some(data) = answer["message"]["data"].as_str() else { continue };
                 let text = STANDARD.decode(data).context("the broker's base64")?;
-                let number = texts::number(&String::from_utf8_lossy(&text));
-                messages.push((format!("{epoch}-{place}"), number));
+                let text = String::from_utf8_lossy(&text).into_owned();
+                messages.push(Kept { id: format!("{epoch}-{place}"), text });
             }
         }
         Ok(messages)
