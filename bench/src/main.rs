@@ -79,7 +79,7 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     /// List cases, rules, servers or workloads
     #[command(subcommand)]
     List(List),
-    /// Print a report again, or put its summary into a document
+    /// Render a report again from its report.json, or put its summary into a document
     #[command(after_help = "\
 Examples:
   sse-bench report target/sse-bench/2026-11-29T124048Z
@@ -236,7 +236,7 @@ fn print_report(args: &ReportArgs) -> Result<ExitCode> {
     let mut report = Report::load(&args.folder)?;
     report.summarise();
     let Some(document) = &args.splice else {
-        report.save(&args.folder)?;
+        report.render(&args.folder)?;
         write!(out, "{}", report::text(&report, Paint::for_stdout(), args.wide))?;
         return Ok(ExitCode::SUCCESS);
     };
