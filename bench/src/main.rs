@@ -11,10 +11,13 @@ use bench::report::{self, Report};
 use bench::run::{self, Profile};
 use bench::{attack, chaos, cost, servers, site, soak};
 use clap::{CommandFactory, Parser, Subcommand};
-use conform::report::Paint;
+use conform::report::{Paint, complain};
 
 /// The harness could not do what it was asked to.
 const EXIT_COULD_NOT_RUN: u8 = 2;
+
+/// The harness does not find known truths.
+const EXIT_SELF_CHECK: u8 = 3;
 
 /// Checks and measures servers of Server-Sent Events.
 ///
@@ -195,8 +198,9 @@ fn main() -> ExitCode {
         if kind == Some(io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("sse-bench: {error:#}");
-        ExitCode::from(EXIT_COULD_NOT_RUN)
+        complain(&format!("{error:#}"));
+        let is_untrue = error.is::<load::Untrue>();
+        ExitCode::from(if is_untrue { EXIT_SELF_CHECK } else { EXIT_COULD_NOT_RUN })
     })
 }
 
@@ -223,7 +227,10 @@ fn print_list(list: &List) -> Result<ExitCode> {
                 writeln!(out, "{}", serde_json::to_string_pretty(&workloads)?)?;
             } else {
                 for it in &workloads {
-                    writeln!(out, "{:<16} {}", it.name, it.question)?;
+                    let lead = format!("{:<20} ", it.name);
+                    out.write_all(
+                        Paint::for_stdout().hang(&lead, lead.len(), &it.question).as_bytes(),
+                    )?;
                 }
             }
         }
