@@ -34,6 +34,8 @@ pub use self::schedule::{Action, Schedule, Step};
 use self::schedule::{Length, Plan};
 use crate::broker;
 use crate::outputs::Outputs;
+use conform::report::complain;
+
 use crate::report::Environment;
 use crate::run::progress::Progress;
 
@@ -140,7 +142,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let began = jiff::Timestamp::now();
     if let Err(words) = self_check() {
-        eprintln!("sse-bench: the ledger does not see what is planted: {words}");
+        complain(&format!("the ledger does not see what is planted: {words}"));
         return Ok(ExitCode::from(EXIT_SELF_CHECK));
     }
     let all = fleet::discover()?;

@@ -11,10 +11,13 @@ use bench::report::{self, Report};
 use bench::run::{self, Profile};
 use bench::{attack, bus, chaos, cost, servers, site, soak};
 use clap::{CommandFactory, Parser, Subcommand};
-use conform::report::Paint;
+use conform::report::{Paint, complain};
 
 /// The harness could not do what it was asked to.
 const EXIT_COULD_NOT_RUN: u8 = 2;
+
+/// The harness does not find known truths.
+const EXIT_SELF_CHECK: u8 = 3;
 
 /// Checks and measures servers of Server-Sent Events.
 ///
@@ -82,7 +85,7 @@ Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-c
     /// List cases, rules, servers or workloads
     #[command(subcommand)]
     List(List),
-    /// Print a report again, or put its summary into a document
+    /// Render a report again from its report.json, or put its summary into a document
     #[command(after_help = "\
 Examples:
   sse-bench report target/sse-bench/2026-11-29T124048Z
@@ -199,8 +202,9 @@ fn main() -> ExitCode {
         if kind == Some(io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("sse-bench: {error:#}");
-        ExitCode::from(EXIT_COULD_NOT_RUN)
+        complain(&format!("{error:#}"));
+        let is_untrue = error.is::<load::Untrue>();
+        ExitCode::from(if is_untrue { EXIT_SELF_CHECK } else { EXIT_COULD_NOT_RUN })
     })
 }
 
@@ -227,7 +231,10 @@ fn print_list(list: &List) -> Result<ExitCode> {
                 writeln!(out, "{}", serde_json::to_string_pretty(&workloads)?)?;
             } else {
                 for it in &workloads {
-                    writeln!(out, "{:<16} {}", it.name, it.question)?;
+                    let lead = format!("{:<20} ", it.name);
+                    out.write_all(
+                        Paint::for_stdout().hang(&lead, lead.len(), &it.question).as_bytes(),
+                    )?;
                 }
             }
         }
@@ -240,7 +247,7 @@ fn print_report(args: &ReportArgs) -> Result<ExitCode> {
     let mut report = Report::load(&args.folder)?;
     report.summarise();
     let Some(document) = &args.splice else {
-        report.save(&args.folder)?;
+        report.render(&args.folder)?;
         write!(out, "{}", report::text(&report, Paint::for_stdout(), args.wide))?;
         return Ok(ExitCode::SUCCESS);
     };

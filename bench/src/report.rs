@@ -300,21 +300,27 @@ impl Report {
         })
     }
 
-    /// Writes `report.json`, `report.md` and `report.html` into `folder`.
+    /// Writes the data as `report.json` into `folder`, and its renderings beside it.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let cannot = || format!("cannot write the report into {}", folder.display());
-        std::fs::create_dir_all(folder).with_context(cannot)?;
         let mut json = serde_json::to_string(self)?;
         for beginning in LINE_BEGINNINGS {
             json = json.replace(beginning, &format!("\n{beginning}"));
         }
         json.push('\n');
-        std::fs::write(folder.join(JSON_NAME), json).with_context(cannot)?;
-        std::fs::write(folder.join(HTML_NAME), html(self, folder)).with_context(cannot)?;
-        std::fs::write(folder.join(MARKDOWN_NAME), markdown(self)).with_context(cannot)
+        conform::report::write(&folder.join(JSON_NAME), &json)?;
+        self.render(folder)
+    }
+
+    /// Writes `report.md` and `report.html` into `folder`; the data beside them stays as it is.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn render(&self, folder: &Path) -> Result<()> {
+        conform::report::write(&folder.join(HTML_NAME), &html(self, folder))?;
+        conform::report::write(&folder.join(MARKDOWN_NAME), &markdown(self))
     }
 
     /// Reads the `report.json` of `folder`.

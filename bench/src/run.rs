@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use conform::report::Paint;
+use conform::report::{Paint, complain};
 use fleet::{Launch, Servers};
 use jiff::Timestamp;
 use load::Workload;
@@ -297,6 +297,9 @@ impl Setup {
     }
 }
 
+/// In the line of progress.
+const SELF_CHECK: &str = "self-check: known truths";
+
 /// The harness's findings about itself, before it measures others.
 struct Truths {
     checks: Vec<Check>,
@@ -309,8 +312,9 @@ impl Truths {
     /// Nothing if a truth was not found, and that was printed.
     fn find(setup: &Setup, progress: &mut Progress) -> Result<Option<Truths>> {
         let began = Instant::now();
-        progress.say("self-check: known truths");
-        let checks = self_check::run(&setup.floor, &setup.cores)?;
+        progress.say(SELF_CHECK);
+        let again = |words: &str| progress.say(&format!("{SELF_CHECK}, {words}"));
+        let checks = self_check::run(&setup.floor, &setup.cores, &again)?;
         let mut notes = Vec::new();
         if let Some(why) = truths::untrue(&checks) {
             if !setup.unchecked {
@@ -318,7 +322,7 @@ impl Truths {
                 let busy = self_check::quiet(&setup.cores).map_or(String::new(), |why| {
                     format!("; the host is busy ({why}): try when it is quiet")
                 });
-                eprintln!("sse-bench: {why}{busy}");
+                complain(&format!("{why}{busy}"));
                 return Ok(None);
             }
             notes.push("The self-check failed: no number here can be trusted.".to_owned());
@@ -354,7 +358,8 @@ fn select_workloads(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>
     for name in only {
         if !all.iter().any(|it| it.name == *name) {
             let known: Vec<_> = all.iter().map(|it| it.name.as_str()).collect();
-            bail!("there is no workload {name:?}; choose of: {}", known.join(", "));
+            let near = fleet::did_you_mean(name, known.iter().copied());
+            bail!("there is no workload {name:?}{near}; choose of: {}", known.join(", "));
         }
     }
     Ok(all.into_iter().filter(|it| only.is_empty() || only.contains(&it.name)).collect())

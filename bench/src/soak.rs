@@ -27,6 +27,8 @@ pub use self::report::{Report, Row};
 use self::station::View;
 use crate::chaos;
 use crate::outputs::Outputs;
+use conform::report::complain;
+
 use crate::report::Environment;
 use crate::run::progress::Progress;
 
@@ -132,7 +134,7 @@ pub struct Plan {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let began = jiff::Timestamp::now();
     if let Err(words) = self_check() {
-        eprintln!("sse-bench: the self-check failed: {words}");
+        complain(&format!("the self-check failed: {words}"));
         return Ok(ExitCode::from(EXIT_SELF_CHECK));
     }
     let packages = Servers::named(&args.servers)?.only_ours()?;

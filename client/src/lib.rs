@@ -7,12 +7,21 @@ pub mod arguments;
 #[cfg(feature = "event-source")]
 pub mod event_source;
 pub mod parser;
+#[cfg(feature = "arguments")]
+pub mod problem;
 
 #[cfg(feature = "event-source")]
 #[doc(inline)]
 pub use event_source::{Error, EventSource, MessageEvent, Reason, State, Update};
 #[doc(inline)]
 pub use parser::{Event, Item, Limits, ParseError, Parser};
+
+/// Words of a server as a part of one line: it can neither begin a line nor steer a terminal.
+#[cfg(any(feature = "arguments", feature = "event-source"))]
+fn one_line(words: &str) -> String {
+    let words: Vec<_> = words.split_whitespace().collect();
+    words.join(" ").replace(char::is_control, "\u{fffd}")
+}
 
 /// Its examples are tried, too.
 #[cfg(all(doctest, feature = "event-source"))]

@@ -318,6 +318,21 @@ fn tail_shows_the_words_of_a_refusal_and_names_a_coding() {
 }
 
 #[test]
+fn tail_says_a_problem_as_a_sentence() {
+    let problem =
+        r#"{"title":"Bad Request","status":400,"detail":"id must be a number","value":"x"}"#;
+    let refused = format!(
+        "HTTP/1.1 400 X\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{problem}",
+        problem.len()
+    );
+    let peer = Peer::start([raw(refused)]);
+    let url = peer.url("/ticks");
+    let words = format!("sse: {url} answered 400 Bad Request: id must be a number; ");
+    assert_fails(&["tail", &url], &words, "check the query and the last event id");
+}
+
+#[test]
 fn tail_says_that_it_waits_for_an_answer() {
     let mute = || -> Answer { Box::new(|socket| drop(socket.read(&mut [0; 1]))) };
     let peer = Peer::start([mute(), mute(), stream("retry: 0\n\n"), mute()]);

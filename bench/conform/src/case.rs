@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Category;
+use super::{Category, Rule};
 
 /// The day of the first catalogue.
 const FIRST_CATALOGUE: &str = "2026-11-20";
@@ -93,6 +93,34 @@ impl<T, N> Case<T, N> {
     pub fn category(&self) -> Category {
         Category::of(self.id)
     }
+}
+
+/// Checks that each of these words means one of the cases, which are about this subject.
+///
+/// # Errors
+/// One line with the nearest names, or with the cases of the rule that was named.
+pub(super) fn check_words<'w, T: 'static, N: 'static, C>(
+    words: impl IntoIterator<Item = &'w String>,
+    subject: &str,
+    cases: impl Fn() -> C,
+    rules: &[Rule],
+) -> Result<(), String>
+where
+    C: Iterator<Item = &'static Case<T, N>>,
+{
+    let is_unknown = |word: &&String| !cases().any(|case| case.matches(word));
+    let Some(word) = words.into_iter().find(is_unknown) else { return Ok(()) };
+    let rule = rules.iter().find(|it| it.id.eq_ignore_ascii_case(word));
+    let hint = match rule.map(Rule::cases) {
+        Some(cases @ [_, ..]) => format!(" (a rule; its cases: {})", cases.join(", ")),
+        _ => {
+            let names = cases().flat_map(|it| [it.id, it.slug, it.category().name()]);
+            fleet::did_you_mean(word, names)
+        }
+    };
+    Err(format!(
+        "no case about {subject} matches {word:?}{hint}; write an id, a slug or a category (sse-bench list cases)"
+    ))
 }
 
 /// Whether a case is among those that match one of `only` (all if it is empty) and none of `skip`.

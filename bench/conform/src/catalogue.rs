@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::command::print;
+use super::report::Paint;
 use super::rule::rules_of;
 use super::{Case, Category, Coverage, Level, Rule, SUITE_VERSION, Scope, client, server};
 
@@ -96,8 +97,7 @@ pub fn list_cases(args: &ListArgs) -> Result<()> {
         let catalogue = json!({ "suite_version": SUITE_VERSION, "cases": cases });
         return print(&format!("{}\n", serde_json::to_string_pretty(&catalogue)?));
     }
-    let servers = server::cases().map(line).chain(server::cluster::cases().map(line));
-    print(&servers.chain(client::cases().map(line)).collect::<String>())
+    print(&cases_text(Paint::for_stdout()))
 }
 
 fn listed<T, N: Serialize>(case: &Case<T, N>, rules: &'static [Rule]) -> Value {
@@ -110,8 +110,15 @@ fn listed<T, N: Serialize>(case: &Case<T, N>, rules: &'static [Rule]) -> Value {
     })
 }
 
-fn line<T, N>(case: &Case<T, N>) -> String {
-    format!("{:<26} {:<6} {}\n", case.name(), case.level, case.claim)
+fn cases_text(paint: Paint) -> String {
+    let servers = server::cases().map(|it| line(it, paint));
+    let nodes = server::cluster::cases().map(|it| line(it, paint));
+    servers.chain(nodes).chain(client::cases().map(|it| line(it, paint))).collect()
+}
+
+fn line<T, N>(case: &Case<T, N>, paint: Paint) -> String {
+    let lead = format!("{:<30} {:<6} ", case.name(), case.level);
+    paint.hang(&lead, lead.len(), case.claim)
 }
 
 /// Prints what binds a server or a client: id, rule, source, and the cases or why there is none.
@@ -119,10 +126,6 @@ fn line<T, N>(case: &Case<T, N>) -> String {
 /// # Errors
 /// When stdout cannot be written.
 pub fn list_rules(args: &ListArgs) -> Result<()> {
-    let reason = |rule: &Rule| match rule.coverage {
-        Coverage::Cases(_) => None,
-        Coverage::None(reason) => Some(reason),
-    };
     if args.json {
         let rules = rules().map(|rule| {
             json!({
@@ -133,12 +136,26 @@ pub fn list_rules(args: &ListArgs) -> Result<()> {
         let table = json!({ "suite_version": SUITE_VERSION, "rules": rules.collect::<Vec<_>>() });
         return print(&format!("{}\n", serde_json::to_string_pretty(&table)?));
     }
-    let mut text = String::new();
-    for rule in rules() {
+    print(&rules_text(Paint::for_stdout()))
+}
+
+fn rules_text(paint: Paint) -> String {
+    const INDENT: usize = 6;
+    let text = |rule: &Rule| {
+        let lead = format!("{:<5} ", rule.id);
         let looks = reason(rule).map_or_else(|| rule.cases().join(" "), |it| format!("none: {it}"));
-        text += &format!("{:<5} {} ({})\n      {looks}\n", rule.id, rule.text, rule.source);
+        paint.hang(&lead, INDENT, &format!("{} ({})", rule.text, rule.source))
+            + &paint.hang(&" ".repeat(INDENT), INDENT, &looks)
+    };
+    rules().map(text).collect()
+}
+
+/// Why no case checks it.
+fn reason(rule: &Rule) -> Option<&'static str> {
+    match rule.coverage {
+        Coverage::Cases(_) => None,
+        Coverage::None(reason) => Some(reason),
     }
-    print(&text)
 }
 
 /// Every rule, those of servers first.
@@ -152,6 +169,16 @@ mod tests {
 
     use super::*;
     use crate::Level;
+
+    #[test]
+    fn lists_fit_the_terminal_and_in_a_pipe_a_case_is_a_line() {
+        let narrow = Paint::plain().of_columns(80);
+        for text in [cases_text(narrow), rules_text(narrow)] {
+            let wide = text.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(wide, None);
+        }
+        assert_eq!(cases_text(Paint::plain()).lines().count(), described().len());
+    }
 
     #[test]
     fn every_sentence_is_a_rule() {

@@ -14,7 +14,9 @@ pub use merge::{ReportArgs, folder_or_files, merge_reports};
 pub(super) use progress::Progress;
 
 use super::Verdict;
-use super::report::{Document, Paint, Run, counted, html, junit, markdown, summary_table, write};
+use super::report::{
+    Document, Paint, Run, complain, counted, html, junit, markdown, summary_table, write,
+};
 
 /// Everything as expected.
 const EXIT_EXPECTED: u8 = 0;
@@ -68,7 +70,7 @@ pub struct Outputs {
 
 /// Says in one line why nothing was checked.
 pub(super) fn could_not_run(words: &str) -> Result<ExitCode> {
-    eprintln!("sse-bench: {words}");
+    complain(words);
     Ok(ExitCode::from(EXIT_COULD_NOT_RUN))
 }
 

@@ -1,19 +1,23 @@
 //! `--explain`: what is said of every case, whichever side it is about.
 
-use std::fmt::Write as _;
-
+use super::report::Paint;
 use super::rule::rules_of;
 use super::{Case, Level, Rule, Scope};
 
 /// An explanation, line by line.
 pub(super) struct Facts {
     out: String,
+    paint: Paint,
 }
+
+/// Columns before the text of a line.
+const INDENT: usize = 10;
 
 impl Facts {
     /// Name, claim, level, source, category.
-    pub(super) fn of<T, N>(case: &Case<T, N>) -> Facts {
-        let mut facts = Facts { out: format!("{}\n{}\n\n", case.name(), case.claim) };
+    pub(super) fn of<T, N>(case: &Case<T, N>, paint: Paint) -> Facts {
+        let out = format!("{}\n{}\n", case.name(), paint.paragraph(case.claim));
+        let mut facts = Facts { out, paint };
         let meaning = match case.level {
             Level::Must => "MUST: a failure is FAIL",
             Level::MustContract => {
@@ -40,7 +44,8 @@ impl Facts {
 
     /// Another line.
     pub(super) fn line(&mut self, what: &str, text: &str) {
-        let _ = writeln!(self.out, "{what:<9} {text}");
+        let lead = format!("{what:<9} ");
+        self.out += &self.paint.hang(&lead, INDENT, text);
     }
 
     /// The cases it rests on, and the rules that lead to it.

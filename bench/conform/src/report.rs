@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::{markdown, summary_markdown};
-pub use paint::{Paint, terminal_columns, wrapped};
+pub use paint::{Paint, complain, shortened, terminal_columns, wrapped};
 pub use terminal::{failure_text, run_text, summary_table};
 
 use super::judge::in_order;

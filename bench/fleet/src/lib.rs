@@ -6,6 +6,7 @@
 
 mod eventually;
 mod kill_on_exit;
+mod names;
 mod peer;
 mod process;
 mod program;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cargo_metadata;
 pub use eventually::eventually;
+pub use names::did_you_mean;
 pub use peer::{MANIFEST, Manifest, PEERS, Peer, PeerAnswer, PeerRoom};
 pub use process::{
     Launch, PORT, READY_DEADLINE, Ready, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped,
@@ -147,9 +149,11 @@ impl Servers {
     }
 
     fn package(&self, name: &str) -> Result<&Package> {
-        find(&self.ours, name).map_err(|error| {
-            let peers: Vec<_> = self.peers.iter().map(|it| it.name.as_str()).collect();
-            anyhow!("{error}, {}, or ours, peers, all", peers.join(", "))
+        position(&self.ours, name).map(|at| &self.ours[at]).ok_or_else(|| {
+            let ours = self.ours.iter().map(Package::short_name);
+            let peers = self.peers.iter().map(|it| it.name.as_str());
+            let known: Vec<_> = ours.chain(peers).chain(["ours", "peers", "all"]).collect();
+            no_server(name, &known)
         })
     }
 
@@ -240,13 +244,21 @@ pub fn target_directory() -> Result<PathBuf> {
 /// # Errors
 /// When there is none; the text names those that exist.
 pub fn find<'a>(packages: &'a [Package], name: &str) -> Result<&'a Package> {
-    packages
-        .iter()
-        .find(|it| [it.name.as_str(), it.short_name(), it.folder_name()].contains(&name))
-        .ok_or_else(|| {
-            let known: Vec<_> = packages.iter().map(Package::short_name).collect();
-            anyhow!("there is no server {name:?}; choose one of: {}", known.join(", "))
-        })
+    position(packages, name).map(|at| &packages[at]).ok_or_else(|| {
+        let known: Vec<_> = packages.iter().map(Package::short_name).collect();
+        no_server(name, &known)
+    })
+}
+
+fn position(packages: &[Package], name: &str) -> Option<usize> {
+    let is_it =
+        |it: &Package| [it.name.as_str(), it.short_name(), it.folder_name()].contains(&name);
+    packages.iter().position(is_it)
+}
+
+fn no_server(name: &str, known: &[&str]) -> anyhow::Error {
+    let near = did_you_mean(name, known.iter().copied());
+    anyhow!("there is no server {name:?}{near}; choose one of: {}", known.join(", "))
 }
 
 /// Builds one package and returns its binary.

@@ -60,9 +60,6 @@ const OPEN_NS: u64 = 2 * SECOND_NS;
 /// Time after the last request of an open loop until all answers have to be there.
 const ANSWERED_NS: u64 = 60 * SECOND_NS;
 
-/// The exit code where the generator does not find known truths.
-const UNTRUE: u8 = 3;
-
 /// How long to look for an address of a name that takes connections.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -223,24 +220,29 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| format!("write requests a second, more than 0 and up to {RAMP_MAX_PER_S}"))
 }
 
+/// The generator does not find known truths, so it prints no figure.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; is the host busy? --unchecked measures all the same")]
+pub struct Untrue(String);
+
 /// Opens the streams, counts what comes, and prints it; `page` draws it for `--html`.
 ///
 /// The exit code is 1 if a stream did not open or ended early, an answer or a message failed, or a
-/// condition says so, 3 if the generator does not find known truths, else 0.
+/// condition says so, else 0.
 ///
 /// # Errors
-/// When the URL cannot be used or no stream opens.
+/// [`Untrue`]; or when the URL cannot be used or no stream opens.
 pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> {
     args.check()?;
     let live = io::stderr().is_terminal();
     // Mistakes in these show at once. Read once: the body may come from standard input.
     let wanted = args.request.wanted().map_err(anyhow::Error::msg)?;
     Location::parse(&args.url).map_err(anyhow::Error::msg)?;
-    let checks = truths::find().context("the self-check cannot run")?;
+    let again = |words: &str| eprintln!("self-check, {words}");
+    let checks = truths::find(again).context("the self-check cannot run")?;
     let untrue = truths::untrue(&checks);
-    if let Some(why) = untrue.as_ref().filter(|_| !args.unchecked) {
-        eprintln!("sse-bench: {why}; is the host busy? --unchecked measures all the same");
-        return Ok(ExitCode::from(UNTRUE));
+    if let Some(why) = untrue.clone().filter(|_| !args.unchecked) {
+        return Err(Untrue(why).into());
     }
     let plan = plan(args, &wanted, live)?;
     let mut display = Display::new(args.connections(), unix_ns());

@@ -28,8 +28,8 @@ const STALLED_BUFFER_BYTES: usize = 4096;
 /// must not take the memory of the host that measures it.
 const EVENTS_MAX_BYTES: usize = 256 << 20;
 
-/// Bytes of a refusal's body that are kept: what a server says first.
-const REFUSAL_MAX_BYTES: usize = 200;
+/// Bytes of a refusal's body that are kept: a problem has to be whole to be read.
+const REFUSAL_MAX_BYTES: usize = 1 << 10;
 
 /// Each of many subscribers may at least hold this: four of the largest events of our servers.
 const EVENT_MIN_BYTES: usize = 256 << 10;
@@ -144,7 +144,11 @@ impl Failure {
 }
 
 fn refused(refusal: &Refusal) -> String {
-    let Refusal { status, content_type, body, .. } = refusal;
+    let Refusal { status, content_type, .. } = refusal;
+    if let Some(words) = refusal.problem() {
+        return format!("answered {words}");
+    }
+    let body = refusal.beginning();
     let kind = if content_type.is_empty() { "without a type" } else { content_type };
     let colon = if body.is_empty() { "" } else { ": " };
     format!("answered {status} {kind} instead of 200 text/event-stream{colon}{body}")

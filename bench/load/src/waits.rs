@@ -160,6 +160,21 @@ pub struct Refusal {
     pub count: u64,
 }
 
+/// Characters of a body that are shown: what a server says first.
+const REFUSAL_SHOWN: usize = 200;
+
+impl Refusal {
+    /// Status, title and detail, if the server says them in its own words.
+    pub fn problem(&self) -> Option<String> {
+        client::problem::in_words(self.status, &self.content_type, &self.body)
+    }
+
+    /// The first words of any other body.
+    pub fn beginning(&self) -> String {
+        self.body.chars().take(REFUSAL_SHOWN).collect()
+    }
+}
+
 /// The stream with the longest wait for an event.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Slowest {

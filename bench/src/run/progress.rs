@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use conform::report::terminal_columns;
+use conform::report::{shortened, terminal_columns};
 
 /// How often the line on a terminal is written anew: its clock shows seconds.
 const TICK: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ impl Progress {
     }
 
     /// Says what is being done.
-    pub(crate) fn say(&mut self, what: &str) {
+    pub(crate) fn say(&self, what: &str) {
         self.show(what, None);
     }
 
@@ -97,7 +97,7 @@ impl Progress {
             line.write();
             state.line = Some(line);
         } else {
-            let _ = writeln!(stderr(), "{}", line.text(Duration::ZERO));
+            let _ = writeln!(stderr(), "{}", line.text(Duration::ZERO, usize::MAX));
         }
     }
 }
@@ -131,21 +131,21 @@ impl Line {
     fn write(&self) {
         // A line that wraps cannot be taken back.
         let columns = terminal_columns(stderr()).saturating_sub(1);
-        let text: String = self.text(self.began.elapsed()).chars().take(columns).collect();
+        let text = self.text(self.began.elapsed(), columns);
         let _ = write!(stderr(), "\r\x1b[K{text}");
     }
 
-    /// `measure round 1/4  ticks  axum shared, 0:04  (3:46 left)`.
-    fn text(&self, took: Duration) -> String {
+    /// `measure round 1/4  ticks  axum shared, 0:04  (3:46 left)`, in so many columns: the clock stays whole.
+    fn text(&self, took: Duration, columns: usize) -> String {
         let minutes = |it: Duration| format!("{}:{:02}", it.as_secs() / 60, it.as_secs() % 60);
-        let mut text = self.what.clone();
+        let mut clock = String::new();
         if took >= CLOCK_FROM {
-            text += &format!(", {}", minutes(took));
+            clock += &format!(", {}", minutes(took));
         }
         if let Some(left) = self.left {
-            text += &format!("  ({} left)", minutes(left.saturating_sub(took)));
+            clock += &format!("  ({} left)", minutes(left.saturating_sub(took)));
         }
-        text
+        shortened(&self.what, columns.saturating_sub(clock.len())) + &clock
     }
 }
 
@@ -155,14 +155,15 @@ mod tests {
 
     #[test]
     fn a_step_that_lasts_has_a_clock() {
-        let at = |left, took| {
-            Line { what: "ticks".into(), began: Instant::now(), left }
-                .text(Duration::from_secs(took))
-        };
+        let line = |what: &str, left| Line { what: what.into(), began: Instant::now(), left };
+        let at = |left, took| line("ticks", left).text(Duration::from_secs(took), 80);
         assert_eq!(at(None, 1), "ticks");
         assert_eq!(at(None, 62), "ticks, 1:02");
         assert_eq!(at(Some(Duration::from_secs(46)), 0), "ticks  (0:46 left)");
         assert_eq!(at(Some(Duration::from_secs(46)), 6), "ticks, 0:06  (0:40 left)");
         assert_eq!(at(Some(Duration::from_secs(3)), 6), "ticks, 0:06  (0:00 left)");
+        let long = line(&"word ".repeat(30), Some(Duration::from_secs(46)));
+        let text = long.text(Duration::from_secs(6), 79);
+        assert!(text.chars().count() == 79 && text.ends_with("…, 0:06  (0:40 left)"), "{text}");
     }
 }

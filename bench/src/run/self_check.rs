@@ -13,7 +13,7 @@ use load::plan::Stop;
 use load::shape::{Broadcast, Counted, Ticks};
 use load::stats::{CONFIDENCE, Ratio, Spread};
 use load::timer::{MILLISECOND_NS, SECOND_NS};
-use load::truths::Check;
+use load::truths::{self, Check};
 
 use super::gate::{self, Gate};
 use super::window::{self, Cores};
@@ -51,25 +51,41 @@ const BARE_LIMIT: f64 = 1.25;
 /// Pairs of the generator and the bare loop.
 const BARE_PAIRS: usize = 5;
 
-/// Every check, in order.
+/// The floor that lies, and its place.
+struct Liar<'l> {
+    floor: Launch,
+    cores: &'l Cores,
+    again: &'l dyn Fn(&str),
+}
+
+impl Liar<'_> {
+    /// Says that a try is followed by another one.
+    fn repeats(&self, tried: u32, why: &str) {
+        if tried < TRIES {
+            (self.again)(&truths::repeated(tried, TRIES, why));
+        }
+    }
+}
+
+/// Every check, in order; `again` gets in words that one is repeated, and why.
 ///
 /// # Errors
 /// When the floor does not start or stop.
-pub(super) fn run(floor: &Launch, cores: &Cores) -> Result<Vec<Check>> {
-    let floor = Launch { core: cores.server, ..floor.clone() };
+pub(super) fn run(floor: &Launch, cores: &Cores, again: &dyn Fn(&str)) -> Result<Vec<Check>> {
+    let liar = Liar { floor: Launch { core: cores.server, ..floor.clone() }, cores, again };
     Ok(vec![
-        delayed(&floor, cores)?,
-        dropped(&floor, cores)?,
-        doubled(&floor, cores)?,
-        swapped(&floor, cores)?,
-        stalled(&floor, cores)?,
-        stamped_late(&floor, cores)?,
-        starved(&floor, cores)?,
+        delayed(&liar)?,
+        dropped(&liar)?,
+        doubled(&liar)?,
+        swapped(&liar)?,
+        stalled(&liar)?,
+        stamped_late(&liar)?,
+        starved(&liar)?,
     ])
 }
 
-fn outcome(floor: &Launch, faults: &[&str], shape: Shape, cores: &Cores) -> Result<Outcome> {
-    let server = Server::start(&floor.clone().with_args(faults.iter().copied()))?;
+fn outcome(liar: &Liar<'_>, faults: &[&str], shape: Shape) -> Result<Outcome> {
+    let server = Server::start(&liar.floor.clone().with_args(faults.iter().copied()))?;
     let addr = server.addr();
     let plan = move |now_ns| {
         let mut plan = shape.plan(addr, now_ns);
@@ -80,7 +96,7 @@ fn outcome(floor: &Launch, faults: &[&str], shape: Shape, cores: &Cores) -> Resu
         plan.stays_awake = matches!(shape, Shape::Broadcast(_));
         plan
     };
-    let (outcome, _) = window::generate(plan, &server, false, cores)?;
+    let (outcome, _) = window::generate(plan, &server, false, liar.cores)?;
     server.stop()?;
     Ok(outcome)
 }
@@ -88,23 +104,23 @@ fn outcome(floor: &Launch, faults: &[&str], shape: Shape, cores: &Cores) -> Resu
 /// The same, tried again while the host opens a stream too late: such a run ends at once, and says nothing.
 /// The words are why none counts.
 fn opened(
-    floor: &Launch,
+    liar: &Liar<'_>,
     faults: &[&str],
     shape: &Shape,
-    cores: &Cores,
 ) -> Result<std::result::Result<Outcome, String>> {
-    let mut late = 0;
-    for _ in 0..TRIES {
-        let found = outcome(floor, faults, shape.clone(), cores)?;
-        late = found.not_up;
-        if late == 0 {
+    let mut why = String::new();
+    for tried in 1..=TRIES {
+        let found = outcome(liar, faults, shape.clone())?;
+        if found.not_up == 0 {
             return Ok(Ok(found));
         }
+        why = format!("{} streams were not open in time", found.not_up);
+        liar.repeats(tried, &why);
     }
-    Ok(Err(format!("not judged: {late} streams were not open in time")))
+    Ok(Err(format!("not judged: {why}")))
 }
 
-fn delayed(floor: &Launch, cores: &Cores) -> Result<Check> {
+fn delayed(liar: &Liar<'_>) -> Result<Check> {
     let unfound = Check {
         what: "every second message is sent 1 ms later".into(),
         truth: format!("+{} µs, within 2 %", DELAY_NS / 1000),
@@ -118,12 +134,15 @@ fn delayed(floor: &Launch, cores: &Cores) -> Result<Check> {
         messages: DELAY_MESSAGES,
         ..Broadcast::default()
     });
-    let mut found = "not judged: no message arrived".to_owned();
-    for _ in 0..TRIES {
-        let before = quiet(cores);
-        let outcome = outcome(floor, &faults, shape.clone(), cores)?;
-        if let Some(why) = before.or_else(|| quiet(cores)) {
-            found = format!("not judged: the host is busy ({why})");
+    let mut why = "no message arrived".to_owned();
+    for tried in 1..=TRIES {
+        if tried > 1 {
+            liar.repeats(tried - 1, &why);
+        }
+        let before = quiet(liar.cores);
+        let outcome = outcome(liar, &faults, shape.clone())?;
+        if let Some(busy) = before.or_else(|| quiet(liar.cores)) {
+            why = format!("the host is busy ({busy})");
             continue;
         }
         // Numbers begin at 1: the prompt messages are at the even places. Half of them are compared
@@ -133,7 +152,7 @@ fn delayed(floor: &Launch, cores: &Cores) -> Result<Check> {
         let ([Some(a), Some(b)], [Some(c), Some(d)]) = (prompt, late) else { continue };
         let noise_ns = (a - b).abs().max((c - d).abs());
         if noise_ns > DELAY_NOISE_NS {
-            found = format!("not judged: the same differs by {:.1} µs", noise_ns / 1e3);
+            why = format!("the same differs by {:.1} µs", noise_ns / 1e3);
             continue;
         }
         let delay_ns = (c + d - a - b) / 2.0;
@@ -143,7 +162,7 @@ fn delayed(floor: &Launch, cores: &Cores) -> Result<Check> {
             ..unfound
         });
     }
-    Ok(Check { found, ..unfound })
+    Ok(Check { found: format!("not judged: {why}"), ..unfound })
 }
 
 /// The latency, in nanoseconds, of the quickest tenth of every fourth message from this one on: what
@@ -173,21 +192,21 @@ fn unpaced() -> Shape {
     Shape::Counted(Counted { subscribers: STREAMS, events: EVENTS })
 }
 
-fn dropped(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let found = opened(floor, &["--fault-drop-each", "10000"], &unpaced(), cores)?;
+fn dropped(liar: &Liar<'_>) -> Result<Check> {
+    let found = opened(liar, &["--fault-drop-each", "10000"], &unpaced())?;
     let truth = [STREAMS * EVENTS / ONE_IN, 0, 0];
     Ok(counted("one event in 10 000 is not sent", truth, found))
 }
 
-fn doubled(floor: &Launch, cores: &Cores) -> Result<Check> {
-    let found = opened(floor, &["--fault-duplicate-each", "10000"], &unpaced(), cores)?;
+fn doubled(liar: &Liar<'_>) -> Result<Check> {
+    let found = opened(liar, &["--fault-duplicate-each", "10000"], &unpaced())?;
     let truth = [0, STREAMS * EVENTS / ONE_IN, 0];
     Ok(counted("one event in 10 000 is sent twice", truth, found))
 }
 
-fn swapped(floor: &Launch, cores: &Cores) -> Result<Check> {
+fn swapped(liar: &Liar<'_>) -> Result<Check> {
     let shape = Shape::Counted(Counted { subscribers: 1, events: ONE_IN });
-    let found = opened(floor, &["--fault-swap-each", "7001"], &shape, cores)?;
+    let found = opened(liar, &["--fault-swap-each", "7001"], &shape)?;
     Ok(counted("one pair of 10 000 events is swapped", [0, 0, 1], found))
 }
 
@@ -195,9 +214,9 @@ fn ticks() -> Shape {
     Shape::Ticks(Ticks { subscribers: 10, interval_ms: 25, warm_up: 2, events: 16, aligned: false })
 }
 
-fn stalled(floor: &Launch, cores: &Cores) -> Result<Check> {
+fn stalled(liar: &Liar<'_>) -> Result<Check> {
     let faults = ["--fault-stall-at", "16", "--fault-stall-ms", "200"];
-    let found = opened(floor, &faults, &ticks(), cores)?;
+    let found = opened(liar, &faults, &ticks())?;
     let max_ms = found.map(|it| it.latency_ns.max() / MILLISECOND_NS);
     Ok(Check {
         what: format!("the server does nothing for {STALL_MS} ms, with honest stamps"),
@@ -208,9 +227,9 @@ fn stalled(floor: &Launch, cores: &Cores) -> Result<Check> {
     })
 }
 
-fn stamped_late(floor: &Launch, cores: &Cores) -> Result<Check> {
+fn stamped_late(liar: &Liar<'_>) -> Result<Check> {
     let faults = ["--fault-stall-at", "16", "--fault-stall-ms", "200", "--fault-restamp"];
-    let found = opened(floor, &faults, &ticks(), cores)?;
+    let found = opened(liar, &faults, &ticks())?;
     Ok(Check {
         what: format!("the server does nothing for {STALL_MS} ms, and stamps as if on time"),
         truth: "stamps off the schedule".into(),
@@ -220,12 +239,12 @@ fn stamped_late(floor: &Launch, cores: &Cores) -> Result<Check> {
     })
 }
 
-fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
+fn starved(liar: &Liar<'_>) -> Result<Check> {
     let stop = AtomicBool::new(false);
     let why = thread::scope(|scope| -> Result<Option<String>> {
         for _ in 0..3 {
             scope.spawn(|| {
-                if let Some(core) = cores.generator {
+                if let Some(core) = liar.cores.generator {
                     // Without pinning no thread is starved, and the check fails as it should.
                     let _ = fleet::pin_current_thread(core);
                 }
@@ -241,7 +260,7 @@ fn starved(floor: &Launch, cores: &Cores) -> Result<Check> {
             messages: 20,
             ..Broadcast::default()
         });
-        let window = window::measure(floor, None, &shape, cores).window;
+        let window = window::measure(&liar.floor, None, &shape, liar.cores).window;
         stop.store(true, Ordering::Relaxed);
         Ok(window.poisoned.or(window.fault))
     })?;

@@ -39,6 +39,11 @@ fn each_says_what_to_do() {
     let plain = answers(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     // A server with TLS that sends no alert, and one without that goes at once.
     let [silent, gone] = [false, true].map(closes);
+    let refuses = answers(
+        b"HTTP/1.1 400 X\r\nContent-Type: application/problem+json\r\nConnection: close\r\n\r\n\
+          {\"title\":\"Bad Request\",\"detail\":\"interval_ms must be a number\"}",
+    );
+    let refuses = format!("http://{refuses}/x");
     let (http, https) = (format!("http://{secure}/x"), format!("https://{plain}/x"));
     let (http_silent, https_gone) = (format!("http://{silent}/x"), format!("https://{gone}/x"));
     let table: &[(&[&str], &str)] = &[
@@ -56,6 +61,13 @@ fn each_says_what_to_do() {
         (&["conform", "client", "--cmd", "no-such-client"], "as in --cmd ./my-client"),
         (&["conform", "client", "--cmd", "/etc"], "chmod +x"),
         (&["conform", "client", "nginx"], "nginx"),
+        (&["conform", "server", "axm"], "there is no server \"axm\" (did you mean axum?); choose"),
+        (&["conform", "server", "node-expres"], "(did you mean node-express?)"),
+        (&["conform", "client", "undicci"], "(did you mean undici?)"),
+        (&["conform", "server", "--explain", "early-haed"], "(did you mean early-head?)"),
+        (&["conform", "client", "--explain", "C99.01"], "(did you mean C9.01"),
+        (&["conform", "server", "--explain", "A12d"], "(a rule; its cases: S6.04, S6.08, S11.06)"),
+        (&["run", "--workloads", "fire-hose"], "(did you mean firehose?)"),
         (
             &["load", "--unchecked", "127.0.0.1:8003/ticks"],
             "write http://127.0.0.1:8003/ticks: a URL begins with its scheme",
@@ -77,6 +89,14 @@ fn each_says_what_to_do() {
         (
             &["load", "--unchecked", "--connections", "8", &https_gone],
             "if it does not speak TLS on this port, try http://",
+        ),
+        (
+            &["conform", "server", &refuses],
+            "is no event stream (400 Bad Request: interval_ms must be a number); give",
+        ),
+        (
+            &["load", "--unchecked", "--connections", "1", &refuses],
+            "answered 400 Bad Request: interval_ms must be a number; is it",
         ),
         (&["report", "/nowhere"], "give the folder that a run wrote"),
         (&["run", "--profile", "fast"], "choose quick, standard, full"),

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 const FIRST_ENTRIES: usize = 24;
 /// The last entries are kept too: that is where it went wrong.
 const LAST_ENTRIES: usize = 24;
-/// The bytes kept of one entry.
+/// The bytes kept of one entry, and how many of them are its last.
 const ENTRY_BYTES: usize = 640;
+const TAIL_BYTES: usize = 64;
+/// A longer line is shown by its first and its last bytes.
+const LINE_BYTES: usize = 240;
+const LINE_FIRST_BYTES: usize = 100;
 /// Bytes sent are kept whole up to this limit: it must be possible to send them again.
 const SENT_BYTES: usize = 4 * 1024 * 1024;
 /// The most characters of a rendering: two screens.
@@ -105,7 +109,9 @@ struct Entry {
     at: Duration,
     side: Side,
     bytes: Vec<u8>,
-    total: usize,
+    /// Bytes that are left out here.
+    left_out: usize,
+    tail: Vec<u8>,
     /// They are words of ours for it, on one line.
     is_described: bool,
 }
@@ -218,15 +224,26 @@ impl Log {
 
     fn push(&self, connection: usize, side: Side, bytes: &[u8], is_described: bool) {
         let mut entries = self.lock();
-        let at = entries.start.elapsed();
+        let (at, total) = (entries.start.elapsed(), bytes.len());
         if side == Side::Sent && !is_described {
             entries.sent_bytes = entries.sent_bytes.saturating_add(bytes.len());
             if entries.sent_bytes <= SENT_BYTES {
                 entries.sent.push(Sent { connection, at, bytes: bytes.to_vec() });
             }
         }
-        let kept = bytes[..bytes.len().min(ENTRY_BYTES)].to_vec();
-        let entry = Entry { connection, at, side, bytes: kept, total: bytes.len(), is_described };
+        let (bytes, tail) = match bytes.len() {
+            0..=ENTRY_BYTES => (bytes, &[][..]),
+            _ => (&bytes[..ENTRY_BYTES - TAIL_BYTES], tail_of(bytes, side)),
+        };
+        let entry = Entry {
+            connection,
+            at,
+            side,
+            left_out: total - bytes.len() - tail.len(),
+            bytes: bytes.to_vec(),
+            tail: tail.to_vec(),
+            is_described,
+        };
         if entries.first.len() < FIRST_ENTRIES {
             entries.first.push(entry);
             return;
@@ -292,17 +309,58 @@ impl Entry {
             let _ = writeln!(text, "{prefix}{mark} {}", String::from_utf8_lossy(&self.bytes));
             return;
         }
-        for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
-            let secret = if self.side == Side::Sent { secret_name(line) } else { None };
-            let _ = match secret {
-                Some(name) => writeln!(text, "{prefix}{mark} {}: (not shown)", name.escape_ascii()),
-                None => writeln!(text, "{prefix}{mark} {}", line.escape_ascii()),
-            };
+        let mut line = |words: String| {
+            let _ = writeln!(text, "{prefix}{mark} {words}");
+        };
+        let (mut head, mut tail) = (lines(&self.bytes), lines(&self.tail));
+        let open = if self.left_out > 0 { head.next_back() } else { None };
+        head.for_each(|it| line(self.shown(it)));
+        if let Some(open) = open {
+            let first = &open[..open.len().min(LINE_FIRST_BYTES)];
+            let left_out = self.left_out + open.len() - first.len();
+            line(match self.secret_name(open) {
+                Some(_) => self.shown(open),
+                None => elided(first, left_out, tail.next().unwrap_or_default()),
+            });
         }
-        if self.total > self.bytes.len() {
-            let _ = writeln!(text, "{prefix}{mark} … {} more bytes", self.total - self.bytes.len());
+        tail.for_each(|it| line(self.shown(it)));
+    }
+
+    /// A line, without its middle if it is long.
+    fn shown(&self, line: &[u8]) -> String {
+        match self.secret_name(line) {
+            Some(name) => format!("{}: (not shown)", name.escape_ascii()),
+            None if line.len() <= LINE_BYTES => line.escape_ascii().to_string(),
+            None => {
+                let (first, rest) = line.split_at(LINE_FIRST_BYTES);
+                let (left_out, last) = rest.split_at(rest.len() - TAIL_BYTES);
+                elided(first, left_out.len(), last)
+            }
         }
     }
+
+    fn secret_name<'l>(&self, line: &'l [u8]) -> Option<&'l [u8]> {
+        if self.side == Side::Sent { secret_name(line) } else { None }
+    }
+}
+
+fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    bytes.split_inclusive(|&byte| byte == b'\n')
+}
+
+fn elided(first: &[u8], left_out: usize, last: &[u8]) -> String {
+    let (first, last) = (first.escape_ascii(), last.escape_ascii());
+    format!("{first} … {left_out} bytes left out … {last}").trim_end().to_owned()
+}
+
+/// The last bytes, without the end of a line that must not be shown.
+fn tail_of(bytes: &[u8], side: Side) -> &[u8] {
+    let (before, tail) = bytes.split_at(bytes.len() - TAIL_BYTES);
+    let line = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+    if side != Side::Sent || secret_name(&bytes[line..]).is_none() {
+        return tail;
+    }
+    memchr::memchr(b'\n', tail).map_or(&[], |at| &tail[at + 1..])
 }
 
 /// The name of a header whose value a report must not give away.
@@ -363,6 +421,46 @@ mod tests {
         let log = Log::new();
         log.add(1, Side::Sent, &[0xff; 5000]);
         let text = log.render();
-        assert!(text.contains("> \\xff\\xff") && text.contains("… 4360 more bytes"), "{text}");
+        assert!(
+            text.contains("> \\xff\\xff") && text.contains("… 4836 bytes left out … \\xff"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_long_target_is_its_two_ends_and_what_is_left_out_is_counted() {
+        for length in [300, 131_072] {
+            let log = Log::new();
+            let target = "x".repeat(length);
+            log.add(
+                1,
+                Side::Sent,
+                format!("GET /?{target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(),
+            );
+            let text = log.render();
+            let shown: Vec<_> = text.lines().map(|it| &it[13..]).collect();
+            assert!(shown[0].len() < 240 && shown[0].starts_with("> GET /?xxx"), "{text}");
+            assert!(shown[0].ends_with("xxx HTTP/1.1\\r\\n"), "{text}");
+            assert_eq!(shown[1..], ["> Host: h\\r\\n", "> \\r\\n"], "{text}");
+            let left_out = shown[0].split("… ").nth(1).unwrap().split(' ').next().unwrap();
+            let left_out: usize = left_out.parse().unwrap();
+            assert_eq!(shown[0].matches('x').count() + left_out, length, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_secret_is_not_shown_either() {
+        for (before, after) in [(10, 0), (10, 30), (900, 0), (900, 30)] {
+            let (before, after) = ("a".repeat(before), "b".repeat(after));
+            let secret = "s3cret".repeat(200);
+            let log = Log::new();
+            log.add(
+                1,
+                Side::Sent,
+                format!("A: {before}\r\nCookie: {secret}\r\nB: {after}\r\n\r\n").as_bytes(),
+            );
+            let text = log.render();
+            assert!(!text.contains("cret") && text.contains(&after), "{text}");
+        }
     }
 }

@@ -5,11 +5,15 @@ use std::io::{self, IsTerminal, Write};
 
 use client::MessageEvent;
 use jiff::Timestamp;
+use ratatui::crossterm::terminal::size;
 
 /// Columns grow with what they have to hold, up to here: one odd value must not push the data off
 /// the screen for good.
 const MAX_ID_WIDTH: usize = 24;
 const MAX_TYPE_WIDTH: usize = 16;
+
+/// Of a terminal that does not say how wide it is.
+const COLUMNS: usize = 80;
 
 const DIM: &str = "\x1b[2m";
 const CYAN: &str = "\x1b[36m";
@@ -94,15 +98,36 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// Writes a remark to standard error; an error of that is ignored.
+/// Writes a remark to standard error, wrapped at words if that is a terminal; an error of that is ignored.
 pub(crate) fn notice(text: &str) {
     let mut stderr = io::stderr();
-    let text = visible(text);
+    let mut text = visible(&format!("sse: {text}")).into_owned();
+    if stderr.is_terminal() {
+        text = wrapped(&text, size().map_or(COLUMNS, |it| it.0.into()));
+    }
     let _ = if wants_colour(&stderr) {
-        writeln!(stderr, "{DIM}sse: {text}{RESET}")
+        writeln!(stderr, "{DIM}{text}{RESET}")
     } else {
-        writeln!(stderr, "sse: {text}")
+        writeln!(stderr, "{text}")
     };
+}
+
+/// Breaks a text at spaces into lines of so many columns; a longer word is a line by itself.
+fn wrapped(text: &str, columns: usize) -> String {
+    let (mut lines, mut width) = (String::new(), 0);
+    for word in text.split(' ') {
+        let its = word.chars().count();
+        if width > 0 && width + 1 + its > columns {
+            lines.push('\n');
+            width = 0;
+        } else if width > 0 {
+            lines.push(' ');
+            width += 1;
+        }
+        lines += word;
+        width += its;
+    }
+    lines
 }
 
 /// Colour is for terminals, unless [`NO_COLOR`](https://no-color.org) is set.
@@ -193,6 +218,14 @@ pub(super) mod tests {
              12:34:56.789  0f3a-12345  notification  b\n\
              12:34:56.789              message       c\n"
         );
+    }
+
+    #[test]
+    fn remarks_break_at_words() {
+        let url = "http://127.0.0.1:8003/a/long/way";
+        let text = format!("sse: cannot read {url}: it is no stream");
+        assert_eq!(wrapped(&text, 24), format!("sse: cannot read\n{url}:\nit is no stream"));
+        assert_eq!(wrapped(&text, 80), text);
     }
 
     #[test]

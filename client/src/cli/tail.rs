@@ -8,7 +8,7 @@ use anyhow::{anyhow, bail};
 use clap::Args;
 use client::arguments::RequestArgs;
 use client::event_source::{Builder, Head, codings, last_look, refusal};
-use client::{Error, EventSource, MessageEvent, Reason, Update};
+use client::{Error, EventSource, MessageEvent, Reason, Update, problem};
 use futures_util::{FutureExt, TryStreamExt};
 use reqwest::StatusCode;
 use tokio::time::{Instant, timeout_at};
@@ -321,7 +321,19 @@ pub(super) fn advise(error: Error, has_body: bool) -> anyhow::Error {
         Error::Parse(_) => "this program holds no larger ones",
         _ => return error.into(),
     };
-    anyhow!("{error}; {advice}")
+    anyhow!("{}; {advice}", in_words(&error))
+}
+
+/// The error, with a problem of the server's as a sentence.
+fn in_words(error: &Error) -> String {
+    let problem = match error {
+        Error::Status { status, url, content_type, words } => {
+            problem::in_words(status.as_u16(), content_type, words)
+                .map(|it| format!("{url} answered {it}"))
+        }
+        _ => None,
+    };
+    problem.unwrap_or_else(|| error.to_string())
 }
 
 /// Advice when there is no connection. reqwest has no type for TLS errors.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url, Version};
 
+use crate::one_line;
 use crate::parser::ParseError;
 
 /// Something that happened on an [`EventSource`](super::EventSource).
@@ -116,6 +117,8 @@ pub enum Error {
         status: StatusCode,
         /// The URL after redirects.
         url: Url,
+        /// Its `Content-Type`; empty if there is none.
+        content_type: String,
         /// The beginning of the body as the server wrote it, up to 1 KiB, if it is text or JSON.
         words: String,
     },
@@ -151,12 +154,6 @@ pub enum Error {
 fn after_colon(words: &str) -> String {
     let words = one_line(words);
     if words.is_empty() { words } else { format!(": {words}") }
-}
-
-/// Words of a server as a part of one line: it can neither begin a line nor steer a terminal.
-fn one_line(words: &str) -> String {
-    let words: Vec<_> = words.split_whitespace().collect();
-    words.join(" ").replace(char::is_control, "\u{fffd}")
 }
 
 /// The last error of the chain, in words: it says what happened, the others say during what.

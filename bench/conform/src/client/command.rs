@@ -18,8 +18,9 @@ use super::cases::is_case;
 use super::driver::{Capability, Driver};
 use super::exec::{Description, Exec};
 use super::run::{CASE_LIMIT, PARALLEL, Plan, check};
-use super::{adapter_check, cases, explain, folder};
+use super::{RULES, adapter_check, cases, explain, folder};
 use crate::Deviations;
+use crate::case::check_words;
 use crate::command::{JudgeArgs, Outputs, could_not_run, finish, print};
 use crate::report::{Paint, Run, run_text, write};
 
@@ -123,11 +124,12 @@ struct Subject {
 /// Only for output that cannot be written; what cannot be checked is exit code 2.
 pub fn run_client(args: &ClientArgs) -> Result<ExitCode> {
     if let Some(word) = &args.explain {
-        let mut found = cases().filter(|case| case.matches(word)).peekable();
-        if found.peek().is_none() {
-            return could_not_run(&format!("no case {word:?}; see sse-bench list cases"));
+        if let Err(words) = check_words([word], "clients", cases, RULES) {
+            return could_not_run(&words);
         }
-        print(&found.map(explain::explain).collect::<Vec<_>>().join("\n"))?;
+        let found = cases().filter(|case| case.matches(word));
+        let paint = Paint::for_stdout();
+        print(&found.map(|it| explain::explain(it, paint)).collect::<Vec<_>>().join("\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let plan = Plan {
@@ -221,8 +223,9 @@ fn folders(name: &str, parallel: Option<u16>) -> Result<Vec<Subject>> {
     let names: Vec<_> = all.iter().map(|it| it.name.clone()).collect();
     let chosen: Vec<_> = all.into_iter().filter(|it| name == "all" || it.name == name).collect();
     if chosen.is_empty() {
+        let near = fleet::did_you_mean(name, names.iter().map(String::as_str));
         let names = names.join(", ");
-        anyhow::bail!("no client {name:?} in bench/clients; there are: {names}");
+        anyhow::bail!("no client {name:?} in bench/clients{near}; there are: {names}");
     }
     let ready = |folder: &folder::Folder| {
         let (exec, description) = folder.ready(parallel)?;

@@ -10,8 +10,8 @@ use super::cases::PREREQUISITES;
 use super::context::{CaseContext, Conditions, because_of};
 use super::driver::{Capability, Driver};
 use super::exec::Exec;
-use super::{Case, cases};
-use crate::case::is_selected;
+use super::{Case, RULES, cases};
+use crate::case::{check_words, is_selected};
 use crate::host;
 use crate::judge::{self, Attempt, Beside, in_order, parallel_map, settled};
 use crate::{CaseResult, Cost, Deviations, Fault, Level, Verdict};
@@ -41,13 +41,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Checks that the words mean cases.
     pub(super) fn checked(self) -> Result<Plan, String> {
-        for word in self.only.iter().chain(&self.skip) {
-            if !cases().any(|case| case.matches(word)) {
-                return Err(format!(
-                    "no case matches {word:?}; write C3, C2.07 or a slug (sse-bench list cases)"
-                ));
-            }
-        }
+        check_words(self.only.iter().chain(&self.skip), "clients", cases, RULES)?;
         Ok(self)
     }
 

@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{EXIT_UNEXPECTED, Outputs, print};
-use crate::report::{Document, Paint, Run, run_text};
+use crate::report::{Document, Paint, Run, complain, run_text};
 use crate::{CaseResult, Summary, Verdict};
 
 /// The reason of a case that had no time.
@@ -45,9 +45,9 @@ impl Kept {
             for run in &runs {
                 let _ = print(&run_text(run, verbose, paint));
             }
-            eprintln!("sse-bench: ended before the end; this is what was found until then");
+            complain("ended before the end; this is what was found until then");
             if let Err(error) = outputs.write(&Document::new(runs)) {
-                eprintln!("sse-bench: {error:#}");
+                complain(&format!("{error:#}"));
             }
             exit(i32::from(EXIT_UNEXPECTED));
         });

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::report::terminal_columns;
+use crate::report::{shortened, terminal_columns};
 
 /// How often the line on a terminal is written anew: its clock shows seconds.
 const TICK: Duration = Duration::from_secs(1);
@@ -109,7 +109,7 @@ impl Shown {
             }
             match self.is_live {
                 true => self.show(&state),
-                false => eprintln!("{}", self.line(&state)),
+                false => eprintln!("{}", self.line(&state, usize::MAX)),
             }
         }
     }
@@ -118,21 +118,21 @@ impl Shown {
         if self.is_live && !state.is_over {
             // A line that wraps cannot be taken back.
             let columns = terminal_columns(std::io::stderr()).saturating_sub(1);
-            let line: String = self.line(state).chars().take(columns).collect();
-            eprint!("\r\x1b[K{line}");
+            eprint!("\r\x1b[K{}", self.line(state, columns));
             // Nothing is lost if the terminal is gone.
             let _ = std::io::stderr().flush();
         }
     }
 
-    /// `127.0.0.1:3000: 57 of 75 cases, 0:42, S2.02-chunk-syntax 4 s, 1 more`.
-    fn line(&self, state: &State) -> String {
+    /// `127.0.0.1:3000: 57 of 75 cases, 0:42, S2.02-chunk-syntax 4 s, 1 more`, in so many columns: the counts and
+    /// the clocks stay whole.
+    fn line(&self, state: &State, columns: usize) -> String {
         let State { done, running, .. } = state;
         let took = self.began.elapsed().as_secs();
         let clock = format!("{}:{:02}", took / 60, took % 60);
         let mut line = match self.total {
-            0 => format!("{}, {clock}", self.label),
-            total => format!("{}: {done} of {total} cases, {clock}", self.label),
+            0 => format!(", {clock}"),
+            total => format!(": {done} of {total} cases, {clock}"),
         };
         // The newest shows that it goes on: some cases only watch, beside all others.
         if let Some((name, since)) = running.last() {
@@ -141,7 +141,8 @@ impl Shown {
         if running.len() > 1 {
             line += &format!(", {} more", running.len() - 1);
         }
-        line
+        let label = shortened(&self.label, columns.saturating_sub(line.chars().count()));
+        shortened(&(label + &line), columns)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -161,16 +162,25 @@ mod tests {
             progress.begins(name);
         }
         progress.ends("S1.01-a");
-        let line = progress.0.line(&progress.0.lock());
+        let line = progress.0.line(&progress.0.lock(), 80);
         assert!(line.starts_with("here: 1 of 3 cases, 0:0"), "{line}");
         assert!(line.contains(", S1.03-c 0 s, 1 more"), "{line}");
         progress.end();
     }
 
     #[test]
+    fn a_long_name_leaves_room_for_the_clock() {
+        let progress = Progress::quiet(&"a.long.name.".repeat(8), 3);
+        progress.begins("S1.01-a");
+        let line = progress.0.line(&progress.0.lock(), 79);
+        assert!(line.chars().count() == 79 && line.contains("…: 0 of 3 cases, 0:0"), "{line}");
+        assert!(line.ends_with(", S1.01-a 0 s"), "{line}");
+    }
+
+    #[test]
     fn what_comes_before_the_cases_has_a_clock_too() {
         let progress = Progress::quiet("here: what does it offer", 0);
-        let line = progress.0.line(&progress.0.lock());
+        let line = progress.0.line(&progress.0.lock(), 80);
         assert!(line.starts_with("here: what does it offer, 0:0"), "{line}");
     }
 }

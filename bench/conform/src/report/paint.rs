@@ -1,6 +1,6 @@
 //! The place that a text is printed to: its colours and its width.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
 use rustix::termios::tcgetwinsize;
@@ -23,13 +23,16 @@ impl Paint {
 
     /// On a terminal its width, and colours if it wants them (<https://no-color.org>); otherwise plain.
     pub fn for_stdout() -> Paint {
-        let stdout = std::io::stdout();
-        if !stdout.is_terminal() {
+        Paint::on(std::io::stdout())
+    }
+
+    fn on(stream: impl IsTerminal + AsFd) -> Paint {
+        if !stream.is_terminal() {
             return Paint::plain();
         }
         let refused = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty())
             || std::env::var_os("TERM").is_some_and(|it| it == "dumb");
-        Paint { is_on: !refused, columns: Some(terminal_columns(stdout)) }
+        Paint { is_on: !refused, columns: Some(terminal_columns(stream)) }
     }
 
     /// The same without colours, and with this width.
@@ -100,6 +103,13 @@ impl Paint {
     }
 }
 
+/// Writes what went wrong to stderr, wrapped at words if that is a terminal.
+pub fn complain(words: &str) {
+    let text = Paint::on(std::io::stderr()).paragraph(&format!("sse-bench: {words}"));
+    // Without a place to complain to there is nothing else to do.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// The width of a terminal, columns; 80 if it does not say.
 pub fn terminal_columns(terminal: impl AsFd) -> usize {
     // Shells do not export it by themselves: it is there because the user wants it.
@@ -111,8 +121,21 @@ pub fn terminal_columns(terminal: impl AsFd) -> usize {
     }
 }
 
+/// A text in at most `columns`; one that is longer ends in `…`.
+pub fn shortened(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
 /// Breaks a text at spaces into lines of at most `columns`; a longer word is a line by itself.
 pub fn wrapped(text: &str, columns: Option<usize>) -> Vec<String> {
+    text.split('\n').flat_map(|line| wrapped_line(line, columns)).collect()
+}
+
+fn wrapped_line(text: &str, columns: Option<usize>) -> Vec<String> {
     let Some(columns) = columns else { return vec![text.to_owned()] };
     let mut lines = vec![String::new()];
     let mut width = 0;
@@ -154,6 +177,7 @@ claim  A stream sends its head
 ";
         assert_eq!(text, expected);
         assert_eq!(Paint::plain().hang("a ", 2, "b c"), "a b c\n");
+        assert_eq!(paint.hang("a ", 2, "b\nc"), "a b\n  c\n");
     }
 
     #[test]

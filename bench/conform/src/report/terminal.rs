@@ -1,6 +1,6 @@
 //! The report for a terminal.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use super::markdown::summary_words;
@@ -230,9 +230,22 @@ fn scope_line(run: &Run, scope: Scope, name: &str, paint: Paint, out: &mut Strin
     *out += &paint.hang(&lead, lead.len(), &format!("{}{more}", summary_words(&part)));
 }
 
+/// A reason that several cases share.
+struct Reason<'r> {
+    /// Skips before blocks.
+    rank: u8,
+    /// The same in all of them.
+    key: String,
+    count: usize,
+    /// Of the first one.
+    words: &'r str,
+}
+
 /// The reasons for skips and blocks with their numbers: most cases of a foreign server share one.
+///
+/// The reason of most cases comes first, and of the same number that of the first case.
 fn reasons(results: &[CaseResult], paint: Paint, out: &mut String) {
-    let mut reasons: BTreeMap<(u8, String), (usize, &str)> = BTreeMap::new();
+    let mut reasons: Vec<Reason<'_>> = Vec::new();
     for result in results {
         let rank = match result.verdict {
             Verdict::Skip => 0,
@@ -245,9 +258,13 @@ fn reasons(results: &[CaseResult], paint: Paint, out: &mut String) {
             Some(case) => case.clone(),
             None => without_numbers(reason),
         };
-        reasons.entry((rank, key)).or_insert((0, reason)).0 += 1;
+        match reasons.iter_mut().find(|it| it.rank == rank && it.key == key) {
+            Some(known) => known.count += 1,
+            None => reasons.push(Reason { rank, key, count: 1, words: reason }),
+        }
     }
-    for ((rank, _), (count, reason)) in reasons {
+    reasons.sort_by_key(|it| (it.rank, Reverse(it.count)));
+    for Reason { rank, count, words: reason, .. } in reasons {
         let cases = counted(count, "case", "cases");
         let (word, code) = if rank == 0 { ("SKIP", "2") } else { ("BLOCKED", "1;35") };
         let lead = paint.with(code, &format!("  {word:<10} "));
@@ -343,5 +360,19 @@ mod tests {
         let mut out = String::new();
         reasons(&results, Paint::plain(), &mut out);
         assert_eq!(out, "  SKIP       3 cases: the stream said nothing for 2554 ms.\n");
+    }
+
+    #[test]
+    fn the_reason_of_most_cases_comes_first_and_then_that_of_the_first_case() {
+        let one = sample().runs[1].results[2].clone();
+        let words = ["z", "y", "x", "x", "y"];
+        let results: Vec<_> = words
+            .iter()
+            .map(|it| CaseResult { actual: Some((*it).to_owned()), ..one.clone() })
+            .collect();
+        let mut out = String::new();
+        reasons(&results, Paint::plain(), &mut out);
+        let lines: Vec<_> = out.lines().map(|it| it.trim_start_matches("  SKIP       ")).collect();
+        assert_eq!(lines, ["2 cases: y", "2 cases: x", "1 case: z"]);
     }
 }

@@ -12,7 +12,8 @@ use client::arguments::{RequestArgs, time};
 use fleet::Servers;
 use wire::publish::PublishArgs;
 
-use super::{Selection, cases, deviations, explain};
+use super::{RULES, Selection, cases, deviations, explain};
+use crate::case::check_words;
 use crate::command::{
     EXIT_COULD_NOT_RUN, EXIT_HARNESS, JudgeArgs, Kept, Outputs, could_not_run, finish, print,
 };
@@ -157,11 +158,12 @@ impl FailScope {
 /// Only for output that cannot be written; what cannot be checked is exit code 2.
 pub fn run_server(args: &ServerArgs) -> Result<ExitCode> {
     if let Some(word) = &args.explain {
-        let mut found = cases().filter(|case| case.matches(word)).peekable();
-        if found.peek().is_none() {
-            return could_not_run(&format!("no case {word:?}; see sse-bench list cases"));
+        if let Err(words) = check_words([word], "servers", cases, RULES) {
+            return could_not_run(&words);
         }
-        print(&found.map(explain::explain).collect::<Vec<_>>().join("\n"))?;
+        let found = cases().filter(|case| case.matches(word));
+        let paint = Paint::for_stdout();
+        print(&found.map(|it| explain::explain(it, paint)).collect::<Vec<_>>().join("\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let selection = match Selection::new(&args.only, &args.judge.skip) {

@@ -1,7 +1,8 @@
 //! Which cases run: profiles and filters.
 
-use super::{Case, Need, Target, cases, is_selected};
+use super::{Case, Need, RULES, Target, cases, is_selected};
 use crate::Profile;
+use crate::case::check_words;
 
 /// Which cases to run: by profile, by id, by category, by slug.
 #[derive(Clone, Debug, Default)]
@@ -67,13 +68,7 @@ impl Selection {
     /// # Errors
     /// One line with advice, if a word matches no case.
     pub fn new(only: &[String], skip: &[String]) -> Result<Selection, String> {
-        for word in only.iter().chain(skip) {
-            if !cases().any(|case| case.matches(word)) {
-                return Err(format!(
-                    "no case matches {word:?}; write S3, S9.10 or a slug (sse-bench list cases)"
-                ));
-            }
-        }
+        check_words(only.iter().chain(skip), "servers", cases, RULES)?;
         let (profile, pace) = (Profile::default(), Pace::default());
         Ok(Selection { only: only.to_vec(), skip: skip.to_vec(), profile, pace })
     }

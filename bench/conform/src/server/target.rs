@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use client::arguments::Wanted;
+use client::problem;
 use fleet::{Launch, eventually};
 use wire::{
     Budget, Connection, Dial, Event, EventStream, Head, Location, Log, Request, Tls, Trust,
@@ -277,9 +278,20 @@ impl Target {
                 _ => "give the URL of a stream, for instance …/ticks".to_owned(),
             };
             let url = self.absolute(&self.path);
-            return Err(format!("{url} is no event stream ({}); {advice}", head.summary()));
+            let answer = self.problem(head).unwrap_or_else(|| head.summary());
+            return Err(format!("{url} is no event stream ({answer}); {advice}"));
         }
         Ok(())
+    }
+
+    /// The problem that a refusal says in its body: it is asked for once more, for a head is all that was read.
+    fn problem(&self, head: &Head) -> Option<String> {
+        let content_type = head.value("content-type").filter(|_| self.asks_with_get())?;
+        if !content_type.contains("problem+json") {
+            return None;
+        }
+        let (head, body) = self.answer(&self.get(&self.path)).ok()?;
+        problem::in_words(head.status, &content_type, &String::from_utf8_lossy(&body))
     }
 
     /// The same server, having learnt whether it serves several streams at a time.

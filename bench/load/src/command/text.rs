@@ -64,7 +64,8 @@ fn streams(lines: &mut String, args: &Args, outcome: &Outcome) {
     }
     for it in &waits.refusals {
         let colon = if it.body.is_empty() { "" } else { ": " };
-        let answer = format!("{} {}{colon}{}", it.status, it.content_type, it.body);
+        let plain = || format!("{} {}{colon}{}", it.status, it.content_type, it.beginning());
+        let answer = it.problem().unwrap_or_else(plain);
         put(lines, "refused", &format!("{} times {answer}", it.count));
     }
     if outcome.held_back > 0 {

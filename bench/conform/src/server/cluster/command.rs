@@ -12,8 +12,10 @@ use wire::{Budget, Trust};
 use super::explain::explain;
 use super::run::check_each;
 use super::{Case, Choice, Cluster, Power, cases};
+use crate::case::check_words;
 use crate::command::{JudgeArgs, Kept, Outputs, Progress, could_not_run, finish, print};
 use crate::report::{Document, Paint, Run, counted, run_text};
+use crate::server::RULES;
 use crate::server::Target;
 use crate::server::again::{self, quoted};
 use crate::{CaseResult, Deviations, Summary, Verdict, judge};
@@ -106,13 +108,12 @@ pub struct ClusterArgs {
 /// Only for output that cannot be written; what cannot be checked is exit code 2.
 pub fn run_cluster(args: &ClusterArgs) -> Result<ExitCode> {
     if let Some(word) = &args.explain {
-        let mut found = cases().filter(|case| case.matches(word)).peekable();
-        if found.peek().is_none() {
-            return could_not_run(&format!(
-                "no case about nodes {word:?}; see sse-bench list cases"
-            ));
+        if let Err(words) = check_words([word], "nodes", cases, RULES) {
+            return could_not_run(&words);
         }
-        print(&found.map(explain).collect::<Vec<_>>().join("\n"))?;
+        let found = cases().filter(|case| case.matches(word));
+        let paint = Paint::for_stdout();
+        print(&found.map(|it| explain(it, paint)).collect::<Vec<_>>().join("\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let paint = Paint::for_stdout();

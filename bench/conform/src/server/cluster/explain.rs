@@ -2,11 +2,12 @@
 
 use super::Case;
 use crate::explain::Facts;
+use crate::report::Paint;
 use crate::server::RULES;
 
 /// All there is to say of a case.
-pub(super) fn explain(case: &Case) -> String {
-    let mut facts = Facts::of(case);
+pub(super) fn explain(case: &Case, paint: Paint) -> String {
+    let mut facts = Facts::of(case, paint);
     let needs: Vec<_> = case.needs.iter().map(ToString::to_string).collect();
     let needs = if needs.is_empty() { "the URLs of nodes".into() } else { needs.join(", ") };
     facts.line("needs", &needs);

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::{Case, Cluster, Means, cases};
-use crate::case::is_selected;
+use crate::case::{check_words, is_selected};
 use crate::judge::{self, Attempt, Beside};
+use crate::server::RULES;
 use crate::{CaseResult, Cost, Deviations, Fault, Level, Verdict, host};
 
 /// Which cases to run.
@@ -20,13 +21,7 @@ impl Choice {
     /// # Errors
     /// One line with advice, if a word matches no case.
     pub fn new(only: &[String], skip: &[String]) -> Result<Choice, String> {
-        for word in only.iter().chain(skip) {
-            if !cases().any(|case| case.matches(word)) {
-                return Err(format!(
-                    "no case about nodes matches {word:?}; write S13.08 or a slug (sse-bench list cases)"
-                ));
-            }
-        }
+        check_words(only.iter().chain(skip), "nodes", cases, RULES)?;
         Ok(Choice { only: only.to_vec(), skip: skip.to_vec() })
     }
 
