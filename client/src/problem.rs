@@ -12,10 +12,17 @@ const TYPE: &str = "application/problem+json";
 ///
 /// Nothing if the answer is of another type, not whole, or without a title.
 pub fn in_words(status: u16, content_type: &str, body: &str) -> Option<String> {
+    is_problem(content_type).then(|| of_body(status, body))?
+}
+
+/// Whether this `Content-Type` is that of a problem, with any parameters and in any case.
+pub(crate) fn is_problem(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case(TYPE) {
-        return None;
-    }
+    essence.eq_ignore_ascii_case(TYPE)
+}
+
+/// The same of a body that is known to be one.
+pub fn of_body(status: u16, body: &str) -> Option<String> {
     let problem: Value = serde_json::from_str(body).ok()?;
     let text = |member| problem.get(member).and_then(Value::as_str).map(crate::one_line);
     let title = text("title").filter(|it| !it.is_empty())?;

@@ -327,9 +327,8 @@ pub(super) fn advise(error: Error, has_body: bool) -> anyhow::Error {
 /// The error, with a problem of the server's as a sentence.
 fn in_words(error: &Error) -> String {
     let problem = match error {
-        Error::Status { status, url, content_type, words } => {
-            problem::in_words(status.as_u16(), content_type, words)
-                .map(|it| format!("{url} answered {it}"))
+        Error::Status { status, url, is_problem: true, words } => {
+            problem::of_body(status.as_u16(), words).map(|it| format!("{url} answered {it}"))
         }
         _ => None,
     };
