@@ -238,7 +238,12 @@ pub fn run(args: &Args, page: impl Fn(&Page<'_>) -> String) -> Result<ExitCode> 
     // Mistakes in these show at once. Read once: the body may come from standard input.
     let wanted = args.request.wanted().map_err(anyhow::Error::msg)?;
     Location::parse(&args.url).map_err(anyhow::Error::msg)?;
-    let again = |words: &str| eprintln!("self-check, {words}");
+    let again = |words: &str| {
+        // For those who wait; an error stays one line.
+        if live {
+            eprintln!("self-check, {words}");
+        }
+    };
     let checks = truths::find(again).context("the self-check cannot run")?;
     let untrue = truths::untrue(&checks);
     if let Some(why) = untrue.clone().filter(|_| !args.unchecked) {
