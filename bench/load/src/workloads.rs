@@ -67,7 +67,8 @@ impl Workload {
         );
         let shape = Shape::Broadcast(Broadcast {
             subscribers: 100,
-            interval_us: 40_000,
+            // At the largest size that is 60 MB a second.
+            interval_us: 100_000,
             warm_up: 4,
             messages,
             pad_bytes: bytes,
