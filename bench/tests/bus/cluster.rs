@@ -2,8 +2,11 @@
 
 use std::thread;
 
+use fleet::eventually;
+
 use crate::broker::{self, Broker};
-use crate::node::{Node, take};
+use crate::lag::Lag;
+use crate::node::{LOOK, Node, PATIENCE, epoch, take};
 
 #[test]
 fn of_three_brokers_one_may_die() {
@@ -63,4 +66,39 @@ fn of_three_brokers_one_may_lose_its_store() {
     let late = Node::ready(3, &bus, &copies);
     let first = published[0].split(' ').next().unwrap();
     assert_eq!(take(&mut late.read("t", Some(first)), 59), published[1..]);
+}
+
+/// A leader that was just elected may lack the newest messages for a moment.
+#[test]
+fn a_reader_that_is_ahead_of_a_broker_waits_for_it() {
+    let brokers = broker::three("behind");
+    let copies = ["--bus-replicas", "3"];
+    let ahead = Node::ready(3, &brokers[0].url(), &copies);
+    for server in [2, 0] {
+        let lag = Lag::before(brokers[1].port());
+        let node = Node::ready(server, &lag.url(), &copies);
+        let topic = format!("t{server}");
+        let first = ahead.publish(&topic, "first");
+        assert_eq!(
+            take(&mut node.read(&topic, Some(&before(&first))), 1),
+            [format!("{first} first")]
+        );
+        lag.begin(number(&first));
+        let second = ahead.publish(&topic, "second");
+        let mut moved = node.read(&topic, Some(&second));
+        // The broker has told the node that there is no such message.
+        eventually(PATIENCE, LOOK, || if lag.described() > 0 { Ok(()) } else { Err(()) }).unwrap();
+        lag.end();
+        let third = ahead.publish(&topic, "third");
+        assert_eq!(take(&mut moved, 1), [format!("{third} third")], "no reset, and no event again");
+    }
+}
+
+fn number(id: &str) -> u64 {
+    id.rsplit_once('-').unwrap().1.parse().unwrap()
+}
+
+/// The id before this one.
+fn before(id: &str) -> String {
+    format!("{}-{}", epoch(id), number(id) - 1)
 }

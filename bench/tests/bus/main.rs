@@ -12,6 +12,7 @@ mod broker;
 mod cluster;
 mod credentials;
 mod ids;
+mod lag;
 mod link;
 mod losses;
 mod node;

@@ -62,6 +62,20 @@ fn settings_become_the_limits_of_the_stream() {
 }
 
 #[test]
+fn a_broker_that_is_away_is_named_and_so_is_one_without_jetstream() {
+    let mut broker = broker::prepare("no-jetstream", &["-js=false"]);
+    let node = Node::start(2, &broker.url().replace("//", "//me:secret@"), &[]);
+    let place = format!("cannot connect to 127.0.0.1:{}: ", broker.port());
+    node.until("away", |node| node.server.stderr().contains(&place));
+    broker.start_again().unwrap();
+    node.until("without JetStream", |node| {
+        node.server.stderr().contains("nats-server has it with -js")
+    });
+    assert!(!node.server.stderr().contains("secret"), "{}", node.server.stderr());
+    assert_eq!(node.get("/healthz?ready").0, 503);
+}
+
+#[test]
 fn a_broker_with_tls_shows_a_certificate_of_the_authority() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bus-tls");
     fs::create_dir_all(&folder).unwrap();

@@ -11,7 +11,9 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{
+    GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream,
 };
@@ -56,9 +58,14 @@ enum Away {
 
 impl<E: std::error::Error> From<E> for Away {
     fn from(error: E) -> Away {
-        let causes = std::iter::successors(error.source(), |&cause| cause.source());
-        Away::Lost(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+        Away::Lost(words(&error))
     }
+}
+
+/// An error with its causes.
+fn words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Reads the stream, again and again. `first` gets the outcome of the first attempt.
@@ -236,9 +243,14 @@ async fn connect(node: &Node) -> Result<(Client, mpsc::UnboundedReceiver<Broker>
     };
     let servers = &node.plan.servers;
     let limit = ANSWER * u32::try_from(servers.len()).unwrap_or(u32::MAX);
-    let client = timeout(limit, options.connect(servers.as_slice())).await;
-    let client = client.map_err(|_| Away::Lost("no broker answers".into()))??;
-    Ok((client, events))
+    let why = match timeout(limit, options.connect(servers.as_slice())).await {
+        Ok(Ok(client)) => return Ok((client, events)),
+        Ok(Err(error)) => words(&error),
+        Err(_) => "no broker answers".to_owned(),
+    };
+    // Not the URLs: they may have a password.
+    let places: Vec<_> = servers.iter().map(|it| format!("{}:{}", it.host(), it.port())).collect();
+    Err(Away::Lost(format!("cannot connect to {}: {why}", places.join(", "))))
 }
 
 /// The stream, made if there is none.
@@ -252,6 +264,10 @@ async fn open(context: &Context, wanted: &Config) -> Result<Stream, Away> {
             {
                 context.create_stream(wanted.clone()).await?
             }
+            _ if is_without_jetstream(&error) => {
+                let why = "the broker has no JetStream, or not yet: nats-server has it with -js";
+                return Err(Away::Lost(why.into()));
+            }
             _ => return Err(error.into()),
         },
     };
@@ -264,6 +280,12 @@ async fn open(context: &Context, wanted: &Config) -> Result<Stream, Away> {
          stream edit {name} changes it, --bus-stream names another one",
         differences.join(", ")
     )))
+}
+
+/// Nothing listens where JetStream would.
+fn is_without_jetstream(error: &GetStreamError) -> bool {
+    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<RequestError>());
+    cause.is_some_and(|it| it.kind() == RequestErrorKind::NoResponders)
 }
 
 /// The stream that these settings ask for.
