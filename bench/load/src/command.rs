@@ -20,6 +20,7 @@ use wire::{Location, Tls, Trust};
 use self::display::Display;
 use self::json::Document;
 use self::text::put;
+pub use self::text::time;
 use super::arrivals::Arrivals;
 use super::condition::Condition;
 use super::generator::{self, Outcome};

@@ -21,6 +21,6 @@ pub mod truths;
 pub mod waits;
 mod workloads;
 
-pub use self::command::{Args, Page, Untrue, run};
+pub use self::command::{Args, Page, Untrue, run, time};
 pub use self::shape::{Room, Shape};
 pub use self::workloads::Workload;

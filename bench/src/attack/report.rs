@@ -177,12 +177,8 @@ impl Report {
 
     /// For a document.
     pub fn markdown(&self) -> String {
-        let Environment { cpu, cores, system, kernel, commit, .. } = &self.environment;
-        let Report { command, began, .. } = self;
-        let mut text = format!(
-            "# Attacks\n\n`{command}`, {began}, commit {commit}; {cpu}, {cores} cores, {system}, Linux \
-             {kernel}.\nA figure says that the promise held.\n\n"
-        );
+        let mut text = self.environment.head("Attacks", &self.command, &self.began);
+        text += ".\nA figure says that the promise held.\n\n";
         text += &self.table();
         text.push('\n');
         for attack in ATTACKS.iter().filter(|it| self.rows.iter().any(|row| row.attack == it.name))

@@ -257,17 +257,17 @@ impl Report {
 
     /// For a document.
     pub fn markdown(&self) -> String {
-        let Environment { cpu, cores, system, kernel, commit, .. } = &self.environment;
-        let Report { command, began, broker, release, .. } = self;
-        let build = match release {
+        let build = match self.release {
             Some(true) => "release builds",
             Some(false) => "debug builds",
             None => "programs that were there",
         };
-        let mut text = format!(
-            "# Chaos\n\n`{command}`, {began}, commit {commit}; {broker}, {build}; {cpu}, {cores} cores, {system}, \
-             Linux {kernel}.\n\n*Acknowledged* counts messages, *delivered* events at all clients. *Lost*: acknowledged, in \
-             the broker's stream, and passed over at a client.\n\n"
+        let mut text = self.environment.head("Chaos", &self.command, &self.began);
+        let _ = write!(
+            text,
+            "; {}, {build}.\n\n*Acknowledged* counts messages, *delivered* events at all clients. *Lost*: acknowledged, in \
+             the broker's stream, and passed over at a client.\n\n",
+            self.broker
         );
         let _ = writeln!(text, "| {} |", COLUMNS.join(" | "));
         let _ = writeln!(text, "|{}", " ---: |".repeat(COLUMNS.len()));

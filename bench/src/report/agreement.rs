@@ -88,6 +88,52 @@ fn a_title_has_the_number_of_the_table() {
     assert!(compared > 10, "{compared} titles were compared");
 }
 
+/// Every number of a cell: value, range, count.
+fn numbers(text: &str) -> Vec<&str> {
+    let parts = text.split(|it: char| !it.is_ascii_digit() && it != '.');
+    parts.map(|it| it.trim_end_matches('.')).filter(|it| !it.is_empty()).collect()
+}
+
+/// A finding stands above tables, in the terminal and on paper: a number that is in none of them looks wrong.
+#[test]
+fn a_finding_has_no_number_that_its_table_has_not() {
+    let results = root().join("bench/results");
+    let folders = std::fs::read_dir(results).unwrap().map(|it| it.unwrap().path());
+    let reports = folders.filter(|it| it.join("report.json").exists());
+    let mut compared = 0;
+    for folder in reports {
+        let mut report = Report::load(&folder).unwrap();
+        report.summarise();
+        let tables: Vec<String> =
+            tables(&report).into_iter().skip(1).map(|it| it.1.markdown()).collect();
+        // It says itself that it is of one round.
+        for finding in findings(&report).iter().filter(|it| !it.contains(", last round: ")) {
+            let (subject, words) = match finding.split_once(": at ") {
+                Some((_, words)) => {
+                    let (count, words) = words.split_once(", ").unwrap();
+                    (format!("broadcast-{count}"), words)
+                }
+                None => {
+                    let (workload, words) = finding.split_once(": ").unwrap();
+                    (workload.to_owned(), words)
+                }
+            };
+            let at = report.workloads.iter().position(|it| it.name == subject).unwrap();
+            let of_table = numbers(&tables[at]);
+            let words = words.replace("p99", "");
+            for number in numbers(&words) {
+                assert!(
+                    of_table.contains(&number),
+                    "{number} of {finding:?} is not in\n{}",
+                    tables[at]
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 30, "{compared} numbers were compared");
+}
+
 #[test]
 fn readme_has_the_numbers_of_the_report_and_of_the_verdicts() {
     let (text, arguments) = spliced();

@@ -77,6 +77,14 @@ impl Environment {
             commit,
         }
     }
+
+    /// The head of a document about a run: its title, the command, when and where; the last sentence is still open.
+    pub(crate) fn head(&self, title: &str, command: &str, began: &str) -> String {
+        let Environment { cpu, cores, system, kernel, commit, .. } = self;
+        format!(
+            "# {title}\n\n`{command}`, {began}, commit {commit}; {cpu}, {cores} cores, {system}, Linux {kernel}"
+        )
+    }
 }
 
 fn line(path: &str) -> String {

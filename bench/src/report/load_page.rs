@@ -5,7 +5,6 @@ use load::Page;
 use load::stats::Distribution;
 use maud::{Markup, html};
 
-use super::figure::significant;
 use super::plot::{self, Axis, Scale, Series};
 
 /// The time of a step of the timeline, seconds.
@@ -53,9 +52,10 @@ fn waits(run: &Page<'_>) -> Option<Chart> {
     }
     let first = &outcome.first_event_ns;
     let [half, last] = [first.value_at_quantile(0.5), first.max()];
-    let [half, last] = [half, last].map(|ns| significant(ns as f64 / 1e6));
+    // As the text above has them.
+    let [half, last] = [half, last].map(load::time);
     let title =
-        format!("Half of the streams had their first event after {half} ms, the last after {last}");
+        format!("Half of the streams had their first event after {half}, the last after {last}");
     let mut x = Axis::new("percentile", Scale::Log);
     x.ticks =
         [(2.0, "50"), (10.0, "90"), (100.0, "99"), (1e3, "99.9"), (1e4, "99.99"), (1e5, "99.999")]

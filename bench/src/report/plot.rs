@@ -12,6 +12,11 @@ const WIDTH: f64 = 480.0;
 /// Room for the ticks and the label below a chart.
 const BOTTOM: f64 = 44.0;
 
+/// The most that a character of a chart takes: a digit of a wide font.
+const CHARACTER: f64 = 8.0;
+/// Between a text and what it stands beside.
+const GAP: f64 = 8.0;
+
 /// More lines than these hide each other: then each server has a small chart, with the same axes.
 const TOGETHER: usize = 5;
 
@@ -253,9 +258,9 @@ pub(super) fn dots(
     band: Option<(f64, f64)>,
 ) -> Markup {
     const ROW: f64 = 20.0;
-    const NAMES: f64 = 164.0;
-    const LABELS: f64 = 106.0;
-    let (start, end) = (NAMES, WIDTH - LABELS);
+    // Names and labels end beside the axis, whatever they are.
+    let room = |of: fn(&Dot) -> &str| GAP + rows.iter().map(|it| width(of(it))).fold(0.0, f64::max);
+    let (start, end) = (room(|it| &it.name), WIDTH - room(|it| &it.label));
     let top = LARGE.top;
     let bottom = top + ROW * rows.len() as f64 + 4.0;
     let frame = Frame { left: start, right: end, top, bottom };
@@ -299,6 +304,11 @@ fn text(x: f64, y: f64, anchor: &str, class: &str, words: &str) -> Markup {
     html! { text x=(x) y=(y) text-anchor=(anchor) class=[class] { (words) } }
 }
 
+/// The room that a text takes.
+fn width(text: &str) -> f64 {
+    text.chars().count() as f64 * CHARACTER
+}
+
 fn circle(x: f64, y: f64, radius: u32, fill: &str) -> Markup {
     let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
     html! { circle cx=(x) cy=(y) r=(radius) fill=(fill) {} }
@@ -306,24 +316,26 @@ fn circle(x: f64, y: f64, radius: u32, fill: &str) -> Markup {
 
 /// The grid, and the ticks below it that have room.
 fn x_axis(axis: &Axis, across: &Map, frame: &Frame) -> Markup {
-    const CHARACTER: f64 = 7.5;
     let Frame { top, bottom, .. } = frame;
     let mut ticks = if axis.ticks.is_empty() { across.ticks() } else { axis.ticks.clone() };
     ticks.retain(|(value, _)| (across.from..=across.to).contains(value));
+    // The words of the last one end at the edge of the drawing.
+    let middle = |(value, words): &(f64, String)| {
+        across.at(*value).min(frame.right + GAP - width(words) / 2.0)
+    };
     let mut end = f64::NEG_INFINITY;
-    ticks.retain(|(value, words)| {
-        let half = words.chars().count() as f64 * CHARACTER / 2.0;
-        let has_room = across.at(*value) - half > end + CHARACTER;
+    ticks.retain(|tick| {
+        let half = width(&tick.1) / 2.0;
+        let has_room = middle(tick) - half > end + CHARACTER;
         if has_room {
-            end = across.at(*value) + half;
+            end = middle(tick) + half;
         }
         has_room
     });
     html! {
-        @for (value, words) in ticks {
-            @let at = across.at(value);
-            path class="grid" d=(format!("M{at:.1} {top}V{bottom:.1}")) {}
-            (text(at, bottom + 16.0, "middle", "", &words))
+        @for tick in ticks {
+            path class="grid" d=(format!("M{:.1} {top}V{bottom:.1}", across.at(tick.0))) {}
+            (text(middle(&tick), bottom + 16.0, "middle", "", &tick.1))
         }
     }
 }

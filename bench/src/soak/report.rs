@@ -248,16 +248,15 @@ impl Report {
 
     /// For a document.
     pub fn markdown(&self) -> String {
-        let Environment { cpu, cores, system, kernel, commit, load_average, .. } =
-            &self.environment;
-        let Report { command, began, .. } = self;
         let lasted = self.rows.iter().map(|it| it.lasted_s).fold(0.0, f64::max);
         let warm_up = self.rows.iter().map(|it| it.warm_up_s).fold(0.0, f64::max);
         let early = if self.interrupted { " It was ended early." } else { "" };
-        let mut text = format!(
-            "# Soak\n\n`{command}`, {began}, commit {commit}; {cpu}, {cores} cores, {system}, Linux {kernel}, load \
-             {load_average} at the beginning.\nThe load was held for {lasted:.0} s, of which {warm_up:.0} s warm \
-             up.{early} A slope has its 95 % interval in brackets. Memory is heap and stacks.\n\n"
+        let mut text = self.environment.head("Soak", &self.command, &self.began);
+        let _ = write!(
+            text,
+            ", load {} at the beginning.\nThe load was held for {lasted:.0} s, of which {warm_up:.0} s warm \
+             up.{early} A slope has its 95 % interval in brackets. Memory is heap and stacks.\n\n",
+            self.environment.load_average
         );
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         text += &line(&HEADINGS.map(str::to_owned));

@@ -68,6 +68,21 @@ function cutOff() {
   return wide.slice(0, 5).map((it) => `${it.tagName} ${it.className}: ${it.textContent.slice(0, 60)}`);
 }
 
+/** Words of charts that leave their drawing. */
+function cutWords() {
+  const isCut = (it) => {
+    const [words, drawing] = [it, it.ownerSVGElement].map((part) => part.getBoundingClientRect());
+    return words.left < drawing.left - 1 || words.right > drawing.right + 1 || words.top < drawing.top - 1 || words.bottom > drawing.bottom + 1;
+  };
+  return [...document.querySelectorAll("svg text")].filter(isCut).map((it) => it.textContent).slice(0, 5);
+}
+
+/** Tables on paper: buttons to sort by have no use there, and a table that is one has its heads. */
+function wrongHeads() {
+  const isWrong = (table) => (getComputedStyle(table).display === "table") !== (getComputedStyle(table.tHead).display !== "none");
+  return [...document.querySelectorAll("table.sortable")].filter(isWrong).map((it) => it.className);
+}
+
 /** Of parts that are there dozens of times one or two are left: axe looks at each element for long. */
 function leaveSome() {
   const some = { ".of-category": 1, "article": 6, ".matrix tbody": 1, ".matrix tbody tr": 8, "main > h3 ~ .table": 2, ".lines": 2, ".sortable tbody tr": 20, "dl.cases": 1, "dl.cases > *": 8, ".all > a": 12 };
@@ -81,10 +96,13 @@ async function isSound(page, name, widths) {
     await page.setViewportSize({ width, height: 900 });
     await page.screenshot({ path: picture(width) });
     assert.deepEqual(await page.evaluate(cutOff), [], `${width} px`);
+    assert.deepEqual(await page.evaluate(cutWords), [], `words of charts at ${width} px`);
   }
   await page.emulateMedia({ media: "print" });
   await page.setViewportSize({ width: 718, height: 1000 });
   assert.deepEqual(await page.evaluate(cutOff), [], "in print");
+  assert.deepEqual(await page.evaluate(cutWords), [], "words of charts in print");
+  assert.deepEqual(await page.evaluate(wrongHeads), [], "heads in print");
   await page.evaluate(leaveSome);
   await page.evaluate(axe.source);
   for (const colorScheme of SCHEMES) {
@@ -92,7 +110,7 @@ async function isSound(page, name, widths) {
       await page.emulateMedia({ media: "screen", colorScheme });
       await page.setViewportSize({ width, height: 900 });
       // A page of the site lets nothing be fetched, its own style neither.
-      const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"], preload: false }));
+      const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"], preload: false, rules: { "target-size": { enabled: true } } }));
       const found = violations.map((it) => `${it.id}: ${it.nodes[0].html.slice(0, 120)}`);
       assert.deepEqual(found, [], `${width} px, ${colorScheme}`);
     }
@@ -165,6 +183,15 @@ describe("the reports", () => {
       assert.equal(await shown(), 0);
       await page.evaluate(() => { location.hash = "S5.01"; });
       await page.locator("article[id='S5.01']:visible").waitFor();
+    }));
+
+  it("the summary of the matrix is a table, its numbers below each other", { timeout: TEST_MS }, () =>
+    visiting("matrix.html", {}, async (page) => {
+      for (const width of [768, 1400]) {
+        await page.setViewportSize({ width, height: 900 });
+        const lefts = await page.locator(".summary tr :nth-child(4)").evaluateAll((cells) => cells.map((it) => Math.round(it.getBoundingClientRect().right)));
+        assert.ok(lefts.length > 2 && new Set(lefts).size === 1, `${width} px: ${lefts}`);
+      }
     }));
 
   it("the heads of the matrix stay in sight", { timeout: TEST_MS }, () =>

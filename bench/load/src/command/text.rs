@@ -176,7 +176,7 @@ fn host(lines: &mut String, waited_ns: u64, seconds: f64) {
 }
 
 /// A time to the microsecond; a long one to a tenth of a second.
-fn time(ns: u64) -> String {
+pub fn time(ns: u64) -> String {
     match ns as f64 {
         ns if ns < 1e10 => format!("{:.3} ms", ns / 1e6),
         ns => format!("{:.1} s", ns / 1e9),
