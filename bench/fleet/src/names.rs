@@ -6,7 +6,7 @@ const ALIKE: f64 = 0.6;
 /// Of names that are equally near so many are shown.
 const SHOWN: usize = 3;
 
-/// ` (did you mean axum?)` if a name is near this one, and nothing otherwise.
+/// ` (did you mean ticks?)` if a name is near this one, and nothing otherwise.
 pub fn did_you_mean<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> String {
     let wrong = wrong.to_lowercase();
     let (mut best, mut near) = (ALIKE, Vec::new());
@@ -30,9 +30,10 @@ mod tests {
 
     #[test]
     fn the_nearest_names_are_suggested_and_far_ones_are_not() {
-        let suggested = |wrong| did_you_mean(wrong, ["axum", "actix", "poem", "S5.01", "S5.11"]);
-        assert_eq!(suggested("axm"), " (did you mean axum?)");
-        assert_eq!(suggested("Axmu"), " (did you mean axum?)");
+        let suggested =
+            |wrong| did_you_mean(wrong, ["ticks", "firehose", "idle", "S5.01", "S5.11"]);
+        assert_eq!(suggested("tiks"), " (did you mean ticks?)");
+        assert_eq!(suggested("Tikcs"), " (did you mean ticks?)");
         assert_eq!(suggested("S5.21"), " (did you mean S5.01 or S5.11?)");
         for far in ["nginx-nchan", "", "http://127.0.0.1:8003/ticks"] {
             assert_eq!(suggested(far), "", "{far}");
