@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 /// The media type.
-const TYPE: &str = "application/problem+json";
+pub const TYPE: &str = "application/problem+json";
 
 /// Status, title and detail of a problem as a part of one line, which cannot steer a terminal: `400 Bad Request: id
 /// must be a number`.

@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn the_nearest_names_are_suggested_and_far_ones_are_not() {
-        let suggested = |wrong| did_you_mean(wrong, ["axum", "actix", "poem", "S5.01", "S5.11"]);
+        let suggested =
+            |wrong| did_you_mean(wrong, ["axum", "firehose", "ticks", "S5.01", "S5.11"]);
         assert_eq!(suggested("axm"), " (did you mean axum?)");
         assert_eq!(suggested("Axmu"), " (did you mean axum?)");
         assert_eq!(suggested("S5.21"), " (did you mean S5.01 or S5.11?)");

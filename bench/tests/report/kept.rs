@@ -1,4 +1,4 @@
-//! What is kept in `bench/results` is rendered as the present code renders it, from its JSON.
+//! The results that are kept are rendered as the present code renders them, from their JSON.
 
 use std::path::{Path, PathBuf};
 

@@ -327,8 +327,8 @@ pub(super) fn advise(error: Error, has_body: bool) -> anyhow::Error {
 /// The error, with a problem of the server's as a sentence.
 fn in_words(error: &Error) -> String {
     let problem = match error {
-        Error::Status { status, url, content_type, words } => {
-            problem::in_words(status.as_u16(), content_type, words)
+        Error::Status { status, url, is_problem: true, words } => {
+            problem::in_words(status.as_u16(), problem::TYPE, words)
                 .map(|it| format!("{url} answered {it}"))
         }
         _ => None,

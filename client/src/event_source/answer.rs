@@ -16,8 +16,8 @@ const WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The [`Error::Status`] of a response, with the words that come within a second.
 pub async fn refusal(mut response: Response) -> Error {
     let (status, url) = (response.status(), response.url().clone());
-    let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let content_type = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
+    let content_type = response.headers().get(CONTENT_TYPE).map(essence);
+    let is_problem = content_type.is_some_and(|it| it == "application/problem+json");
     let mut body = Vec::new();
     if is_text(response.headers()) && codings(response.headers()).is_empty() {
         let read = async {
@@ -31,7 +31,7 @@ pub async fn refusal(mut response: Response) -> Error {
         // Those that came in time count.
         let _ = tokio::time::timeout(WORDS_TIMEOUT, read).await;
     }
-    Error::Status { status, url, content_type, words: words(&body) }
+    Error::Status { status, url, is_problem, words: words(&body) }
 }
 
 /// The text of a body that may be cut within a character.

@@ -117,8 +117,8 @@ pub enum Error {
         status: StatusCode,
         /// The URL after redirects.
         url: Url,
-        /// Its `Content-Type`; empty if there is none.
-        content_type: String,
+        /// Whether the words are `application/problem+json` (RFC 9457).
+        is_problem: bool,
         /// The beginning of the body as the server wrote it, up to 1 KiB, if it is text or JSON.
         words: String,
     },
