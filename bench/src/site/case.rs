@@ -104,7 +104,7 @@ fn programs(seen: &[Seen<'_>]) -> Markup {
     }
 }
 
-/// Whether the same is told of two results of one program, such as those of its encodings.
+/// Whether the page would say the same of two results of one program, such as those of its encodings.
 fn is_alike((of, _, one): &Seen<'_>, (of_other, _, other): &Seen<'_>) -> bool {
     let told = |it: &CaseResult| {
         let known = it.deviation.as_ref().map(|it| it.reason.clone());
