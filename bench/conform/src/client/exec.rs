@@ -124,7 +124,10 @@ impl Exec {
         let words = stderr.text_at_end(if read.is_ok() { EXIT_PATIENCE } else { Duration::ZERO });
         let how = if read.is_ok() { ended(program.pid()) } else { String::new() };
         drop(program);
-        let advice = "say what it offers with --caps, for instance --caps R,Cm";
+        let advice = match self.folder {
+            Some(_) => "say in its client.toml what it offers: capabilities = [\"Cm\"]",
+            None => "say what it offers with --caps, for instance --caps R,Cm",
+        };
         let command = &self.typed;
         let said = match words.trim() {
             "" => String::new(),
@@ -286,5 +289,19 @@ fn ended(pid: Pid) -> String {
         },
         Ok(Err(_)) => "gone".to_owned(),
         Err(()) => "it closed its output and goes on".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_of_a_silent_adapter_is_for_the_way_in_which_it_was_given() {
+        let of_folder = Exec::words(&["true".to_owned()], PathBuf::from("."), 1).unwrap();
+        for (exec, advice) in [(of_folder, "client.toml"), (Exec::shell("true", 1), "--caps")] {
+            let said = exec.describe().err().unwrap().to_string();
+            assert!(said.contains("prints nothing") && said.contains(advice), "{said}");
+        }
     }
 }
