@@ -11,6 +11,7 @@ mod report;
 mod stage;
 mod topics;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -119,6 +120,16 @@ pub enum Setup {
     OneNode,
     /// Two of them.
     TwoNodes,
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Setup::Memory => "in memory",
+            Setup::OneNode => "on JetStream",
+            Setup::TwoNodes => "on two nodes",
+        })
+    }
 }
 
 /// The work of a window.
@@ -320,7 +331,7 @@ pub fn measure(
                 (attempt, repeats) = (attempt + 1, repeats - 1);
             };
             if let Some(why) = &window.void {
-                say(&format!("round {round}, {}, {setup:?}: VOID: {why}", task.label("all")));
+                say(&format!("round {round}, {}, {setup}: VOID: {why}", task.label("all")));
             }
             windows.push(window);
         }

@@ -37,6 +37,9 @@ use crate::report::{self, BareLoop, Environment, Report};
 /// The harness does not find what is known to be there.
 const EXIT_SELF_CHECK_FAILED: u8 = 3;
 
+/// The profile that asks how cost grows.
+pub const SCALING: &str = "scaling";
+
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -135,7 +138,7 @@ impl Profile {
                 workers: &[],
             },
             Profile {
-                name: "scaling",
+                name: SCALING,
                 at_most: Duration::from_secs(20 * 60),
                 workloads: vec![
                     Workload::broadcast(100, 20, 50, 3),

@@ -107,8 +107,10 @@ fn build(field: &Field, out: &Path, repository: Option<&str>) -> Result<(usize, 
         });
     }
     documents(field, repository, &mut add)?;
-    if let Some(report) = field.figures() {
-        files.push(("figures.html".to_owned(), page_of(report, &figures_links(field))));
+    for (path, report) in [("figures.html", field.figures()), ("scaling.html", field.scaling())] {
+        if let Some(report) = report {
+            files.push((path.to_owned(), page_of(report, &figures_links(field))));
+        }
     }
     files.extend(badges(field));
     for (path, text) in &files {
@@ -157,6 +159,9 @@ fn menu(field: &Field) -> Vec<(String, String)> {
     ];
     if field.figures().is_some() {
         menu.push(("figures.html", "Figures"));
+    }
+    if field.scaling().is_some() {
+        menu.push(("scaling.html", "How cost grows"));
     }
     let documents = DOCUMENTS.iter().filter(|it| field.root.join(it.0).exists());
     menu.extend(documents.map(|it| (it.1, it.2)));

@@ -277,7 +277,7 @@ impl Report {
         let mut remarks = Vec::new();
         for it in self.windows.iter().filter(|it| it.void.is_some()) {
             let (round, setup, why) = (it.round, it.setup, it.void.as_deref().unwrap_or_default());
-            remarks.push(format!("VOID: round {round}, {setup:?}: {why}"));
+            remarks.push(format!("VOID: round {round}, {setup}: {why}"));
         }
         let disturbed = self.windows.iter().filter(|it| it.disturbed.is_some()).count();
         if disturbed > 0 {
@@ -293,7 +293,7 @@ impl Report {
                     continue;
                 };
                 remarks.push(format!(
-                    "{figure}, {setup:?}: the publishers took {:.0} % of their core, so it is a lower bound.",
+                    "{figure} {setup} is a lower bound: the publishers took {:.0} % of their core.",
                     100.0 * share.median
                 ));
             }
@@ -353,7 +353,7 @@ mod tests {
         let report = Report::of(windows);
         let line = &report.lines[0];
         assert_eq!((line.ratio.unwrap().n, line.value.unwrap().max), (2, 2500.0));
-        assert!(report.is_void() && report.text().contains("VOID: round 2, OneNode: 1 lost"));
+        assert!(report.is_void() && report.text().contains("VOID: round 2, on JetStream: 1 lost"));
     }
 
     #[test]

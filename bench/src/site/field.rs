@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::report::{JSON_NAME, Report, SCHEMA};
+use crate::run::SCALING;
 
 /// Text of a program that is shown; a larger file is no small program.
 const PROGRAM_BYTES: u64 = 32 * 1024;
@@ -161,9 +162,18 @@ impl Field {
         Document::new(self.latest(side).into_iter().map(|it| it.1.clone()).collect())
     }
 
-    /// The newest measurement.
+    /// The newest measurement of usual loads.
     pub(super) fn figures(&self) -> Option<&Report> {
-        self.reports.last().map(|it| &it.1)
+        self.newest(|it| it.profile != SCALING)
+    }
+
+    /// The newest measurement of how cost grows.
+    pub(super) fn scaling(&self) -> Option<&Report> {
+        self.newest(|it| it.profile == SCALING)
+    }
+
+    fn newest(&self, is_it: impl Fn(&Report) -> bool) -> Option<&Report> {
+        self.reports.iter().rev().map(|it| &it.1).find(|it| is_it(it))
     }
 }
 

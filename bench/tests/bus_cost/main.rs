@@ -96,7 +96,7 @@ fn a_node_that_loses_an_event_makes_a_window_void() {
     }
     let report = Report::of(windows);
     assert!(report.is_void() && report.lines.is_empty());
-    assert!(report.text().contains("VOID: round 1, TwoNodes: "), "{}", report.text());
+    assert!(report.text().contains("VOID: round 1, on two nodes: "), "{}", report.text());
     assert!(report.windows.iter().any(|it| it.setup == Setup::Memory));
 }
 
