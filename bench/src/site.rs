@@ -189,7 +189,7 @@ fn matrix_page(field: &Field, side: Side) -> Page<'static> {
         description: "Every case and every program, a letter for each verdict.",
         body: html! {
             h1 { (title) }
-            p { "Follow a letter to the case, the result and the bytes; a head to the program." }
+            p { "Follow a letter to the result and the bytes; the head of a row to its case, that of a column to the program." }
             (matrix::legend())
             (matrix::matrix(&document, &places))
         },
