@@ -246,8 +246,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => measured(args)?,
     };
     args.outputs.publish(&report, &report.text(), &report.markdown())?;
-    if let Some(document) = document {
-        document.splice(&report.section())?;
+    match document {
+        Some(_) if report.interrupted || report.is_void() => {
+            eprintln!(
+                "sse-bench: the run is not whole, so the document keeps the tables that it has"
+            );
+        }
+        Some(document) => document.splice(&report.section())?,
+        None => {}
     }
     Ok(ExitCode::from(if report.is_void() { EXIT_VOID } else { 0 }))
 }
@@ -325,7 +331,10 @@ pub fn measure(
                     return Ok(windows);
                 }
                 let window = Window { round, ..window? };
-                if window.disturbed.is_none() || attempt == ATTEMPTS_MAX || repeats == 0 {
+                // No busy host loses an event that is waited for; a fan-out may end before it comes.
+                let is_lost = window.void.is_some() && !matches!(task, Task::FanOut { .. });
+                let is_last = attempt == ATTEMPTS_MAX || repeats == 0;
+                if is_lost || window.disturbed.is_none() || is_last {
                     break window;
                 }
                 (attempt, repeats) = (attempt + 1, repeats - 1);

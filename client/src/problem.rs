@@ -16,7 +16,7 @@ pub fn in_words(status: u16, content_type: &str, body: &str) -> Option<String> {
 }
 
 /// Whether this `Content-Type` is that of a problem, with any parameters and in any case.
-pub(crate) fn is_problem(content_type: &str) -> bool {
+pub fn is_problem(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case(TYPE)
 }

@@ -115,7 +115,7 @@ pub fn run(
         observe(generator.mark(plan.marks_ns.len()));
     }
     let mut outcome = generator.close(clock());
-    outcome.waited_for_a_core_ns = fleet::waited_for_a_core() - waited_before_ns;
+    outcome.waited_for_a_core_ns = fleet::waited_for_a_core().saturating_sub(waited_before_ns);
     Ok(outcome)
 }
 

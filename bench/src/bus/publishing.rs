@@ -127,7 +127,12 @@ fn check(address: SocketAddr, first: &str, told: &[Told]) -> Result<Option<Strin
     }
     let mut stream = subscribe(address, TOPIC, Some(first))?;
     while ledger.reached(0) < ledger.last_acknowledged() {
-        let Some(event) = stream.next_event()? else { break };
+        let event = match stream.next_event() {
+            Ok(Some(event)) => event,
+            // Those that are missing are counted below.
+            Ok(None) | Err(wire::Error::Timeout { .. }) => break,
+            Err(error) => return Err(error.into()),
+        };
         let number = event.data.split(' ').nth(1).and_then(|it| it.parse().ok());
         match number.filter(|_| event.event == "message") {
             Some(number) => ledger.see(0, number, &event.id),

@@ -233,11 +233,11 @@ impl Report {
 
     /// The part of a document about the bus.
     pub(super) fn section(&self) -> String {
-        let Report { framework, broker, command, began, environment, .. } = self;
+        let Report { framework, broker, command, began, build, environment, .. } = self;
         let Environment { cpu, cores, commit, .. } = environment;
         format!(
-            "Measured by `{command}`, {began}, commit {commit}: {framework} with {broker}, on {cores} cores of \
-             {cpu}.\n\n{}",
+            "Measured by `{command}`, {began}, commit {commit}: {framework}, {build} build, with {broker}, on {cores} \
+             cores of {cpu}.\n\n{}",
             self.tables()
         )
     }
@@ -368,10 +368,12 @@ mod tests {
         }
         let report = Report::of(windows);
         let text = report.text();
-        let tables = text.lines().take_while(|it| !it.starts_with("publish by 16: messages/s, "));
+        let tables = text.lines().take_while(|it| !it.starts_with("publish by 16: messages/s in "));
         assert!(tables.clone().all(|it| it.chars().count() <= 80), "{text}");
         assert!(
-            text.contains("messages/s, Memory: the publishers took 97 % of their core"),
+            text.contains(
+                "messages/s in memory is a lower bound: the publishers took 97 % of their core"
+            ),
             "{text}"
         );
         // It is read as it was written.

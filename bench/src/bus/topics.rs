@@ -20,7 +20,12 @@ pub(super) fn window(stage: &Stage, topics: u64) -> Result<Measured> {
     let before = stage.memory()?;
     let publish = |it| publisher.publish(&topic(it), &text(it));
     let ids: Vec<String> = (0..topics).map(publish).collect::<Result<_>>()?;
-    last.next_event()?.context("the stream of the last topic has ended")?;
+    let vain = match last.next_event() {
+        Ok(Some(_)) => None,
+        Ok(None) => Some("the stream of the last topic has ended".to_owned()),
+        Err(error @ wire::Error::Timeout { .. }) => Some(format!("the last topic: {error}")),
+        Err(error) => return Err(error.into()),
+    };
     let after = stage.memory()?;
     let task = Task::Topics { topics };
     let each = |after: u64, before: u64| (after as f64 - before as f64) / KIB / topics as f64;
@@ -31,8 +36,9 @@ pub(super) fn window(stage: &Stage, topics: u64) -> Result<Measured> {
     if let (Some(before), Some(after)) = (before.broker_bytes, after.broker_bytes) {
         figures.push((task.label("broker, KiB each"), each(after, before)));
     }
-    let void = (0..).zip(&ids).find_map(|(it, id)| missing(address, it, id).err());
-    Ok(Measured { figures, load_share: 0.0, void: void.map(|error| format!("{error:#}")) })
+    let lost = || (0..).zip(&ids).find_map(|(it, id)| missing(address, it, id).err());
+    let void = vain.or_else(|| lost().map(|error| format!("{error:#}")));
+    Ok(Measured { figures, load_share: 0.0, void })
 }
 
 fn topic(number: u64) -> String {

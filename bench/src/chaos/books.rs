@@ -20,8 +20,8 @@ pub(crate) struct Books {
     odd: Mutex<Vec<String>>,
     /// No reader goes on, and no publisher.
     is_over: AtomicBool,
-    /// The servers close a connection without a whole request after this time.
-    deadline: Duration,
+    /// The servers close a connection without a whole request after this time, where the host is watched for that.
+    deadline: Option<Duration>,
     host_explains_end_by: fn(Duration) -> bool,
     pub(crate) counts: Counts,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Counts {
 }
 
 impl Books {
-    pub(crate) fn new(readers: usize, deadline: Duration) -> Books {
+    pub(crate) fn new(readers: usize, deadline: Option<Duration>) -> Books {
         Books {
             ledger: Mutex::new(Ledger::new(readers)),
             odd: Mutex::default(),
@@ -95,7 +95,7 @@ impl Books {
 
     /// A host that is late may send a request behind the deadline of the server: then the end says nothing.
     fn odd_end(&self, is_by_deadline: bool, words: String) {
-        if is_by_deadline && (self.host_explains_end_by)(self.deadline) {
+        if is_by_deadline && self.deadline.is_some_and(self.host_explains_end_by) {
             self.counts.host_was_late.fetch_add(1, Relaxed);
         } else {
             self.odd(words);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_end_by_the_deadline_is_a_finding_unless_the_host_was_late() {
-        let mut books = Books::new(1, Duration::from_secs(5));
+        let mut books = Books::new(1, Some(Duration::from_secs(5)));
         let closed = Error::Closed { awaited: "a response head" };
         books.odd_error(&closed, "closed".into());
         books.odd_status(REQUEST_TIMEOUT, "status 408".into());

@@ -32,9 +32,6 @@ const MARKER: Duration = Duration::from_millis(300);
 /// The longest time in which a repeated message is the same one: longer than any is repeated.
 const SAME_KEY: &str = "3600";
 
-/// The servers close a connection without a whole request after this time, their default.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The programs of a run, and a folder for it.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -121,7 +118,7 @@ impl Stage {
         let addresses: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
         let relay = |_| Relay::open(addresses.clone(), schedule.edits_bytes());
         let relays: Vec<Relay> = (0..schedule.clients).map(relay).collect::<Result<_>>()?;
-        let books = Books::new(schedule.clients, REQUEST_TIMEOUT);
+        let books = Books::new(schedule.clients, None);
         let run = Run {
             schedule,
             relays,

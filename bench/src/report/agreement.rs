@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use conform::report::Document;
 use conform::report::table::Table;
+use load::Workload;
 
 use super::charts::findings;
 use super::render::{self, name, tables};
@@ -110,8 +111,13 @@ fn a_finding_has_no_number_that_its_table_has_not() {
         for finding in findings(&report).iter().filter(|it| !it.contains(", last round: ")) {
             let (subject, words) = match finding.split_once(": at ") {
                 Some((_, words)) => {
-                    let (count, words) = words.split_once(", ").unwrap();
-                    (format!("broadcast-{count}"), words)
+                    let (at, words) = words.split_once(", ").unwrap();
+                    let name = match at.split_once(' ') {
+                        Some((bytes, "bytes")) => format!("{}{bytes}", Workload::SIZED),
+                        Some((count, _)) => format!("broadcast-{count}"),
+                        None => format!("broadcast-{at}"),
+                    };
+                    (name, words)
                 }
                 None => {
                     let (workload, words) = finding.split_once(": ").unwrap();

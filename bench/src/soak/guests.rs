@@ -122,7 +122,14 @@ impl Host<'_> {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(Error::Timeout { .. }) => continue,
-                Err(error) => return Err(error),
+                // The server has had the whole request: no deadline of it explains this.
+                Err(error) => {
+                    if !self.books.is_over() {
+                        self.books.odd(format!("a visitor of {path}: {error}"));
+                        self.pace(PACE);
+                    }
+                    break;
+                }
             };
             self.counts.visited_events.fetch_add(1, Relaxed);
             let number = |it: &str| it.parse::<u64>().ok();

@@ -109,7 +109,7 @@ pub(super) fn run(
     let address = server.addr();
     let relays: Vec<Relay> =
         (0..plan.clients).map(|_| Relay::open(vec![address], false)).collect::<Result<_>>()?;
-    let books = Books::new(plan.clients, REQUEST_TIMEOUT);
+    let books = Books::new(plan.clients, Some(REQUEST_TIMEOUT));
     let counts = Counts::default();
     let mix = |it: u64, byte: u8| it.wrapping_mul(31).wrapping_add(byte.into());
     let seed = plan.seed ^ subject.name.bytes().fold(0, mix);

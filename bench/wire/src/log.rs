@@ -313,7 +313,10 @@ impl Entry {
             let _ = writeln!(text, "{prefix}{mark} {words}");
         };
         let (mut head, mut tail) = (lines(&self.bytes), lines(&self.tail));
-        let open = if self.left_out > 0 { head.next_back() } else { None };
+        // The line in which bytes are left out; none of it is here if the last one is whole.
+        let is_whole = self.bytes.ends_with(b"\n");
+        let open = (self.left_out > 0)
+            .then(|| if is_whole { &b""[..] } else { head.next_back().unwrap_or_default() });
         head.for_each(|it| line(self.shown(it)));
         if let Some(open) = open {
             let first = &open[..open.len().min(LINE_FIRST_BYTES)];
@@ -350,7 +353,7 @@ fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 
 fn elided(first: &[u8], left_out: usize, last: &[u8]) -> String {
     let (first, last) = (first.escape_ascii(), last.escape_ascii());
-    format!("{first} … {left_out} bytes left out … {last}").trim_end().to_owned()
+    format!("{first} … {left_out} bytes left out … {last}").trim().to_owned()
 }
 
 /// The last bytes, without the end of a line that must not be shown.
@@ -445,6 +448,24 @@ mod tests {
             let left_out = shown[0].split("… ").nth(1).unwrap().split(' ').next().unwrap();
             let left_out: usize = left_out.parse().unwrap();
             assert_eq!(shown[0].matches('x').count() + left_out, length, "{text}");
+        }
+    }
+
+    /// Wherever the bytes are cut, also between two lines: no line is joined to another one.
+    #[test]
+    fn what_is_left_out_between_two_lines_is_of_neither() {
+        for length in 4..64 {
+            let log = Log::new();
+            let line = format!("{}\r\n", "x".repeat(length - 2));
+            log.add(1, Side::Sent, line.repeat(600).as_bytes());
+            let text = log.render();
+            let shown: Vec<_> = text.lines().map(|it| &it[15..]).collect();
+            let whole = line.escape_default().to_string();
+            let cut: Vec<_> = shown.iter().filter(|it| it.contains("left out")).collect();
+            assert_eq!(cut.len(), 1, "{text}");
+            let (before, after) = cut[0].split_once('…').unwrap();
+            assert!(!before.contains("\\n") && whole.ends_with(after.rsplit("… ").next().unwrap()));
+            assert!(shown[..8].iter().all(|it| *it == whole), "{text}");
         }
     }
 

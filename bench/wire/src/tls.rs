@@ -126,7 +126,8 @@ pub fn words(error: &io::Error) -> String {
         }
         Some(other) => format!("the TLS handshake failed: {other}"),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "it closed the connection within the TLS handshake".to_owned()
+            "it closed the connection within the TLS handshake; if it does not speak TLS on this port, try http://"
+                .to_owned()
         }
         // A server of plain text answers and goes: the alert on its answer meets a closed connection.
         None if is_gone(error.kind()) => {

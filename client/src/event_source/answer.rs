@@ -6,7 +6,6 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 
 use super::update::Error;
-use crate::problem;
 
 /// As much of a refusal as says what is wrong.
 const MAX_WORDS_BYTES: usize = 1 << 10;
@@ -17,8 +16,8 @@ const WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The [`Error::Status`] of a response, with the words that come within a second.
 pub async fn refusal(mut response: Response) -> Error {
     let (status, url) = (response.status(), response.url().clone());
-    let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::to_str);
-    let is_problem = content_type.is_some_and(|it| it.is_ok_and(problem::is_problem));
+    let content_type = response.headers().get(CONTENT_TYPE);
+    let is_problem = content_type.is_some_and(|it| essence(it) == "application/problem+json");
     let mut body = Vec::new();
     if is_text(response.headers()) && codings(response.headers()).is_empty() {
         let read = async {

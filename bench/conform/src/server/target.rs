@@ -287,7 +287,7 @@ impl Target {
     /// The problem that a refusal says in its body: it is asked for once more, for a head is all that was read.
     fn problem(&self, head: &Head) -> Option<String> {
         let content_type = head.value("content-type").filter(|_| self.asks_with_get())?;
-        if !content_type.contains("problem+json") {
+        if !problem::is_problem(&content_type) {
             return None;
         }
         let (head, body) = self.answer(&self.get(&self.path)).ok()?;
