@@ -226,12 +226,20 @@ fn print_list(list: &List) -> Result<ExitCode> {
             }
         }
         List::Workloads { json } => {
-            let workloads = Profile::all().swap_remove(1).workloads;
+            let mut profiles = Profile::all();
+            // A workload of several is shown as standard has it.
+            profiles.rotate_left(1);
+            let mut workloads: Vec<load::Workload> = Vec::new();
+            for it in profiles.into_iter().flat_map(|it| it.workloads) {
+                if !workloads.iter().any(|known| known.name == it.name) {
+                    workloads.push(it);
+                }
+            }
             if *json {
                 writeln!(out, "{}", serde_json::to_string_pretty(&workloads)?)?;
             } else {
                 for it in &workloads {
-                    let lead = format!("{:<20} ", it.name);
+                    let lead = format!("{:<25} ", it.name);
                     out.write_all(
                         Paint::for_stdout().hang(&lead, lead.len(), &it.question).as_bytes(),
                     )?;

@@ -1,4 +1,4 @@
-// Takes the pictures of the page that the README shows: node client/web/browser/picture.mjs
+// Takes the pictures of the page that client/README.md shows: node client/web/browser/picture.mjs
 //
 // After one drop of the connection of Ticks, and with tasks that are done, so that On the wire has its connection back.
 

@@ -12,7 +12,9 @@ pub fn explain(case: &Case, paint: Paint) -> String {
     let needs: Vec<_> = case.needs.iter().map(ToString::to_string).collect();
     let needs = if needs.is_empty() { "any URL of a stream".into() } else { needs.join(", ") };
     facts.line("needs", &needs);
-    facts.line("profile", &format!("{} and larger", Profile::of(case, &target)));
+    let least = Profile::of(case, &target);
+    let larger = if least == Profile::Full { "" } else { " and larger" };
+    facts.line("profile", &format!("{least}{larger}"));
     facts.rests_on(case, RULES);
     facts.advice(case)
 }
