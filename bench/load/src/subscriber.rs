@@ -243,7 +243,7 @@ impl Subscriber {
             return self.flush();
         }
         if let Some(error) = self.channel.socket().take_error()? {
-            return Err(error.into());
+            return Err(self.broken(error));
         }
         let shaken = self.channel.shake_hands();
         if !shaken.map_err(|error| Failure::Handshake(tls::words(&error)))? {
@@ -265,6 +265,15 @@ impl Subscriber {
         // It will not read the answer.
         book.up = self.stalled;
         self.flush()
+    }
+
+    /// The connection is gone: before the request, it was the handshake that the server did not want.
+    fn broken(&self, error: io::Error) -> Failure {
+        let is_reset = error.kind() == io::ErrorKind::ConnectionReset;
+        match self.channel.is_tls() && self.written == 0 && is_reset {
+            true => Failure::Handshake(tls::words(&error)),
+            false => error.into(),
+        }
     }
 
     /// Sends what TLS holds back.
