@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, Result, ensure};
+use conform::report::complain;
 use fleet::{Launch, Servers};
 use load::stats;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub use self::report::{Line, Report, Window};
 use self::stage::Stage;
 use crate::outputs::{Document, Outputs};
 use crate::report::{Environment, Generator};
-use crate::run::gate::{self, Gate};
+use crate::run::gate::{self, ATTEMPTS_MAX, Gate, REPEATED_SHARE_MAX};
 use crate::run::progress::Progress;
 use crate::run::window::Cores;
 use crate::{broker, chaos};
@@ -34,12 +35,6 @@ use crate::{broker, chaos};
 const EXIT_VOID: u8 = 1;
 /// The ledger does not see what is planted into it.
 const EXIT_SELF_CHECK: u8 = 3;
-
-/// How often a window is measured because the host was disturbed.
-const ATTEMPTS_MAX: u32 = 3;
-
-/// Of all windows, how many may be measured again.
-const REPEATED_SHARE_MAX: f64 = 0.3;
 
 /// The markers in a document.
 const COMMAND: &str = "sse-bench bus";
@@ -238,7 +233,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Before minutes are spent.
     let document = args.splice.as_deref().map(|it| Document::read(it, COMMAND)).transpose()?;
     if let Err(words) = chaos::self_check() {
-        eprintln!("sse-bench: the ledger does not see what is planted: {words}");
+        complain(&format!("the ledger does not see what is planted: {words}"));
         return Ok(ExitCode::from(EXIT_SELF_CHECK));
     }
     let report = match &args.from {

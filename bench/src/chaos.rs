@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use conform::report::complain;
 use fleet::Package;
 use wire::ledger::{GapWord, Ledger, Promise};
 
@@ -34,8 +35,6 @@ pub use self::schedule::{Action, Schedule, Step};
 use self::schedule::{Length, Plan};
 use crate::broker;
 use crate::outputs::Outputs;
-use conform::report::complain;
-
 use crate::report::Environment;
 use crate::run::progress::Progress;
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use conform::Deviations;
 use conform::host::Watch;
+use conform::report::complain;
 use fleet::{Launch, Package, Servers};
 
 pub use self::course::{Course, Growth};
@@ -27,8 +28,6 @@ pub use self::report::{Report, Row};
 use self::station::View;
 use crate::chaos;
 use crate::outputs::Outputs;
-use conform::report::complain;
-
 use crate::report::Environment;
 use crate::run::progress::Progress;
 

@@ -27,7 +27,7 @@ pub use names::did_you_mean;
 pub use peer::{MANIFEST, Manifest, PEERS, Peer, PeerAnswer, PeerRoom};
 pub use process::{
     Launch, PORT, READY_DEADLINE, Ready, STDERR_KEPT_BYTES, STOP_DEADLINE, Server, Stopped,
-    allowed_cores, free_port, pin_current_thread, raise_fd_limit,
+    allowed_cores, free_port, on_core, pin_current_thread, raise_fd_limit,
 };
 pub use program::{Lines, Program, Tail};
 pub use signals::stopped_by_signals;

@@ -3,7 +3,7 @@
 /// Names that are less alike are no slip of the same name.
 const ALIKE: f64 = 0.6;
 
-/// Of names that are equally near so many are shown.
+/// The most names that are shown, where several are equally near.
 const SHOWN: usize = 3;
 
 /// ` (did you mean ticks?)` if a name is near this one, and nothing otherwise.

@@ -239,6 +239,25 @@ pub fn pin_current_thread(core: usize) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
+/// Acts in a thread on this core, if one is named. Threads and programs that it starts stay there.
+///
+/// # Errors
+/// As for [`pin_current_thread`], and those of the act.
+///
+/// # Panics
+/// When the act does.
+pub fn on_core<T: Send>(core: Option<usize>, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let pinned = || {
+        if let Some(core) = core {
+            pin_current_thread(core)
+                .with_context(|| format!("cannot pin a thread to core {core}"))?;
+        }
+        act()
+    };
+    let ended = thread::scope(|scope| scope.spawn(pinned).join());
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// The cores that the calling thread may run on.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use load::shape::Broadcast;
 use load::timer::{SECOND_NS, unix_ns};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::stage::{Cpu, Stage, on_core};
+use super::stage::{Cpu, Stage};
 use super::{Measured, Task};
 
 /// Messages before those that count.
@@ -52,7 +52,7 @@ pub(super) fn window(
         plan.marks_ns.clear();
     }
     let mut looks = Vec::new();
-    let outcomes = on_core(core, || run(&plans, stage, &mut looks))?;
+    let outcomes = fleet::on_core(core, || run(&plans, stage, &mut looks))?;
     let expected = each * nodes.len() as u64 * messages;
     measured(Task::FanOut { subscribers, messages, interval_us }, &outcomes, &looks, expected)
 }

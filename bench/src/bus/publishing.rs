@@ -15,7 +15,7 @@ use serde_json::Value;
 use wire::ledger::{Ledger, Promise};
 use wire::{Connection, EventStream, Log, Piece, Request, ResponseDecoder};
 
-use super::stage::{Stage, on_core};
+use super::stage::Stage;
 use super::{Measured, Task};
 
 /// A node that does not answer for so long hangs.
@@ -62,7 +62,7 @@ pub(super) fn window(
     let each = messages / publishers;
     let barrier = Barrier::new(usize::try_from(publishers)?);
     let publish = |publisher: u64| run(address, 1 + publisher * (WARM_UP + each), each, &barrier);
-    let told = on_core(core, || {
+    let told = fleet::on_core(core, || {
         thread::scope(|scope| {
             let all: Vec<_> = (0..publishers).map(|it| scope.spawn(move || publish(it))).collect();
             let join = |it: thread::ScopedJoinHandle<'_, Result<Told>>| {

@@ -220,14 +220,12 @@ impl Report {
 
     /// The page of a folder of results.
     pub fn markdown(&self) -> String {
-        let Environment { cpu, cores, system, kernel, commit, load_average, .. } =
-            &self.environment;
-        let Report { command, began, framework, broker, build, .. } = self;
+        let Report { framework, broker, build, environment, .. } = self;
+        let head = environment.head("Cost of the bus", &self.command, &self.began);
+        let (early, tables) = (self.early(), self.tables());
         format!(
-            "# Cost of the bus\n\n`{command}`, {began}, commit {commit}; {framework}, {build} build, {broker}; {cpu}, \
-             {cores} cores, {system}, Linux {kernel}, load {load_average} at the beginning.{}\n\n{}",
-            self.early(),
-            self.tables()
+            "{head}, load {} at the beginning; {framework}, {build} build, {broker}{early}.\n\n{tables}",
+            environment.load_average
         )
     }
 

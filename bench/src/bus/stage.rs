@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::thread;
 
 use anyhow::{Context, Result};
 use fleet::{Server, Usage};
@@ -56,7 +55,7 @@ impl Stage {
         let mut stage = Stage { nodes: Vec::new(), broker: None, folder };
         if setup.has_broker() {
             let start = || Broker::start(&subject.nats_server, &stage.folder, 1);
-            stage.broker = on_core(core, start)?.pop();
+            stage.broker = fleet::on_core(core, start)?.pop();
         }
         let bus = stage.broker.as_ref().map_or("memory".to_owned(), Broker::url);
         for _ in 0..setup.nodes() {
@@ -103,19 +102,4 @@ impl Drop for Stage {
         // A folder that stays is in the way of no other window.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Acts in a thread on this core. Threads and programs that it starts stay there.
-pub(super) fn on_core<T: Send>(
-    core: Option<usize>,
-    act: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
-    let pinned = || {
-        if let Some(core) = core {
-            fleet::pin_current_thread(core)
-                .with_context(|| format!("cannot pin a thread to core {core}"))?;
-        }
-        act()
-    };
-    thread::scope(|scope| scope.spawn(pinned).join().expect("nothing here panics"))
 }

@@ -15,6 +15,12 @@ const SPIN: Duration = Duration::from_millis(25);
 /// A spinning thread reads the clock every few nanoseconds; away for this long, it was interrupted.
 const GAP: Duration = Duration::from_micros(20);
 
+/// How often a window is measured again because the host was disturbed.
+pub(crate) const ATTEMPTS_MAX: u32 = 3;
+
+/// Of all windows, how many may be repetitions.
+pub(crate) const REPEATED_SHARE_MAX: f64 = 0.3;
+
 /// The worst that a quiet host shows. Of this project's hosts, virtual machines all, one loses 1 %
 /// when it is quiet and another 4 to 8 % (the hypervisor takes a millisecond now and then); beside
 /// a compiler both lose 25 %, beside a spinning process half.

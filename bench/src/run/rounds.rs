@@ -9,15 +9,10 @@ use load::Workload;
 use load::stats;
 
 use super::contestant::Contestant;
+use super::gate::{ATTEMPTS_MAX, REPEATED_SHARE_MAX};
 use super::progress::Progress;
 use super::window::{self, Cores, Measured};
 use crate::report;
-
-/// How often a window is measured again because the host was disturbed.
-const ATTEMPTS_MAX: u32 = 3;
-
-/// Of all windows, how many may be repetitions.
-const REPEATED_SHARE_MAX: f64 = 0.3;
 
 /// Starting and stopping a server, for the estimate of the time left.
 const OVERHEAD: Duration = Duration::from_millis(200);

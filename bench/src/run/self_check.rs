@@ -334,16 +334,9 @@ fn pair(floor: &Launch, cores: &Cores, broadcast: &Broadcast) -> Result<(f64, f6
     server.stop()?;
     let server = Server::start(floor)?;
     let addr = server.addr();
-    let bare = thread::scope(|scope| {
-        let bare = scope.spawn(|| {
-            if let Some(core) = cores.generator {
-                fleet::pin_current_thread(core)?;
-            }
-            let every = Duration::from_micros(broadcast.interval_us);
-            bare::measure(addr, broadcast.subscribers, every, broadcast.messages)
-        });
-        bare.join().expect("the loop has nothing that panics")
-    })?;
+    let every = Duration::from_micros(broadcast.interval_us);
+    let measure = || bare::measure(addr, broadcast.subscribers, every, broadcast.messages);
+    let bare = fleet::on_core(cores.generator, measure)?;
     server.stop()?;
     Ok((our_ns, bare.cpu_ns_per_event))
 }

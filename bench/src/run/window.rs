@@ -131,24 +131,18 @@ pub(super) fn generate(
     memory: bool,
     cores: &Cores,
 ) -> Result<(Outcome, Vec<Reading>)> {
-    thread::scope(|scope| {
-        let generator = scope.spawn(|| -> Result<(Outcome, Vec<Reading>)> {
-            if let Some(core) = cores.generator {
-                fleet::pin_current_thread(core)?;
+    fleet::on_core(cores.generator, || {
+        let mut readings = Vec::new();
+        let mut pids = server.pids();
+        let plan = plan(unix_ns());
+        let outcome = generator::run(&plan, unix_ns, |mark| {
+            // Looking for them takes a millisecond or two; a window has no time for it.
+            if memory {
+                pids = server.pids();
             }
-            let mut readings = Vec::new();
-            let mut pids = server.pids();
-            let plan = plan(unix_ns());
-            let outcome = generator::run(&plan, unix_ns, |mark| {
-                // Looking for them takes a millisecond or two; a window has no time for it.
-                if memory {
-                    pids = server.pids();
-                }
-                readings.extend(Reading::take(&pids, &mark, memory));
-            })?;
-            Ok((outcome, readings))
-        });
-        generator.join().expect("the generator has nothing that panics")
+            readings.extend(Reading::take(&pids, &mark, memory));
+        })?;
+        Ok((outcome, readings))
     })
 }
 

@@ -102,6 +102,9 @@ impl Tls {
     }
 }
 
+/// The advice where the server went without a word.
+const TRY_HTTP: &str = "; if it does not speak TLS on this port, try http://";
+
 /// The error of a handshake in words that end in advice.
 pub fn words(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
@@ -126,13 +129,11 @@ pub fn words(error: &io::Error) -> String {
         }
         Some(other) => format!("the TLS handshake failed: {other}"),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "it closed the connection within the TLS handshake; if it does not speak TLS on this port, try http://"
-                .to_owned()
+            format!("it closed the connection within the TLS handshake{TRY_HTTP}")
         }
         // A server of plain text answers and goes: the alert on its answer meets a closed connection.
         None if is_gone(error.kind()) => {
-            "it broke off the TLS handshake; if it does not speak TLS on this port, try http://"
-                .to_owned()
+            format!("it broke off the TLS handshake{TRY_HTTP}")
         }
         None => format!("the TLS handshake failed: {error}"),
     }
