@@ -88,31 +88,14 @@ fn programs(seen: &[Seen<'_>]) -> Markup {
                 }
             }
         }
-        @let told: Vec<_> = seen.iter().filter(|it| is_told(it.2.verdict)).collect();
-        @for alike in told.chunk_by(|one, other| is_alike(one, other)) {
-            @let (of, _, result) = alike[0];
-            details.result open[result.is_miss()] {
-                summary {
-                    (mark_of(result)) " "
-                    @for (_, run, _) in alike { b #(anchor(run)) { (run.label()) } " " }
-                    (words(result))
-                }
+        @for (of, run, result) in seen.iter().filter(|it| is_told(it.2.verdict)) {
+            details.result #(anchor(run)) open[result.is_miss()] {
+                summary { (mark_of(result)) " " b { (run.label()) } " " (words(result)) }
                 (details(result))
                 p { a href={ "../" (of.page()) } { "all of " (of.name) } }
             }
         }
     }
-}
-
-/// Whether two results of one program say the same, such as those of its encodings.
-fn is_alike((of, _, one): &Seen<'_>, (of_other, _, other): &Seen<'_>) -> bool {
-    fn known(it: &CaseResult) -> Option<&str> {
-        it.deviation.as_ref().map(|it| it.reason.as_str())
-    }
-    of.name == of_other.name
-        && one.verdict == other.verdict
-        && (&one.expected, &one.actual) == (&other.expected, &other.actual)
-        && known(one) == known(other)
 }
 
 /// A verdict of which more is said than the names.

@@ -206,7 +206,7 @@ describe("the reports", () => {
 });
 
 describe("the site", () => {
-  const pages = ["index", "servers", "clients", "cases", "rules", "sets", "figures", "methodology", "case/S5.01", "case/C2.01", "server/axum", "client/undici"];
+  const pages = ["index", "servers", "clients", "cases", "rules", "sets", "figures", "scaling", "methodology", "case/S5.01", "case/C2.01", "server/axum", "client/undici"];
   for (const name of pages) {
     it(`${name} has no fault that axe finds, and nothing is cut off`, { timeout: TEST_MS }, () =>
       visiting(`site/${name}.html`, {}, async (page) => {
