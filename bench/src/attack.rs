@@ -46,24 +46,35 @@ const BUSY: Duration = Duration::from_millis(300);
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Attacks, each on a fresh process:
-  streams    many streams stay open: each gets each event; then all descriptors are free again
-  sigterm    SIGTERM with many streams: each ends whole, with a retry line; exit 0 within 2 s
-  broadcast  8 publishers at once: each reader gets each message once, all in one order
-  malformed  random malformed requests: no other client loses anything, nothing is left behind
-  stalled    readers that do not read: 256 KiB of the kernel's memory each, at most
+  streams    many streams stay open: each gets each event, and at the end all
+             descriptors are free again
+  sigterm    SIGTERM with many streams: each ends whole, with a retry line, and
+             the server exits with 0 within 2 s
+  broadcast  8 publishers at once: each reader gets each message once, all in
+             one order
+  malformed  random malformed requests: no other client loses anything, and
+             nothing is left behind
+  stalled    readers that do not read: each takes 256 KiB of the kernel's
+             memory at most
 
-Sizes: short (6 servers in a minute), medium (some minutes), long (half an hour; a stream is an
-open file, so it needs ulimit -n 20000). Without --release the servers are debug builds.
+Sizes:
+  short   6 servers in a minute
+  medium  some minutes
+  long    half an hour; a stream is an open file, so it needs ulimit -n 20000
 
 Examples:
-  sse-bench attack                                   all servers, all attacks, short
-  sse-bench attack axum --only malformed --seed 7    one attack, with the requests of that seed
-  sse-bench attack ours --size long --release --json target/attack.json --md target/attack.md
+  sse-bench attack                                   all servers, all attacks
+  sse-bench attack axum --only malformed --seed 7    one attack, with its seed
+  sse-bench attack ours --size long --release \\
+    --json target/attack.json --md target/attack.md
   sse-bench attack --json - | jq '.rows[] | select(.verdict != \"held\")'
 
 A known limit of a framework is an [[attack]] entry in the server's deviations.toml.
-Exit codes: 0 held, or failed as is known; 1 failed, or a known failure is none any more;
-2 could not run, or the host was too busy to judge.")]
+
+Exit codes:
+  0  all attacks held, or failed as is known
+  1  an attack failed, or a known failure is gone
+  2  could not run, or the host was too busy to judge")]
 pub struct Args {
     /// A server of this repository, by name or folder, or `ours`
     #[arg(default_value = "ours", value_name = "NAME")]
@@ -77,7 +88,7 @@ pub struct Args {
     /// Only the attacks with this word in their names
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
-    /// Attack release builds: sizes above short are meant for them
+    /// Attack release builds instead of debug builds: sizes above short are meant for them
     #[arg(long)]
     release: bool,
     /// Where the results go

@@ -42,36 +42,44 @@ const COMMAND: &str = "sse-bench bus";
 /// Which server, and how much.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-Release builds of one server with the feature nats, as one node with topics in memory, as one node on JetStream, and as
-two nodes on it:
-  publish   1 and 16 publishers on kept connections, each sends a message when the one before is acknowledged
-  fan-out   a message each 40 ms for all readers; on two nodes each has half of them
-  memory    of a node without topics, and with one event in each of 1000
-Broker and nodes share a core, and the load has another one: two nodes share the work here, and not the time for it. A
-ratio is taken within a round; in brackets its 95 % interval. A lost, doubled or misordered event makes a window void,
-and so does a rate that is not held.
+Release builds of one server with the feature nats are measured: as one node with topics in \
+memory, as one node on JetStream, and as two nodes on it.
+  publish  1 and 16 publishers on kept connections; each sends a message when
+           the one before is acknowledged
+  fan-out  a message each 40 ms for all readers; each of two nodes has half of
+           them
+  memory   of a node without topics, and with one event in each of 1000 topics
+
+Broker and nodes share one core, and the load has another one: two nodes share the work here, and \
+not the time for it. A ratio is taken within a round, and its 95 % interval stands in brackets. A \
+lost, doubled or misordered event makes a window void, and so does a rate that is not held.
 
 Examples:
-  sse-bench bus axum --quick                     three rounds of everything, a minute once built
-  sse-bench bus --json bench/results/DATE-bus/bus.json --md bench/results/DATE-bus/README.md --splice GUIDE.md
-  sse-bench bus --from bench/results/DATE-bus/bus.json --splice GUIDE.md
+  sse-bench bus axum --quick                           three rounds, a minute
+  sse-bench bus --from DIR/bus.json --splice GUIDE.md  tables of an earlier run
+  sse-bench bus --json DIR/bus.json --md DIR/README.md --splice GUIDE.md
 
-Ctrl-C ends the run early and prints what was measured.
-Exit codes: 0 measured, 1 a window was void, 2 could not run, 3 self-check failed.")]
+Ctrl-C ends the run early and prints the results so far.
+
+Exit codes:
+  0  measured
+  1  a window was void
+  2  could not run
+  3  self-check failed")]
 pub struct Args {
     /// A server of this repository, by name or folder
     #[arg(default_value = "axum", value_name = "SERVER")]
     server: String,
-    /// Rounds
+    /// Measure so many rounds
     #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Three rounds
+    /// Measure three rounds
     #[arg(long, conflicts_with = "rounds")]
     quick: bool,
     /// Readers of the fan-out
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=10_000))]
     readers: u64,
-    /// Seed of the order
+    /// Seed of the order of measurement
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// Start debug builds of the server: to try the command
@@ -83,15 +91,15 @@ pub struct Args {
     /// The broker's program [default: nats-server of the PATH, or the one that ./test.sh unpacks]
     #[arg(long, value_name = "FILE")]
     nats_server: Option<PathBuf>,
-    /// Replace the text between the `sse-bench bus` markers of this document by the table
-    #[arg(long, value_name = "FILE")]
-    splice: Option<PathBuf>,
     /// Measure nothing, and take the JSON of an earlier run
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Where the results go
     #[command(flatten)]
     outputs: Outputs,
+    /// Replace the text between the `sse-bench bus` markers of this document by the table
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
+    splice: Option<PathBuf>,
 }
 
 /// The server that is measured.

@@ -59,31 +59,39 @@ const FDS_EACH: u64 = 8;
 /// The length of a run, and its schedule.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-A run: brokers and nodes are started (servers of this repository, built with the feature nats), each client opens a
-stream through a relay of its own, and publishers post numbered messages to all nodes. Then, as the seed decides:
-  move     a client closes its stream and comes back at another node, with its last id
-  cut      its connection ends behind some byte
+Brokers and nodes are started (servers of this repository, built with the feature nats). Each \
+client opens a stream through a relay of its own, and publishers post numbered messages to all \
+nodes. Then, as the seed decides:
+  move     a client closes its stream and opens one at another node, with its
+           last id
+  cut      the connection of a client ends behind some byte
   kill     a node gets SIGKILL, and is started again
   stop     a node gets SIGSTOP, and SIGCONT seconds later
   restart  a broker gets SIGKILL, and is started again with its store
-A POST without an answer, or answered with 503, is sent again with the same Idempotency-Key, at any node. At the end all
-clients catch up. Each of them must have seen each acknowledged message once, in the order of the ids, and the broker's
-own stream must have it. A gap is a loss, since the retention exceeds each absence. With --gaps it is shorter: then a gap
-must stand where messages are gone, with the right number if it has one.
 
-On a failure the run is repeated with fewer and fewer steps. The shortest schedule that still showed it is written to
-target/sse-bench/, with the command that plays it. A seed gives the same schedule again, and not the same run: threads
-and the kernel decide, too.
+A POST without an answer, or answered with 503, is sent again with the same Idempotency-Key, at \
+any node. At the end all clients catch up. Each client must have seen each acknowledged message \
+once, in the order of the ids, and the broker's own stream must have it. A gap is a loss, since \
+the retention exceeds each absence. With --gaps the retention is shorter: then a gap must stand \
+where messages are gone, with the right number if it has one.
+
+On a failure the run is repeated with fewer and fewer steps. The shortest schedule that still \
+showed the failure is written to target/sse-bench/, with the command that plays it. A seed gives \
+the same schedule again, and not the same run: threads and the kernel decide, too.
 
 Examples:
-  sse-bench chaos                                        a minute, with a random seed that is printed
-  sse-bench chaos --moves 1000 --seed 1,2,3 --release    three runs of five minutes
-  sse-bench chaos --brokers 3 --nodes axum,poem          a cluster with three copies of each message
-  sse-bench chaos --gaps --seed 7                        is silence ever the answer to a loss?
-  sse-bench chaos --print --seed 7 > seven.json          the schedule, to be read and edited
-  sse-bench chaos --replay seven.json                    and to be played
+  sse-bench chaos                                      a minute, a random seed
+  sse-bench chaos --moves 1000 --seed 1,2,3 --release  three runs of 5 minutes
+  sse-bench chaos --brokers 3 --nodes axum,poem        three copies of a message
+  sse-bench chaos --gaps --seed 7                      does a gap report a loss?
+  sse-bench chaos --print --seed 7 > seven.json        a schedule, to be edited
+  sse-bench chaos --replay seven.json                  and to be played
 
-Exit codes: 0 all promises held; 1 one was broken; 2 could not run, or clients did not catch up; 3 self-check failed.")]
+Exit codes:
+  0  all promises held
+  1  a promise was broken
+  2  could not run, or clients did not catch up
+  3  self-check failed")]
 pub struct Args {
     /// Seeds of schedules, with commas between them [default: a random one, which is printed]
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
@@ -126,7 +134,7 @@ pub struct Args {
     /// Print the schedule, and do not play it
     #[arg(long)]
     print: bool,
-    /// Runs at most that search for the shortest schedule of a failure; 0 searches for none
+    /// At most so many runs search for the shortest schedule of a failure; 0 searches for none
     #[arg(long, value_name = "NUMBER", default_value_t = 16)]
     replays: usize,
     /// Where the results go

@@ -32,25 +32,27 @@ const EXIT_FAILED: u8 = 1;
 /// Which servers, and how much.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-A topic has --subscribers streams. Each message is published when all streams have the one before,
-so every delivery is one event and one write. callgrind counts the instructions of a release build
-with one worker; they do not depend on how busy the machine is. An instruction belongs to the layer
-of the source file that it was compiled from, inlined code too. Then 50 more streams are opened, and
-what each costs up to its first event is counted.
+A topic has --subscribers streams. Each message is published when all streams have the one \
+before, so every delivery is one event and one write. The tool callgrind counts the instructions \
+of a release build with one worker; they do not depend on how busy the machine is. An instruction \
+belongs to the layer of the source file that it was compiled from, inlined code too. Then 50 more \
+streams are opened, and the instructions of each up to its first event are counted.
 
 Examples:
   sse-bench cost                              all servers and encodings
   sse-bench cost axum --encoding shared       one of them
-  sse-bench cost axum --lines 20              and its 20 most expensive functions and lines
+  sse-bench cost axum --lines 20              its 20 most expensive functions
   sse-bench cost --json - | jq '.rows[] | {server, encoding, instructions}'
   sse-bench cost --against before.json        has a count grown by over 3 %?
-  sse-bench cost --check                      do those servers that have a cost.json keep to it?
+  sse-bench cost --check                      compare with each cost.json
   sse-bench cost axum --store                 write axum's cost.json
   sse-bench cost --splice bench/COSTS.md      put the tables into a document
-  sse-bench cost --from a.json --from b.json  the tables of earlier runs again
+  sse-bench cost --from a.json --from b.json  the tables of earlier runs
 
-Exit codes: 0 counted; 1 events were written together, or more than once, or a count is not what it
-was; 2 could not run.")]
+Exit codes:
+  0  counted
+  1  events were written together or more than once, or a count has changed
+  2  could not run")]
 pub struct Args {
     /// Servers of the workspace, by name or folder [default: all]
     #[arg(value_name = "NAME")]
@@ -67,12 +69,6 @@ pub struct Args {
     /// Print so many of the most expensive functions and lines of each server
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     lines: usize,
-    /// Write the results as JSON; - is standard output, instead of the table
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Replace the text between the `sse-bench cost` markers of this document by the tables
-    #[arg(long, value_name = "FILE")]
-    splice: Option<PathBuf>,
     /// Count nothing, and take the rows from the JSON of an earlier run; several are joined
     #[arg(long, value_name = "FILE", conflicts_with_all = ["servers", "encoding", "check"])]
     from: Vec<PathBuf>,
@@ -82,8 +78,15 @@ pub struct Args {
     /// Count the servers that have a cost.json in their folder, and fail if one differs by over 3 %
     #[arg(long, conflicts_with_all = ["store", "subscribers", "messages"])]
     check: bool,
+    /// Write the results as JSON; - is standard output, instead of the table
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Replace the text between the `sse-bench cost` markers of this document by the tables
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
+    splice: Option<PathBuf>,
     /// Write the counts into the cost.json of each server
-    #[arg(long, conflicts_with_all = ["encoding", "subscribers", "messages"])]
+    #[arg(long, help_heading = "Output",
+          conflicts_with_all = ["encoding", "subscribers", "messages"])]
     store: bool,
 }
 

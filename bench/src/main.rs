@@ -28,23 +28,27 @@ const EXIT_SELF_CHECK: u8 = 3;
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
-  sse-bench                                   our servers, in under 4 minutes once built
-  sse-bench run --servers axum,poem           two of them
-  sse-bench run --servers all                 beside those of other ecosystems
-  sse-bench run --profile standard            more rounds, tighter ranges
-  sse-bench conform server http://HOST/PATH   does this server conform? Any language will do
-  sse-bench servers list                      servers that have a name: ours, and those of other ecosystems
-  sse-bench load http://HOST/PATH             100 open streams: events, rate, latency
-  sse-bench attack axum                       do crowds, floods and nonsense break it?
-  sse-bench chaos --brokers 3                 does a cluster lose or double a message on bad days?
-  sse-bench bus axum --quick                  what does a broker between the nodes cost?
-  sse-bench soak --release                    does an hour of mixed load leave anything behind?
-  sse-bench cost axum                         where do the instructions of an event go?
-  sse-bench report --splice README.md DIR     put a report's summary into a document
-  sse-bench compare DIR DIR                   is the second better or worse?
-  sse-bench site --out DIR                    all verdicts and figures that are kept, as pages
+  sse-bench                                  our servers, in under 4 minutes
+  sse-bench run --servers axum,poem          two of them
+  sse-bench run --servers all                and those of other ecosystems
+  sse-bench run --profile standard           more rounds, tighter ranges
+  sse-bench conform server http://HOST/PATH  does a server keep the rules?
+  sse-bench servers list                     the servers that have a name
+  sse-bench load http://HOST/PATH            100 open streams: rate, latency
+  sse-bench attack axum                      do crowds and floods break it?
+  sse-bench chaos --brokers 3                does a cluster lose messages?
+  sse-bench bus axum --quick                 how much does a broker cost?
+  sse-bench soak --release                   is anything left after an hour?
+  sse-bench cost axum                        where do instructions go?
+  sse-bench report --splice README.md DIR    put a summary into a document
+  sse-bench compare DIR DIR                  is the second better or worse?
+  sse-bench site --out DIR                   all verdicts and figures as pages
 
-Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
+Exit codes:
+  0  all as expected
+  1  an unexpected result
+  2  could not run
+  3  self-check failed")]
 struct Cli {
     #[command(flatten)]
     run: run::Args,
@@ -54,44 +58,48 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build, check and measure the servers, and write a report (the default)
+    /// Build, check and measure the servers; write a report (default)
     #[command(after_help = "\
 Examples:
   sse-bench run --servers axum,poem
   sse-bench run --profile standard --out target/standard
-  sse-bench run --servers peers               broadcast and idle memory of servers of other ecosystems
+  sse-bench run --servers peers    other ecosystems: broadcast and idle memory
   sse-bench run --servers axum,node-http,go-nethttp --out target/three
 
-Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
+Exit codes:
+  0  all as expected
+  1  an unexpected result
+  2  could not run
+  3  self-check failed")]
     Run(run::Args),
     /// Check whether a server, a cluster or a client conforms
     #[command(subcommand)]
     Conform(Conform),
     /// Hold many streams of any server open, and count the events
     Load(Box<load::Args>),
-    /// Attack the servers: crowds, floods and nonsense, at a size that is chosen
+    /// Attack the servers with crowds, floods and nonsense
     Attack(attack::Args),
-    /// Kill nodes and brokers under readers that move, and look for lost messages
+    /// Kill nodes and brokers under readers, and look for lost messages
     Chaos(chaos::Args),
     /// Measure what a broker between the nodes costs
     Bus(bus::Args),
-    /// Hold a mixed load on the servers for an hour: is a message lost, does memory grow?
+    /// Load servers for an hour: is a message lost, does memory grow?
     Soak(soak::Args),
-    /// Count the instructions of one delivered event, by layer of the server
+    /// Count the instructions of one delivered event, by layer
     Cost(cost::Args),
-    /// List the servers that have a name, or install those of other ecosystems
+    /// List the named servers, or install those of other ecosystems
     #[command(subcommand)]
     Servers(servers::Command),
     /// List cases, rules, servers or workloads
     #[command(subcommand)]
     List(List),
-    /// Render a report again from its report.json, or put its summary into a document
+    /// Render a report again, or put its summary into a document
     #[command(after_help = "\
 Examples:
   sse-bench report target/sse-bench/2026-11-29T124048Z
   sse-bench report --splice README.md bench/results/DATE-HOST")]
     Report(ReportArgs),
-    /// Compare two reports, with intervals and verdicts; more reports give a trend
+    /// Compare two reports, with intervals; more reports give a trend
     Compare(report::compare::Args),
     /// Make a static site of all verdicts and figures that are kept
     Site(site::Args),
@@ -133,16 +141,18 @@ enum List {
     /// The cases of the conformance suite
     #[command(after_help = "\
 Examples:
-  sse-bench list cases | grep S5          those about timing
-  sse-bench list cases --json | jq '.cases[] | select(.level == \"MUST\") | .claim'")]
+  sse-bench list cases | grep S5    those about timing
+  sse-bench list cases --json \\
+    | jq '.cases[] | select(.level == \"MUST\") | .claim'")]
     Cases(conform::ListArgs),
-    /// The rules of the standards, with the cases that check each, or why none does
+    /// The rules of the standards, and the cases that check each
     #[command(after_help = "\
 Examples:
-  sse-bench list rules | grep ^D          those of HTTP
-  sse-bench list rules --json | jq '.rules[] | select(.cases == []) | {id, reason}'")]
+  sse-bench list rules | grep ^D    those of HTTP
+  sse-bench list rules --json \\
+    | jq '.rules[] | select(.cases == []) | {id, reason}'")]
     Rules(conform::ListArgs),
-    /// The servers of this repository (sse-bench servers list has all that have a name)
+    /// The servers of this repository (all: sse-bench servers list)
     #[command(after_help = "Examples:\n  sse-bench list servers --json | jq -r '.[].name'")]
     Servers {
         /// Write the list as JSON

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// Options of commands that print one table.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Output")]
 pub struct Outputs {
     /// Write the results as JSON; - is standard output, instead of the table
     #[arg(long, value_name = "FILE")]

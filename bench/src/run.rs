@@ -43,9 +43,9 @@ pub const SCALING: &str = "scaling";
 /// A small set of servers and how thoroughly to measure them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How thorough: quick (under 4 minutes once built), standard (under 20), full; scaling: more readers, larger
-    /// messages, a second worker; or field: the workloads that servers of other ecosystems carry too [default:
-    /// quick, with peers field]
+    /// How thorough: quick (under 4 minutes once built), standard (under 20) or full. Or scaling: more readers,
+    /// larger messages, a second worker. Or field: the workloads that servers of other ecosystems carry, too
+    /// [default: quick, and field with peers]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// These servers, with commas: ours, peers (those of other ecosystems, in bench/servers), all, names, or

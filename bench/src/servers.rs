@@ -15,30 +15,36 @@ const EXIT_UNEXPECTED: u8 = 1;
 /// The subcommands for servers that have a name.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
-    /// List the servers that have a name: ours, and those of other ecosystems
+    /// List our servers, and those of other ecosystems
     #[command(after_help = "\
-A name stands for its server in every command: sse-bench conform server NAME, sse-bench run --servers NAME.
-`ours` stands for the servers of this repository, `peers` for those of other ecosystems (a folder each in
-bench/servers), `all` for both. A folder with a server.toml anywhere else is named by its path: ./my-server
+A name stands for its server in every command: sse-bench conform server NAME, sse-bench run \
+--servers NAME. The word `ours` stands for the servers of this repository, `peers` for those of \
+other ecosystems (a folder each in bench/servers), `all` for both. A folder with a server.toml \
+anywhere else is named by its path, such as ./my-server.
 
 Examples:
   sse-bench servers list
-  sse-bench servers list peers --json | jq -r '.[] | select(.installed == null) | .name'")]
+  sse-bench servers list peers --json \\
+    | jq -r '.[] | select(.installed == null) | .name'")]
     List(List),
     /// Install servers of other ecosystems, as their server.toml says
     #[command(after_help = "\
-Each is installed in its folder of bench/servers (node_modules, .venv, target), in the versions that its lock file
-names; the words of its tools go to target/install.log there. Tools such as npm or go are not installed: the row
-of a server without its tools names the command that installs them. The servers of this repository are built by
-cargo when a command needs them.
+Each is installed in its folder of bench/servers (node_modules, .venv, target), in the versions \
+that its lock file names. The output of its tools goes to target/install.log there.
+
+Tools such as npm or go are not installed: the row of a server without its tools names the \
+command that installs them. The servers of this repository are built by cargo when a command \
+needs them.
 
 Examples:
-  sse-bench servers install                            all that can be installed here
+  sse-bench servers install                            all that can be installed
   sse-bench servers install node-express python-flask
-  sse-bench conform server node-express                then judge one
+  sse-bench conform server node-express                then check one
 
-Exit codes: 0 done, though without names some may be missing; 1 a server that was named could not be installed;
-2 could not run.")]
+Exit codes:
+  0  done; without names, some servers may be missing
+  1  a server that was named could not be installed
+  2  could not run")]
     Install(Install),
 }
 

@@ -48,8 +48,9 @@ const DOCUMENTS: [(&str, &str, &str); 2] = [
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sse-bench site --out target/site                      then open target/site/index.html
-  sse-bench site --out target/site --repository https://github.com/OWNER/NAME/blob/main/")]
+  sse-bench site --out target/site    then open target/site/index.html
+  sse-bench site --out target/site \\
+    --repository https://github.com/OWNER/NAME/blob/main/")]
 pub struct Args {
     /// The folder that the pages go into: a new or empty one, or one that holds an earlier site
     #[arg(long, value_name = "DIR")]

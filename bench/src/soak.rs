@@ -55,26 +55,39 @@ const FDS_EACH: u64 = 8;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 All servers run at the same time, each with a load of its own:
-  readers     of a topic, each through a relay: moved away and back with their last id, cut behind some byte
-  publishers  numbered messages to that topic, and topics that have one message and are left to expire
-  visitors    of /ticks, /time and /simulation, that stay for seconds and come again
-  nuisances   readers that do not read, malformed requests, requests that are never whole
+  readers     of a topic, each through a relay; moved away and back with their
+              last id, or cut behind some byte
+  publishers  of numbered messages to that topic, and of one message each to
+              topics that are left to expire
+  visitors    of /ticks, /time and /simulation; they stay for seconds and come
+              again
+  nuisances   readers that do not read, malformed requests, requests that are
+              never whole
 
-Each second, in short runs four times, memory (heap and stacks), descriptors and threads are read, and open streams and sources from /metrics. The
-first 15 %, at least a minute, at most a third, warm up. Then twenty means in a row give a slope with a 95 % interval:
-  grows        the whole interval is above 1 an hour (memory: 1 MiB, or 2 % if that is more)
+Memory (heap and stacks), descriptors and threads are read each second, in short runs four times, \
+and open streams and sources are read from /metrics. The server warms up in the first 15 %, at \
+least a minute, at most a third. Then twenty means in a row give a slope with a 95 % interval:
+  grows        the whole interval is above 1 an hour (memory: 1 MiB, or 2 % if
+               that is more)
   holds        the whole interval is below
-  cannot tell  neither: run longer. Under ten minutes only a rise that no cache explains is judged (6 MiB, 20 others)
-At all times: each message comes to each reader once and in order; at the end all descriptors and streams are given back.
+  cannot tell  neither: run longer. Under ten minutes only a rise that no cache
+               explains is judged (6 MiB, 20 of the others)
+
+Each message must come to each reader once and in order. At the end all descriptors and streams \
+must be given back.
 
 Examples:
-  sse-bench soak --release                               all of ours, an hour
-  sse-bench soak axum poem --duration-s 60 --seed 7      a minute: is anything lost, is all given back?
+  sse-bench soak --release                             all of ours, an hour
+  sse-bench soak axum poem --duration-s 60 --seed 7    two of them, a minute
   sse-bench soak --release --json target/soak.json --md target/soak.md
 
-Ctrl-C ends the run early and prints what was measured.
-Exit codes: 0 held, or cannot tell; 1 a message was lost, something grows or is not given back; 2 could not run;
-3 self-check failed.")]
+Ctrl-C ends the run early and prints the results so far.
+
+Exit codes:
+  0  held, or cannot tell
+  1  a message was lost, or something grows or is not given back
+  2  could not run
+  3  self-check failed")]
 pub struct Args {
     /// Servers of this repository, by name or folder, or `ours`
     #[arg(default_value = "ours", value_name = "SERVERS")]

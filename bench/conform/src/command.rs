@@ -34,11 +34,11 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     pub skip: Vec<String>,
     /// A failed recommendation (SHOULD) is an unexpected result, too
-    #[arg(long)]
+    #[arg(long, help_heading = "Judging")]
     pub strict: bool,
     /// Known failures, in the form of deviations.toml: a listed failure is expected, any other is
     /// not, and neither is a listed case that passes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Judging")]
     pub baseline: Option<PathBuf>,
     /// Multiply every wait and every threshold by this factor, for slow programs and machines
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
@@ -50,6 +50,7 @@ pub struct JudgeArgs {
 
 /// Where the results go.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
 pub struct Outputs {
     /// Write the results as JSON; a folder (ending in /) gets a file for each run
     #[arg(long, value_name = "FILE")]

@@ -71,26 +71,30 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 Examples:
   sse-bench load 'http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1'
   sse-bench load http://HOST/stream --stamp-path meta.sent_at \\
-    --fail-if 'p99>50ms'
+    --fail-if 'p99>50ms'                         is 1 event in 100 late?
   sse-bench load http://HOST/stream --duration-s 60 --stall 20s \\
-    --fail-if 'stalls>0' --fail-if 'events<1'
+    --fail-if 'stalls>0' --fail-if 'events<1'    is a stream silent for 20 s?
   sse-bench load http://HOST/room --publish http://HOST/say \\
-    --publish-body '{\"text\":{json}}'
+    --publish-body '{\"text\":{json}}'             how late is a message?
   sse-bench load http://HOST/room --publish-cmd 'redis-cli PUBLISH room {text}'
   sse-bench load https://HOST/v1/chat/completions -H @token.txt \\
     -d @prompt.json --requests 50 --connections 5 --until '[DONE]'
   sse-bench load http://HOST/answer --rate 20 --poisson \\
     --slo 'first-event<200ms,gap<50ms' --fail-if 'goodput<95%'
 
-Waits need no stamp. They count from the request, with --rate from when it was
-due.
-Latency counts from the time that an event says it was due at: our own stamp
-{\"n\":…,\"scheduled_ns\":…}, or the value at --stamp-path. Both clocks must be of
-one host.
-Before it begins, it measures a server of its own that lies by known amounts;
-where it does not find them, it prints no figure.
-Exit codes: 0 fine, 1 a stream, an answer or a message failed or a --fail-if is
-true, 2 could not run, 3 that self-check failed.")]
+Waits need no stamp. They count from the request, with --rate from when it was due.
+
+Latency counts from the time that an event says it was due at: our own stamp \
+{\"n\":…,\"scheduled_ns\":…}, or the value at --stamp-path. Both clocks must be of one host.
+
+Before it begins, the command measures a server of its own that lies by known amounts. Where it \
+does not find them, it prints no figure.
+
+Exit codes:
+  0  fine
+  1  a stream, an answer or a message failed, or a --fail-if is true
+  2  could not run
+  3  self-check failed")]
 pub struct Args {
     /// The URL of a stream, for instance `http://127.0.0.1:8003/ticks?interval_ms=100&stamp=1`
     url: String,
@@ -132,16 +136,9 @@ pub struct Args {
     #[arg(long, value_name = "LIMITS")]
     slo: Option<Slo>,
     /// Connections to open each second
-    #[arg(long, default_value_t = 1000,
+    #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = value_parser!(u64).range(1..=RAMP_MAX_PER_S))]
     ramp_per_s: u64,
-    /// How to publish while it runs; the text is a stamp
-    #[command(flatten)]
-    publishing: PublishArgs,
-    /// Between two messages, milliseconds
-    #[arg(long, default_value_t = 100, requires = "publisher",
-          value_parser = value_parser!(u64).range(1..=60_000))]
-    publish_every_ms: u64,
     /// Path of the due time in an event's JSON data, with dots: `meta.sent_at`
     #[arg(long, value_name = "PATH")]
     stamp_path: Option<String>,
@@ -149,21 +146,29 @@ pub struct Args {
     /// 'first-event-p50>200ms', 'stalls>0', 'goodput<95%'; may be given several times
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<Condition>,
-    /// Write the result as JSON to this file; - is stdout, in place of the text
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the result as one page with charts to this file
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// Write the latencies as an HdrHistogram log to this file
-    #[arg(long, value_name = "FILE")]
-    hlog: Option<PathBuf>,
     /// Measure although the self-check fails, as on a host that is always late; the result says so
     #[arg(long)]
     unchecked: bool,
+
+    /// How to publish while it runs; the text is a stamp
+    #[command(flatten)]
+    publishing: PublishArgs,
+    /// Between two messages, milliseconds
+    #[arg(long, help_heading = "Publishing", value_name = "MS", default_value_t = 100, requires = "publisher",
+          value_parser = value_parser!(u64).range(1..=60_000))]
+    publish_every_ms: u64,
     /// The request of each stream
     #[command(flatten)]
     request: RequestArgs,
+    /// Write the result as JSON to this file; - is stdout, in place of the text
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the result as one page with charts to this file
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the latencies as an HdrHistogram log to this file
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
+    hlog: Option<PathBuf>,
 }
 
 /// The result of a load run, for a page.

@@ -36,7 +36,10 @@ Examples:
   sse-bench compare target/sse-bench/before target/sse-bench/after
   sse-bench compare monday tuesday wednesday --html trend.html
 
-Exit codes: 0 nothing is worse, 1 something is worse, 2 the reports cannot be compared.")]
+Exit codes:
+  0  nothing is worse
+  1  something is worse
+  2  the reports cannot be compared")]
 pub struct Args {
     /// The folders that runs wrote, the oldest first: two to compare, more for a trend
     #[arg(required = true, num_args = 2.., value_name = "DIR")]

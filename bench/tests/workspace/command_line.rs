@@ -11,16 +11,18 @@ fn sse_bench(arguments: &[&str]) -> Output {
 
 /// The output of a command that succeeds.
 #[track_caller]
-fn printed(output: Output) -> String {
+pub fn printed(output: Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), error.as_ref()), (Some(0), ""));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The subcommands that a help text lists.
-fn subcommands(help: &str) -> Vec<&str> {
+pub fn subcommands(help: &str) -> Vec<&str> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names = lines.map_while(|line| line.split_whitespace().next());
+    // A line that is further in continues a description.
+    let lines = lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    let names = lines.filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").collect()
 }
 

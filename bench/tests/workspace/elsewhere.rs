@@ -85,7 +85,7 @@ fn run(program: &str, arguments: &[&str], folder: &Path) -> Output {
 ///
 /// `./test.sh` has installed them, too, and says where in `SSE_INSTALLED`, the folder of its `--root`: installing
 /// builds in this workspace, and exchanges the programs that other tests run meanwhile.
-fn installed() -> &'static Path {
+pub fn installed() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         if let Some(root) = std::env::var_os("SSE_INSTALLED") {

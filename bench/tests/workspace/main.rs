@@ -10,5 +10,6 @@ mod elsewhere;
 mod empty_root;
 mod foreign;
 mod guide;
+mod help;
 mod servers;
 mod tidy;

@@ -24,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// The options.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Publishing")]
 pub struct PublishArgs {
     /// Publish by a request to this URL, as the server's own clients do; {url} is the text as part
     /// of a query

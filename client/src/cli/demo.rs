@@ -47,9 +47,9 @@ const FRAME: Duration = Duration::from_millis(33);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sse demo               axum; press ? for the keys
-  sse demo poem          another one
-  sse demo --all         all servers at once, on the same scenario
+  sse demo         axum; press ? for the keys
+  sse demo poem    another one
+  sse demo --all   all servers at once, on the same scenario
   NO_COLOR=1 sse demo poem")]
 pub(super) struct Demo {
     /// The server: a name without `sse-`, or a folder [default: axum]

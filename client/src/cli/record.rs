@@ -36,11 +36,13 @@ const SECRET: [HeaderName; 1] = [SET_COOKIE];
 Examples:
   sse record --timeout 10s http://127.0.0.1:8003/ticks > ticks.sse
   sse record -H @token.txt -d @prompt.json https://HOST/v1/chat > chat.sse
-  sse replay ticks.sse                 for any client: it prints its URL
+  sse replay ticks.sse    serves it to any client, and prints its URL
 
-Exit codes: 0 when the answer was recorded, to its end or up to --timeout,
---max-bytes, Ctrl-C or SIGTERM; 1 when it broke before its end, which the
-recording says too; 2 when there was no answer.")]
+Exit codes:
+  0  the answer was recorded, to its end or up to --timeout, --max-bytes, Ctrl-C
+     or SIGTERM
+  1  the answer broke before its end; the recording says so, too
+  2  there was no answer")]
 pub(super) struct Record {
     /// The stream, or anything else that answers
     url: String,

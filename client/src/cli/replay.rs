@@ -38,24 +38,24 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 #[command(after_help = "\
 Examples:
   sse record --timeout 10s http://127.0.0.1:8003/ticks > ticks.sse
-  sse replay ticks.sse                             as it was
-  sse replay --speed max --end whole ticks.sse     at once, and then it ends
-  sse replay --loop --speed 2 ticks.sse            twice as fast, for ever
+  sse replay ticks.sse                              as it was
+  sse replay --speed max --end whole ticks.sse      at once, and then it ends
+  sse replay --loop --speed 2 ticks.sse             twice as fast, for ever
 
 Does the client reconnect when its stream is cut, within an event?
-  sse replay --cut-at 500 --first 1 ticks.sse      cut once, then whole
-  sse replay --cut-at 500 --end reset ticks.sse    with a RST, each time
+  sse replay --cut-at 500 --first 1 ticks.sse       cut once, then whole
+  sse replay --cut-at 500 --end reset ticks.sse     with a RST, each time
   sse replay --status 503 -H 'Retry-After: 5' --first 2 ticks.sse
 
 Does something give up when it is silent? Do events come late, or none?
-  sse replay --stall-at 500 --stall 60s ticks.sse  silent for a minute
-  sse replay --clump 2s ticks.sse                  as a proxy that buffers
-  sse replay --coding gzip-unflushed ticks.sse     coded, and never flushed
-  sse replay -H 'Content-Encoding: gzip' ticks.sse says gzip, and is none
+  sse replay --stall-at 500 --stall 60s ticks.sse   silent for a minute
+  sse replay --clump 2s ticks.sse                   as a proxy that buffers
+  sse replay --coding gzip-unflushed ticks.sse      coded, and never flushed
+  sse replay -H 'Content-Encoding: gzip' ticks.sse  says gzip, and is none
 
-The first line of standard output is 'listening on http://127.0.0.1:PORT'.
-The log goes to standard error: a line when a request comes, with its
-Last-Event-ID, and one when its answer is over.")]
+The first line of standard output is 'listening on http://127.0.0.1:PORT'. The log goes to \
+standard error: a line when a request comes, with its Last-Event-ID, and one when its answer is \
+over.")]
 pub(super) struct Replay {
     /// A file that sse record wrote
     file: PathBuf,

@@ -29,24 +29,20 @@ Examples:
   sse tail --last-event-id 41 http://127.0.0.1:8003/ticks
   sse tail --event progress --event close http://127.0.0.1:8003/tasks
   sse tail --raw http://127.0.0.1:8003/ticks
-  sse tail --once --until '[DONE]' -H @token.txt -d @prompt.json https://HOST/v1/chat/completions
+  sse tail --once --until '[DONE]' -H @token.txt -d @prompt.json \\
+    https://HOST/v1/chat/completions
   sse tail --http2 http://127.0.0.1:8080/events
-  sse tail --expect 1 --timeout 5s --once https://HOST/events          in a script
+  sse tail --expect 1 --timeout 5s --once https://HOST/events    in a script
 
-Exit codes: 0 when the stream came to its end: the server has nothing more (204), the one stream of --once
-ended whole, --until, --until-event or --max-events was there, or --timeout passed and none of them was
-asked for; 1 when it was read and did not come to that, or --expect saw fewer events; 2 when there is no
-event stream to read.")]
+Exit codes:
+  0  the stream came to its end: the server has nothing more (204), or the one
+     stream of --once ended whole, or --until, --until-event or --max-events was
+     met, or --timeout passed and none of these three was asked for
+  1  the stream was read and did not come to that, or --expect saw fewer events
+  2  there is no event stream to read")]
 pub(super) struct Tail {
     /// The stream
     url: String,
-    /// Print each event as a JSON object on its own line
-    #[arg(long)]
-    json: bool,
-    /// Print the bytes of the stream as they come, of one connection
-    #[arg(long, conflicts_with_all = ["json", "event", "max_events", "comments", "retry_unavailable", "once", "until",
-        "until_event", "expect", "timeout"])]
-    raw: bool,
     /// Show only events of this type; may be given more than once
     #[arg(long, value_name = "TYPE")]
     event: Vec<String>,
@@ -56,9 +52,6 @@ pub(super) struct Tail {
     /// End once this many events were shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
-    /// Print comments too
-    #[arg(long)]
-    comments: bool,
     /// Read one stream, and end with it; a method other than GET is sent only once anyway
     #[arg(long)]
     once: bool,
@@ -77,16 +70,27 @@ pub(super) struct Tail {
     /// Reconnect after this many milliseconds without a byte
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     read_timeout_ms: Option<u64>,
-    /// Reconnect after 429, 502, 503 and 504 as well, when Retry-After says
+    /// Reconnect after 429, 502, 503 and 504 as well, no earlier than Retry-After says
     #[arg(long)]
     retry_unavailable: bool,
-    /// Speak HTTP/2 and nothing else, without TLS too (prior knowledge); with https it is spoken anyway where
-    /// the server has it
-    #[arg(long, conflicts_with = "server_name")]
-    http2: bool,
     /// The request, and the certificates to trust
     #[command(flatten)]
     request: RequestArgs,
+    /// Speak HTTP/2 and nothing else, without TLS too (prior knowledge); with https it is spoken anyway where
+    /// the server has it
+    #[arg(long, help_heading = "Request", conflicts_with = "server_name")]
+    http2: bool,
+    /// Print each event as a JSON object on its own line
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    /// Print comments too
+    #[arg(long, help_heading = "Output")]
+    comments: bool,
+    /// Print the bytes of the stream as they come, of one connection
+    #[arg(long, help_heading = "Output",
+        conflicts_with_all = ["json", "event", "max_events", "comments", "retry_unavailable", "once", "until",
+        "until_event", "expect", "timeout"])]
+    raw: bool,
 }
 
 impl Tail {

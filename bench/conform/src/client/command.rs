@@ -28,27 +28,56 @@ use crate::report::{Paint, Run, run_text, write};
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("subject").required(true)
     .args(["client", "cmd", "service", "serve", "explain"]))]
+#[command(override_usage = "\
+sse-bench conform client [OPTIONS] <NAME|all>
+       sse-bench conform client [OPTIONS] --cmd <COMMAND>
+       sse-bench conform client [OPTIONS] --service <URL>
+       sse-bench conform client [OPTIONS] --serve [<ADDRESS>]
+       sse-bench conform client --explain <CASE>")]
 #[command(after_help = "\
 Examples:
-  sse-bench conform client --cmd './adapter'          the URL comes behind it, SSE_CASE in its environment
-  sse-bench conform client --cmd './adapter' --check-adapter     is the adapter itself right?
-  sse-bench conform client --cmd './adapter' --only C3,C6.05 --verbose
-  sse-bench conform client --cmd './adapter' --write-baseline known.toml    what fails today is known
-  sse-bench conform client --cmd './adapter' --caps R,Cm     instead of asking ./adapter --describe
-  sse-bench conform client --service http://localhost:8000   a test service of sse-contract-tests
-  sse-bench conform client --serve                    any browser: open the page that it names
-  sse-bench conform client all --html matrix.html     all of bench/clients
-  sse-bench conform client --explain C4.01            what a case is about
+  sse-bench conform client --cmd ./adapter                    a command
+  sse-bench conform client --cmd ./adapter --check-adapter    is it right?
+  sse-bench conform client --cmd ./adapter --only C3,C6.05 --verbose
+  sse-bench conform client --cmd ./adapter \\
+    --write-baseline known.toml                               failures of today
+  sse-bench conform client --cmd ./adapter --caps R,Cm        instead of asking
+  sse-bench conform client --service http://localhost:8000    a test service
+  sse-bench conform client --serve                            any browser
+  sse-bench conform client all --html matrix.html             all clients here
+  sse-bench conform client --explain C4.01                    a case, in words
 
-A command prints what it sees, a JSON object a line: {\"k\":\"open\"}, {\"k\":\"event\",\"type\",\"data\",\"id\"},
-{\"k\":\"comment\",\"text\"}, {\"k\":\"error\",\"fatal\"}, {\"k\":\"state\",\"v\"}, {\"k\":\"closed\"}; a line
-{\"cmd\":\"close\"} on its stdin closes it. bench/clients/README.md has all of it.
+An adapter gets the URL as its last argument, and the id of the case in SSE_CASE. It prints a \
+JSON object on a line for each thing that it sees:
+  {\"k\":\"open\"}                      an answer was accepted
+  {\"k\":\"event\",\"type\",\"data\",\"id\"}  an event
+  {\"k\":\"comment\",\"text\"}            a comment
+  {\"k\":\"error\",\"fatal\"}             a connection failed or ended
+  {\"k\":\"state\",\"v\"}                 readyState has changed
+  {\"k\":\"closed\"}                    it is over for good
 
-Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
-SKIP, the client does not offer what the case needs, or a case that it rests on failed; ADAPTER, the
-adapter crashed or printed rubbish; ERROR of the harness. KNOWN is a failure that is listed.
+A line {\"cmd\":\"close\"} on its standard input asks it to close. More is in \
+bench/clients/README.md.
 
-Exit codes: 0 all as expected, 1 an unexpected result, 2 could not run, 3 self-check failed.")]
+A test service speaks the REST protocol of launchdarkly/sse-contract-tests. For a browser, open \
+the page that --serve names.
+
+Verdicts:
+  PASS        the client keeps the rule
+  FAIL        a requirement failed
+  NON-STRICT  a recommendation failed
+  INFO        a fact
+  SKIP        the client does not offer what the case needs, or a case that it
+              rests on failed
+  ADAPTER     the adapter crashed, or a line of its output is wrong
+  ERROR       the harness failed
+  KNOWN       a failure that is listed as known
+
+Exit codes:
+  0  all as expected
+  1  an unexpected result
+  2  could not run
+  3  self-check failed")]
 pub struct ClientArgs {
     /// A folder of bench/clients, or `all` of them
     #[arg(value_name = "NAME|all")]
@@ -77,9 +106,10 @@ pub struct ClientArgs {
     /// How results are judged
     #[command(flatten)]
     pub judge: JudgeArgs,
-    /// Write the failures of this run as such a list
-    #[arg(long, value_name = "FILE")]
+    /// Write the failures of this run as known ones, for --baseline
+    #[arg(long, help_heading = "Judging", value_name = "FILE")]
     pub write_baseline: Option<PathBuf>,
+
     /// Check the adapter instead of the client: what it prints for one event, for close, at the end
     #[arg(long)]
     pub check_adapter: bool,
@@ -93,12 +123,12 @@ pub struct ClientArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
 
-    /// The client's name in reports
-    #[arg(long)]
-    pub name: Option<String>,
     /// Where the results go
     #[command(flatten)]
     pub outputs: Outputs,
+    /// The client's name in reports
+    #[arg(long, help_heading = "Output")]
+    pub name: Option<String>,
 }
 
 /// Default patience, milliseconds.

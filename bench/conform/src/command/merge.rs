@@ -18,13 +18,17 @@ const MARKER_OF_CLIENTS: &str = "clients: sse-bench conform report";
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sse-bench conform report a.json b.json --html matrix.html     two runs, side by side
+  sse-bench conform report a.json b.json --html matrix.html    both side by side
   sse-bench conform report results/*.json --md matrix.md
-  sse-bench conform report results/*.json --splice README.md    the summary, between the markers
-                                                                <!-- sse-bench conform report -->
-                                                                <!-- /sse-bench conform report -->
-  sse-bench conform report clients/*.json --splice README.md    of clients: <!-- clients: sse-bench conform report -->
-                                                                <!-- /clients: sse-bench conform report -->")]
+  sse-bench conform report results/*.json --splice README.md   only the summary
+
+The summary goes between these two lines of the document:
+  <!-- sse-bench conform report -->
+  <!-- /sse-bench conform report -->
+
+A summary of clients goes between these:
+  <!-- clients: sse-bench conform report -->
+  <!-- /clients: sse-bench conform report -->")]
 pub struct ReportArgs {
     /// Files that `conform server --json` or `conform client --json` wrote
     #[arg(required = true, value_name = "FILE")]
@@ -34,7 +38,7 @@ pub struct ReportArgs {
     pub outputs: Outputs,
     /// Replace the text between the `sse-bench conform report` markers of this document, or between
     /// those that begin with `clients:` where all runs are of clients
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub splice: Option<PathBuf>,
 }
 

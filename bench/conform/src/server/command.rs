@@ -24,31 +24,50 @@ use crate::{Deviation, Deviations, Profile, Scope};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sse-bench conform server http://127.0.0.1:3000/events         any server, in any language
-  sse-bench conform server URL --only S9,S1.02 --verbose        some cases, each with its line
-  sse-bench conform server URL --header @token.txt --wait 30s
-  sse-bench conform server https://HOST/v1/chat/completions -H @token.txt -d @prompt.json
-  sse-bench conform server URL --start-cmd 'node server.js'     also the cases on shutdown
-  sse-bench conform server URL --http2 --only S12               HTTP/2 without TLS
-  sse-bench conform server URL --scope all --write-baseline known.toml         what fails today
-  sse-bench conform server http://HOST/room --publish http://HOST/say --publish-body '{\"text\":{json}}'
-  sse-bench conform server URL --junit conform.xml --baseline known.toml       in CI
-  sse-bench conform server axum --encoding native               a server of this repository
-  sse-bench conform server ours --html matrix.html              all six of them
-  sse-bench conform server node-express python-flask            servers of other ecosystems (sse-bench servers list)
-  sse-bench conform server peers --json verdicts/               all of those; `all` is ours and peers
-  sse-bench conform server ./my-server                          a folder with a server.toml of your own
-  sse-bench conform server --explain S4.07                      what a case is about
+  sse-bench conform server http://HOST/events           a server in any language
+  sse-bench conform server URL --only S9,S1.02          some cases
+  sse-bench conform server URL --only S9 --verbose      a line for each of them
+  sse-bench conform server URL -H @token.txt --wait 30s
+  sse-bench conform server URL --start-cmd 'npm start'  also cases on shutdown
+  sse-bench conform server URL --http2 --only S12       HTTP/2 without TLS
+  sse-bench conform server https://HOST/v1/chat/completions \\
+    -H @token.txt -d @prompt.json                       the answer to a prompt
+  sse-bench conform server http://HOST/room \\
+    --publish http://HOST/say --publish-body '{\"text\":{json}}'
+  sse-bench conform server URL --scope all \\
+    --write-baseline known.toml                         failures of today
+  sse-bench conform server URL --baseline known.toml \\
+    --junit conform.xml                                 in CI
+  sse-bench conform server axum --encoding native       a server of ours
+  sse-bench conform server ours --html matrix.html      all of ours
+  sse-bench conform server node-express python-flask    of other ecosystems
+  sse-bench conform server peers --json verdicts/       all of those
+  sse-bench conform server ./my-server                  it has a server.toml
+  sse-bench conform server --explain S4.07              a case, in words
 
-Verdicts: PASS; NON-STRICT, a recommendation failed; FAIL, a requirement failed; INFO, a fact;
-SKIP, the server does not offer what the case needs; BLOCKED, not judged because of another failure, or
-because the server stopped answering; ERROR of the harness. KNOWN is a failure that is listed.
+The options --publish and --publish-cmd open the cases on flush, fidelity, injection and \
+broadcast.
 
-Failures are of the stream (sse) or of the HTTP library below it (http); all are shown, and --scope says which
-of them fail the run.
+The command sse-bench servers list prints the names. The word `all` is `ours` and `peers`.
 
-Exit codes: 0 all as expected, 1 an unexpected result or ended by Ctrl-C, 2 could not run or judged
-nothing, 3 self-check failed, or a case could not be judged.")]
+Verdicts:
+  PASS        the server keeps the rule
+  FAIL        a requirement failed
+  NON-STRICT  a recommendation failed
+  INFO        a fact
+  SKIP        the server does not offer what the case needs
+  BLOCKED     not judged: another case failed, or the server stopped answering
+  ERROR       the harness failed
+  KNOWN       a failure that is listed as known
+
+Failures are of the stream (sse) or of the HTTP library below it (http). All are shown, and \
+--scope says which of them fail the run.
+
+Exit codes:
+  0  all as expected
+  1  an unexpected result, or ended by Ctrl-C
+  2  could not run, or judged nothing
+  3  self-check failed, or a case could not be judged")]
 pub struct ServerArgs {
     /// The URL of a stream; or servers that are started for it: `ours`, `peers`, `all`, names, or folders with a
     /// server.toml
@@ -71,10 +90,16 @@ pub struct ServerArgs {
     pub judge: JudgeArgs,
     /// Which failures fail the run: those of the stream, of the HTTP library below it, or all
     /// [default: all for a server of this workspace, sse for any other]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "sse|http|all")]
+    #[arg(
+        long,
+        help_heading = "Judging",
+        value_enum,
+        hide_possible_values = true,
+        value_name = "sse|http|all"
+    )]
     pub scope: Option<FailScope>,
     /// Write the failures of this run as known ones, for --baseline; entries that still fail keep their words
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Judging", value_name = "FILE")]
     pub write_baseline: Option<PathBuf>,
 
     /// How long to wait until the server answers, for instance 30s
@@ -87,16 +112,13 @@ pub struct ServerArgs {
     /// The time between the server's keep-alive comments, where it can be set to a short one
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub keep_alive_ms: Option<u64>,
-
+    /// Send no more requests than this [default: 300 to another host, 40 with a method other than GET]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_requests: Option<u64>,
     /// The server speaks HTTP/2 without TLS, too, to a client that begins with it (prior knowledge): opens
-    /// category S12. With https it is found out
+    /// category S12. With https the suite finds out
     #[arg(long)]
     pub http2: bool,
-
-    /// How to publish where this stream shows it: opens the cases on flush, fidelity, injection and
-    /// broadcast
-    #[command(flatten)]
-    pub publishing: PublishArgs,
 
     /// Start the server with this shell command, and again after each case that stops it
     #[arg(long, value_name = "COMMAND", conflicts_with = "pid")]
@@ -115,21 +137,22 @@ pub struct ServerArgs {
     #[arg(long)]
     pub release: bool,
 
-    /// The server's name in reports
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Keep the bytes of cases that pass in the JSON, too: the site shows them beside those of a failure
-    #[arg(long)]
-    pub keep_bytes: bool,
-    /// Send no more requests than this [default: 300 to another host, 40 with a method other than GET]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_requests: Option<u64>,
+    /// How to publish where this stream shows it: opens the cases on flush, fidelity, injection and
+    /// broadcast
+    #[command(flatten)]
+    pub publishing: PublishArgs,
     /// The request that opens the stream
     #[command(flatten)]
     pub request: RequestArgs,
     /// Where else the results go
     #[command(flatten)]
     pub outputs: Outputs,
+    /// Keep the bytes of cases that pass in the JSON, too: the site shows them beside those of a failure
+    #[arg(long, help_heading = "Output")]
+    pub keep_bytes: bool,
+    /// The server's name in reports
+    #[arg(long, help_heading = "Output")]
+    pub name: Option<String>,
 }
 
 /// The failures that fail a run.

@@ -29,22 +29,37 @@ const FOREIGN_MAX: u64 = 600;
 /// Which nodes to check, and how.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
+The nodes should behave like one server: a text that is published at one comes out at all, under \
+one id, and a reader goes on at another node.
+
+A path in --publish, such as /say, is one at each node. In a URL or a command, {node} (1, 2, …) \
+and {port} name a node; without them all texts go to one place. Topics of this project need no \
+option.
+
 Examples:
-  sse-bench conform cluster http://10.0.0.1/room http://10.0.0.2/room --publish /say --publish-body '{\"text\":{json}}'
-  sse-bench conform cluster URL URL URL --publish-cmd 'redis-cli PUBLISH room {text}'
-  sse-bench conform cluster http://127.0.0.1:3001/room http://127.0.0.1:3002/room --publish /say \\
-    --start-cmd 'PORT={port} node server.js'                    starts the nodes, and kills them
-  sse-bench conform cluster URL URL --publish /say --kill-cmd 'docker kill sse-{node}' --start-cmd 'docker start sse-{node}'
-  sse-bench conform cluster http://127.0.0.1:8003/messages/a http://127.0.0.1:8006/messages/a     nodes of this project
+  sse-bench conform cluster http://10.0.0.1/room http://10.0.0.2/room \\
+    --publish /say --publish-body '{\"text\":{json}}'
+  sse-bench conform cluster URL URL URL \\
+    --publish-cmd 'redis-cli PUBLISH room {text}'
+  sse-bench conform cluster \\
+    http://127.0.0.1:3001/room http://127.0.0.1:3002/room --publish /say \\
+    --start-cmd 'PORT={port} node server.js'    starts the nodes, kills them
+  sse-bench conform cluster URL URL --publish /say \\
+    --kill-cmd 'docker kill sse-{node}' --start-cmd 'docker start sse-{node}'
+  sse-bench conform cluster \\
+    http://127.0.0.1:8003/messages/a \\
+    http://127.0.0.1:8006/messages/a            nodes of this project
   sse-bench conform cluster URL URL --publish /say --only S13.08 --verbose
-  sse-bench conform cluster --explain S13.08                      what a case is about
+  sse-bench conform cluster --explain S13.08    a case, in words
 
-The nodes should behave like one server: a text that is published at one comes out at all, under one id,
-and a reader goes on at another node. MUST* binds nodes that serve this project's topics; to others it is
-advice, and a failure is NON-STRICT (--strict makes it count).
+Verdicts are those of sse-bench conform server. MUST* binds nodes that serve this project's \
+topics. To others it is advice, and a failure is NON-STRICT; --strict makes it count.
 
-Verdicts and exit codes are those of conform server: 0 all as expected, 1 an unexpected result, 2 could
-not run or judged nothing, 3 self-check failed.")]
+Exit codes:
+  0  all as expected
+  1  an unexpected result
+  2  could not run, or judged nothing
+  3  self-check failed")]
 pub struct ClusterArgs {
     /// The URLs of the same stream at each node, two or more
     #[arg(value_name = "URL", required_unless_present = "explain")]
@@ -70,11 +85,9 @@ pub struct ClusterArgs {
     /// The time between the keep-alive comments, where it can be set to a short one
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub keep_alive_ms: Option<u64>,
-
-    /// How to publish. A path (/say) is one at each node; {node} (1, 2, …) and {port} name a node in a
-    /// URL or a command; without them all texts go to one place. Topics of this project need no option
-    #[command(flatten)]
-    pub publishing: PublishArgs,
+    /// Send no more requests than this [default: 600 if a node is on another host]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_requests: Option<u64>,
 
     /// Kill a node with this shell command, without a farewell; {node} is its number, {port} the port of
     /// its URL. Or give it once for each node
@@ -88,18 +101,19 @@ pub struct ClusterArgs {
     #[arg(long)]
     pub i_own_this_server: bool,
 
-    /// The name of the cluster in reports
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Send no more requests than this [default: 600 if a node is on another host]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_requests: Option<u64>,
+    /// How to publish. A path (/say) is one at each node; {node} (1, 2, …) and {port} name a node in a
+    /// URL or a command; without them all texts go to one place. Topics of this project need no option
+    #[command(flatten)]
+    pub publishing: PublishArgs,
     /// The request that opens the stream
     #[command(flatten)]
     pub request: RequestArgs,
     /// Where else the results go
     #[command(flatten)]
     pub outputs: Outputs,
+    /// The name of the cluster in reports
+    #[arg(long, help_heading = "Output")]
+    pub name: Option<String>,
 }
 
 /// Checks nodes, and prints a report.
