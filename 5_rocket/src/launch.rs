@@ -55,3 +55,13 @@ pub async fn drained() {
         sleep(LOOK_AGAIN).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use log::{LevelFilter, STATIC_MAX_LEVEL};
+
+    #[test]
+    fn what_other_crates_log_does_not_get_to_stdout() {
+        assert_eq!(STATIC_MAX_LEVEL, LevelFilter::Off);
+    }
+}
