@@ -292,12 +292,16 @@ impl Report {
         self.judge();
     }
 
-    /// Whether a server lost, doubled or misordered an event, failed a case or did not run.
-    pub fn is_as_expected(&self) -> bool {
-        self.rows.iter().all(|row| {
-            row.fault().is_none()
-                && row.conformance.as_ref().is_none_or(|it| it.unexpected.is_empty())
-        })
+    /// Each server that lost, doubled or misordered an event, failed a case or did not run, with that.
+    pub fn failures(&self) -> Vec<String> {
+        let of = |row: &Row| {
+            let cases = row.conformance.as_ref().filter(|it| !it.unexpected.is_empty());
+            let cases = cases.map(|it| format!("unexpected: {}", it.unexpected.join(", ")));
+            let words: Vec<_> = row.fault().into_iter().chain(cases).collect();
+            (!words.is_empty())
+                .then(|| format!("{}: {}", render::name(row).join(" "), words.join("; ")))
+        };
+        self.rows.iter().filter_map(of).collect()
     }
 
     /// Writes the data as `report.json` into `folder`, and its renderings beside it.

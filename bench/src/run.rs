@@ -53,8 +53,8 @@ pub struct Args {
     /// [default: ours]
     #[arg(long, alias = "only", value_delimiter = ',', value_name = "NAMES")]
     servers: Vec<String>,
-    /// Go on if the self-check fails, and say so in the report: for tests of the harness
-    #[arg(long, hide = true)]
+    /// Measure although the self-check fails, as on a host that is always busy; the report says so
+    #[arg(long)]
     unchecked: bool,
     /// Only these workloads, with commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -204,7 +204,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let (text, folder) =
         (report::text(&report, Paint::for_stdout(), args.wide), shown(&setup.folder));
     write!(io::stdout(), "{text}\nWritten to {folder}\n")?;
-    Ok(ExitCode::from(u8::from(report.partial || !report.is_as_expected())))
+    let mut failures = report.failures();
+    if report.partial {
+        failures.insert(0, "the run was ended before its last round".to_owned());
+    }
+    if failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    complain(&format!("exit code 1: {}", failures.join("\n")));
+    Ok(ExitCode::FAILURE)
 }
 
 /// The choices and the place of a run, settled before anything runs.
@@ -323,9 +331,9 @@ impl Truths {
             if !setup.unchecked {
                 progress.end();
                 let busy = self_check::quiet(&setup.cores).map_or(String::new(), |why| {
-                    format!("; the host is busy ({why}): try when it is quiet")
+                    format!("the host is too busy to measure, try when it is quiet, or look without trust, with --unchecked: {why}\n")
                 });
-                complain(&format!("{why}{busy}"));
+                complain(&format!("{busy}{why}"));
                 return Ok(None);
             }
             notes.push("The self-check failed: no number here can be trusted.".to_owned());

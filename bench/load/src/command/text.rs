@@ -36,7 +36,11 @@ pub(super) fn text(args: &Args, outcome: &Outcome, seconds: f64) -> String {
         put(&mut lines, name, &format!("p50 {p50}, p99 {p99}, max {max}, n {}", it.n));
     }
     if outcome.latency_ns.is_empty() && !outcome.asks {
-        put(&mut lines, "latency", "unknown: no event says when it was due; see --stamp-path");
+        put(
+            &mut lines,
+            "latency",
+            "unknown: no event says when it was due (ours do with ?stamp=1, others see --stamp-path)",
+        );
     }
     quality(&mut lines, args, outcome, seconds);
     host(&mut lines, outcome.waited_for_a_core_ns, seconds);

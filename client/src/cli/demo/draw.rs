@@ -21,12 +21,15 @@ const TIME_WIDTH: u16 = 10;
 
 const SPINNER: [&str; 8] = ["⣾", "⣽", "⣻", "⢿", "⡿", "⣟", "⣯", "⣷"];
 
+/// Of one server; where all are shown there is no next one.
+const NEXT_SERVER: &str = "s";
+
 const HELP: [(&str, &str); 11] = [
     ("1 – 5", "ticks, time, tasks, messages, simulation"),
     ("m", "write a message; every reader of the topic gets it"),
     ("d", "drop the connection: the client resumes"),
     ("r", "restart the server: the client waits and resumes"),
-    ("s", "next server, behind the same URL: it resumes there"),
+    (NEXT_SERVER, "next server, behind the same URL: it resumes there"),
     ("b", "the bytes on the wire, or what they mean"),
     ("space", "pause, or go on"),
     ("↑ ↓", "scroll; also Page Up, Page Down, Home, End"),
@@ -55,7 +58,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App) {
     }
     frame.render_widget(Paragraph::new(keys), bottom);
     if app.help {
-        help(frame, paint, area);
+        help(frame, app, paint, area);
     }
     if let Some(typed) = &app.typed {
         type_line(frame, typed, bottom);
@@ -180,6 +183,8 @@ fn panes(frame: &mut Frame<'_>, app: &App, lane: &Lane, paint: Paint, area: Rect
     let (inner_server, inner_client) = (server_block.inner(server), client_block.inner(client));
     frame.render_widget(server_block, server);
     frame.render_widget(client_block, client);
+    let time_title = Rect { height: 1, ..times };
+    frame.render_widget(paint.span(Tone::Quiet, " min:sec"), time_title);
     let rows = app.rows(lane).window(usize::from(inner_server.height), app.back);
     for (row, y) in rows.zip(inner_server.y..) {
         let time = row.at.strftime("%M:%S%.3f").to_string();
@@ -264,13 +269,13 @@ fn key_lines(app: &App, width: u16) -> Vec<Text<'static>> {
         ("m", "message"),
         ("d", "drop"),
         ("r", "restart"),
-        ("s", "server"),
+        (NEXT_SERVER, "server"),
         ("b", bytes),
         ("space", pause),
         ("?", "help"),
         ("q", "quit"),
     ];
-    let others = others.into_iter().filter(|(key, _)| !(app.grid && *key == "s"));
+    let others = others.into_iter().filter(|(key, _)| !(app.grid && *key == NEXT_SERVER));
     keys.extend(others.map(|(key, name)| (key.to_owned(), name, false)));
     let mut lines = vec![Text::default()];
     for (key, name, is_chosen) in keys {
@@ -301,17 +306,20 @@ fn type_line(frame: &mut Frame<'_>, typed: &str, bottom: Rect) {
     frame.render_widget(text, line);
 }
 
-fn help(frame: &mut Frame<'_>, paint: Paint, area: Rect) {
+fn help(frame: &mut Frame<'_>, app: &App, paint: Paint, area: Rect) {
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let lines = HELP.map(|(key, words)| {
-        let tone = if key.is_empty() { Tone::Quiet } else { Tone::Plain };
-        Text::from(vec![Span::styled(format!(" {key:>7}  "), bold), paint.span(tone, words)])
-    });
+    let shown = HELP.into_iter().filter(|(key, _)| !(app.grid && *key == NEXT_SERVER));
+    let lines: Vec<_> = shown
+        .map(|(key, words)| {
+            let tone = if key.is_empty() { Tone::Quiet } else { Tone::Plain };
+            Text::from(vec![Span::styled(format!(" {key:>7}  "), bold), paint.span(tone, words)])
+        })
+        .collect();
     let height = (lines.len() as u16 + 2).min(area.height);
     let area = area.centered(Constraint::Length(64.min(area.width)), Constraint::Length(height));
     frame.render_widget(Clear, area);
     let block = Block::bordered().border_type(BorderType::Rounded).title(" Keys ");
-    frame.render_widget(Paragraph::new(Vec::from(lines)).block(block), area);
+    frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
 fn spinner() -> &'static str {

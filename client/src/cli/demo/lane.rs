@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use client::event_source::http_client;
-use client::{EventSource, Update};
+use client::{EventSource, Reason, Update};
 use futures_util::TryStreamExt;
 use reqwest::Url;
 use rustix::process::{Pid, Signal, kill_process};
@@ -242,7 +242,12 @@ async fn read(url: &str, lane: usize, messages: &mpsc::Sender<Message>) {
             Ok(Some(Update::Comment(text))) => Saw::Comment(text),
             Ok(Some(Update::Retry(delay))) => Saw::Retry(delay),
             Ok(Some(Update::Reconnecting { reason, after })) => {
-                Saw::Lost { reason: reason.to_string(), after }
+                // The cause has no room in half a screen; `sse tail` says it.
+                let reason = match reason {
+                    Reason::Broken(_) => "the connection broke".to_owned(),
+                    reason => reason.to_string(),
+                };
+                Saw::Lost { reason, after }
             }
             Ok(Some(Update::Closed)) => Saw::Closed,
             Ok(Some(_)) => continue,

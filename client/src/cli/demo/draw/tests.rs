@@ -98,6 +98,9 @@ fn help_typing_and_bytes_have_their_places() {
     for (_, words) in HELP {
         assert!(seen.contains(words), "{words}\n{seen}");
     }
+    let mut all = App::new(packages(), &[0, 1, 2], true, false);
+    press(&mut all, KeyCode::Char('?'));
+    assert!(!picture(&all, 80, 24).0.contains("next server"));
     press(&mut app, KeyCode::Esc);
     press(&mut app, KeyCode::Char('b'));
     let (seen, _) = picture(&app, 80, 24);
