@@ -149,7 +149,8 @@ pub enum Scope {
 pub enum Level {
     /// A standard demands it.
     Must,
-    /// The contract of this workspace demands it; no standard does.
+    /// The contract of this workspace demands it of the servers that serve it; of others it is a recommendation, for no
+    /// standard demands it.
     MustContract,
     /// A standard recommends it, or well-established practice does.
     Should,
@@ -210,6 +211,8 @@ pub enum Fault {
         actual: String,
         /// Only a recommendation failed, in a case whose level is higher.
         lenient: bool,
+        /// No answer at all came within the patience: no demand of a standard on an answer is seen to be broken.
+        unanswered: bool,
         /// It was too slow: the time that it took. A busy host looks the same.
         took: Option<Duration>,
     },
@@ -264,7 +267,8 @@ impl Fault {
     /// A failure: this error came instead. If it is a timeout, it is the time that failed.
     pub(super) fn instead_of(expected: impl Into<String>, error: &wire::Error) -> Fault {
         let (expected, actual) = (expected.into(), error.to_string());
-        Fault::Miss { expected, actual, lenient: false, took: waited(error) }
+        let unanswered = is_unanswered(error);
+        Fault::Miss { expected, actual, lenient: false, unanswered, took: waited(error) }
     }
 
     /// The same; if it is a failure, with these words before the expected and the actual result.
@@ -301,6 +305,11 @@ impl From<wire::Error> for Fault {
         }
         Fault::instead_of(error.awaited(), &error)
     }
+}
+
+/// Whether the head of an answer was awaited in vain, on a connection that stays open.
+pub(super) fn is_unanswered(error: &wire::Error) -> bool {
+    matches!(error, wire::Error::Timeout { awaited: wire::RESPONSE_HEAD, .. })
 }
 
 /// How long was waited in vain.

@@ -9,7 +9,8 @@ use super::{Fault, Finding, Outcome};
 
 /// A failure: the demand of the claim and the behaviour of the server.
 pub(super) fn miss(expected: impl Into<String>, actual: impl Into<String>) -> Fault {
-    Fault::Miss { expected: expected.into(), actual: actual.into(), lenient: false, took: None }
+    let (expected, actual) = (expected.into(), actual.into());
+    Fault::Miss { expected, actual, lenient: false, unanswered: false, took: None }
 }
 
 /// The failure of a recommendation inside a case of a higher level.
@@ -92,10 +93,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// A failure for this reaction; where nothing came in time, a busy host looks the same.
 pub(super) fn miss_of(expected: impl Into<String>, answer: &wire::Result<Head>) -> Fault {
-    let fault = miss(expected, describe(answer));
     match answer {
-        Err(wire::Error::Timeout { patience, .. }) => fault.too_slow(*patience),
-        _ => fault,
+        Err(error) => Fault::instead_of(expected, error),
+        Ok(head) => miss(expected, head.summary()),
     }
 }
 

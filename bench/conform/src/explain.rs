@@ -21,8 +21,8 @@ impl Facts {
         let meaning = match case.level {
             Level::Must => "MUST: a failure is FAIL",
             Level::MustContract => {
-                "MUST* of this project's own contract, not of a standard: a failure is FAIL, but \
-                only a server that offers the contract's endpoints is asked"
+                "MUST* of this project's own contract, not of a standard: a failure is FAIL of a \
+                server that serves the contract, and NON-STRICT of any other"
             }
             Level::Should => "SHOULD: a failure is NON-STRICT, unexpected with --strict",
             Level::Info => "INFO: no standard demands it, a fact is recorded",
@@ -35,7 +35,9 @@ impl Facts {
             match (case.scope, case.in_handler) {
                 (Scope::Sse, _) => "the event stream",
                 (Scope::Http, true) => "HTTP below it, where a handler or its route can fix it",
-                (Scope::Http, false) => "the HTTP library below it; a handler seldom can fix it",
+                (Scope::Http, false) => {
+                    "HTTP below it, in the library; a handler seldom can fix it"
+                }
             },
         );
         facts.line("since", case.since);

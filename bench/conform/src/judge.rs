@@ -273,10 +273,12 @@ pub(super) fn blank<T, N: fmt::Display>(case: &Case<T, N>, deviations: &Deviatio
 /// The verdict on a fault in a case of this level.
 fn verdict_of(fault: &Fault, level: Level) -> Verdict {
     match fault {
-        Fault::Miss { lenient, .. } => match level {
+        Fault::Miss { lenient, unanswered, .. } => match level {
             Level::Info => Verdict::Info,
             Level::Should => Verdict::NonStrict,
             _ if *lenient => Verdict::NonStrict,
+            // Standards set no time for an answer; the contract of this workspace does.
+            Level::Must if *unanswered => Verdict::NonStrict,
             Level::Must | Level::MustContract => Verdict::Fail,
         },
         Fault::Skip(_) => Verdict::Skip,
@@ -295,7 +297,9 @@ fn shown(text: &str) -> String {
             break;
         }
         match character {
-            _ if character.is_control() => out.extend(character.escape_default()),
+            _ if character.is_control() || wire::steers(character) => {
+                out.extend(character.escape_default());
+            }
             _ => out.push(character),
         }
     }
@@ -322,12 +326,30 @@ mod tests {
             expected: String::new(),
             actual: String::new(),
             lenient,
+            unanswered: false,
             took: None,
         };
+        let unanswered = Fault::Miss {
+            expected: String::new(),
+            actual: String::new(),
+            lenient: false,
+            unanswered: true,
+            took: None,
+        };
+        assert_eq!(verdict_of(&unanswered, Level::Must), Verdict::NonStrict);
+        assert_eq!(verdict_of(&unanswered, Level::MustContract), Verdict::Fail);
         assert_eq!(verdict_of(&miss(false), Level::Must), Verdict::Fail);
         assert_eq!(verdict_of(&miss(true), Level::Must), Verdict::NonStrict);
         assert_eq!(verdict_of(&miss(false), Level::Should), Verdict::NonStrict);
         assert_eq!(verdict_of(&miss(false), Level::Info), Verdict::Info);
+    }
+
+    #[test]
+    fn text_of_a_server_steers_no_terminal() {
+        assert_eq!(
+            shown("a\r\u{1b}[31m\u{202e}\u{200b}ü\""),
+            "a\\r\\u{1b}[31m\\u{202e}\\u{200b}ü\""
+        );
     }
 
     /// The result of [`settled`] for attempts: `p`ass or `m`iss, a capital letter for one that

@@ -257,7 +257,7 @@ fn read(socket: &mut TcpStream, wait: Duration) -> Vec<u8> {
 fn judge(attempt: &Attempt, answer: &[u8]) -> Result<u64, Failure> {
     if !answer.is_empty() && !answer.starts_with(b"HTTP/1.") && !attempt.begins_http2() {
         let begin = &answer[..answer.len().min(40)];
-        return Err(broken(format!("the answer is no HTTP/1.1: \"{}\"", begin.escape_ascii())));
+        return Err(broken(format!("the answer is no HTTP/1.1: \"{}\"", wire::shown(begin))));
     }
     let mut count = 0;
     for (status, head) in heads(answer) {

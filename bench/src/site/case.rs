@@ -173,7 +173,7 @@ pub(super) fn all(field: &Field) -> Markup {
         p {
             "Each case is one claim that is true of every server, or client, that conforms. "
             b { "MUST" } ": a standard demands it. " b { "SHOULD" } ": a standard or practice recommends it. "
-            b { "MUST*" } ": a promise of the servers of this repository, asked of no other. " b { "INFO" } ": a fact."
+            b { "MUST*" } ": the contract of this repository demands it of the servers that serve it; of others it is a recommendation. " b { "INFO" } ": a fact."
         }
         @for category in categories {
             h2 { @match category.side { Side::Server => "Servers", Side::Client => "Clients" } ": " (category) }

@@ -45,10 +45,13 @@ fn the_scope_says_which_failures_fail_the_run() {
     let (code, stdout, _) = conform(&[&url, "--only", only]);
     assert_eq!(code, Some(0), "{stdout}");
     assert!(stdout.contains("FAIL       S2.07"), "all failures are shown: {stdout}");
-    assert!(stdout.contains("your stream (SSE)          1 passed, 0 failed\n"), "{stdout}");
-    let words = "the HTTP library below it  0 passed, 2 failed; fails no run without --scope all";
+    assert!(stdout.contains("your stream (SSE) 1 passed, 0 failed\n"), "{stdout}");
+    let words = "HTTP below it     0 passed, 2 failed; fails no run without --scope all";
     assert!(stdout.contains(words), "{stdout}");
     assert!(stdout.contains("to fix    ") && stdout.contains("a handler seldom can"), "{stdout}");
+    let (code, stdout, _) = conform(&[&url, "--only", "S9.10"]);
+    assert_eq!(code, Some(0), "{stdout}");
+    assert!(stdout.contains("1 failed; fails no run without --scope all"), "{stdout}");
     assert_eq!(conform(&[&url, "--only", only, "--scope", "http"]).0, Some(1));
     assert_eq!(conform(&[&url, "--only", only, "--scope", "all"]).0, Some(1));
 }
@@ -164,4 +167,32 @@ fn a_baseline_that_is_written_makes_the_same_run_succeed() {
     std::fs::write(&file, &text).unwrap();
     assert_eq!(run(&["--baseline", &file, "--write-baseline", &file]).0, Some(0));
     assert_eq!(folder.read("known.toml"), text);
+}
+
+#[test]
+fn a_run_that_is_ended_before_it_judged_says_so() {
+    let folder = Folder::new("ended-early");
+    let (said, requests) = std::sync::mpsc::channel();
+    let said = std::sync::Mutex::new(said);
+    // Not even the first question is answered.
+    let deaf = Hostile::start(move |mut socket, _| {
+        let _ = said.lock().unwrap().send(read_request(&mut socket));
+        let _ = socket.set_read_timeout(None);
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let json = folder.file("a.json");
+    let child = Command::new(env!("CARGO_BIN_EXE_sse-bench"))
+        .args(["conform", "server", &deaf.url(), "--patience-ms", "120000", "--json", &json])
+        .current_dir(workspace())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !requests.recv_timeout(Duration::from_secs(60)).unwrap().starts_with("GET ") {}
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("nothing was judged until then"), "{stderr}");
+    assert!(!stderr.contains("this is what was found"), "{stderr}");
 }

@@ -2,12 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use conform::Verdict;
 use conform::server::{Selection, Target, check_each};
+use conform::{Profile, Verdict};
 
 use crate::bounded;
 use crate::target::{self, Hostile, read_request};
@@ -85,4 +85,41 @@ fn a_server_of_one_thread_is_not_accused_of_the_heads_that_wait_for_it() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     let judged = results.iter().filter(|it| it.verdict == Verdict::Pass);
     assert!(judged.count() >= 2, "{results:#?}");
+}
+
+/// Answers the stream as any client asks for it, and a path that it does not have. Any other request gets no answer,
+/// and its connection stays open.
+fn tarpit() -> Hostile {
+    let plain = OnceLock::new();
+    Hostile::start(move |mut socket, number| {
+        let request = read_request(&mut socket);
+        if is_for_stream(&request) && plain.get_or_init(|| request.clone()) == &request {
+            return target::stream(socket, number, &request);
+        }
+        if request.starts_with("GET /conformance-no-such-path HTTP/1.1\r\n") {
+            return not_found(&mut socket);
+        }
+        let _ = socket.set_read_timeout(None);
+        let _ = socket.read_to_end(&mut Vec::new());
+    })
+}
+
+/// No standard says within which time a request is answered, so silence breaks none.
+#[test]
+fn no_requirement_fails_for_the_lack_of_an_answer_alone() {
+    let server = tarpit();
+    let target = Target::url(&server.url(), PATIENCE).unwrap().probe(&[]).unwrap();
+    let skipped = ["S10.09".to_owned()];
+    let selection = Selection::new(&[], &skipped).unwrap().with_profile(Profile::Generic);
+    let results = check_each(&target, &selection, &conform::Deviations::default(), &|_| {});
+    let wrong: Vec<_> = results
+        .iter()
+        .filter(|it| !matches!(it.verdict, Verdict::Pass | Verdict::Info | Verdict::Skip))
+        .filter(|it| it.verdict != Verdict::NonStrict)
+        .map(|it| (it.id.as_str(), it.verdict, it.actual.as_deref()))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let silent = |id: &str| results.iter().find(|it| it.id == id).unwrap().verdict;
+    assert_eq!((silent("S9.10"), silent("S9.02")), (Verdict::NonStrict, Verdict::NonStrict));
+    assert_eq!(silent("S9.01"), Verdict::Skip);
 }

@@ -229,7 +229,7 @@ fn framing(method: &str, head: &Head) -> Result<Framing> {
                 .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
             let length = digits.and_then(|text| text.parse().ok());
             length.map(Framing::Length).ok_or_else(|| {
-                Error::Syntax(format!("Content-Length {:?}", lengths[0].escape_ascii().to_string()))
+                Error::Syntax(format!("Content-Length \"{}\"", crate::shown(lengths[0])))
             })
         }
         (Coding::None, _) => Err(Error::Syntax("several Content-Length lines".to_owned())),
@@ -277,7 +277,7 @@ fn trailer(line: &[u8]) -> Result<usize> {
 
 fn syntax(what: &str, at: &[u8]) -> Error {
     let excerpt = &at[..at.len().min(40)];
-    Error::Syntax(format!("{what} at \"{}\"", excerpt.escape_ascii()))
+    Error::Syntax(format!("{what} at \"{}\"", crate::shown(excerpt)))
 }
 
 #[cfg(test)]

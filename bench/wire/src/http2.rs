@@ -275,7 +275,7 @@ impl Http2 {
         let mut words = frame.describe();
         for (name, value) in fields {
             let value = if is_secret(name) { b"(not shown)" } else { value.as_slice() };
-            words += &format!(", {}: {}", name.escape_ascii(), value.escape_ascii());
+            words += &format!(", {}: {}", crate::shown(name), crate::shown(value));
         }
         self.connection.log().describe(self.connection.number(), side, &words);
     }

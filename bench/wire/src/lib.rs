@@ -20,6 +20,7 @@ pub mod peer;
 pub mod publish;
 mod response;
 pub mod server;
+mod shown;
 mod stream;
 pub mod tls;
 
@@ -33,6 +34,7 @@ pub use location::{Location, base_url};
 pub use log::{Budget, Log, Sent, Side};
 pub use message::{Head, Request};
 pub use response::{Piece, ResponseDecoder};
+pub use shown::{shown, steers};
 pub use stream::{End, Event, EventStream, Window};
 pub use tls::{Tls, Trust};
 

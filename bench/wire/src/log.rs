@@ -332,8 +332,8 @@ impl Entry {
     /// A line, without its middle if it is long.
     fn shown(&self, line: &[u8]) -> String {
         match self.secret_name(line) {
-            Some(name) => format!("{}: (not shown)", name.escape_ascii()),
-            None if line.len() <= LINE_BYTES => line.escape_ascii().to_string(),
+            Some(name) => format!("{}: (not shown)", crate::shown(name)),
+            None if line.len() <= LINE_BYTES => crate::shown(line),
             None => {
                 let (first, rest) = line.split_at(LINE_FIRST_BYTES);
                 let (left_out, last) = rest.split_at(rest.len() - TAIL_BYTES);
@@ -352,7 +352,7 @@ fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 }
 
 fn elided(first: &[u8], left_out: usize, last: &[u8]) -> String {
-    let (first, last) = (first.escape_ascii(), last.escape_ascii());
+    let (first, last) = (crate::shown(first), crate::shown(last));
     format!("{first} … {left_out} bytes left out … {last}").trim().to_owned()
 }
 
@@ -428,6 +428,51 @@ mod tests {
             text.contains("> \\xff\\xff") && text.contains("… 4836 bytes left out … \\xff"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn text_is_shown_as_it_was_sent_and_only_the_rest_is_escaped() {
+        let shown = |bytes: &[u8]| {
+            let log = Log::new();
+            log.add(1, Side::Received, bytes);
+            log.render().lines().map(|it| it[15..].to_owned()).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(shown(b"data: {\"a\":'1'}\n"), r#"data: {"a":'1'}\n"#);
+        assert_eq!(shown("naïve ✓ 😀".as_bytes()), "naïve ✓ 😀");
+        assert_eq!(shown(b"a\\n\r\n\t\0\x1b[31m\x7f"), r"a\\n\r\n|\t\x00\x1b[31m\x7f");
+        assert_eq!(shown(b"\xff\xc3("), r"\xff\xc3(");
+        let steering =
+            "\u{85}\u{9b}\u{61c}\u{200b}\u{200d}\u{200e}\u{2028}\u{202e}\u{2066}\u{feff}";
+        let escaped: String = steering.chars().flat_map(char::escape_unicode).collect();
+        assert_eq!(shown(steering.as_bytes()), escaped);
+    }
+
+    #[test]
+    fn a_character_that_is_split_is_there_in_parts() {
+        let log = Log::new();
+        log.add(1, Side::Received, b"a\xe2\x82");
+        log.add(1, Side::Received, b"\xacb");
+        let text = log.render();
+        assert!(text.contains(r"< a\xe2\x82") && text.contains(r"< \xacb"), "{text}");
+        // Wherever the middle of a long line is left out, no byte is lost or shown as another.
+        for before in 0..6 {
+            let log = Log::new();
+            log.add(
+                1,
+                Side::Received,
+                format!("{}{}", "x".repeat(before), "€".repeat(400)).as_bytes(),
+            );
+            let text = log.render();
+            let left_out = text.split("… ").nth(1).unwrap().split(' ').next().unwrap();
+            let whole = text.matches(['€', 'x']).map(str::len).sum::<usize>();
+            let parts = text.matches(r"\x").count();
+            // The x of an escape is no letter of the line.
+            assert_eq!(
+                whole + left_out.parse::<usize>().unwrap(),
+                before + 1200,
+                "{parts}: {text}"
+            );
+        }
     }
 
     #[test]

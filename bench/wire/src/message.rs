@@ -137,7 +137,7 @@ impl Head {
             return Err(Error::SpeaksTls);
         }
         if !b"HTTP/1.".starts_with(start) {
-            let words = format!("a head that begins \"{}\"", start.escape_ascii());
+            let words = format!("a head that begins \"{}\"", crate::shown(start));
             return Err(Error::Syntax(words));
         }
         if bytes.len() > HEAD_LIMIT {
@@ -230,7 +230,7 @@ impl Head {
 }
 
 fn parse_status_line(line: &[u8]) -> Result<(u8, u16)> {
-    let bad = || Error::Syntax(format!("status line \"{}\"", line.escape_ascii()));
+    let bad = || Error::Syntax(format!("status line \"{}\"", crate::shown(line)));
     let rest = line.strip_prefix(b"HTTP/1.").ok_or_else(bad)?;
     // One digit, a space, three digits, a space; the reason may be empty (RFC 9112, 4).
     let [minor, b' ', a, b, c, rest @ ..] = rest else { return Err(bad()) };
@@ -243,7 +243,7 @@ fn parse_status_line(line: &[u8]) -> Result<(u8, u16)> {
 }
 
 fn parse_header_line(line: &[u8]) -> Result<(String, Vec<u8>)> {
-    let bad = |what: &str| Error::Syntax(format!("{what} in line \"{}\"", line.escape_ascii()));
+    let bad = |what: &str| Error::Syntax(format!("{what} in line \"{}\"", crate::shown(line)));
     let colon = line.iter().position(|&byte| byte == b':').ok_or_else(|| bad("no colon"))?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {

@@ -89,7 +89,7 @@ impl ReceivedRequest {
             [] => format!("no {name}"),
             values => {
                 let values: Vec<_> =
-                    values.iter().map(|it| format!("{name}: {}", it.escape_ascii())).collect();
+                    values.iter().map(|it| format!("{name}: {}", crate::shown(it))).collect();
                 values.join(" and ")
             }
         }

@@ -179,7 +179,7 @@ fn common_name(subject: &[u8]) -> Option<String> {
     let at = memchr::memmem::find(subject, &COMMON_NAME)? + COMMON_NAME.len();
     let length = usize::from(*subject.get(at + 1)?);
     let text = subject.get(at + 2..at + 2 + length)?;
-    Some(text.escape_ascii().to_string()).filter(|it| !it.is_empty())
+    Some(crate::shown(text)).filter(|it| !it.is_empty())
 }
 
 /// `--insecure`: the key is checked, the name and the issuer are not.

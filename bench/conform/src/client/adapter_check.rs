@@ -153,10 +153,11 @@ fn end(context: &CaseContext) -> Result<(), Fault> {
 
 fn with_stderr(session: &mut ClientSession<'_>, fault: Fault) -> Fault {
     match (fault, session.client.last_words()) {
-        (Fault::Miss { expected, actual, lenient, took }, Some(words)) => Fault::Miss {
+        (Fault::Miss { expected, actual, lenient, unanswered, took }, Some(words)) => Fault::Miss {
             expected,
             actual: format!("{actual}; its stderr: {words}"),
             lenient,
+            unanswered,
             took,
         },
         (fault, _) => fault,

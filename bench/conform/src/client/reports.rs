@@ -142,7 +142,7 @@ impl ClientReport {
             Ok(Line::Closed) => ClientReport::Closed,
             Err(error) => {
                 let excerpt = &line[..line.len().min(80)];
-                ClientReport::Garbage(format!("\"{}\" ({error})", excerpt.escape_ascii()))
+                ClientReport::Garbage(format!("\"{}\" ({error})", wire::shown(excerpt)))
             }
         }
     }

@@ -60,8 +60,8 @@ Verdicts:
   ERROR       the harness failed
   KNOWN       a failure that is listed as known
 
-Failures are of the stream (sse) or of the HTTP library below it (http). All are shown, and \
---scope says which of them fail the run.
+Failures are of the stream (sse) or of the HTTP below it (http): there in the handler or in the \
+library, as each says. All are shown, and --scope says which of them fail the run.
 
 Exit codes:
   0  all as expected
@@ -88,7 +88,7 @@ pub struct ServerArgs {
     /// How results are judged
     #[command(flatten)]
     pub judge: JudgeArgs,
-    /// Which failures fail the run: those of the stream, of the HTTP library below it, or all
+    /// Which failures fail the run: those of the stream, of the HTTP below it, or all
     /// [default: all for a server of this workspace, sse for any other]
     #[arg(
         long,
@@ -160,7 +160,7 @@ pub struct ServerArgs {
 pub enum FailScope {
     /// Of the event stream
     Sse,
-    /// Of the HTTP library below it
+    /// Of the HTTP below it
     Http,
     /// All
     All,

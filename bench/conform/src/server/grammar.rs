@@ -77,7 +77,7 @@ pub(super) fn has(block: &[&[u8]], field: &[u8]) -> bool {
 /// A block as text on one line, for "actual".
 pub(super) fn show(block: &[&[u8]]) -> String {
     let text = block.join(&b"\n"[..]);
-    format!("\"{}\"", text[..text.len().min(200)].escape_ascii())
+    format!("\"{}\"", wire::shown(&text[..text.len().min(200)]))
 }
 
 #[cfg(test)]

@@ -115,6 +115,7 @@ impl OwnProcess {
             expected: "an exit after SIGTERM".to_owned(),
             actual: format!("it still runs {} s after the signal", STOP_DEADLINE.as_secs()),
             lenient: false,
+            unanswered: false,
             took: Some(STOP_DEADLINE),
         };
         match self.process {

@@ -513,7 +513,7 @@ impl Carried {
 
     /// The bytes, for "actual".
     pub(super) fn shown(&self) -> String {
-        format!("\"{}\"", self.raw[..self.raw.len().min(400)].escape_ascii())
+        format!("\"{}\"", wire::shown(&self.raw[..self.raw.len().min(400)]))
     }
 }
 

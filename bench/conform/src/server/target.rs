@@ -448,6 +448,13 @@ impl Target {
         &self.capabilities
     }
 
+    /// Whether it has an endpoint of this workspace's contract: then the promises of the contract bind it.
+    pub(super) fn serves_contract(&self) -> bool {
+        [Need::Script, Need::Topics, Need::Endpoints]
+            .iter()
+            .any(|it| self.capabilities.contains(it))
+    }
+
     /// Whether the user of the suite says that it is theirs.
     pub fn is_own(&self) -> bool {
         self.own

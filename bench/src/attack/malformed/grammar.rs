@@ -197,7 +197,7 @@ impl Attempt {
     pub fn shown(&self) -> String {
         const SHOWN: usize = 160;
         let bytes = self.pieces.concat();
-        let begin = bytes[..bytes.len().min(SHOWN)].escape_ascii();
+        let begin = wire::shown(&bytes[..bytes.len().min(SHOWN)]);
         format!("{} bytes in {} pieces: \"{begin}\"", bytes.len(), self.pieces.len())
     }
 }

@@ -13,7 +13,7 @@ use client::arguments::Wanted;
 use conform::server::{Selection, Target, check_each};
 use conform::{CaseResult, Deviations, Profile, Verdict};
 
-use self::server::{PLAIN, Says, Second, Ways, Wrong, start};
+use self::server::{PLAIN, Says, Second, Unflushed, Ways, Wrong, start};
 
 /// Short, because rows wait for it; what is slow in a row is so beside this.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -24,6 +24,7 @@ const JUDGED: usize = 30;
 fn innocents() -> Vec<(&'static str, Ways, &'static [&'static str])> {
     let says = |says| Ways { says, ..PLAIN };
     let second = |second_stream| Ways { second_stream, ..PLAIN };
+    let unflushed = |unflushed| Ways { unflushed: Some(unflushed), ..PLAIN };
     vec![
         ("plain", PLAIN, &[]),
         ("silent", says(Says::Nothing), &["S5.05"]),
@@ -42,6 +43,10 @@ fn innocents() -> Vec<(&'static str, Ways, &'static [&'static str])> {
         ("huge events", says(Says::Huge), &[]),
         // 3 s to a patience of 5 s.
         ("a late head", Ways { head_delay: PATIENCE.mul_f64(0.6), ..PLAIN }, &[]),
+        // A handler of Node without flushHeaders: the head leaves with the first event, 1 to 4 s to a patience of 5 s.
+        ("a head with the first event", unflushed(Unflushed::AtEvent), &["S9.01"]),
+        ("the same, and HEAD has no answer", unflushed(Unflushed::Never), &["S9.02"]),
+        ("the same, and HEAD is closed without one", unflushed(Unflushed::Closes), &["S9.02"]),
         (
             "takes what is long",
             Ways { target_limit: 128 * 1024, head_limit: 2 << 20, ..PLAIN },

@@ -31,6 +31,8 @@ pub struct Ways {
     /// Interim answers before a body is read.
     pub continues: usize,
     pub head_delay: Duration,
+    /// The head waits for the first event, and so does the answer to HEAD, or it never comes.
+    pub unflushed: Option<Unflushed>,
     /// The longest target that it takes.
     pub target_limit: usize,
     /// The most bytes of a head that it takes.
@@ -59,6 +61,7 @@ pub const PLAIN: Ways = Ways {
     second_stream: Second::Served,
     continues: 1,
     head_delay: Duration::ZERO,
+    unflushed: None,
     target_limit: 8192,
     head_limit: 64 * 1024,
     method_status: 405,
@@ -102,6 +105,17 @@ pub enum Second {
     Waits,
 }
 
+/// The answer to HEAD of a handler that does not flush its head; it runs on, and its connection takes nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unflushed {
+    /// With the first event.
+    AtEvent,
+    /// Not at all.
+    Never,
+    /// Not at all, and the connection ends.
+    Closes,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     Nothing,
@@ -143,6 +157,7 @@ enum Body {
 struct Shared {
     is_busy: AtomicBool,
     newest: AtomicUsize,
+    opened: AtomicUsize,
     worker: Mutex<()>,
 }
 
@@ -208,8 +223,22 @@ fn respond(
     let allow = if ways.post_only { "Allow: POST\r\n" } else { "Allow: GET, HEAD\r\n" };
     if request.method == "HEAD" && !ways.post_only {
         let connection = if closes { "Connection: close\r\n" } else { "" };
-        socket.write_all(format!("{}{connection}\r\n", stream_head(ways)).as_bytes())?;
-        return Ok(!closes);
+        let head = format!("{}{connection}\r\n", stream_head(ways));
+        match ways.unflushed {
+            None => {
+                socket.write_all(head.as_bytes())?;
+                return Ok(!closes);
+            }
+            Some(Unflushed::Closes) => return Ok(false),
+            Some(Unflushed::AtEvent) => {
+                thread::sleep(first_event(shared));
+                socket.write_all(head.as_bytes())?;
+            }
+            Some(Unflushed::Never) => {}
+        }
+        socket.set_read_timeout(None)?;
+        io::copy(socket, &mut io::sink())?;
+        return Ok(false);
     }
     if !takes_body(socket, buffer, request, ways, allow)? {
         return Ok(false);
@@ -224,6 +253,9 @@ fn respond(
         return say(status, if status == 405 { allow } else { "" });
     }
     thread::sleep(ways.head_delay);
+    if ways.unflushed.is_some() {
+        thread::sleep(first_event(shared));
+    }
     let number = shared.newest.fetch_add(1, SeqCst) + 1;
     if let Second::Refused(status) = ways.second_stream {
         if shared.is_busy.swap(true, SeqCst) {
@@ -236,6 +268,12 @@ fn respond(
     let is_newest =
         || ways.second_stream != Second::Replaces || shared.newest.load(SeqCst) == number;
     Ok(stream(socket, request, ways, &is_newest)? && !closes)
+}
+
+/// The time to the first event, another one for each stream: 1 to 4 s to a patience of 5 s.
+fn first_event(shared: &Shared) -> Duration {
+    let parts = [0.2, 0.5, 0.8];
+    super::PATIENCE.mul_f64(parts[shared.opened.fetch_add(1, SeqCst) % parts.len()])
 }
 
 /// Reads the body, if there is one; whether the connection goes on.

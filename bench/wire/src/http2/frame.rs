@@ -280,9 +280,9 @@ fn setting_name(number: u16) -> String {
 
 /// Data for a log: on one line, and not all of it.
 fn shown(data: &[u8]) -> String {
-    let text = data[..data.len().min(SHOWN_BYTES)].escape_ascii();
+    let text = crate::shown(&data[..data.len().min(SHOWN_BYTES)]);
     match data.len().checked_sub(SHOWN_BYTES) {
-        None | Some(0) => text.to_string(),
+        None | Some(0) => text,
         Some(more) => format!("{text} … {more} more bytes"),
     }
 }

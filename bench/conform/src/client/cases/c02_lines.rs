@@ -314,7 +314,7 @@ pub(super) static CASES: &[Case] = &[
                 stream.stream(text);
                 let events = vectors::events_at_end(&mut session)?;
                 let same = same_events(&events, &[message("a", "")]);
-                same.map_err(|fault| fault.within("", &format!("{}: ", text.escape_ascii())))
+                same.map_err(|fault| fault.within("", &format!("{}: ", wire::shown(text))))
             })?;
             pass()
         },

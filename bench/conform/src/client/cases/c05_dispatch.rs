@@ -167,7 +167,7 @@ pub(super) static CASES: &[Case] = &[
                 stream.chunk(right);
                 let events = session.events_to_mark(&mut stream)?;
                 let same = same_events(&events, &[message("first", ""), message("right", "")]);
-                let words = format!("{}, then {}: ", left.escape_ascii(), right.escape_ascii());
+                let words = format!("{}, then {}: ", wire::shown(left), wire::shown(right));
                 same.map_err(|fault| fault.within("", &words))
             })?;
             pass()

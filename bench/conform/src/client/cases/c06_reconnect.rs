@@ -412,7 +412,7 @@ fn carries(request: &ReceivedRequest, id: &[u8]) -> Result<(), Fault> {
     let values = request.all(ID);
     let (fine, expected) = match id {
         b"" => (values.is_empty(), format!("no {ID}")),
-        id => (values == [id], format!("{ID}: {}", id.escape_ascii())),
+        id => (values == [id], format!("{ID}: {}", wire::shown(id))),
     };
     ensure(fine, expected, request.shown(ID))
 }

@@ -116,6 +116,7 @@ pub(super) static CASES: &[Case] = &[
                     expected,
                     actual: format!("{actual} after an empty retry"),
                     lenient: true,
+                    unanswered: false,
                     took,
                 }),
                 outcome => outcome.and_then(|()| pass()),

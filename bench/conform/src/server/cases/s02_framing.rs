@@ -403,7 +403,7 @@ fn http10_no_chunked(target: &Target) -> Outcome {
     let first_line = stream.raw().split(|&byte| matches!(byte, b'\r' | b'\n')).next();
     let first_line = first_line.unwrap_or_default();
     let is_size = !first_line.is_empty() && first_line.iter().all(u8::is_ascii_hexdigit);
-    let actual = format!("a first line \"{}\"", first_line.escape_ascii());
+    let actual = format!("a first line \"{}\"", wire::shown(first_line));
     ensure(!is_size, "the bare stream", actual)?;
     pass()
 }

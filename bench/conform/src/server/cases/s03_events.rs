@@ -144,7 +144,7 @@ fn events_at_all(target: &Target) -> Outcome {
             moments.len()
         )));
     }
-    let excerpt = raw[..raw.len().min(200)].escape_ascii();
+    let excerpt = wire::shown(&raw[..raw.len().min(200)]);
     let expected = "an event, or only comments";
     let actual = format!("{meant} lines at {} moments, and no event: \"{excerpt}\"", moments.len());
     // Lines of data may become one after all, if its blank line comes some day.

@@ -42,7 +42,7 @@ pub(super) static CASES: &[Case] = &[
                 Err(error) => {
                     let at = error.valid_up_to();
                     let excerpt = &bytes[at..bytes.len().min(at + 16)];
-                    let actual = format!("\"{}\" at byte {at}", excerpt.escape_ascii());
+                    let actual = format!("\"{}\" at byte {at}", wire::shown(excerpt));
                     Err(miss("valid UTF-8", actual))
                 }
             }
@@ -144,7 +144,7 @@ pub(super) static CASES: &[Case] = &[
         fix: "Keep U+0000 out of ids: clients ignore the field.",
         run: |target| {
             for id in ids(target)? {
-                ensure(!id.contains(&0), "no NUL in an id", format!("\"{}\"", id.escape_ascii()))?;
+                ensure(!id.contains(&0), "no NUL in an id", format!("\"{}\"", wire::shown(&id)))?;
             }
             pass()
         },
@@ -163,7 +163,7 @@ pub(super) static CASES: &[Case] = &[
             for id in &ids {
                 // NUL is the claim of S3.08.
                 let is_safe = id.iter().all(|byte| !byte.is_ascii_control() || *byte == 0);
-                let actual = format!("the id \"{}\"", id.escape_ascii());
+                let actual = format!("the id \"{}\"", wire::shown(id));
                 let expected = "ids without control characters and outer spaces";
                 ensure(is_safe && id.trim_ascii() == id, expected, actual)?;
             }
@@ -255,8 +255,8 @@ fn terminated_in_a_window(target: &Target) -> Outcome {
     let pending = lines.rsplit(|line| line.is_empty()).next().unwrap_or_default();
     let pending = pending.iter().chain(std::iter::once(&rest));
     let pending: Vec<_> = pending.filter(|line| !line.is_empty() && line[0] != b':').collect();
-    let text: Vec<_> = pending.iter().map(|line| line.escape_ascii().to_string()).collect();
-    let actual = format!("{} ms of silence after {text:?}", silence.as_millis());
+    let text: Vec<_> = pending.iter().map(|it| format!("\"{}\"", wire::shown(it))).collect();
+    let actual = format!("{} ms of silence after {}", silence.as_millis(), text.join(", "));
     ensure(pending.is_empty(), "a blank line before the silence", actual)?;
     pass()
 }
@@ -267,7 +267,7 @@ fn known_fields(target: &Target) -> Outcome {
     for line in lines(bytes).0 {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         let known = name.is_empty() || [&b"data"[..], b"event", b"id", b"retry"].contains(&name);
-        let actual = format!("the line \"{}\"", line.escape_ascii());
+        let actual = format!("the line \"{}\"", wire::shown(line));
         ensure(known, "only comments, data, event, id and retry", actual)?;
     }
     pass()
@@ -280,7 +280,7 @@ fn retry_digits(target: &Target) -> Outcome {
         let mut stream = target.script(&[json!({ "retry": 1500 }), data("x")])?;
         stream.read_to_end()?;
         let is_said = memchr::memmem::find(stream.raw(), b"retry").is_some();
-        let actual = format!("\"{}\"", stream.raw().escape_ascii());
+        let actual = format!("\"{}\"", wire::shown(stream.raw()));
         ensure(is_said, "the retry of the script", actual)?;
         bytes.extend_from_slice(b"\n\n");
         bytes.extend_from_slice(stream.raw());
@@ -296,7 +296,7 @@ fn retry_digits(target: &Target) -> Outcome {
         let number: Option<u64> = digits.and_then(|text| text.parse().ok());
         let holds = number.is_some_and(|number| number <= RETRY_LIMIT_MS);
         let expected = format!("retry: digits, at most {RETRY_LIMIT_MS}");
-        ensure(holds, expected, format!("\"{}\"", line.escape_ascii()))?;
+        ensure(holds, expected, format!("\"{}\"", wire::shown(line)))?;
     }
     fact(format!("{} retry lines", retries.len()))
 }

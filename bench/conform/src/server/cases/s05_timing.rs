@@ -302,7 +302,7 @@ fn heartbeat_silent(target: &Target) -> Outcome {
     let before = stream.raw().len();
     stream.next_piece()?;
     let raw = stream.raw()[before..].to_vec();
-    let actual = format!("\"{}\"", raw.escape_ascii());
+    let actual = format!("\"{}\"", wire::shown(&raw));
     ensure(!stream.has_event(), "no event from a heartbeat", &actual)?;
     // With or without its blank line: rocket's comes without.
     let is_silent = lines(&raw).0.iter().all(|line| line.is_empty() || line[0] == b':');

@@ -117,7 +117,7 @@ pub(super) fn closes_after_faulty_framing(
     }
     match connection.read_to_close() {
         Ok(rest) => {
-            let actual = format!("\"{}\" after the answer", rest.escape_ascii());
+            let actual = format!("\"{}\" after the answer", wire::shown(&rest));
             ensure(rest.is_empty(), "one answer", actual)?;
         }
         Err(Error::Timeout { .. }) => {

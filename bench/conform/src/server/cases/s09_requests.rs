@@ -2,6 +2,7 @@
 
 use super::CASE;
 use super::s09_framing::closes_after_faulty_framing;
+use crate::case::is_unanswered;
 use crate::expect::{describe, ensure, fact, is_stream, miss, miss_of, pass, status_in};
 use crate::server::{Case, Fault, Level, Need, Outcome, Scope, Target};
 use serde_json::Value;
@@ -305,7 +306,17 @@ pub(super) static CASES: &[Case] = &[
             connection.send(&request.to_bytes())?;
             let mut statuses = Vec::new();
             for _ in 0..=INTERIM_LIMIT {
-                let head = connection.read_head()?;
+                let head = match connection.read_head() {
+                    // It did wait for the body, or it is slow to answer at all.
+                    Err(error) if is_unanswered(&error) && statuses.is_empty() => {
+                        connection.send(b"body")?;
+                        let after = connection.read_head()?.summary();
+                        let actual = format!("{error}, and {after} once the body was there");
+                        let expected = "100 Continue, or a final answer, before the body";
+                        return Err(miss(expected, actual).too_slow(target.patience()));
+                    }
+                    head => head?,
+                };
                 if head.status >= 200 {
                     statuses.push(head.summary());
                     return fact(statuses.join(", then "));

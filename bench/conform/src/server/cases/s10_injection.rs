@@ -131,7 +131,7 @@ pub(super) static CASES: &[Case] = &[
             let Some((_, stream)) = played(target, &[item])? else { return pass() };
             let raw = stream.raw();
             let is_sent = memchr::memchr(0, raw).is_some();
-            ensure(!is_sent, "no NUL in the stream", format!("\"{}\"", raw.escape_ascii()))?;
+            ensure(!is_sent, "no NUL in the stream", format!("\"{}\"", wire::shown(raw)))?;
             pass()
         },
         ..CASE
@@ -257,7 +257,7 @@ fn played(target: &Target, items: &[Value]) -> Result<Option<(Vec<Event>, EventS
 fn injects_nothing(target: &Target, items: &[Value], intended: fn(&Event) -> bool) -> Outcome {
     let Some((events, stream)) = played(target, items)? else { return pass() };
     let holds = events.len() <= 1 && events.iter().all(intended) && stream.retries().is_empty();
-    let actual = format!("\"{}\"", stream.raw().escape_ascii());
+    let actual = format!("\"{}\"", wire::shown(stream.raw()));
     ensure(holds, "the scripted event alone, repaired or refused", actual)?;
     pass()
 }
@@ -376,7 +376,7 @@ fn reflects_nothing(target: &Target, request: &[u8]) -> Result<(), Fault> {
     }
     for line in bytes.split(|byte| matches!(byte, b'\r' | b'\n')) {
         let is_injected = line.starts_with(b"data: injected") || line.starts_with(b"X-Injected");
-        let actual = format!("the line \"{}\"", line.escape_ascii());
+        let actual = format!("the line \"{}\"", wire::shown(line));
         ensure(!is_injected, "no line from the request", actual)?;
     }
     Ok(())

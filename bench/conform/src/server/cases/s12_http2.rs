@@ -207,7 +207,7 @@ pub(super) fn early_head(target: &Target) -> Outcome {
 }
 
 fn line((name, value): &Field) -> String {
-    format!("{}: {}", name.escape_ascii(), value.escape_ascii())
+    format!("{}: {}", wire::shown(name), wire::shown(value))
 }
 
 fn is_well_formed((name, value): &Field) -> bool {
