@@ -14,6 +14,7 @@ mod headline;
 mod html;
 mod load_page;
 mod plot;
+mod ranking;
 mod remarks;
 mod render;
 mod summary;
@@ -37,7 +38,7 @@ pub use figure::{Distributions, FIGURES, Figure, Figures, HEADLINES, Unit, signi
 pub(crate) use headline::cost_rows;
 pub use headline::headline_markdown;
 pub use html::html;
-pub(crate) use html::{CHART_STYLE, front_charts, page_of};
+pub(crate) use html::{CHART_STYLE, Frame, front_charts, page_of};
 pub use load_page::load_page;
 pub use render::{markdown, text};
 use summary::Noises;
@@ -156,6 +157,13 @@ pub struct Conformance {
     pub unexpected: Vec<String>,
     /// How long it took, seconds.
     pub took_s: f64,
+}
+
+impl Conformance {
+    /// How many of those that failed are recommendations.
+    pub(crate) fn recommendations(&self) -> usize {
+        self.missed.len().saturating_sub(self.failed as usize)
+    }
 }
 
 /// One server under one workload.

@@ -27,7 +27,7 @@ use document::{Links, rendered};
 use field::Field;
 use page::{MATRIX_SCRIPT, Page, STYLE, TABLE_SCRIPT};
 
-use crate::report::{CHART_STYLE, page_of};
+use crate::report::{CHART_STYLE, Frame, page_of};
 
 /// The style that is of the site alone.
 const SITE_STYLE: &str = include_str!("site/site.css");
@@ -43,6 +43,10 @@ const DOCUMENTS: [(&str, &str, &str); 2] = [
     ("bench/METHODOLOGY.md", "methodology.html", "Method"),
     ("bench/COSTS.md", "costs.html", "Where the cost is"),
 ];
+
+/// Reports that are pages, in the words of the menu.
+const FIGURES: &str = "Figures";
+const SCALING: &str = "How cost grows";
 
 /// How to make a site.
 #[derive(Debug, clap::Args)]
@@ -108,9 +112,13 @@ fn build(field: &Field, out: &Path, repository: Option<&str>) -> Result<(usize, 
         });
     }
     documents(field, repository, &mut add)?;
-    for (path, report) in [("figures.html", field.figures()), ("scaling.html", field.scaling())] {
+    for (path, title, report) in
+        [("figures.html", FIGURES, field.figures()), ("scaling.html", SCALING, field.scaling())]
+    {
         if let Some(report) = report {
-            files.push((path.to_owned(), page_of(report, &figures_links(field))));
+            let head = page::head(&menu, menu.len(), path, "");
+            let frame = Frame { title, head: Some((head, page::HEAD_STYLE)), links: Vec::new() };
+            files.push((path.to_owned(), page_of(report, &frame)));
         }
     }
     files.extend(badges(field));
@@ -137,7 +145,7 @@ fn clear(out: &Path) -> Result<()> {
 
 /// Styles and scripts.
 fn shared() -> Vec<(String, String)> {
-    let style = format!("{}{CHART_STYLE}{SITE_STYLE}", matrix::style());
+    let style = format!("{}{CHART_STYLE}{}{SITE_STYLE}", matrix::style(), page::HEAD_STYLE);
     [
         (MARK, String::new()),
         (STYLE, style),
@@ -159,10 +167,10 @@ fn menu(field: &Field) -> Vec<(String, String)> {
         ("sets.html", "Sets"),
     ];
     if field.figures().is_some() {
-        menu.push(("figures.html", "Figures"));
+        menu.push(("figures.html", FIGURES));
     }
     if field.scaling().is_some() {
-        menu.push(("scaling.html", "How cost grows"));
+        menu.push(("scaling.html", SCALING));
     }
     let documents = DOCUMENTS.iter().filter(|it| field.root.join(it.0).exists());
     menu.extend(documents.map(|it| (it.1, it.2)));
@@ -172,10 +180,19 @@ fn menu(field: &Field) -> Vec<(String, String)> {
     menu.into_iter().map(|(path, words)| (path.to_owned(), words.to_owned())).collect()
 }
 
+/// The page of a matrix; one for all results of that side.
+fn matrix_file(side: Side) -> &'static str {
+    match side {
+        Side::Server => "servers.html",
+        Side::Client => "clients.html",
+    }
+}
+
 fn matrix_page(field: &Field, side: Side) -> Page<'static> {
-    let (path, title) = match side {
-        Side::Server => ("servers.html", "Servers: the matrix"),
-        Side::Client => ("clients.html", "Clients: the matrix"),
+    let path = matrix_file(side);
+    let title = match side {
+        Side::Server => "Servers: the matrix",
+        Side::Client => "Clients: the matrix",
     };
     let document = field.document(side);
     let programs = field.latest(side);
@@ -237,8 +254,11 @@ fn documents(
     add: &mut impl FnMut(Page<'_>),
 ) -> Result<()> {
     let there: Vec<_> = DOCUMENTS.iter().filter(|it| field.root.join(it.0).exists()).collect();
-    let pages: HashMap<String, String> =
+    let mut pages: HashMap<String, String> =
         there.iter().map(|it| (it.0.to_owned(), it.1.to_owned())).collect();
+    for (folder, side) in &field.matrices {
+        pages.insert(format!("bench/results/{folder}/matrix.html"), matrix_file(*side).to_owned());
+    }
     for (path, address, title) in there {
         let text = std::fs::read_to_string(field.root.join(path))
             .with_context(|| format!("cannot read {path}"))?;
@@ -260,14 +280,6 @@ fn documents(
 fn document_page<'p>(path: &'p str, title: &'p str, body: &Markup) -> Page<'p> {
     let body = html! { div.document { (body) } };
     Page { path, title, description: title, body, scripts: &[] }
-}
-
-/// Where the page of figures leads.
-fn figures_links(field: &Field) -> Vec<(&'static str, String)> {
-    let menu = [("start", "index.html"), ("what each server conforms to", "servers.html")];
-    let documents = DOCUMENTS.iter().filter(|it| field.root.join(it.0).exists());
-    let documents = documents.map(|it| (it.2, it.1));
-    menu.into_iter().chain(documents).map(|(words, path)| (words, path.to_owned())).collect()
 }
 
 /// A badge for each program, and one for each set.

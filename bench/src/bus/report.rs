@@ -225,7 +225,7 @@ impl Report {
         let (early, tables) = (self.early(), self.tables());
         format!(
             "{head}, load {} at the beginning; {framework}, {build} build, {broker}{early}.\n\n{tables}",
-            environment.load_average
+            environment.load()
         )
     }
 

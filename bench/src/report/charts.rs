@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use load::Workload;
-use load::stats::EQUIVALENT;
+use load::stats::{EQUIVALENT, Spread};
 use maud::Markup;
 
 use super::figure::{CPU, FIRST_EVENT_P99, LATENCY_P50, LATENCY_P99, MEMORY, SKEW_P50};
 use super::plot::{self, Axis, Dot, Scale, Series};
+use super::ranking::Ranking;
 use super::render;
 use super::{Figure, Measure, Report, Row, Unit, significant};
 
@@ -118,10 +119,9 @@ fn line(row: &Row, looks: &BTreeMap<String, Look>, points: Vec<(f64, f64)>) -> S
     Series { name: row.key(), colour: look.colour, dashed: look.dashed, points, marked: false }
 }
 
-/// The server with the lowest of these values, floor apart.
-fn lowest(values: &[(String, f64)]) -> Option<(&str, f64)> {
-    let servers = values.iter().filter(|it| !is_a_floor(&it.0));
-    servers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|it| (it.0.as_str(), it.1))
+/// The ranking of these values, floor apart.
+fn ranking(values: Vec<(String, Spread)>, unit: Unit) -> Ranking {
+    Ranking::of(values.into_iter().filter(|it| !is_a_floor(&it.0)).collect(), unit)
 }
 
 /// Whether a row of that name is a floor, the coalescing one too, and no server.
@@ -152,21 +152,14 @@ fn latency(report: &Report, workload: &str, looks: &BTreeMap<String, Look>) -> O
             let latency = row.cell(workload)?.latency.as_ref()?;
             // The number of the tables: the line below it is of all rounds merged.
             let rounds = measure(row, workload, figure)?.value;
-            ranked.push((row.key(), rounds.median, rounds));
+            ranked.push((row.key(), rounds));
             let points: Vec<_> =
                 latency.curve.iter().map(|(q, ns)| (1.0 / (1.0 - q), *ns as f64 / 1e6)).collect();
             most = most.max(points.last().map_or(0.0, |it| it.0));
             Some(line(row, looks, points))
         })
         .collect();
-    ranked.retain(|it| !is_a_floor(&it.0));
-    ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let (best, value, rounds) = ranked.first()?;
-    // Ranges that overlap show no order.
-    let shared = match ranked.get(1) {
-        Some((next, _, its)) if its.min <= rounds.max => format!("; {next} is within its range"),
-        _ => String::new(),
-    };
+    let found = ranking(ranked, figure.unit).words(words, &format!("has the lowest {words}"))?;
     let mut x = Axis::new("percentile of deliveries", Scale::Log);
     x.ticks =
         [(2.0, "50"), (10.0, "90"), (100.0, "99"), (1e3, "99.9"), (1e4, "99.99"), (1e5, "99.999")]
@@ -178,8 +171,7 @@ fn latency(report: &Report, workload: &str, looks: &BTreeMap<String, Look>) -> O
     };
     let mut y = Axis::new("latency from the schedule, ms", Scale::Log);
     y.words = |it| format!("{} ms", significant(it));
-    let value = figure.unit.write(*value);
-    let title = format!("{workload}: {best} has the lowest {words}, {value} ms{shared}");
+    let title = format!("{workload}: {found}");
     let caption = "The number above is the median of the rounds; the lines are of all rounds merged, and end where \
                    fewer than ten deliveries are beyond. Grey: the floor, what the kernel alone takes.";
     let drawing = plot::lines(&title, &x, &y, &series);
@@ -201,12 +193,10 @@ fn bars(
         _ => 1.0,
     };
     let mut values = Vec::new();
-    let mut one_round = true;
     let mut rows: Vec<Dot> = drawn(report)
         .filter_map(|row| {
             let it = measure(row, workload, figure)?.value;
-            values.push((row.key(), it.median));
-            one_round &= it.n == 1;
+            values.push((row.key(), it));
             Some(Dot {
                 name: row.key(),
                 colour: looks[&row.key()].colour,
@@ -218,31 +208,15 @@ fn bars(
         })
         .collect();
     rows.sort_by(|a, b| a.value.total_cmp(&b.value));
-    let (best, value) = lowest(&values)?;
-    let mut servers = rows.iter().filter(|it| it.colour.is_some());
-    let (first, next) = (servers.next(), servers.next());
-    // Ranges that overlap show no order.
-    let shared = match (first, next) {
-        (Some(first), Some(next)) if next.low <= first.high => {
-            format!("; {} is within its range", next.name)
-        }
-        _ => String::new(),
-    };
+    let words = label.split(',').next().unwrap_or_default();
+    let found = ranking(values, unit).words(words, finding)?;
     let mut x = Axis::new(label, Scale::Linear);
     x.from_zero = true;
     let (least, most) = (rows.first()?.low, rows.last()?.value);
     if least > 0.0 && most / least > LINEAR_UP_TO {
         x = Axis::new(&format!("{label}, logarithmic"), Scale::Log);
     }
-    let suffix = unit.suffix();
-    let title = if one_round {
-        let words = label.split(',').next().unwrap_or_default();
-        let slowest = values.iter().map(|it| it.1).fold(value, f64::max);
-        let (best, worst) = (unit.write(value), unit.write(slowest));
-        format!("{workload}: {best} to {worst}{suffix} {words}; one round is not a ranking")
-    } else {
-        format!("{workload}: {best} {finding}, {}{suffix}{shared}", unit.write(value))
-    };
+    let title = format!("{workload}: {found}");
     let caption = "Dot: median of the rounds; line: smallest to largest round.";
     let drawing = plot::dots(&title, &x, &rows, None, None);
     Some(Chart { title, caption, drawing })
@@ -286,7 +260,12 @@ fn forest(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<Chart> {
         let x = Axis::new("multiple of the floor in the same round, 95 % interval", Scale::Log);
         let band = Some((1.0 - EQUIVALENT, 1.0 + EQUIVALENT));
         let drawing = plot::dots(&title, &x, &rows, Some(1.0), band);
-        let caption = "Intervals that overlap show no difference. Shaded: ±5 % of the floor.";
+        let caption = if rows.iter().any(|it| it.name.contains(super::TWIN)) {
+            "Intervals that overlap show no difference. Shaded: ±5 % of the floor. (twin): the same server once more, to \
+             show how far two equals lie apart."
+        } else {
+            "Intervals that overlap show no difference. Shaded: ±5 % of the floor."
+        };
         charts.push(Chart { title, caption, drawing });
     }
     charts
@@ -309,33 +288,33 @@ fn over(
     number: fn(&str) -> Option<f64>,
     figure: &Figure,
     scale: f64,
-) -> (Vec<Series>, f64, Vec<(String, f64)>) {
+) -> Option<(Vec<Series>, f64, Ranking)> {
     let workloads = report.workloads.iter();
     let numbers: Vec<_> =
         workloads.filter_map(|it| Some((number(&it.name)?, it.name.as_str()))).collect();
-    let (mut last_number, mut lasts) = (0.0, Vec::new());
+    let mut lasts = Vec::new();
     let line_of = |row: &Row| {
-        let point = |(number, name): &(f64, &str)| {
-            Some((*number, measure(row, name, figure)?.value.median / scale))
-        };
+        let point =
+            |(number, name): &(f64, &str)| Some((*number, measure(row, name, figure)?.value));
         let mut points: Vec<_> = numbers.iter().filter_map(point).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let last = *points.last().filter(|_| points.len() > 1)?;
-        last_number = last.0;
-        lasts.push((row.key(), last.1));
+        let (last, value) = *points.last().filter(|_| points.len() > 1)?;
+        lasts.push((last, row.key(), value));
+        let points = points.into_iter().map(|(at, it)| (at, it.median / scale)).collect();
         Some(Series { marked: true, ..line(row, looks, points) })
     };
     let series = drawn(report).filter_map(line_of).collect();
-    (series, last_number, lasts)
+    let last = lasts.iter().map(|it| it.0).max_by(f64::total_cmp)?;
+    // A server that got less far has no value there.
+    lasts.retain(|it| it.0 == last);
+    let values = lasts.into_iter().map(|(_, key, value)| (key, value)).collect();
+    Some((series, last, ranking(values, figure.unit)))
 }
 
 fn fan_out(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
-    let (series, count, lasts) = over(report, looks, by_subscribers, &LATENCY_P50, 1e6);
-    let (best, value) = lowest(&lasts)?;
-    let title = format!(
-        "Latency of a broadcast grows with its subscribers: at {count}, {best} has the lowest median, {} ms",
-        significant(value)
-    );
+    let (series, count, ranking) = over(report, looks, by_subscribers, &LATENCY_P50, 1e6)?;
+    let found = ranking.words("median", "has the lowest median")?;
+    let title = format!("Latency of a broadcast grows with its subscribers: at {count}, {found}");
     let mut x = Axis::new("subscribers of one topic", Scale::Log);
     x.words = |it| format!("{it:.0} subscribers");
     let mut y = Axis::new("median latency, ms", Scale::Log);
@@ -352,10 +331,9 @@ fn growth(report: &Report, looks: &BTreeMap<String, Look>) -> Vec<Chart> {
     let mut bytes = Axis::new("bytes of a message, for 100 subscribers", Scale::Log);
     bytes.words = |it| format!("{it:.0} bytes");
     let chart = |number, x: &Axis, caption| {
-        let (series, last, lasts) = over(report, looks, number, &CPU, 1.0);
-        let (best, value) = lowest(&lasts)?;
-        let (at, value) = ((x.words)(last), CPU.unit.write(value));
-        let title = format!("CPU for an event: at {at}, {best} takes the least, {value} ns");
+        let (series, last, ranking) = over(report, looks, number, &CPU, 1.0)?;
+        let (at, found) = ((x.words)(last), ranking.words("of CPU", "takes the least")?);
+        let title = format!("CPU for an event: at {at}, {found}");
         let mut y = Axis::new("CPU time of the server for a delivered event, ns", Scale::Log);
         y.words = |it| format!("{} ns", significant(it));
         let drawing = plot::lines(&title, x, &y, &series);
@@ -376,7 +354,7 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
         .filter_map(|row| {
             let cell = row.cell("idle")?;
             let slope = cell.summary.as_ref()?.get(&MEMORY)?;
-            slopes.push((row.key(), slope.value.median));
+            slopes.push((row.key(), slope.value));
             let used = super::used(&cell.windows);
             let window = used.first()?;
             let points: Vec<_> = window
@@ -389,11 +367,9 @@ fn memory(report: &Report, looks: &BTreeMap<String, Look>) -> Option<Chart> {
             Some(series)
         })
         .collect();
-    let (best, value) = lowest(&slopes)?;
-    let title = format!(
-        "idle: {best} takes the least memory for a stream, {} KiB",
-        Unit::Kibibytes.write(value)
-    );
+    let found = ranking(slopes, MEMORY.unit)
+        .words("of memory for a stream", "takes the least memory for a stream")?;
+    let title = format!("idle: {found}");
     let mut x = Axis::new("open streams", Scale::Linear);
     x.from_zero = true;
     x.words = |it| format!("{it:.0} streams");

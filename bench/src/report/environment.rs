@@ -27,7 +27,7 @@ pub struct Environment {
     pub open_files: u64,
     /// `net.core.somaxconn`.
     pub somaxconn: u64,
-    /// The load averages when the run began, as the kernel prints them.
+    /// The load averages of 1, 5 and 15 minutes when the run began.
     pub load_average: String,
     /// Which core the server ran on, if it was pinned.
     pub server_core: Option<usize>,
@@ -70,12 +70,22 @@ impl Environment {
             system: after(&os_release, "PRETTY_NAME=").trim_matches('"').into(),
             open_files,
             somaxconn: line("/proc/sys/net/core/somaxconn").parse().unwrap_or(0),
-            load_average: line("/proc/loadavg"),
+            load_average: averages(&line("/proc/loadavg")),
             server_core: None,
             generator_core: None,
             rustc: command("rustc", &["--version"]),
             commit,
         }
+    }
+
+    /// The host in a few words.
+    pub(crate) fn host(&self) -> String {
+        format!("{}, {} cores", self.cpu, self.cores)
+    }
+
+    /// The three load averages; older documents have tasks and a process id behind them.
+    pub(crate) fn load(&self) -> String {
+        averages(&self.load_average)
     }
 
     /// The head of a document about a run: its title, the command, when and where; the last sentence is still open.
@@ -91,6 +101,11 @@ fn line(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
+/// The first three numbers of `/proc/loadavg`.
+fn averages(loadavg: &str) -> String {
+    loadavg.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
 fn after<'t>(text: &'t str, key: &str) -> &'t str {
     text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim()
 }
@@ -99,4 +114,17 @@ fn command(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
     text.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_three_averages_of_old_documents_too() {
+        let old = "17.21 16.62 15.57 1/360 17298";
+        let environment = Environment { load_average: old.into(), ..Environment::default() };
+        assert_eq!(environment.load(), "17.21 16.62 15.57");
+        assert_eq!(Environment::read(0, 1).load_average.split(' ').count(), 3);
+    }
 }

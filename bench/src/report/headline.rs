@@ -21,7 +21,7 @@ pub fn headline_markdown(report: &Report, verdicts: &[Run]) -> String {
         let verdict = judged.iter().position(is_this).map(|at| judged.remove(at));
         let failed = match (verdict, &row.conformance) {
             (Some(run), _) => failures(run.summary.failed, run.summary.non_strict),
-            (None, Some(it)) => failures(it.failed as usize, it.missed.len() - it.failed as usize),
+            (None, Some(it)) => failures(it.failed as usize, it.recommendations()),
             (None, None) => NOTHING.into(),
         };
         let headline = row.cell(HEADLINE).and_then(|it| it.summary.as_ref());

@@ -14,6 +14,9 @@ const STYLE: &str = include_str!("report.css");
 /// The style of charts, wherever they stand.
 pub(crate) const CHART_STYLE: &str = include_str!("charts.css");
 
+/// The title of a report that stands alone.
+const TITLE: &str = "SSE servers measured";
+
 /// In a checkout: how it is measured, and where the matrices of verdicts are.
 const METHODOLOGY: &str = "bench/METHODOLOGY.md";
 const RESULTS: &str = "bench/results";
@@ -21,9 +24,18 @@ const RESULTS: &str = "bench/results";
 /// Values of the lines in charts.
 const SCRIPT: &str = include_str!("report.js");
 
+/// The title and the links around a report.
+pub(crate) struct Frame<'f> {
+    pub(crate) title: &'f str,
+    /// A menu above it, and its style.
+    pub(crate) head: Option<(Markup, &'f str)>,
+    /// Further reading: words and address.
+    pub(crate) links: Vec<(&'f str, String)>,
+}
+
 /// The whole page, with links to what lies beside its folder.
 pub fn html(report: &Report, folder: &Path) -> String {
-    page_of(report, &links(folder))
+    page_of(report, &Frame { title: TITLE, head: None, links: links(folder) })
 }
 
 /// The charts of a front page: the finding, the drawing, how to read it.
@@ -33,17 +45,17 @@ pub(crate) fn front_charts(
     charts::front(report).into_iter().map(|it| (it.title, it.drawing, it.caption))
 }
 
-/// The whole page, with these links.
-pub(crate) fn page_of(report: &Report, links: &[(&str, String)]) -> String {
+/// The whole page, in this frame.
+pub(crate) fn page_of(report: &Report, frame: &Frame<'_>) -> String {
     let body = html! {
-        h1 { "SSE servers measured" }
+        h1 { (frame.title) }
         @for line in remarks::warnings(report) {
             p class="bad" { (line) }
         }
         p class="soft" {
             (report.began) ", profile " (report.profile) "; one host, loopback, unreviewed. Made by "
-            code { (report.command) } "; " code { "sse-bench report DIR" } " renders it again. "
-            @for (words, target) in links { a href=(target) { (words) } " " }
+            code { (report.command) } "; " code { "sse-bench report DIR" } " renders it again."
+            @for (words, target) in &frame.links { " · " a href=(target) { (words) } }
         }
         (summary(report))
         h2 { "Charts" }
@@ -72,11 +84,16 @@ pub(crate) fn page_of(report: &Report, links: &[(&str, String)]) -> String {
             }
         }
     };
-    page(&format!("SSE servers measured, {}", report.began), &body)
+    framed(&format!("{}, {}", frame.title, report.began), frame.head.as_ref(), &body)
 }
 
 /// A page with this title and body.
 pub(super) fn page(title: &str, body: &Markup) -> String {
+    framed(title, None, body)
+}
+
+/// A page with this title and body, and a head with its style.
+fn framed(title: &str, head: Option<&(Markup, &str)>, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -84,9 +101,12 @@ pub(super) fn page(title: &str, body: &Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width,initial-scale=1";
                 title { (title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(CHART_STYLE)) (PreEscaped(table::style())) }
+                style { (PreEscaped(STYLE)) (PreEscaped(CHART_STYLE)) (PreEscaped(table::style()))
+                    @if let Some((_, style)) = head { (PreEscaped(*style)) }
+                }
             }
             body {
+                @if let Some((head, _)) = head { (head) }
                 main { (body) }
                 script { (PreEscaped(SCRIPT)) (PreEscaped(table::SCRIPT)) }
             }
@@ -95,12 +115,18 @@ pub(super) fn page(title: &str, body: &Markup) -> String {
     page.into_string() + "\n"
 }
 
+/// How many columns of numbers the summary has in a window of less than 1000 pixels, which README has, too, and of less
+/// than 1360.
+const FEW: usize = 4;
+const MOST: usize = 8;
+
 fn summary(report: &Report) -> Markup {
     let (title, table) = render::summary(report);
     html! {
         h2 { "Summary" }
         p { "Columns: " (title.strip_prefix("Summary: ").unwrap_or(&title)) "." }
-        (table.html())
+        (table.html_fitting(FEW, MOST))
+        p class="soft fewer" { "Columns without room are left out here; a wider window shows all." }
         p class="soft" {
             "× is the multiple of the floor, a bare one-thread server in the same rounds: taken within each round, then \
              averaged, so it is no quotient of two medians. A click on a title sorts."
@@ -127,14 +153,25 @@ fn belief(report: &Report) -> Markup {
 }
 
 fn conformance(report: &Report) -> Markup {
-    let mut table = Table::new(2, ["server", "failed cases", "passed", "failed"]);
+    let mut table = Table::new(
+        2,
+        [
+            "server",
+            "failed cases and recommendations",
+            "passed",
+            "failed",
+            "recommendations failed",
+        ],
+    );
     let mut is_any = false;
     for (row, it) in report.rows.iter().filter_map(|row| Some((row, row.conformance.as_ref()?))) {
         is_any = true;
         let missed =
             if it.missed.is_empty() { render::NOTHING.into() } else { it.missed.join(", ") };
-        let name = render::name(row).join(" ");
-        table.row(vec![name, missed, it.passed.to_string(), it.failed.to_string()]);
+        let numbers = [it.passed as usize, it.failed as usize, it.recommendations()];
+        let mut cells = vec![render::title(row), missed];
+        cells.extend(numbers.map(|it| it.to_string()));
+        table.row(cells);
     }
     html! { @if is_any { h2 { "Conformance" } (table.html()) } }
 }
@@ -179,9 +216,17 @@ mod tests {
             assert!(!addresses.contains(outside), "{outside}");
         }
         assert!(page.contains("prefers-color-scheme: dark") && page.contains("<main>"));
-        assert!(page.contains("broadcast-1000: 20 to 20 ns CPU time of the server"));
-        assert!(page.contains("one round is not a ranking"));
+        let alone = "broadcast-1000: 20 ns CPU time of the server for a delivered event, of good shared alone";
+        assert!(page.contains(alone));
         let mut more = report();
+        let (good, lossy) = (more.rows[1].cells.clone(), &mut more.rows[2]);
+        lossy.cells = good;
+        for window in lossy.cells.iter_mut().flat_map(|it| &mut it.windows) {
+            window.figures.cpu_ns_per_event = Some(30.0);
+        }
+        more.summarise();
+        let once = "broadcast-1000: 20 to 30 ns CPU time of the server for a delivered event; one round is not a ranking";
+        assert!(html(&more, folder).contains(once));
         for cell in more.rows.iter_mut().flat_map(|row| &mut row.cells) {
             let again = super::super::Window { round: 2, ..cell.windows[0].clone() };
             cell.windows.push(again);
@@ -192,6 +237,31 @@ mod tests {
         assert!(page.len() < 400_000);
         // The script may say it.
         assert!(!page.split("<script>").next().unwrap().contains("NaN"));
+    }
+
+    #[test]
+    fn failed_recommendations_are_told_from_failed_demands() {
+        let mut report = report();
+        let missed = ["S4.03-crlf-in-data", "S4.06-empty-data", "S10.06-hostile-no-crash"];
+        report.rows[1].conformance.as_mut().unwrap().missed = missed.map(str::to_owned).into();
+        let page = html(&report, Path::new("/nowhere"));
+        assert!(page.contains("data-title=\"failed cases and recommendations\""), "{page}");
+        assert!(page.contains("data-title=\"recommendations failed\">2<"), "{page}");
+        let text = render::markdown(&report);
+        assert!(text.contains("good 1.2.3 shared, failed 1, recommendations 2: S4.03"), "{text}");
+    }
+
+    #[test]
+    fn a_twin_is_explained_where_it_first_stands_and_once() {
+        let mut report = report();
+        let mut twin = report.rows[1].clone();
+        twin.twin_of = Some(twin.key());
+        twin.server += super::super::TWIN;
+        report.rows.push(twin);
+        let text = render::markdown(&report);
+        assert_eq!(text.matches(render::TWIN_WORDS).count(), 1, "{text}");
+        report.rows.pop();
+        assert!(!render::markdown(&report).contains(render::TWIN_WORDS));
     }
 
     #[test]

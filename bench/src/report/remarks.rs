@@ -3,7 +3,7 @@
 use load::stats::CONFIDENCE;
 
 use super::figure::LATENCY_P50;
-use super::render::{interval, milliseconds, name};
+use super::render::{interval, milliseconds, title};
 use super::{Cell, Figure, Generator, Report};
 
 /// The share of a window waited for a core from which a reader is warned; a quiet host stays below
@@ -50,7 +50,7 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
         if let Some(it) = row.conformance.as_ref().filter(|it| !it.unexpected.is_empty()) {
             lines.push(format!(
                 "Unexpected: {}: {}. Look closer: sse-bench conform server {}",
-                name(row).join(" "),
+                title(row),
                 it.unexpected.join(", "),
                 row.server
             ));
@@ -65,9 +65,11 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
     }
     for row in &report.rows {
         let faults = row.cells.iter().filter_map(|it| Some((&it.workload, it.fault()?)));
-        lines.extend(faults.map(|(workload, fault)| {
-            format!("No number: {}, {workload}: {fault}.", name(row).join(" "))
-        }));
+        lines.extend(
+            faults.map(|(workload, fault)| {
+                format!("No number: {}, {workload}: {fault}.", title(row))
+            }),
+        );
     }
     lines.extend(trust(report));
     lines.push(format!(
@@ -88,7 +90,7 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
         lines.insert(
             0,
             format!(
-                "The host was busy: in the worst window the generator waited {:.0} % of the time \
+                "The host was busy: in the worst window with latencies the generator waited {:.0} % of the time \
                  for its core, and latencies are wide for that reason. Measure again when it is \
                  quiet.",
                 100.0 * share
@@ -117,8 +119,8 @@ fn busy(report: &Report) -> Option<f64> {
 /// The harness's own share in the numbers.
 fn generator(report: &Report) -> Vec<String> {
     let mut lines = vec![format!(
-        "The generator used at most {:.0} % of its core (at 90 % it would be the bottleneck), took \
-         at most {:.2} events a read, and its publisher was at most {} ms late (p99 of the worst \
+        "Where latency is measured, the generator used at most {:.0} % of its core (at 90 % it would be the \
+         bottleneck), took at most {:.2} events a read, and its publisher was at most {} ms late (p99 of the worst \
          window): the harness's own share in the latencies.",
         100.0 * most(report, |it| it.cpu_share),
         most(report, |it| it.events_per_read),
@@ -130,7 +132,7 @@ fn generator(report: &Report) -> Vec<String> {
             lines.push(format!(
                 "Generator-bound: {}, {}. Its rate and latency are a bound, not the server's own; \
                  compare its CPU time.",
-                name(row).join(" "),
+                title(row),
                 cell.workload
             ));
         }
@@ -165,14 +167,14 @@ pub(super) fn trust(report: &Report) -> Vec<String> {
         ));
     }
     lines.push(format!(
-        "{} windows; the host was disturbed in {}, {} were measured again.",
+        "{} windows; the host was disturbed in {}, {} measured again.",
         trust.windows, trust.poisoned, trust.repeated
     ));
     if let Some(it) = &report.bare_loop {
         let fine = if it.ratio.estimate <= it.limit { "within" } else { "ABOVE" };
         lines.push(format!(
             "The generator takes {:.0} ns of CPU for an event, a bare receive loop {:.0} ns: {} \
-             times as much, {fine} the limit of {}.",
+             times as much; the value is {fine} the limit of {}.",
             it.generator_ns,
             it.bare_ns,
             interval(it.ratio),
@@ -198,10 +200,43 @@ pub(super) fn environment(report: &Report) -> Vec<(&'static str, String)> {
         ("Limits", format!("{} open files, somaxconn {}", it.open_files, it.somaxconn)),
         ("Server", core(it.server_core)),
         ("Generator", core(it.generator_core)),
-        ("Load average at the start", it.load_average.clone()),
+        ("Load average at the start", it.load()),
         ("Compiler", it.rustc.clone()),
         ("Commit", it.commit.clone()),
         ("Order", format!("random, seed {}", report.seed)),
         ("Took", format!("{:.0} s", report.took_s)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use load::stats::Ratio;
+
+    use super::super::BareLoop;
+    use super::super::render::tests::report;
+    use super::*;
+
+    #[test]
+    fn a_row_without_an_encoding_has_its_name_alone() {
+        let mut report = report();
+        report.rows[0].cells[0].summary.as_mut().unwrap().generator_bound = true;
+        let lines = remarks(&report).join("\n");
+        assert!(lines.contains("Generator-bound: floor, broadcast-1000. "), "{lines}");
+        assert!(lines.contains("Where latency is measured, the generator used at most"), "{lines}");
+    }
+
+    #[test]
+    fn the_value_and_not_its_interval_is_within_the_limit() {
+        let mut report = report();
+        let ratio = Ratio {
+            estimate: 1.08,
+            low: 0.88,
+            high: 1.33,
+            ..Ratio::of(vec![1.0, 1.1], 0.95).unwrap()
+        };
+        report.bare_loop = Some(BareLoop { generator_ns: 4.0, bare_ns: 3.0, ratio, limit: 1.25 });
+        let lines = trust(&report).join("\n");
+        let words = "1.08 [0.88–1.33] times as much; the value is within the limit of 1.25.";
+        assert!(lines.contains(words), "{lines}");
+    }
 }

@@ -81,10 +81,15 @@ pub fn markdown(report: &Report) -> String {
         let passed = if it.passed { "found" } else { "NOT FOUND" };
         out.push_str(&format!("- {}: {} in truth, {passed}: {}\n", it.what, it.truth, it.found));
     }
-    out.push_str("\n## Failed cases\n\n");
+    out.push_str("\n## Failed cases and recommendations\n\n");
     for row in &report.rows {
         if let Some(it) = row.conformance.as_ref().filter(|it| !it.missed.is_empty()) {
-            out.push_str(&format!("- {}: {}\n", name(row).join(" "), it.missed.join(", ")));
+            let (failed, recommendations) = (it.failed, it.recommendations());
+            out.push_str(&format!(
+                "- {}, failed {failed}, recommendations {recommendations}: {}\n",
+                title(row),
+                it.missed.join(", ")
+            ));
         }
     }
     out.push_str("\n## Limits of the numbers\n\n");
@@ -104,6 +109,10 @@ pub(super) fn doubt(report: &Report) -> String {
     why.collect()
 }
 
+/// Where a twin first stands.
+pub(super) const TWIN_WORDS: &str =
+    "(twin): the same server once more, to show how far two equals lie apart.";
+
 /// Every table: the summary first.
 pub(super) fn tables(report: &Report) -> Vec<(String, Table)> {
     let mut tables = vec![summary(report)];
@@ -112,7 +121,16 @@ pub(super) fn tables(report: &Report) -> Vec<(String, Table)> {
         report.rows.iter().filter_map(|row| row.cell(&it.name)).any(|it| !it.windows.is_empty())
     };
     let measured = report.workloads.iter().filter(measured);
-    tables.extend(measured.map(|workload| figures(report, workload)));
+    let mut explained = false;
+    for workload in measured {
+        let (mut title, table) = figures(report, workload);
+        let has_twin = |row: &Row| row.twin_of.is_some() && row.cell(&workload.name).is_some();
+        if !explained && report.rows.iter().any(has_twin) {
+            explained = true;
+            title = format!("{title} {TWIN_WORDS}");
+        }
+        tables.push((title, table));
+    }
     tables
 }
 
@@ -170,11 +188,17 @@ pub(super) fn summary(report: &Report) -> (String, Table) {
         cells.push(sum(|it| it.duplicates).to_string());
         table.row(cells);
     }
+    let table = table.without_empty(NOTHING);
     let title = broadcast(report).map_or("Summary".into(), |broadcast| {
-        format!(
-            "Summary: conformance; CPU and latency of {broadcast}; memory of an idle stream; calls that write; \
-             deliveries of all workloads"
-        )
+        let parts = [
+            ("failed", "conformance".to_owned()),
+            ("CPU ns/event", format!("CPU and latency of {broadcast}")),
+            ("KiB/stream", "memory of an idle stream".to_owned()),
+            ("writes/event", "calls that write".to_owned()),
+            ("delivered", "deliveries of all workloads".to_owned()),
+        ];
+        let parts = parts.into_iter().filter(|it| table.has(it.0)).map(|it| it.1);
+        format!("Summary: {}", parts.collect::<Vec<_>>().join("; "))
     });
     (title, table)
 }
@@ -259,7 +283,7 @@ fn figures(report: &Report, workload: &Workload) -> (String, Table) {
         cells.push(format!("{}{n}{disturbed}{bound}", summary.rounds));
         table.row(cells);
     }
-    (format!("{}: {}", workload.name, workload.question), table)
+    (format!("{}: {}", workload.name, workload.question), table.without_empty(NOTHING))
 }
 
 pub(super) fn cells_of<'r>(
@@ -279,6 +303,13 @@ pub(super) fn name(row: &Row) -> Vec<String> {
         None => row.server.clone(),
     };
     vec![server, row.encoding.clone().unwrap_or_else(|| NOTHING.into())]
+}
+
+/// A row in a sentence: its name, and its encoding if it has one.
+pub(super) fn title(row: &Row) -> String {
+    let mut parts = name(row);
+    parts.retain(|it| it != NOTHING);
+    parts.join(" ")
 }
 
 /// `1.93`
@@ -399,7 +430,7 @@ pub(super) mod tests {
         let words: Vec<_> = line.split_whitespace().collect();
         let expected = [
             "good", "1.2.3", "shared", "40", "1", "20", "2.00", "0.20", "2.00", "0.40", "2.00",
-            "0.60", "–", "1.00", "all", "100", "0", "0",
+            "0.60", "1.00", "all", "100", "0", "0",
         ];
         assert_eq!(words, expected);
     }
@@ -415,7 +446,7 @@ pub(super) mod tests {
             // First that it cannot tell, then the finding, then the first table.
             let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}\n{text}"));
             assert_eq!(at("This run cannot tell: two copies"), 0);
-            assert!(at("Findings\n- broadcast-1000: 20 to 20 ns") < at("Summary"), "{text}");
+            assert!(at("Findings\n- broadcast-1000: 20 ns CPU") < at("Summary"), "{text}");
             assert!(at("Summary") < at("× is the multiple of the floor"), "{text}");
         }
         let narrow = text(&report, Paint::plain().of_columns(80), false);

@@ -105,17 +105,21 @@ impl Trust {
             ));
         }
         if self.poisoned_with_fault > 0 {
+            let (windows, they_do) = match self.poisoned_with_fault {
+                1 => ("1 disturbed window".to_owned(), "it does"),
+                many => (format!("{many} disturbed windows"), "they do"),
+            };
             self.doubts.push(format!(
-                "in {} disturbed windows a stream opened late or an event was lost, by \
-                the server or by the host; they do not count where another is left",
-                self.poisoned_with_fault
+                "in {windows} a stream opened late or an event was lost, by the server or by the host; {they_do} not \
+                 count where another is left"
             ));
         }
         let disturbed = self.poisoned_but_used;
         if disturbed > 0 {
+            let are = if disturbed == 1 { "is" } else { "are" };
             let words = format!(
                 "the host was disturbed in {} of {} windows, and {disturbed} of the {rounds} rounds \
-                 that count are among them",
+                 that count {are} among them",
                 self.poisoned, self.windows
             );
             let proves_nothing = disturbed as f64 > DISTURBED_MAX * rounds as f64;
@@ -168,6 +172,18 @@ mod tests {
         assert!(sound.twin.iter().all(|it| it.ratio.n == 10 && it.ratio.contains_one()));
         let wrong = with(1.1, 0);
         assert!(wrong.cannot_tell[0].contains("differ in cpu_ns_per_event by 1.1"), "{wrong:?}");
+    }
+
+    #[test]
+    fn one_window_is_one_and_two_are_windows() {
+        let doubt = |poisoned_with_fault| {
+            let mut trust = Trust { poisoned_with_fault, ..Trust::default() };
+            trust.conclude(10);
+            trust.doubts.concat()
+        };
+        assert!(doubt(1).starts_with("in 1 disturbed window a stream"), "{}", doubt(1));
+        assert!(doubt(1).contains("; it does not count"), "{}", doubt(1));
+        assert!(doubt(2).starts_with("in 2 disturbed windows a stream"), "{}", doubt(2));
     }
 
     /// While half of a cell's rounds are clean, the others do not count at all.

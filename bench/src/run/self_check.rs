@@ -223,7 +223,7 @@ fn stalled(liar: &Liar<'_>) -> Result<Check> {
         truth: format!("a latency of {STALL_MS} ms or more"),
         // The histogram rounds by a thousandth.
         passed: max_ms.as_ref().is_ok_and(|it| *it >= STALL_MS * 99 / 100),
-        found: max_ms.map_or_else(|why| why, |it| format!("{it} ms at the most")),
+        found: max_ms.map_or_else(|why| why, |it| format!("the longest: {it} ms")),
     })
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Field {
     pub(super) sets: Vec<Requirements>,
     /// Findings of a curated result, each with the name of its folder, the newest first.
     pub(super) findings: Vec<(String, String)>,
+    /// Folders of results with verdicts, and whose they are.
+    pub(super) matrices: Vec<(String, Side)>,
     /// The root of the checkout.
     pub(super) root: PathBuf,
 }
@@ -82,6 +84,7 @@ impl Field {
             cases: conform::described(),
             sets: Requirements::read_all(&root.join("bench/conform/requirements"))?,
             findings: Vec::new(),
+            matrices: Vec::new(),
             root: root.to_owned(),
         };
         for (side, folder) in [(Side::Server, "bench/servers"), (Side::Client, "bench/clients")] {
@@ -109,7 +112,9 @@ impl Field {
                     .with_context(|| format!("{} is not JSON", file.display()))?;
                 let schema = value.get("schema");
                 if schema.and_then(Value::as_str) == Some(report::SCHEMA) {
-                    runs.extend(Document::read(&[&file])?.runs);
+                    let read = Document::read(&[&file])?.runs;
+                    self.matrices.extend(read.first().map(|it| (name.clone(), it.side())));
+                    runs.extend(read);
                 } else if schema.and_then(Value::as_u64) == Some(u64::from(SCHEMA))
                     && file_name(&file) == JSON_NAME
                 {

@@ -52,7 +52,7 @@ fn verdicts(field: &Field, it: &Implementation, run: &Run) -> Markup {
             h2 { "Verdicts: " (run.label()) }
             p {
                 (summary.passed) " passed, " (summary.failed) " failed, "
-                (summary.non_strict) " recommendations failed, " (summary.skipped) " not offered, "
+                (summary.non_strict) (if summary.non_strict == 1 { " recommendation" } else { " recommendations" }) " failed, " (summary.skipped) " not offered, "
                 (summary.info) " facts. "
                 span.soft { (day(run)) ", suite " (run.suite_version) @if let Some(it) = &run.framework { ", " (it) } }
             }
@@ -123,15 +123,22 @@ fn others(run: &Run) -> Markup {
 
 /// Its cost in each report.
 fn figures(field: &Field, it: &Implementation) -> Markup {
-    let header =
-        ["measured", "encoding", "CPU ns/event", "CPU × floor", "p99 × floor", "KiB a stream"];
-    let mut table = Table::new(2, header);
+    let header = [
+        "measured",
+        "host",
+        "encoding",
+        "CPU ns/event",
+        "CPU × floor",
+        "p99 × floor",
+        "KiB a stream",
+    ];
+    let mut table = Table::new(3, header);
     let mut is_any = false;
     for (_, report) in field.reports.iter().rev() {
         let date = report.began.get(..10).unwrap_or_default();
         for (encoding, cells) in cost_rows(report, &it.stem) {
             is_any = true;
-            let lead = vec![date.to_owned(), encoding];
+            let lead = vec![date.to_owned(), report.environment.host(), encoding];
             match cells {
                 Ok(cells) => table.row(lead.into_iter().chain(cells).collect()),
                 Err(fault) => table.error(lead, &fault),

@@ -35,6 +35,21 @@ const DEEP_ENTRIES: usize = 4;
 /// The pages that the others lead to: address and words.
 pub(super) type Menu = [(String, String)];
 
+/// The style of [`head`].
+pub(super) const HEAD_STYLE: &str = include_str!("head.css");
+
+/// The first `shown` entries of the menu, on the page of this path.
+pub(super) fn head(menu: &Menu, shown: usize, path: &str, up: &str) -> Markup {
+    html! {
+        header { nav aria-label="Pages" { ul {
+            @for (entry, words) in &menu[..shown] {
+                @let here = (entry == path).then_some("page");
+                li { a href={ (up) (entry) } aria-current=[here] { (words) } }
+            }
+        } } }
+    }
+}
+
 impl Page<'_> {
     /// The way from the page to the root of the site: `../`.
     pub(super) fn up(&self) -> String {
@@ -59,12 +74,7 @@ impl Page<'_> {
                     link rel="stylesheet" href={ (up) (STYLE) };
                 }
                 body {
-                    header { nav aria-label="Pages" { ul {
-                        @for (path, words) in &menu[..shown] {
-                            @let here = (path == self.path).then_some("page");
-                            li { a href={ (up) (path) } aria-current=[here] { (words) } }
-                        }
-                    } } }
+                    (head(menu, shown, self.path, &up))
                     main { (self.body) }
                     @for script in self.scripts { script src={ (up) (script) } {} }
                 }

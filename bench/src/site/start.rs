@@ -46,7 +46,9 @@ pub(super) fn body(field: &Field, repository: Option<&str>) -> Markup {
         @if let Some(set) = field.sets.last() {
             p.soft {
                 a href="sets.html" { "Sets of requirements" } " are frozen: a case that comes later is in the next one. The newest is of "
-                (set.date) ". A set is passed where every MUST that could be judged holds."
+                (set.date) ". A set has the cases that a standard demands (MUST), none of MUST*. A server passes it where none of \
+                 those about its stream failed and each that it can be asked was judged; those of the HTTP library below do not \
+                 count there. A client passes it where the same is true of all about clients."
             }
         }
         (not_judged(field))
@@ -164,7 +166,8 @@ fn costs(field: &Field) -> Markup {
             p {
                 a href="figures.html" { "Every figure" } " of the run of " (report.began.get(..10).unwrap_or_default())
                 ", with its intervals and its limits; " a href="methodology.html" { "how it is measured" }
-                ". One machine, over loopback: figures of two machines do not compare, multiples of the floor do."
+                ". One machine, over loopback: figures of two reports do not compare; of two reports of one host, multiples of the \
+                 floor do."
             }
         }
     }
@@ -183,7 +186,7 @@ fn yours(repository: Option<&str>) -> Markup {
             "sse-bench load http://127.0.0.1:3000/events\n"
         }
         p {
-            "It takes less than a minute, and says of each failure what was sent, what came back, which rule that breaks, "
+            "It takes about a minute, more where the host is busy or the server sends no head before its first event. It says of each failure what was sent, what came back, which rule that breaks, "
             "and how to fix it. It treats other people's servers with care: nothing hostile, and few requests."
         }
     }
@@ -194,9 +197,10 @@ pub(super) fn sets(field: &Field) -> Markup {
     html! {
         h1 { "Sets of requirements" }
         p {
-            "A set is the list of the MUST cases of a day, and never changes. A case that is added later is in a later set, so "
+            "A set is the list of the MUST cases of a day, without MUST*, and never changes. A case that is added later is in a later set, so "
             "that a badge that says \"passes 2026-11-20\" stays true. The case of a set has to be judged, or not be offered: "
-            "a server that is known by its URL alone is asked less than one whose texts the suite may choose."
+            "a server that is known by its URL alone is asked less than one whose texts the suite may choose. Of a server the "
+            "MUSTs of its stream count here; those of the HTTP library below it have a line of their own on its page."
         }
         @for side in [Side::Server, Side::Client] {
             @let runs = field.latest(side);

@@ -256,7 +256,7 @@ impl Report {
             text,
             ", load {} at the beginning.\nThe load was held for {lasted:.0} s, of which {warm_up:.0} s warm \
              up.{early} A slope has its 95 % interval in brackets. Memory is heap and stacks.\n\n",
-            self.environment.load_average
+            self.environment.load()
         );
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         text += &line(&HEADINGS.map(str::to_owned));

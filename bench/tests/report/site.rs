@@ -148,6 +148,60 @@ fn a_failure_is_shown_with_its_bytes() {
     assert!(page.contains(&format!("id=\"{anchor}\"")), "{target}");
 }
 
+/// A reader who comes from a search engine finds the way, and tells one page from another.
+#[test]
+fn each_page_has_the_menu_and_a_title_of_its_own() {
+    let mut titles = BTreeSet::new();
+    for (path, text) in pages() {
+        assert!(text.contains("<nav aria-label=\"Pages\">"), "{path}");
+        let title = text.split("<title>").nth(1).unwrap().split('<').next().unwrap();
+        assert!(titles.insert(title), "{path}: {title}");
+    }
+    for page in ["figures.html", "scaling.html"] {
+        assert!(SITE[page].contains(&format!("href=\"{page}\" aria-current=\"page\"")), "{page}");
+    }
+}
+
+/// Two measurements of a day differ in their hosts.
+#[test]
+fn a_row_of_costs_is_there_once() {
+    let mut rows = 0;
+    for (path, text) in pages().filter(|it| it.0.starts_with("server/")) {
+        let Some((_, costs)) = text.split_once("<h2>Cost</h2>") else { continue };
+        let body = costs.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
+        let mut seen = BTreeSet::new();
+        for row in body.split("</tr>").filter(|it| it.contains("<td")) {
+            let lead: Vec<&str> = row.split("</t").take(3).collect();
+            assert!(seen.insert(lead.clone()), "{path}: {lead:?}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 20, "{rows}");
+}
+
+#[test]
+fn the_start_page_says_what_readme_says() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let [readme, start] = [&readme, &SITE["index.html"]]
+        .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
+    let both = [
+        "It takes about a minute, more where the host is busy or",
+        "of two reports of one host, multiples of the floor do",
+    ];
+    for words in both {
+        assert!(readme.contains(words) && start.contains(words), "{words}");
+    }
+    assert!(start.contains("(MUST), none of MUST*."));
+    // A badge is about the stream, so that a failure of HTTP stands beside it.
+    assert!(start.contains("those of the HTTP library below do not count there"));
+}
+
+#[test]
+fn findings_lead_to_the_matrix_of_their_side() {
+    assert!(SITE["findings.html"].contains("<a href=\"servers.html\">matrix</a>"));
+}
+
 #[test]
 fn badges_are_as_shields_reads_them_and_name_their_set() {
     let badges: Vec<_> = SITE.iter().filter(|it| it.0.starts_with("badge/")).collect();

@@ -123,6 +123,36 @@ describe("the reports", () => {
       visiting(name, {}, (page) => isSound(page, name, WIDTHS)));
   }
 
+  it("the summary is a table but on a phone, where values stand in lines", { timeout: TEST_MS }, () =>
+    visiting("report.html", {}, async (page) => {
+      const table = page.locator("table.sortable").first();
+      const form = () => table.evaluate((it) => getComputedStyle(it).display);
+      const heads = () => table.locator("thead th:visible").count();
+      for (const [width, least] of [[768, 6], [1100, 10], [1400, 13]]) {
+        await page.setViewportSize({ width, height: 900 });
+        assert.equal(await form(), "table", `${width} px`);
+        assert.ok((await heads()) >= least, `${width} px: ${await heads()}`);
+      }
+      await page.emulateMedia({ media: "print" });
+      await page.setViewportSize({ width: 718, height: 1000 });
+      assert.equal(await form(), "table", "in print");
+      await page.emulateMedia({ media: "screen" });
+      await page.setViewportSize({ width: 390, height: 900 });
+      assert.equal(await form(), "block");
+      /** In a line of cards each value stands as high as its neighbours. */
+      const uneven = await table.locator("tbody tr").evaluateAll((rows) => rows.flatMap((row) => {
+        const tops = new Map();
+        for (const cell of row.querySelectorAll("td")) {
+          const words = document.createRange();
+          words.selectNodeContents(document.createTreeWalker(cell, NodeFilter.SHOW_TEXT).nextNode());
+          const line = Math.round(cell.getBoundingClientRect().top);
+          tops.set(line, [...(tops.get(line) ?? []), Math.round(words.getBoundingClientRect().top)]);
+        }
+        return [...tops.values()].filter((it) => Math.max(...it) - Math.min(...it) > 1);
+      }));
+      assert.deepEqual(uneven, []);
+    }));
+
   it("a click on a title sorts a table, rows without a number last", { timeout: TEST_MS }, () =>
     visiting("report.html", { viewport: { width: 1400, height: 900 } }, async (page) => {
       const table = page.locator("table.sortable").first();
@@ -215,6 +245,20 @@ describe("the site", () => {
         await isSound(page, `site/${name}`, [390, 1400]);
       }));
   }
+
+  it("links to failed cases stand on the line of their row", { timeout: TEST_MS }, () =>
+    visiting("site/index.html", { viewport: { width: 1400, height: 900 } }, async (page) => {
+      const apart = await page.locator("table.sortable").first().locator("tbody tr").evaluateAll((rows) => rows.flatMap((row) => {
+        const link = row.querySelector("td.long a");
+        const bottom = (node) => {
+          const words = document.createRange();
+          words.selectNodeContents(node);
+          return words.getClientRects()[0].bottom;
+        };
+        return link ? [Math.abs(bottom(link.firstChild) - bottom(row.querySelector("td.n").firstChild))] : [];
+      }));
+      assert.ok(apart.length > 10 && Math.max(...apart) <= 1, `${apart}`);
+    }));
 
   it("asks no other host, and works without a script", { timeout: TEST_MS }, () =>
     visiting("site/index.html", { javaScriptEnabled: false }, async (page) => {

@@ -125,6 +125,11 @@ impl Table {
         row.cells().get(at).map(String::as_str)
     }
 
+    /// Whether it has a column of this title.
+    pub fn has(&self, title: &str) -> bool {
+        self.columns.iter().any(|it| it.title == title)
+    }
+
     /// How many columns are left out there.
     pub fn left_out(&self, paint: Paint) -> usize {
         self.columns.len() - self.shown(paint.columns()).len()
@@ -163,10 +168,45 @@ impl Table {
         out
     }
 
+    /// The table without columns that have a value in no row.
+    pub fn without_empty(mut self, nothing: &str) -> Table {
+        for at in (self.words..self.columns.len()).rev() {
+            let mut cells = self.rows.iter().filter_map(|row| row.cells().get(at));
+            if cells.all(|it| it == nothing) {
+                self.columns.remove(at);
+                for Row::Cells(cells, _) | Row::Error(cells, _) in &mut self.rows {
+                    if at < cells.len() {
+                        cells.remove(at);
+                    }
+                }
+            }
+        }
+        self
+    }
+
     /// For a browser: below each other where there is no room side by side, and sortable with [`SCRIPT`].
     pub fn html(&self) -> Markup {
-        let class = |column: usize| (column >= self.words).then_some("n");
-        let size = size_class(self.columns.len());
+        self.sized(size_class(self.columns.len()), &|_| None)
+    }
+
+    /// For a browser: where there is no room for all columns, so many of the lowest ranks stay, `most` in a window of
+    /// some width and `few` in a narrow one; only on a phone rows are below each other.
+    pub fn html_fitting(&self, few: usize, most: usize) -> Markup {
+        let mut ranks: Vec<usize> =
+            self.columns.iter().map(|it| it.rank).filter(|it| *it > 0).collect();
+        ranks.sort_unstable();
+        let last = |count: usize| ranks.iter().take(count).next_back().copied().unwrap_or(0);
+        let class = |rank: usize| match rank {
+            it if it > last(most) => Some("n rare"),
+            it if it > last(few) => Some("n wide"),
+            _ => None,
+        };
+        self.sized(SIZES[0].0, &class)
+    }
+
+    fn sized(&self, size: &str, of_rank: &dyn Fn(usize) -> Option<&'static str>) -> Markup {
+        let number = |column: usize| (column >= self.words).then_some("n");
+        let class = |column: usize| of_rank(self.columns[column].rank).or(number(column));
         html! {
             div class="table" { table class={ "sortable " (size) } {
                 thead { tr {
@@ -288,11 +328,12 @@ fn breakable(title: &str) -> Markup {
     html! { @for part in title.split_inclusive('/') { (part) @if part.ends_with('/') { wbr; } } }
 }
 
-/// A cell that may be broken before its range, and not within it.
+/// A cell that may be broken before its range, and not within it; in one element, which a grid places as one.
 fn with_range(cell: &str) -> Markup {
     let range = cell.find(['(', '[']).filter(|_| cell.contains('–'));
-    let (value, range) = cell.split_at(range.unwrap_or(cell.len()));
-    html! { (value) @if !range.is_empty() { span.range { (range) } } }
+    let Some(at) = range else { return html! { (cell) } };
+    let (value, range) = cell.split_at(at);
+    html! { span { (value) span { (range) } } }
 }
 
 /// The class of a cell that wants a line of its own where a table is stacked.
@@ -408,6 +449,38 @@ axum    3 events lost
         let text = table.text(Paint::plain().of_columns(40));
         assert_eq!(text.matches("std sockets shared\n").count(), 1, "{text}");
         assert!(text.lines().all(|it| it.chars().count() <= 40), "{text}");
+    }
+
+    #[test]
+    fn a_column_without_a_value_is_left_out_and_those_of_words_stay() {
+        let mut table = Table::new(1, ["server", "p50", "max", "passed"]);
+        table.row(["–", "1.9", "–", "–"].map(str::to_owned).into());
+        table.row(["–", "–", "–", "–"].map(str::to_owned).into());
+        table.error(vec!["axum".into(), "–".into(), "–".into()], "lost");
+        let table = table.without_empty("–");
+        assert!(table.has("p50") && !table.has("max") && !table.has("passed"));
+        assert!(table.markdown().contains("| – | 1.9 |\n| – | – |\n| axum | – | **lost** |"));
+    }
+
+    #[test]
+    fn a_column_of_a_high_rank_has_the_class_by_which_it_is_left_out() {
+        let header = [
+            Column::from("server"),
+            Column::ranked("CPU", 1),
+            Column::ranked("p50", 7),
+            Column::ranked("max", 9),
+        ];
+        let mut table = Table::new(1, header);
+        table.row(["axum", "2", "1", "3"].map(str::to_owned).into());
+        let html = table.html_fitting(1, 2).into_string();
+        for cell in [
+            "class=\"n\" data-title=\"CPU\"",
+            "class=\"n wide\" data-title=\"p50\"",
+            "class=\"n rare\" data-title=\"max\"",
+        ] {
+            assert!(html.contains(cell), "{html}");
+        }
+        assert!(html.contains("class=\"sortable few\""), "{html}");
     }
 
     #[test]
