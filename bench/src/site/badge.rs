@@ -58,7 +58,7 @@ pub(super) fn newest_passed<'s>(run: &Run, sets: &'s [Requirements]) -> Option<&
     sets.iter().rev().find(|set| set.standing(run, scope_of(run)).passes())
 }
 
-/// A badge of a server is about its stream: the HTTP library below it is another line. One of a client is about all.
+/// A badge of a server is about its stream: the HTTP below it is another line. One of a client is about all.
 pub(super) fn scope_of(run: &Run) -> Option<Scope> {
     (run.side() == Side::Server).then_some(Scope::Sse)
 }

@@ -156,7 +156,7 @@ fn scope_words(case: &Described) -> &'static str {
     match (case.category().side, case.scope) {
         (Side::Client, _) => "what a reader of events does",
         (Side::Server, Scope::Sse) => "the event stream",
-        (Side::Server, Scope::Http) => "the HTTP library below the stream",
+        (Side::Server, Scope::Http) => "the HTTP below the stream",
     }
 }
 

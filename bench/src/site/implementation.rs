@@ -74,7 +74,7 @@ fn sets(field: &Field, it: &Implementation, run: &Run) -> Markup {
                 dd {
                     @if it.side == Side::Server {
                         "the stream " (badge::words(&set.standing(run, Some(Scope::Sse))))
-                        "; the HTTP library below it " (badge::words(&set.standing(run, Some(Scope::Http))))
+                        "; the HTTP below it " (badge::words(&set.standing(run, Some(Scope::Http))))
                     } @else {
                         (badge::words(&set.standing(run, None)))
                     }

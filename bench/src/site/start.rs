@@ -47,7 +47,7 @@ pub(super) fn body(field: &Field, repository: Option<&str>) -> Markup {
             p.soft {
                 a href="sets.html" { "Sets of requirements" } " are frozen: a case that comes later is in the next one. The newest is of "
                 (set.date) ". A set has the cases that a standard demands (MUST), none of MUST*. A server passes it where none of \
-                 those about its stream failed and each that it can be asked was judged; those of the HTTP library below do not \
+                 those about its stream failed and each that it can be asked was judged; those of the HTTP below do not \
                  count there. A client passes it where the same is true of all about clients."
             }
         }
@@ -200,7 +200,7 @@ pub(super) fn sets(field: &Field) -> Markup {
             "A set is the list of the MUST cases of a day, without MUST*, and never changes. A case that is added later is in a later set, so "
             "that a badge that says \"passes 2026-11-20\" stays true. The case of a set has to be judged, or not be offered: "
             "a server that is known by its URL alone is asked less than one whose texts the suite may choose. Of a server the "
-            "MUSTs of its stream count here; those of the HTTP library below it have a line of their own on its page."
+            "MUSTs of its stream count here; those of the HTTP below it have a line of their own on its page."
         }
         @for side in [Side::Server, Side::Client] {
             @let runs = field.latest(side);
