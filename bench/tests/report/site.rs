@@ -194,7 +194,7 @@ fn the_start_page_says_what_readme_says() {
     }
     assert!(start.contains("(MUST), none of MUST*."));
     // A badge is about the stream, so that a failure of HTTP stands beside it.
-    assert!(start.contains("those of the HTTP library below do not count there"));
+    assert!(start.contains("those of the HTTP below do not count there"));
 }
 
 #[test]
