@@ -221,7 +221,7 @@ build() {
   fi
   if grep -q '^benches:cost' <<<"$parts"; then
     for counts in */cost.json; do
-      cargo build --release --quiet --locked --manifest-path "${counts%/*}/Cargo.toml"
+      cargo build --profile cost --quiet --locked --manifest-path "${counts%/*}/Cargo.toml"
     done
   fi
   # The packages of the lock file, unless they are there already.

@@ -144,7 +144,7 @@ fn count(packages: &[Package], args: &Args) -> Result<Report> {
     let mut rows = Vec::new();
     for package in packages {
         progress.hand_over(&format!("build {}", package.name));
-        let binary = fleet::build(package, true)?;
+        let binary = fleet::build_with_lines(package)?;
         for encoding in package.encodings.iter().filter(wanted) {
             progress.say(&format!("count {} {encoding}", package.short_name()));
             rows.push(row(package, &binary, encoding, load)?);

@@ -270,8 +270,15 @@ fn no_server(name: &str, known: &[&str]) -> anyhow::Error {
 /// # Errors
 /// When cargo fails; on a terminal its own words stand above the error.
 pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
-    let binary = build_target(package, &TargetKind::Bin, &[], release)?;
-    binary.ok_or_else(|| anyhow!("{} has no binary; a server needs src/main.rs", package.name))
+    build_binary(package, &[], profile(release))
+}
+
+/// A release build that knows from which line of which file an instruction comes: the profile `cost`.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with_lines(package: &Package) -> Result<PathBuf> {
+    build_binary(package, &[], "cost")
 }
 
 /// Builds one package with these features, and returns a binary beside the default one, which stays
@@ -281,8 +288,7 @@ pub fn build(package: &Package, release: bool) -> Result<PathBuf> {
 /// As [`build`].
 pub fn build_with(package: &Package, features: &[&str], release: bool) -> Result<PathBuf> {
     let features = features.join(",");
-    let built = build_target(package, &TargetKind::Bin, &["--features", &features], release)?;
-    let built = built.with_context(|| format!("{} has no binary", package.name))?;
+    let built = build_binary(package, &["--features", &features], profile(release))?;
     keep(&built, &format!("{}-{features}", package.name))
 }
 
@@ -291,7 +297,8 @@ pub fn build_with(package: &Package, features: &[&str], release: bool) -> Result
 /// # Errors
 /// As [`build`].
 pub fn build_smallest(package: &Package, release: bool) -> Result<Launch> {
-    let built = build_target(package, &TargetKind::Example, &["--example", SMALLEST], release)?;
+    let built =
+        build_target(package, &TargetKind::Example, &["--example", SMALLEST], profile(release))?;
     let built = built.with_context(|| format!("{} has no example {SMALLEST}", package.name))?;
     // The next package builds its example to the same path.
     let binary = keep(&built, &format!("{}-{SMALLEST}", package.name))?;
@@ -307,24 +314,32 @@ fn keep(built: &Path, name: &str) -> Result<PathBuf> {
     Ok(kept)
 }
 
+/// The name of a profile as cargo takes it.
+fn profile(release: bool) -> &'static str {
+    if release { "release" } else { "dev" }
+}
+
+fn build_binary(package: &Package, selection: &[&str], profile: &str) -> Result<PathBuf> {
+    let binary = build_target(package, &TargetKind::Bin, selection, profile)?;
+    binary.ok_or_else(|| anyhow!("{} has no binary; a server needs src/main.rs", package.name))
+}
+
 /// Builds the targets of a kind, as `selection` says, and returns the program, if there is one.
 fn build_target(
     package: &Package,
     kind: &TargetKind,
     selection: &[&str],
-    release: bool,
+    profile: &str,
 ) -> Result<Option<PathBuf>> {
     let mut command = cargo();
     command
         .args(["build", "--message-format", "json-render-diagnostics", "--package", &package.name])
+        .args(["--profile", profile])
         .args(selection)
         .arg("--manifest-path")
         .arg(package.folder.join("Cargo.toml"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    if release {
-        command.arg("--release");
-    }
     // People watch cargo's progress; a log or a test wants it only when it fails.
     let watched = io::stderr().is_terminal();
     command.stderr(if watched { Stdio::inherit() } else { Stdio::piped() });
