@@ -270,7 +270,7 @@ fn to_fix(results: &[CaseResult], paint: Paint, out: &mut String) {
     }
 }
 
-/// What a level with a star means, where a case of that level failed.
+/// The meaning of a level with a star, where a case of that level failed.
 fn star(results: &[CaseResult], paint: Paint, out: &mut String) {
     if results.iter().any(|it| it.is_miss() && !it.is_known() && it.level == Level::MustContract) {
         let words = "the contract of sse-bench's own servers demands it; of other servers it is a recommendation";

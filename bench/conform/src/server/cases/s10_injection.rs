@@ -79,7 +79,7 @@ pub(super) static CASES: &[Case] = &[
         after: SIMPLE_EVENT,
         claim: "A field name after a line end in data stays data.",
         sends: "A script, and a published text, with CR, LF and CRLF before field names in data.",
-        fix: "Split data at CR too (as S4.04).",
+        fix: "Split data at each line end, CRLF, LF and CR, and write data: before every line (as S4.02 and S4.04).",
         run: |target| {
             if let Some(room) = target.room() {
                 let outcome = published_text::injection(target, room);
