@@ -186,7 +186,7 @@ fn yours(repository: Option<&str>) -> Markup {
             "sse-bench load http://127.0.0.1:3000/events\n"
         }
         p {
-            "It takes about a minute, more where the host is busy or the server sends no head before its first event. It says of each failure what was sent, what came back, which rule that breaks, "
+            "It takes one to two minutes, more where the host is busy or the server sends no head before its first event. It says of each failure what was sent, what came back, which rule that breaks, "
             "and how to fix it. It treats other people's servers with care: nothing hostile, and few requests."
         }
     }

@@ -186,7 +186,7 @@ fn the_start_page_says_what_readme_says() {
     let [readme, start] = [&readme, &SITE["index.html"]]
         .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
     let both = [
-        "It takes about a minute, more where the host is busy or",
+        "It takes one to two minutes, more where the host is busy or",
         "of two reports of one host, multiples of the floor do",
     ];
     for words in both {

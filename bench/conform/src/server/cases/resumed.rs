@@ -38,7 +38,9 @@ pub(super) fn next(target: &Target) -> Outcome {
         // Once more: the first time may have met a restart.
         Resumed::Lost(_) => match resume(target, "Last-Event-ID")? {
             Resumed::Next(words) | Resumed::Again(words) => fact(words),
-            Resumed::Lost(words) => Err(miss_should("the event after it", words)),
+            Resumed::Lost(words) => {
+                Err(miss_should("the event after the last that was seen", words))
+            }
         },
     }
 }
@@ -47,7 +49,7 @@ pub(super) fn next(target: &Target) -> Outcome {
 pub(super) fn no_repetition(target: &Target) -> Outcome {
     match resume(target, "Last-Event-ID")? {
         Resumed::Next(words) => fact(words),
-        Resumed::Again(words) => Err(miss_should("the event after it", words)),
+        Resumed::Again(words) => Err(miss_should("the event after the last that was seen", words)),
         Resumed::Lost(words) => Err(not_resumed(&words)),
     }
 }
@@ -269,7 +271,7 @@ fn judge(
         let place = match event.id.as_str() {
             id if before.iter().any(|it| it.id == id) => "which came before it",
             id if behind.iter().any(|it| it.id == id) => "so that some are lost",
-            _ => "which is a later one",
+            _ => "a later one: what came between is lost",
         };
         return Ok(Resumed::Lost(format!("{asked} the next id is {:?}, {place}", event.id)));
     }

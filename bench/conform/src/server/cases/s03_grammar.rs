@@ -326,7 +326,9 @@ fn id_distinct(target: &Target) -> Outcome {
         }
     }
     if events < 2 {
-        return Err(Fault::Skip(format!("{events} events with an id in the window")));
+        let reason =
+            "fewer than two events with an id in the window; a longer --patience-ms may see more";
+        return Err(Fault::Skip(reason.to_owned()));
     }
     fact(format!("{events} events with an id"))
 }

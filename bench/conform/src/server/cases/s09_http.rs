@@ -44,7 +44,7 @@ pub(super) static CASES: &[Case] = &[
         after: &[],
         claim: "HEAD of a stream has the status and the Content-Type of GET.",
         sends: "HEAD, compared with GET.",
-        fix: "Route HEAD like GET.",
+        fix: "Route HEAD like GET, send the head, and end the answer: a handler that waits for its first write never sends one.",
         run: |target| {
             let get = target.head(&target.get(target.path()))?;
             let request =
