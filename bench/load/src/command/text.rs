@@ -156,7 +156,11 @@ fn quality(lines: &mut String, args: &Args, outcome: &Outcome, seconds: f64) {
     if let Some(share) = waits.good_share().filter(|_| args.slo.is_some()) {
         let (good, asked) = (waits.good, waits.ends.asked());
         let rate = good as f64 / seconds;
-        let rate = if outcome.asks { format!(", {rate:.1}/s") } else { String::new() };
+        let rate = if outcome.asks {
+            format!(", {rate:.1}/s until the last answer")
+        } else {
+            String::new()
+        };
         let share = share * 100.0;
         put(lines, "goodput", &format!("{good} of {asked} keep to --slo, {share:.1} %{rate}"));
     }
@@ -174,7 +178,10 @@ fn host(lines: &mut String, waited_ns: u64, seconds: f64) {
     let share = waited_ns as f64 / 1e9 / seconds;
     if share > WAITED_SHARE {
         let waited = time(waited_ns);
-        let words = format!("the generator waited {waited} for a core; the times above have that");
+        let share = share * 100.0;
+        let words = format!(
+            "the generator waited {share:.1} % of the time for a core, {waited}; the times above have that"
+        );
         put(lines, "busy host", &words);
     }
 }
