@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(words(99_000_000), "");
         let busy = words(2_500_000_000);
         assert!(
-            busy.starts_with("busy host      the generator waited 2500.000 ms for a"),
+            busy.starts_with("busy host      the generator waited 25.0 % of the time for a"),
             "{busy}"
         );
     }
