@@ -51,6 +51,11 @@ pub(super) enum Beside {
 pub(super) trait Subject {
     /// The log of the dialogue: sent, received, awaited.
     fn log(&self) -> &Log;
+
+    /// Whether it serves the contract of this workspace: then its promises bind it. To others they are good advice.
+    fn serves_contract(&self) -> bool {
+        true
+    }
 }
 
 /// One attempt at a case.
@@ -106,7 +111,11 @@ pub(super) fn attempt<T: Subject, N: fmt::Display>(
             }
         }
         Err(fault) => {
-            result.verdict = verdict_of(&fault, case.level);
+            let level = match case.level {
+                Level::MustContract if !subject.serves_contract() => Level::Should,
+                level => level,
+            };
+            result.verdict = verdict_of(&fault, level);
             match fault {
                 Fault::Miss { expected, actual, took, .. } => {
                     let took = took.or(subject.log().vain_wait());

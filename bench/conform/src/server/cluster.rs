@@ -99,6 +99,14 @@ impl Subject for Cluster {
     fn log(&self) -> &Log {
         &self.log
     }
+
+    /// The nodes serve a topic of the contract.
+    fn serves_contract(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let target = node.target();
+            target.capabilities().contains(&Need::Topics) && target.path().starts_with("/messages/")
+        })
+    }
 }
 
 impl Cluster {
@@ -152,14 +160,6 @@ impl Cluster {
         };
         let all = [Means::Publish, Means::PublishAtNode, Means::Kill, Means::Restart];
         all.into_iter().filter(offers).collect()
-    }
-
-    /// Whether the nodes serve a topic of this workspace's contract: then its promises bind them.
-    pub fn is_contract(&self) -> bool {
-        self.nodes.iter().all(|node| {
-            let target = node.target();
-            target.capabilities().contains(&Need::Topics) && target.path().starts_with("/messages/")
-        })
     }
 
     /// All nodes.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::sanity::Sanity;
 use super::{
-    Case, CaseResult, Deviations, EARLY_HEAD, Fault, HANDSHAKE, Level, Need, Scope, Selection,
-    Target, Verdict, care, reproduce, watching,
+    Case, CaseResult, Deviations, EARLY_HEAD, Fault, HANDSHAKE, Need, Scope, Selection, Target,
+    Verdict, care, reproduce, watching,
 };
 use crate::judge::{self, Attempt, Beside};
 use crate::{Profile, host};
@@ -162,13 +162,6 @@ fn run_once(case: &Case, target: &Target, deviations: &Deviations, beside: Besid
     care::tried(target, case.is_flood(), |target, skip| {
         let unmet = unmet(case, target).map(Fault::Skip);
         let mut attempt = judge::attempt(case, target, deviations, unmet.or(skip), beside);
-        // The promises of the contract bind the servers that serve it; to others they are good advice.
-        if case.level == Level::MustContract
-            && attempt.result.verdict == Verdict::Fail
-            && !target.serves_contract()
-        {
-            attempt.result.verdict = Verdict::NonStrict;
-        }
         if target.keeps_bytes() && attempt.result.verdict == Verdict::Pass {
             attempt.result.dialogue = Some(target.log().render());
         }

@@ -85,6 +85,13 @@ impl Subject for Target {
     fn log(&self) -> &Log {
         &self.log
     }
+
+    /// It has an endpoint of the contract.
+    fn serves_contract(&self) -> bool {
+        [Need::Script, Need::Topics, Need::Endpoints]
+            .iter()
+            .any(|it| self.capabilities.contains(it))
+    }
 }
 
 impl Target {
@@ -446,13 +453,6 @@ impl Target {
     /// Its offers beyond the URL of a stream, which cases may need.
     pub fn capabilities(&self) -> &[Need] {
         &self.capabilities
-    }
-
-    /// Whether it has an endpoint of this workspace's contract: then the promises of the contract bind it.
-    pub(super) fn serves_contract(&self) -> bool {
-        [Need::Script, Need::Topics, Need::Endpoints]
-            .iter()
-            .any(|it| self.capabilities.contains(it))
     }
 
     /// Whether the user of the suite says that it is theirs.

@@ -6,7 +6,7 @@ use super::{Case, Cluster, Means, cases};
 use crate::case::{check_words, is_selected};
 use crate::judge::{self, Attempt, Beside};
 use crate::server::RULES;
-use crate::{CaseResult, Cost, Deviations, Fault, Level, Verdict, host};
+use crate::{CaseResult, Cost, Deviations, Fault, Verdict, host};
 
 /// Which cases to run.
 #[derive(Clone, Debug, Default)]
@@ -95,13 +95,6 @@ fn attempt(
         (result.verdict, result.actual) = (Verdict::Skip, Some(words.to_owned()));
         attempt.doubt = None;
         return attempt;
-    }
-    // The promises of the contract bind the nodes that serve it; to others they are good advice.
-    if case.level == Level::MustContract
-        && result.verdict == Verdict::Fail
-        && !cluster.is_contract()
-    {
-        result.verdict = Verdict::NonStrict;
     }
     if result.is_miss() {
         result.dialogue = Some(log.render());

@@ -8,6 +8,7 @@ use super::delivery::read_elsewhere;
 use super::killed::others;
 use crate::Level;
 use crate::expect::{ensure, fact, miss, noted};
+use crate::judge::Subject as _;
 use crate::server::Fault;
 use crate::server::cluster::reader::{Listeners, Reader, beside_publisher};
 use crate::server::cluster::texts::{Heard, Texts};
@@ -224,7 +225,7 @@ fn rolling_restart(cluster: &Cluster) -> Outcome {
     reader.read_to(count - 1)?;
     match (reader.has_each_once(0, count), reader.gap()) {
         (Ok(()), _) => fact(format!("{count} texts over {} restarts", nodes.len())),
-        (Err(_), Some(words)) if !cluster.is_contract() => {
+        (Err(_), Some(words)) if !cluster.serves_contract() => {
             noted(format!("texts are lost in a restart, and it is reported: {words}"))
         }
         (Err(fault), _) => Err(fault),
